@@ -1,0 +1,28 @@
+"""The `$disconnect` route: forget the connection.
+
+Environment: `TABLE`, the DynamoDB table of connection ids.
+"""
+
+import json
+import os
+import time
+
+import boto3
+
+dynamodb = boto3.client("dynamodb")
+
+
+def handler(event, context):
+    """Delete the connection's id. The socket is closed already, so nobody waits for the answer."""
+    connection_id = event["requestContext"]["connectionId"]
+    log = {"event": "disconnect", "connection_id": connection_id}
+    started = time.perf_counter()
+    try:
+        dynamodb.delete_item(TableName=os.environ["TABLE"], Key={"connection_id": {"S": connection_id}})
+        status = 200
+    except Exception as error:  # the broadcast's 410 and the item's time to live remove what is left behind
+        log["error"] = f"{type(error).__name__}: {error}"
+        status = 500
+    log["delete_ms"] = round((time.perf_counter() - started) * 1000, 1)
+    print(json.dumps(log))
+    return {"statusCode": status}
