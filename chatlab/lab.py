@@ -1,0 +1,268 @@
+"""The lab: which target, region and name it has, and every name, tag, client and URL that follows from them."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatlab import local_cloud
+from chatlab.errors import LabError
+from chatlab.paths import home, writable
+from chatlab.tables import table
+
+TARGETS = ("local", "aws")
+STAGE = "production"
+MEMORY = "lab.json"
+ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
+
+# The name is a prefix of the bucket's, so S3's rules apply; 20 characters leave room for the rest of it in 63.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
+
+# Website endpoints with a dash before the Region; all other Regions have a dot there.
+# https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
+DASHED_WEBSITE_REGIONS = frozenset(
+    "us-east-1 us-west-1 us-west-2 ap-southeast-1 ap-southeast-2 ap-northeast-1 eu-west-1 sa-east-1"
+    " us-gov-west-1".split()
+)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab. `Lab.choose` makes it in notebook 00, `Lab.load` finds it again in every other kernel."""
+
+    target: str = "local"
+    name: str = "chat"
+    region: str = "us-east-1"
+
+    def __post_init__(self):
+        """Raises LabError for a target, name or region that can't be."""
+        if self.target not in TARGETS:
+            raise LabError(f'The target is "{self.target}", but it has to be "local" or "aws".')
+        if not NAME.fullmatch(self.name):
+            raise LabError(
+                f"The name \"{self.name}\" can't begin a bucket's name: take 2 to 20 lower-case letters, digits and "
+                "single hyphens, beginning with a letter and not ending with a hyphen."
+            )
+        regions = boto3.Session(**_LOCAL_KEYS).get_available_regions("apigatewayv2")
+        if self.region not in regions:
+            raise LabError(f'There is no AWS Region "{self.region}" with WebSocket APIs: take one such as us-east-1.')
+
+    # --- choosing and remembering -------------------------------------------------------------------------------
+
+    @classmethod
+    def choose(cls, target=None, name=None, region=None):
+        """Make the lab and remember it; on the target `local`, start the local cloud if it is not running.
+
+        `CHATLAB_TARGET`, `CHATLAB_NAME` and `CHATLAB_REGION` (which `make` sets) win over the arguments. What neither
+        gives is as remembered, and otherwise `local`, `chat`, and the Region of your AWS configuration or us-east-1.
+        """
+        last = _remembered() or {}
+        target = os.environ.get("CHATLAB_TARGET") or target or last.get("target", "local")
+        name = os.environ.get("CHATLAB_NAME") or name or last.get("name", "chat")
+        region = os.environ.get("CHATLAB_REGION") or region
+        if region is None and target == last.get("target"):
+            region = last["region"]
+        if region is None and target == "aws":
+            region = _aws_session().region_name
+        lab = cls(target, name, region or "us-east-1")
+        folder = writable(home())
+        if lab.target == "local":
+            local_cloud.start()
+        (folder / MEMORY).write_text(json.dumps(asdict(lab)) + "\n")
+        return lab
+
+    @classmethod
+    def load(cls):
+        """The lab that notebook 00 chose. Raises LabError if it chose none, or if its local cloud is gone."""
+        last = _remembered()
+        if last is None:
+            raise LabError("No lab is chosen yet: run notebook 00_start first.")
+        lab = cls(**last)
+        if lab.target == "local":
+            local_cloud.require()
+        return lab
+
+    def close(self):
+        """Stop the local cloud. A run's own (`CHATLAB_RUN`) is left to the run, which takes an inventory first."""
+        if self.target == "local" and "CHATLAB_RUN" not in os.environ:
+            local_cloud.stop()
+
+    # --- talking to the target ----------------------------------------------------------------------------------
+
+    def client(self, service, **options):
+        """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`."""
+        return self.session.client(service, **{**self._options, **options})
+
+    @cached_property
+    def session(self):
+        """A boto3 session with the target's credentials and Region."""
+        if self.target == "aws":
+            return _aws_session(region_name=self.region)
+        # The local cloud's root user. The profile is set aside: one that the shell names may not exist, or be real.
+        core = botocore.session.Session(session_vars={"profile": (None, [], None, None)})
+        return boto3.Session(botocore_session=core, region_name=self.region, **_LOCAL_KEYS)
+
+    @property
+    def _options(self):
+        if self.target == "aws":
+            # API Gateway's control plane takes ten calls a second: standard mode waits and tries again.
+            return {"config": Config(retries={"mode": "standard", "total_max_attempts": 8})}
+        patience = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=60)
+        return {"config": patience, "endpoint_url": self._local_url}
+
+    @cached_property
+    def account(self):
+        """The account's 12 digits, for ARNs. Never shown: see `show`. Raises LabError without credentials."""
+        try:
+            return self.client("sts").get_caller_identity()["Account"]
+        except (ClientError, BotoCoreError) as error:
+            raise LabError(
+                f"AWS does not know who you are ({error}): set credentials, for example with `aws configure` or "
+                "`aws sso login`, and run this cell again."
+            ) from None
+
+    def show(self, answer):
+        """What AWS answered as a small table, without the account's digits: see `chatlab.tables.table`."""
+        return table(answer, hide=self.account)
+
+    # --- names and tags -----------------------------------------------------------------------------------------
+
+    @property
+    def tags(self):
+        """The tag that everything carries, as a dict. Some services want `tag_list` instead."""
+        return {"chatlab": self.name}
+
+    @property
+    def tag_list(self):
+        """The same as a list of `{"Key": ..., "Value": ...}`."""
+        return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
+    def owns(self, tags):
+        """Whether `tags` (a dict, or a list as `tag_list`) are those of this lab's own things."""
+        if not isinstance(tags, dict):
+            tags = {tag["Key"]: tag["Value"] for tag in tags}
+        return self.tags.items() <= tags.items()
+
+    def require_own(self, thing, tags):
+        """Raises LabError if what was found under the lab's name is not the lab's, so that it is left alone."""
+        if not self.owns(tags):
+            raise LabError(
+                f"There is {thing} already, and it is not this lab's: it lacks the tag chatlab={self.name}. "
+                "Nothing was changed. Choose another name in notebook 00."
+            )
+
+    @property
+    def table(self):
+        """The DynamoDB table of connection ids."""
+        return self.name
+
+    @property
+    def role(self):
+        """The IAM role of the three functions."""
+        return f"{self.name}-lambda"
+
+    @property
+    def functions(self):
+        """The Lambda functions' names, by what they do: connect, default, disconnect."""
+        return {part: f"{self.name}-{part}" for part in ROUTES}
+
+    @property
+    def log_groups(self):
+        """The functions' log groups, by what they do."""
+        return {part: f"/aws/lambda/{function}" for part, function in self.functions.items()}
+
+    @property
+    def api(self):
+        """The WebSocket API's name. Its id is made by AWS: `find_api`."""
+        return self.name
+
+    @cached_property
+    def bucket(self):
+        """The page's bucket. Bucket names are unique in the world: a hash of account and Region makes it ours."""
+        digest = hashlib.sha256(f"{self.account}/{self.region}".encode()).hexdigest()[:12]
+        return f"{self.name}-page-{digest}"
+
+    def arn(self, service, resource):
+        """The ARN of `resource` of a regional service, in the lab's Region and account."""
+        partition = self.session.get_partition_for_region(self.region)
+        return f"arn:{partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    # --- the API and its URLs -----------------------------------------------------------------------------------
+
+    def find_api(self):
+        """The description of this lab's WebSocket API (as `get_apis` gives it), or None."""
+        pages = self.client("apigatewayv2").get_paginator("get_apis").paginate()
+        return next((api for page in pages for api in page["Items"] if self.owns(api.get("Tags", {}))), None)
+
+    def require_api(self):
+        """The API's id. Raises LabError if there is no API yet."""
+        if api := self.find_api():
+            return api["ApiId"]
+        raise LabError("There is no WebSocket API yet: run notebook 04_websocket_api first.")
+
+    def websocket_url(self, api_id):
+        """Where clients connect."""
+        if self.target == "aws":
+            return f"wss://{self._execute_api_host(api_id)}/{STAGE}"
+        return f"{self._local_url.replace('http', 'ws', 1)}/_aws/execute-api/{api_id}/{STAGE}"
+
+    def connections_url(self, api_id):
+        """Where the broadcast posts, without `/@connections`: `APIGatewayEndpoint`."""
+        if self.target == "aws":
+            return f"https://{self._execute_api_host(api_id)}/{STAGE}"
+        return f"{self._local_url}/_aws/execute-api/{api_id}/{STAGE}"
+
+    @property
+    def page_url(self):
+        """Where the page is, without a slash at the end. S3's website endpoints speak HTTP only."""
+        if self.target == "local":  # the local cloud has no website endpoint: the object itself is served
+            return f"{self._local_url}/{self.bucket}"
+        dash = "-" if self.region in DASHED_WEBSITE_REGIONS else "."
+        return f"http://{self.bucket}.s3-website{dash}{self.region}.{self._dns_suffix}"
+
+    def object_url(self, key):
+        """Where one object of the bucket is, on S3's own endpoint."""
+        if self.target == "local":
+            return f"{self._local_url}/{self.bucket}/{key}"
+        return f"https://{self.bucket}.s3.{self.region}.{self._dns_suffix}/{key}"
+
+    @property
+    def _local_url(self):
+        return local_cloud.url()
+
+    def _execute_api_host(self, api_id):
+        return f"{api_id}.execute-api.{self.region}.{self._dns_suffix}"
+
+    @property
+    def _dns_suffix(self):
+        return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+
+_LOCAL_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+def _aws_session(**options):
+    try:
+        return boto3.Session(**options)
+    except BotoCoreError as error:  # a profile that does not exist, a configuration file that can't be read
+        raise LabError(f"The AWS configuration can't be used: {error}.") from None
+
+
+def _remembered():
+    """The last choice as a dict, or None. Raises LabError if the file is there but is none of ours."""
+    path = home() / MEMORY
+    try:
+        last = json.loads(path.read_text())
+        return {key: last[key] for key in ("target", "name", "region")}
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError):
+        raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

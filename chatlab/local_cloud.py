@@ -1,0 +1,164 @@
+"""The local cloud: MiniStack, an emulator of AWS, as a background process on loopback.
+
+One lab has one local cloud. Its pid, port and log are in the lab's home; its resources are in its memory, so they are
+gone when it stops.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import psutil
+
+from chatlab.errors import LabError
+from chatlab.paths import home, writable
+
+HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
+PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
+MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
+START_TIMEOUT_S = 60
+
+SERVER = [
+    sys.executable, "-m", "uvicorn", "ministack.app:app", "--host", HOST,
+    "--loop", "uvloop", "--http", "httptools",  # twice as fast as MiniStack's own server
+    "--ws-max-size", str(MESSAGE_LIMIT), "--ws-per-message-deflate", "false",  # as API Gateway does
+    "--timeout-keep-alive", "75", "--no-access-log", "--log-level", "warning",
+]  # fmt: skip
+
+SETTINGS = {
+    "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
+    "IOT_MTLS_ENABLED": "0",  # no second listener
+    "SFTP_ENABLED": "0",  # nor a third
+    "MINISTACK_HOST": HOST,
+    "AWS_EC2_METADATA_DISABLED": "true",  # a function must not look for credentials elsewhere
+}
+
+
+def start():
+    """Start the local cloud unless it runs already; its URL.
+
+    Raises LabError if the home can't be written or the process does not become healthy in time.
+    """
+    if _process():
+        return url()
+    folder = writable(home())
+    port = _free_port()
+    temporary = folder / "tmp"  # where MiniStack unpacks the functions
+    temporary.mkdir(exist_ok=True)
+    # Functions inherit this environment, so nothing of the person's own AWS configuration may be in it.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    with open(folder / "cloud.log", "wb") as log:
+        process = subprocess.Popen(
+            [*SERVER, "--port", str(port)],
+            env=inherited | SETTINGS | nowhere | {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary)},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
+            start_new_session=True, preexec_fn=_allow_many_sockets,
+        )  # fmt: skip
+    born = psutil.Process(process.pid).create_time()
+    _state_file().write_text(json.dumps({"pid": process.pid, "born": born, "port": port}) + "\n")
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _healthy():
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop()
+            raise LabError(f"The local cloud did not start: its last words are in {folder / 'cloud.log'}.")
+        time.sleep(0.05)
+    return url()
+
+
+def stop():
+    """Stop the local cloud and the functions' processes. True if it was running."""
+    process = _process()
+    if process:
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(family[:1], timeout=5)
+        for member in family:  # the functions' processes, and the cloud itself if it did not listen
+            if member.is_running():
+                member.kill()
+        psutil.wait_procs(family, timeout=5)
+    _state_file().unlink(missing_ok=True)
+    return process is not None
+
+
+def status():
+    """A dict: `running`, and where it was started and not stopped, `pid`, `port` and `url`."""
+    state = _state()
+    if not state:
+        return {"running": False}
+    return {"running": _process() is not None, "pid": state["pid"], "port": state["port"], "url": url()}
+
+
+def require():
+    """Raises LabError if the local cloud does not run: everything in it is gone then."""
+    if _process():
+        return
+    if _state():
+        raise LabError(
+            "The local cloud has died, and everything in it is gone with it (its last words are in "
+            f"{home() / 'cloud.log'}): run notebook 00_start, which starts an empty one, and then the others in order."
+        )
+    raise LabError("The local cloud is not running: run notebook 00_start, and then the others in order.")
+
+
+def url():
+    """The local cloud's endpoint. Raises LabError if none was started."""
+    state = _state()
+    if not state:
+        raise LabError("The local cloud is not running: run notebook 00_start first.")
+    return f"http://{HOST}:{state['port']}"
+
+
+def _state_file():
+    return home() / "cloud.json"
+
+
+def _state():
+    try:
+        return json.loads(_state_file().read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _process():
+    """The running process, or None. A pid alone may be somebody else's by now: the birth time must agree."""
+    state = _state()
+    try:
+        process = psutil.Process(state["pid"]) if state else None
+        same = process and process.create_time() == state["born"] and process.status() != psutil.STATUS_ZOMBIE
+        return process if same else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _healthy():
+    try:
+        with urllib.request.urlopen(f"{url()}/_ministack/health", timeout=2) as answer:
+            return answer.status == 200
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _free_port():
+    for wanted in (PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, wanted))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise LabError("No port is free on this machine for the local cloud: end something that listens.")
+
+
+def _allow_many_sockets():
+    import resource  # not on Windows
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,112 @@
+"""Running the notebooks in order, with progress, and without leaving a process behind."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from chatlab.paths import NOTEBOOKS
+
+BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
+MEASURE = ["06_load_test", "07_scaling"]
+TEARDOWN = "99_teardown"
+
+CELL_TIMEOUT_S = 20 * 60  # the longest that a cell may take: nothing runs for ever
+GRACE_S = 10  # for a cell to stop what it started, once it has been interrupted
+
+
+@dataclass
+class Outcome:
+    """How one notebook went. `reason` is one sentence, empty when `ok`."""
+
+    name: str
+    seconds: float
+    ok: bool
+    reason: str = ""
+
+
+def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
+    """Run the notebook `name` in a kernel of its own, and save it with its outputs, whole or not; an Outcome.
+
+    `on_progress(text)` gets each new last line of what the running cell shows. `guard()` is called twice a second:
+    a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again afterwards.
+    """
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    client = _Client(
+        notebook,
+        on_progress=on_progress,
+        kernel_name="python3",
+        timeout=CELL_TIMEOUT_S,
+        record_timing=False,  # a notebook that is run twice is the same twice
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    )
+    started = time.monotonic()
+    reason = ""
+    # In a thread of its own, nbclient leaves the signals alone, and this one is free to watch.
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute)
+        try:
+            while wait([running], timeout=0.5).not_done and not reason:
+                reason = guard() or ""
+        finally:
+            _stop(client, running)
+            nbformat.write(notebook, save_as)
+    try:
+        running.result()
+    except CellExecutionError as error:
+        said = " ".join(error.evalue.split())
+        said = said if error.ename == "LabError" else f"{error.ename}: {said}"
+        reason = reason or f"{_where(notebook)}: {said}"
+    except DeadKernelError:
+        reason = reason or f"{_where(notebook)}: the kernel died."
+    return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
+
+
+class _Client(NotebookClient):
+    def __init__(self, notebook, on_progress, **options):
+        super().__init__(notebook, **options)
+        self._on_progress = on_progress
+
+    def process_message(self, msg, cell, cell_index):
+        content = msg["content"]
+        text = content.get("text") or content.get("data", {}).get("text/plain") or ""
+        lines = text.replace("\r", "\n").split("\n")
+        if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+            self._on_progress(last)
+        return super().process_message(msg, cell, cell_index)
+
+
+def _stop(client, running):
+    """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes."""
+    if running.done() or not client.km or not client.km.has_kernel:
+        return
+    kernel = psutil.Process(client.km.provisioner.pid)
+    family = [*kernel.children(recursive=True), kernel]
+    try:
+        os.kill(kernel.pid, signal.SIGINT)
+        wait([running], timeout=GRACE_S)
+    finally:
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+
+
+def _where(notebook):
+    """The cell that failed, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
+    heading, number = "", 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
+        elif cell.cell_type == "code":
+            number += 1
+            if any(output.output_type == "error" for output in cell.outputs) or cell.execution_count is None:
+                break
+    return f"cell {number} ({heading})"

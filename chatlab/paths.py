@@ -1,0 +1,39 @@
+"""Where things are: the repository's own folders, and the folder that remembers this machine's lab."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chatlab.errors import LabError
+
+ROOT = Path(__file__).resolve().parent.parent
+FRONTEND = ROOT / "frontend"
+LAMBDAS = ROOT / "lambdas"
+NOTEBOOKS = ROOT / "notebooks"
+RUNS = ROOT / "runs"
+
+
+def home():
+    """The folder of the lab's memory: the choice made in notebook 00, and the local cloud's pid, port and log.
+
+    `CHATLAB_HOME` moves it, so that a run or a test has a lab of its own beside the one in use.
+    """
+    return Path(os.environ.get("CHATLAB_HOME") or ROOT / ".chatlab")
+
+
+def run_folder():
+    """The folder of this run's results, `runs/<UTC time>`: the one that `CHATLAB_RUN` names, or a new one."""
+    folder = Path(os.environ.get("CHATLAB_RUN") or RUNS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")
+    return writable(folder)
+
+
+def writable(folder):
+    """`folder`, made if need be. Raises LabError if it can't be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise LabError(f"The folder {folder} can't be written to: {error.strerror}.") from None
+    return folder

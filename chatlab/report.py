@@ -1,0 +1,48 @@
+"""What a run leaves behind for a reader: `summary.json`, and `report.html`, which opens by itself."""
+
+import base64
+import json
+
+from jinja2 import Template
+
+from chatlab.paths import ROOT
+
+
+def write(folder, summary):
+    """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it."""
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    plots = [
+        (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())
+        for path in sorted(folder.glob("plots/*.png"))
+    ]
+    pages = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*.html")) if path.parent != folder]
+    template = Template((ROOT / "chatlab" / "report.html.jinja").read_text(), autoescape=True)
+    page = template.render(run=folder.name, summary=summary, plots=plots, pages=pages)
+    (folder / "report.html").write_text(page)
+
+
+def lines(summary, folder):
+    """The same as lines of text, for the terminal."""
+    yield "Notebooks"
+    for notebook in summary["notebooks"]:
+        yield f"  {notebook['name']:<20} {notebook['seconds']:>6.1f} s  {'ok' if notebook['ok'] else 'FAILED'}"
+    if fanout := summary["fanout"]:
+        latency, last = fanout["latency_ms"], fanout["last_delivery_ms"]
+        yield f"Fan-out: {fanout['broadcasts']} broadcasts to {fanout['connections']} connections"
+        yield (
+            f"  deliveries           {fanout['expected']} expected, {fanout['delivered']} received, "
+            f"{fanout['missing']} missing, {fanout['duplicate']} duplicate"
+        )
+        yield "  latency              " + ", ".join(f"{key} {_ms(value)}" for key, value in latency.items())
+        yield "  time to last one     " + ", ".join(f"{key} {_ms(value)}" for key, value in last.items())
+    else:
+        yield "Fan-out: not measured"
+    left = summary["leftovers"]
+    yield f"Leftovers: {'not known' if left is None else left}"
+    yield f"All of it: {folder}"
+    for failure in summary["failures"]:
+        yield f"FAILED: {failure}"
+
+
+def _ms(value):
+    return "not measured" if value is None else f"{value:.1f} ms"
