@@ -1,0 +1,61 @@
+# `make run` and `make test` are all that is needed: each makes what it needs first.
+# On the command line: TARGET=local|aws  NAME=chat  CONNECTIONS=200  BROADCASTS=20
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test up down lab notebooks lock
+
+# The first Python of at least 3.11 that there is; PYTHON=... takes another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+
+OPTIONS := $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)")
+LOAD := $(if $(CONNECTIONS),--connections "$(CONNECTIONS)") $(if $(BROADCASTS),--broadcasts "$(BROADCASTS)")
+# make gives variables of its command line to its children, where these would override what the lab decides.
+unexport TARGET NAME CONNECTIONS BROADCASTS MAKEFLAGS MAKEOVERRIDES
+
+help:
+	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
+	@echo "make test       all tests"
+	@echo "make up, down   build the chat and leave it running, remove it"
+	@echo "make lab        JupyterLab on the notebooks"
+	@echo "make notebooks  run everything and save the outputs into notebooks/"
+	@echo "make lock       pin the dependencies anew"
+
+setup: $(VENV)/installed frontend/node_modules/.package-lock.json
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv, is needed: install it, or name it with PYTHON=..."; exit 1; }
+	@test -w . || { echo "The folder $(CURDIR) can't be written to: clone the lab where you may write."; exit 1; }
+	@echo "Installing the Python packages and Node.js into $(VENV) (once, about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-lock.json
+	@echo "Installing the page's packages (once)"
+	@cd frontend && $(BIN)/npm ci --silent --no-audit --no-fund
+	@touch $@
+
+run: setup
+	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(LOAD)
+
+up: setup
+	@exec $(BIN)/python -m chatlab up $(OPTIONS)
+
+down: setup
+	@exec $(BIN)/python -m chatlab down $(OPTIONS)
+
+notebooks: setup
+	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)
+
+lab: setup
+	@exec $(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
+
+lock:
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --no-annotate --no-header \
+		pyproject.toml --output-file requirements.txt
