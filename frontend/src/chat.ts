@@ -1,0 +1,313 @@
+/**
+ * One stay in the chat: joins the connection, the outbox, the roster and the timeline, and gives React one immutable
+ * snapshot of them, at most once per animation frame however much arrives.
+ */
+import type { WebSocketTarget } from "./config";
+import { Connection, type ConnectionEnvironment, type ConnectionState } from "./connection";
+import { DeliveryTimes } from "./delivery";
+import { LoadTraffic, type LoadSummary } from "./load";
+import { Outbox, type OutboxMessage } from "./outbox";
+import { Roster, answerDelayMs, type Person } from "./presence";
+import { isReachable } from "./probe";
+import {
+  MAX_FRAME_BYTES,
+  frameBytes,
+  isBlank,
+  parse,
+  serialise,
+  type ChatMessage,
+  type PresenceMessage,
+  type Received,
+} from "./protocol";
+import { Timeline, type Entry } from "./timeline";
+
+/** An echo that takes longer is missing: the message is in doubt. */
+export const ECHO_OVERDUE_MS = 20_000;
+const TICK_MS = 1000;
+const HIDDEN_REFRESH_MS = 250;
+
+export interface Snapshot {
+  connection: ConnectionState;
+  entries: readonly Entry[];
+  /** True where the oldest messages were let go in this very step. */
+  trimmed: boolean;
+  /** How many of the oldest messages were let go altogether. */
+  trimmedCount: number;
+  outbox: readonly OutboxMessage[];
+  people: readonly Person[];
+  deliveryMedianMs: number | undefined;
+  deliveryCount: number;
+  load: LoadSummary | undefined;
+}
+
+export type SendProblem = { kind: "empty" } | { kind: "too-large"; bytes: number };
+
+export class Chat {
+  readonly client = randomId();
+  readonly name: string;
+  readonly #random: () => number;
+  readonly #connection: Connection;
+  readonly #outbox = new Outbox();
+  readonly #roster = new Roster();
+  readonly #timeline = new Timeline();
+  readonly #deliveries = new DeliveryTimes();
+  readonly #load = new LoadTraffic();
+  readonly #subscribers = new Set<() => void>();
+  #snapshot: Snapshot;
+  #people: readonly Person[] = [];
+  #isRefreshDue = false;
+  #answerTimer: ReturnType<typeof setTimeout> | undefined;
+  #tickTimer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(name: string, environment: ConnectionEnvironment) {
+    this.name = name;
+    this.#random = () => environment.random();
+    this.#connection = new Connection(environment, {
+      onState: () => this.#refresh(),
+      onOpen: () => this.#opened(),
+      onLost: () => this.#outbox.doubt(),
+      onFrame: (frame, receivedMs) => this.#received(frame, receivedMs),
+      onSignOfLifeDue: () => this.#sendPresence("here"),
+    });
+    this.#snapshot = {
+      connection: this.#connection.state,
+      entries: [],
+      trimmed: false,
+      trimmedCount: 0,
+      outbox: [],
+      people: [],
+      deliveryMedianMs: undefined,
+      deliveryCount: 0,
+      load: undefined,
+    };
+  }
+
+  readonly subscribe = (subscriber: () => void): (() => void) => {
+    this.#subscribers.add(subscriber);
+    return () => this.#subscribers.delete(subscriber);
+  };
+
+  readonly getSnapshot = (): Snapshot => this.#snapshot;
+
+  start(): void {
+    this.#roster.joined(this.client, this.name, performance.now());
+    this.#people = this.#roster.people;
+    this.#tickTimer ??= setInterval(() => this.#tick(), TICK_MS);
+    window.addEventListener("online", this.#onOnline);
+    window.addEventListener("offline", this.#onOffline);
+    document.addEventListener("visibilitychange", this.#onVisibility);
+    this.#connection.start();
+  }
+
+  /** Says goodbye and closes. `start` takes up the stay again, with all that was there. */
+  leave(): void {
+    this.#sendPresence("leave");
+    clearTimeout(this.#answerTimer);
+    clearInterval(this.#tickTimer);
+    this.#tickTimer = undefined;
+    window.removeEventListener("online", this.#onOnline);
+    window.removeEventListener("offline", this.#onOffline);
+    document.removeEventListener("visibilitychange", this.#onVisibility);
+    this.#connection.stop();
+    this.#outbox.doubt();
+  }
+
+  /** Takes a message into the outbox, or says why it can't be sent. */
+  say(text: string): SendProblem | undefined {
+    if (isBlank(text)) return { kind: "empty" };
+    const said = text.trimEnd();
+    const bytes = this.bytesOnTheWire(said);
+    if (bytes > MAX_FRAME_BYTES) return { kind: "too-large", bytes };
+    this.#outbox.add(randomId(), said, Date.now());
+    this.#flush();
+    return undefined;
+  }
+
+  /** The size of the whole frame, which is what the limit is about. */
+  bytesOnTheWire(text: string): number {
+    return frameBytes(this.#frame({ id: randomId(), text }, Date.now()));
+  }
+
+  sendAgain(id: string): void {
+    this.#outbox.sendAgain(id);
+    this.#flush();
+  }
+
+  discard(id: string): void {
+    this.#outbox.discard(id);
+    this.#flush();
+  }
+
+  discardAll(): void {
+    this.#outbox.discardAll();
+    this.#flush();
+  }
+
+  retryNow(): void {
+    this.#connection.retryNow();
+  }
+
+  readonly #onOnline = () => this.#connection.cameOnline();
+  readonly #onOffline = () => this.#connection.wentOffline();
+  readonly #onVisibility = () => {
+    if (document.visibilityState === "visible") this.#connection.becameVisible();
+  };
+
+  #opened(): void {
+    this.#sendPresence("join");
+    this.#flush();
+  }
+
+  #flush(): void {
+    this.#outbox.flush(
+      performance.now(),
+      (message) => this.#frame(message, Date.now()),
+      (frame) => this.#send(frame),
+    );
+    this.#refresh();
+  }
+
+  #frame({ id, text }: Pick<ChatMessage, "id" | "text">, sentAt: number): string {
+    return serialise({ type: "chat", id, client: this.client, name: this.name, text, sent_at: sentAt });
+  }
+
+  #sendPresence(state: PresenceMessage["state"]): void {
+    this.#send(serialise({ type: "presence", client: this.client, name: this.name, state }));
+  }
+
+  #send(frame: string): boolean {
+    const isSent = this.#connection.send(frame);
+    // Whatever is sent shows that this person is here, and so answers a newcomer as well.
+    if (isSent) {
+      clearTimeout(this.#answerTimer);
+      this.#answerTimer = undefined;
+    }
+    return isSent;
+  }
+
+  #received(frame: string, receivedMs: number): void {
+    const message = parse(frame);
+    switch (message.type) {
+      case "chat":
+        this.#receivedChat(message, receivedMs);
+        break;
+      case "presence":
+        this.#receivedPresence(message, receivedMs);
+        break;
+      case "load":
+        this.#load.add(message, frame.length, receivedMs);
+        break;
+      default:
+        this.#receivedOther(message);
+    }
+    this.#refresh();
+  }
+
+  #receivedChat(message: ChatMessage, receivedMs: number): void {
+    const { id, client, name, text, sent_at: sentAt } = message;
+    const own = client === this.client && this.#outbox.owns(id);
+    const delivery = own ? this.#outbox.confirm(id, receivedMs) : undefined;
+    if (delivery?.deliveryMs !== undefined) this.#deliveries.add(delivery.deliveryMs);
+    if (this.#timeline.isNew(id)) {
+      const deliveryMs = delivery?.deliveryMs;
+      // An own message keeps its key from the outbox, so that its place on the screen is not built anew.
+      const key = own ? id : undefined;
+      this.#timeline.append(
+        { kind: "chat", client, name, text, sentAt, receivedAt: Date.now(), own, deliveryMs },
+        key,
+      );
+    }
+    if (client !== this.client) this.#peopleChanged(this.#roster.heard(client, name, receivedMs));
+    if (own) this.#flush();
+  }
+
+  #receivedPresence({ client, name, state }: PresenceMessage, receivedMs: number): void {
+    if (client === this.client) return;
+    if (state === "leave") {
+      this.#peopleChanged(this.#roster.left(client));
+    } else if (state === "here") {
+      this.#peopleChanged(this.#roster.heard(client, name, receivedMs));
+    } else {
+      this.#peopleChanged(this.#roster.joined(client, name, receivedMs));
+      this.#answerJoin();
+    }
+  }
+
+  /** One answer serves everyone who joined meanwhile, since everyone hears it. */
+  #answerJoin(): void {
+    if (this.#answerTimer !== undefined) return;
+    const delayMs = answerDelayMs(this.#roster.size, this.#random);
+    if (delayMs === undefined) return;
+    this.#answerTimer = setTimeout(() => {
+      this.#answerTimer = undefined;
+      this.#sendPresence("here");
+    }, delayMs);
+  }
+
+  #receivedOther(message: Extract<Received, { type: "plain" | "cloud-error" }>): void {
+    this.#timeline.append({ kind: message.type, text: message.text, receivedAt: Date.now() });
+  }
+
+  #peopleChanged(isChanged: boolean): void {
+    if (isChanged) this.#people = this.#roster.people;
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    this.#roster.heard(this.client, this.name, nowMs);
+    this.#peopleChanged(this.#roster.expire(nowMs));
+    this.#doubtOverdueEchoes(nowMs);
+    this.#flush();
+  }
+
+  #doubtOverdueEchoes(nowMs: number): void {
+    const handedOverMs = this.#outbox.oldestInFlightMs;
+    if (handedOverMs === undefined || nowMs - handedOverMs < ECHO_OVERDUE_MS) return;
+    // Nothing at all came since: the connection itself is dead, whatever the browser believes.
+    if (this.#connection.lastReceivedMs < handedOverMs) this.#connection.restart();
+    this.#outbox.doubt(nowMs - ECHO_OVERDUE_MS);
+  }
+
+  #refresh(): void {
+    if (this.#isRefreshDue) return;
+    this.#isRefreshDue = true;
+    // A hidden tab gets no animation frames.
+    if (document.hidden) setTimeout(this.#publish, HIDDEN_REFRESH_MS);
+    else requestAnimationFrame(this.#publish);
+  }
+
+  readonly #publish = () => {
+    this.#isRefreshDue = false;
+    const before = this.#snapshot;
+    const { entries, trimmed, isSettled } = this.#timeline.next();
+    this.#snapshot = {
+      connection: this.#connection.state,
+      entries,
+      trimmed,
+      trimmedCount: before.trimmedCount + (trimmed ? before.entries.length - entries.length : 0),
+      outbox: this.#outbox.messages,
+      people: this.#people,
+      deliveryMedianMs: this.#deliveries.medianMs,
+      deliveryCount: this.#deliveries.count,
+      load: this.#load.summary(performance.now()),
+    };
+    for (const subscriber of this.#subscribers) subscriber();
+    if (!isSettled) this.#refresh();
+  };
+}
+
+/** The real socket, clock and chance. */
+export function browserEnvironment(target: Extract<WebSocketTarget, { ok: true }>): ConnectionEnvironment {
+  return {
+    openSocket: () => new WebSocket(target.url),
+    isReachable: () => isReachable(target.httpOrigin),
+    isOnline: () => navigator.onLine,
+    isLoopback: target.isLoopback,
+    random: Math.random,
+  };
+}
+
+/** `crypto.randomUUID` is missing on pages served by plain http, as S3's website endpoints are. */
+function randomId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

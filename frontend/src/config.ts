@@ -1,0 +1,44 @@
+/** Where the page's WebSocket goes: read at build time from `REACT_APP_WEBSOCKET_URL`. */
+
+export const DEFAULT_WEBSOCKET_URL = "ws://localhost:8080";
+
+const EXAMPLE = "wss://API-ID.execute-api.REGION.amazonaws.com/production";
+
+export type WebSocketTarget =
+  | { ok: true; url: URL; httpOrigin: string; isDefault: boolean; isLoopback: boolean }
+  | { ok: false; problem: string; remedy: string };
+
+/**
+ * Checks the URL that the page was built with. An unset or blank one means the default on this machine; a wrong one
+ * gives a sentence that says what is wrong and one that says what to set.
+ */
+export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
+  const given = value?.trim() ?? "";
+  const isDefault = given === "";
+  const text = isDefault ? DEFAULT_WEBSOCKET_URL : given;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+
+  if (url === undefined || !["ws:", "wss:"].includes(url.protocol)) {
+    const web = /^http(s?):\/\/(.*)$/i.exec(text);
+    const example = web ? `ws${web[1]}://${web[2]?.replace(/\/?@connections\/?$/, "")}` : EXAMPLE;
+    return {
+      ok: false,
+      problem: `This page was built with REACT_APP_WEBSOCKET_URL set to “${text}”, which is not a WebSocket URL.`,
+      remedy: `Set REACT_APP_WEBSOCKET_URL to a URL that begins with ws:// or wss://, for example ${example}, and build the page again.`,
+    };
+  }
+  if (url.hash !== "") {
+    return {
+      ok: false,
+      problem: `This page was built with REACT_APP_WEBSOCKET_URL set to “${text}”, but a WebSocket URL can have no part after “#”.`,
+      remedy: `Set REACT_APP_WEBSOCKET_URL to ${text.slice(0, text.indexOf("#"))} and build the page again.`,
+    };
+  }
+  return {
+    ok: true,
+    url,
+    httpOrigin: url.origin.replace(/^ws/, "http"),
+    isDefault,
+    isLoopback: /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname) || url.hostname.endsWith(".localhost"),
+  };
+}

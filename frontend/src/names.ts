@@ -1,0 +1,44 @@
+/** Display names: what is allowed, a friendly one to start with, and remembering the last one. */
+import { MAX_NAME_LENGTH, characterCount, isBlank } from "./protocol";
+
+const STORAGE_KEY = "chat.name";
+
+const MANNERS = [
+  "Amber", "Brave", "Bright", "Calm", "Cheerful", "Clever", "Cosy", "Curious", "Dapper", "Eager", "Gentle", "Golden",
+  "Happy", "Kind", "Lively", "Lucky", "Mellow", "Merry", "Nimble", "Patient", "Quiet", "Sunny", "Swift", "Witty",
+];
+const ANIMALS = [
+  "Badger", "Beaver", "Bison", "Crane", "Dolphin", "Falcon", "Ferret", "Finch", "Gecko", "Hare", "Heron", "Ibex",
+  "Kestrel", "Lemur", "Lynx", "Magpie", "Marten", "Otter", "Owl", "Panda", "Puffin", "Robin", "Tortoise", "Wren",
+];
+
+export function randomName(random: () => number = Math.random): string {
+  const pick = (words: string[]) => words[Math.floor(random() * words.length)];
+  return `${pick(MANNERS)} ${pick(ANIMALS)}`;
+}
+
+/** Says in a sentence what is wrong with a name; nothing when it is fine. */
+export function nameProblem(name: string): string | undefined {
+  if (isBlank(name)) return "Please enter a name: the others see it beside what you say.";
+  const length = characterCount(name.trim());
+  if (length > MAX_NAME_LENGTH) return `A name has at most ${MAX_NAME_LENGTH} characters; this one has ${length}.`;
+  return undefined;
+}
+
+// Storage can be forbidden by the browser's settings; the chat works without it.
+export function rememberedName(): string | undefined {
+  try {
+    const name = localStorage.getItem(STORAGE_KEY);
+    return name !== null && nameProblem(name) === undefined ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function rememberName(name: string): void {
+  try {
+    localStorage.setItem(STORAGE_KEY, name);
+  } catch {
+    return;
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * What this page has to say and has not yet seen come back.
+ *
+ * The server forwards a message to its sender too, so that echo is the proof of delivery, and until it comes the message
+ * stays here. The rules, which lose nothing silently and show nothing twice:
+ *
+ * - In order, one in flight: a message is handed to the socket when the echo of the one before has come, or after
+ *   `ORDER_PATIENCE_MS` without it. The cloud may handle two frames at the same time, and then the second can overtake.
+ * - Handed over but not echoed when the connection broke: nobody can know whether it arrived. It is `unconfirmed`, and is
+ *   handed over again on the next connection as the same frame with the same `id`, which receivers show once.
+ * - After `MAX_TRIES` it is `failed` and waits for the person: send again, or discard.
+ */
+
+export const MAX_TRIES = 3;
+export const ORDER_PATIENCE_MS = 2000;
+
+export type OutboxStatus = "waiting" | "sent" | "unconfirmed" | "failed";
+
+export interface OutboxMessage {
+  readonly id: string;
+  readonly text: string;
+  readonly createdAt: number;
+  readonly status: OutboxStatus;
+  readonly tries: number;
+  /** The frame as it was first handed over, so that a second try is byte for byte the same message. */
+  readonly frame: string | undefined;
+  /** On the monotonic clock, in milliseconds. */
+  readonly handedOverMs: number | undefined;
+}
+
+export interface Delivery {
+  message: OutboxMessage;
+  /** From hand-over to echo; undefined where the message was handed over more than once and the time says nothing. */
+  deliveryMs: number | undefined;
+}
+
+export class Outbox {
+  // Entries are replaced, never changed, so that React sees by identity which of them differ.
+  #messages: readonly OutboxMessage[] = [];
+  readonly #ownIds = new Set<string>();
+
+  get messages(): readonly OutboxMessage[] {
+    return this.#messages;
+  }
+
+  /** Whether this page made the message, delivered and discarded ones included. */
+  owns(id: string): boolean {
+    return this.#ownIds.has(id);
+  }
+
+  add(id: string, text: string, createdAt: number): void {
+    this.#ownIds.add(id);
+    this.#messages = [
+      ...this.#messages,
+      { id, text, createdAt, status: "waiting", tries: 0, frame: undefined, handedOverMs: undefined },
+    ];
+  }
+
+  /** Hands over what may go now. `send` answers false when the socket does not take it. */
+  flush(nowMs: number, toFrame: (message: OutboxMessage) => string, send: (frame: string) => boolean): void {
+    for (const message of this.#messages) {
+      if (message.status === "failed") continue;
+      if (message.status === "sent") {
+        if (nowMs - (message.handedOverMs ?? 0) < ORDER_PATIENCE_MS) return;
+        continue;
+      }
+      const frame = message.frame ?? toFrame(message);
+      if (!send(frame)) return;
+      this.#update(message.id, { status: "sent", tries: message.tries + 1, frame, handedOverMs: nowMs });
+      return;
+    }
+  }
+
+  /** The echo came. Undefined when the message is not, or no longer, in here. */
+  confirm(id: string, nowMs: number): Delivery | undefined {
+    const message = this.#messages.find((candidate) => candidate.id === id);
+    if (message === undefined) return undefined;
+    this.#remove(id);
+    const isFirstTry = message.tries === 1 && message.handedOverMs !== undefined;
+    return { message, deliveryMs: isFirstTry ? nowMs - (message.handedOverMs ?? 0) : undefined };
+  }
+
+  /** When the oldest message in flight was handed over, on the monotonic clock. */
+  get oldestInFlightMs(): number | undefined {
+    return this.#messages.find((message) => message.status === "sent")?.handedOverMs;
+  }
+
+  /** Everything in flight is in doubt: the connection broke, or the echo is overdue. */
+  doubt(handedOverBeforeMs = Infinity): void {
+    for (const { id, status, tries, handedOverMs } of this.#messages) {
+      if (status !== "sent" || (handedOverMs ?? 0) >= handedOverBeforeMs) continue;
+      this.#update(id, { status: tries >= MAX_TRIES ? "failed" : "unconfirmed" });
+    }
+  }
+
+  sendAgain(id: string): void {
+    this.#update(id, { status: "unconfirmed", tries: 1 });
+  }
+
+  discard(id: string): void {
+    this.#remove(id);
+  }
+
+  discardAll(): void {
+    // What is in flight can't be called back, so it is not discarded either.
+    this.#messages = this.#messages.filter((message) => message.status === "sent");
+  }
+
+  #update(id: string, change: Partial<OutboxMessage>): void {
+    this.#messages = this.#messages.map((message) => (message.id === id ? { ...message, ...change } : message));
+  }
+
+  #remove(id: string): void {
+    this.#messages = this.#messages.filter((message) => message.id !== id);
+  }
+}

@@ -1,0 +1,40 @@
+"""The `load` message of docs/protocol.md."""
+
+import json
+from functools import lru_cache
+from typing import NamedTuple
+
+MAX_BYTES = 131_072
+"""The largest message that API Gateway takes (128 KB); it closes the socket with code 1009 on a larger one."""
+
+
+class Load(NamedTuple):
+    run: str
+    id: int
+    speaker: int
+
+
+def encode(run: str, broadcast: int, speaker: int, sent_ns: int, payload_bytes: int) -> str:
+    """A broadcast as text of exactly `payload_bytes` bytes, or of its shortest form where that is longer."""
+    message = {"type": "load", "run": run, "id": broadcast, "speaker": speaker, "sent_ns": sent_ns, "pad": ""}
+    shortest = json.dumps(message, separators=(",", ":"))
+    message["pad"] = "." * max(0, payload_bytes - len(shortest))
+    return json.dumps(message, separators=(",", ":"))
+
+
+# All connections of a process receive the same bytes, so all but the first delivery of a broadcast are one look-up.
+# That it hits also proves that the forwarded bytes are the same.
+@lru_cache(maxsize=1024)
+def decode(payload: bytes) -> Load | None:
+    """The broadcast in a frame; None for anything else, whatever it is."""
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("type") != "load":
+        return None
+    run, broadcast, speaker = message.get("run"), message.get("id"), message.get("speaker")
+    # bool is an int in Python, not in JSON
+    if type(run) is not str or type(broadcast) is not int or type(speaker) is not int:
+        return None
+    return Load(run, broadcast, speaker)

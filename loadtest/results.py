@@ -1,0 +1,226 @@
+"""The results of one test: a folder with three Parquet tables and a summary. docs/loadtest.md is their reference."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from loadtest.records import STAMPS
+
+TABLES = ("deliveries", "broadcasts", "connections")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one test measured. Times named `_ns` are Unix time in nanoseconds, others carry their unit in the name."""
+
+    deliveries: pd.DataFrame
+    """One row for each copy of a broadcast that a connection received."""
+    broadcasts: pd.DataFrame
+    """One row for each broadcast that was planned and begun."""
+    connections: pd.DataFrame
+    """One row for each attempt to connect."""
+    summary: dict
+
+
+def load(folder: str | Path) -> Result:
+    """Read a folder of results.
+
+    Raises:
+        FileNotFoundError: in one sentence, if there are none in it.
+    """
+    folder = Path(folder)
+    if not (folder / "summary.json").is_file():
+        raise FileNotFoundError(f"There are no results in {folder}: a finished load test leaves a summary.json there.")
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    return Result(**tables, summary=json.loads((folder / "summary.json").read_text()))
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and take an earlier test's results out of it.
+
+    Raises:
+        ValueError: in one sentence, if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*(f"{table}.parquet" for table in TABLES), "summary.json", "progress.json"):
+            (folder / name).unlink(missing_ok=True)
+        (folder / "progress.json").write_text("{}")
+    except OSError as error:
+        raise ValueError(f"The folder {folder} for the results cannot be written: {error.strerror}.") from error
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write the tables, and the summary last: where it is, all is."""
+    for name in TABLES:
+        getattr(result, name).to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
+    partial = folder / "summary.json.tmp"
+    partial.write_text(json.dumps(result.summary, indent=2))
+    os.replace(partial, folder / "summary.json")
+
+
+def assemble(
+    deliveries: pd.DataFrame | None,
+    connections: pd.DataFrame | None,
+    broadcasts: pd.DataFrame | None,
+    planned: int,
+    users: int,
+    facts: dict,
+) -> Result:
+    """Turn what the generators wrote down (`loadtest.records`) into accounts.
+
+    Args:
+        deliveries: columns of `DeliveryLog`.
+        connections: columns of `ConnectionRecord`.
+        broadcasts: broadcast, phase, speaker, intended_ns and, as it went, sent_ns or error.
+        planned: how many broadcasts there were to be.
+        users: how many connections there were to be.
+        facts: goes into the summary as it is; `problem`, if not None, makes the test incomplete.
+    """
+    connections = _typed_connections(connections)
+    broadcasts = _typed_broadcasts(broadcasts)
+    deliveries = _typed_deliveries(deliveries)
+
+    expected = expected_pairs(broadcasts, connections)
+    deliveries = _measure(deliveries, broadcasts, connections, expected)
+    first = deliveries[deliveries["expected"] & (deliveries["copy"] == 0)]
+    got = np.zeros(expected.shape, dtype=bool)
+    got[_rows(first["broadcast"], broadcasts["broadcast"]), _rows(first["connection"], connections["connection"])] = True
+    gone = connections["closed_ns"].notna().to_numpy()
+    missing, dropped = expected & ~got & ~gone, expected & ~got & gone
+    copies = deliveries[deliveries["expected"] & (deliveries["copy"] > 0)]
+
+    for table, axis in ((broadcasts, 1), (connections, 0)):
+        table["expected"] = expected.sum(axis=axis)
+        table["delivered"] = got.sum(axis=axis)
+        table["missing"] = missing.sum(axis=axis)
+        table["dropped"] = dropped.sum(axis=axis)
+    for table, key in ((broadcasts, "broadcast"), (connections, "connection")):
+        table["duplicate"] = _count(copies, table, key)
+        table["out_of_order"] = _count(first[first["out_of_order"]], table, key)
+    by_broadcast = first.groupby("broadcast")["latency_ms"]
+    for name, statistic in {
+        "first_ms": by_broadcast.min(),
+        "median_ms": by_broadcast.median(),
+        "p99_ms": by_broadcast.quantile(0.99),
+        "last_ms": by_broadcast.max(),
+    }.items():
+        broadcasts[name] = broadcasts["broadcast"].map(statistic)
+
+    opened = connections["opened_ns"].notna()
+    summary = {
+        "connections": int(opened.sum()),
+        "connections_asked": int(users),
+        "connections_failed": int((~opened).sum()),
+        "connections_dropped": int(gone.sum()),
+        "broadcasts": int(broadcasts["sent_ns"].notna().sum()),
+        "broadcasts_planned": int(planned),
+        "expected": int(expected.sum()),
+        "delivered": int(got.sum()),
+        "missing": int(missing.sum()),
+        "dropped": int(dropped.sum()),
+        "duplicate": len(copies),
+        "out_of_order": int(first["out_of_order"].sum()),
+        "unexpected": int((~deliveries["expected"]).sum()),
+        "foreign": int(connections["foreign"].sum()),
+        "latency_ms": quantiles(first["latency_ms"], (0.5, 0.9, 0.99), with_max=True),
+        "last_delivery_ms": quantiles(broadcasts["last_ms"], (0.5, 0.99)),
+        "harness_lag_ms": quantiles(first["harness_lag_ms"], (0.5, 0.99), with_max=True),
+        "send_late_ms": quantiles(broadcasts["send_late_ms"], (0.5, 0.99), with_max=True),
+        "clock": "user" if (deliveries["stamp"] == "user").any() or deliveries.empty else "kernel",
+        "upper_bounds": int((deliveries["stamp"] == "bound").sum()),
+        **facts,
+    }
+    summary["complete"] = not (facts.get("problem") or shortfall(summary))
+    return Result(deliveries, broadcasts, connections, summary)
+
+
+def shortfall(summary: dict) -> str | None:
+    """What is lacking from a complete test, in one sentence; None if nothing is."""
+    lacking = {
+        "of {connections_asked} connections could not be made": summary["connections_failed"],
+        "connections dropped": summary["connections_dropped"],
+        "of {broadcasts_planned} broadcasts did not leave": summary["broadcasts_planned"] - summary["broadcasts"],
+        "of {expected} deliveries are missing": summary["missing"],
+    }
+    parts = [f"{count} {text.format(**summary)}" for text, count in lacking.items() if count]
+    return f"The test is not complete: {', '.join(parts)}." if parts else None
+
+
+def expected_pairs(broadcasts: pd.DataFrame, connections: pd.DataFrame) -> np.ndarray:
+    """Which broadcast was to reach which connection: bool, shape (broadcasts, connections).
+
+    A connection is to receive what was sent after it had opened and before it closed.
+    """
+    sent = broadcasts["sent_ns"].to_numpy(dtype=float, na_value=np.nan)[:, None]
+    opened = connections["opened_ns"].to_numpy(dtype=float, na_value=np.nan)[None, :]
+    closed = connections["closed_ns"].to_numpy(dtype=float, na_value=np.inf)[None, :]
+    return (opened <= sent) & (sent < closed)  # a comparison with NaN is False: not sent, or never opened
+
+
+def quantiles(values: pd.Series, at: tuple[float, ...], with_max: bool = False) -> dict[str, float | None]:
+    """`{"p50": …, "max": …}`, to the microsecond for values in milliseconds; None where there are no values."""
+    values = values.dropna()
+    found = {f"p{q * 100:g}": values.quantile(q) for q in at} | ({"max": values.max()} if with_max else {})
+    return {name: None if pd.isna(value) else round(float(value), 3) for name, value in found.items()}
+
+
+def _measure(
+    deliveries: pd.DataFrame, broadcasts: pd.DataFrame, connections: pd.DataFrame, expected: np.ndarray
+) -> pd.DataFrame:
+    """Add to each delivery its latency, its place and whether it was due there."""
+    rows = deliveries.copy()
+    known = rows["broadcast"].isin(broadcasts["broadcast"]) & rows["connection"].isin(connections["connection"])
+    rows = rows[known].reset_index(drop=True)
+    intended = rows["broadcast"].map(broadcasts.set_index("broadcast")["intended_ns"])
+    rows["latency_ms"] = (rows["arrived_ns"] - intended) / 1e6
+    rows["harness_lag_ms"] = (rows["handled_ns"] - rows["arrived_ns"]) / 1e6
+    rows["expected"] = expected[
+        _rows(rows["broadcast"], broadcasts["broadcast"]), _rows(rows["connection"], connections["connection"])
+    ]
+    # The log is in the order of arrival within a connection.
+    rows["copy"] = rows.groupby(["connection", "broadcast"]).cumcount()
+    newest = rows.groupby("connection")["broadcast"].cummax()
+    rows["out_of_order"] = (rows["broadcast"] < newest) & (rows["copy"] == 0)
+    rows["position"] = rows[rows["copy"] == 0].groupby("broadcast")["arrived_ns"].rank(method="first") - 1
+    rows["position"] = rows["position"].astype("Int32")
+    return rows
+
+
+def _rows(values: pd.Series, table_keys: pd.Series) -> np.ndarray:
+    """Row numbers of `values` in a table with the unique keys `table_keys`."""
+    return pd.Index(table_keys).get_indexer(values)
+
+
+def _count(rows: pd.DataFrame, table: pd.DataFrame, key: str) -> pd.Series:
+    return table[key].map(rows[key].value_counts()).fillna(0).astype(int)
+
+
+def _typed_deliveries(rows: pd.DataFrame | None) -> pd.DataFrame:
+    columns = {"connection": "int32", "broadcast": "int32", "arrived_ns": "int64", "handled_ns": "int64", "stamp": "int8"}
+    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    return rows.assign(stamp=pd.Categorical.from_codes(rows["stamp"], STAMPS))
+
+
+def _typed_broadcasts(rows: pd.DataFrame | None) -> pd.DataFrame:
+    columns = {
+        "broadcast": "int32", "phase": "int32", "speaker": "int32", "intended_ns": "int64", "sent_ns": "Int64",
+        "error": "string",
+    }  # fmt: skip
+    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    rows["send_late_ms"] = ((rows["sent_ns"] - rows["intended_ns"]) / 1e6).astype(float)
+    return rows.sort_values("broadcast", ignore_index=True)
+
+
+def _typed_connections(rows: pd.DataFrame | None) -> pd.DataFrame:
+    columns = {
+        "connection": "int32", "started_ns": "int64", "local_port": "Int32", "opened_ns": "Int64", "closed_ns": "Int64",
+        "error": "string", "foreign": "int32",
+    }  # fmt: skip
+    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    rows["connect_ms"] = ((rows["opened_ns"] - rows["started_ns"]) / 1e6).astype(float)
+    return rows.sort_values("connection", ignore_index=True)
