@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { loadEnv, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
-import { readWebSocketUrl } from "./src/config";
+import { readWebSocketUrl } from "./src/config.ts";
 
 const BUNDLE_LIMIT_BYTES = 100_000;
 
@@ -62,7 +62,7 @@ export default defineConfig(({ mode }) => {
     base: "./",
     envPrefix: "REACT_APP_",
     plugins: [react(), contentSecurityPolicy(environment["REACT_APP_WEBSOCKET_URL"]), bundleSize()],
-    build: { outDir: "build", modulePreload: false, reportCompressedSize: false },
+    build: { outDir: "build", assetsInlineLimit: 0, modulePreload: false, reportCompressedSize: false },
     server: { host: "127.0.0.1" },
     test: {
       environment: "jsdom",

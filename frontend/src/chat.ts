@@ -154,6 +154,10 @@ export class Chat {
   };
 
   #opened(): void {
+    // Who left meanwhile was not heard, and everyone who is still here answers the `join`.
+    this.#roster.clear();
+    this.#roster.joined(this.client, this.name, performance.now());
+    this.#people = this.#roster.people;
     this.#sendPresence("join");
     this.#flush();
   }
@@ -204,7 +208,7 @@ export class Chat {
   }
 
   #receivedChat(message: ChatMessage, receivedMs: number): void {
-    const { id, client, name, text, sent_at: sentAt } = message;
+    const { id, client, name, text } = message;
     const own = client === this.client && this.#outbox.owns(id);
     const delivery = own ? this.#outbox.confirm(id, receivedMs) : undefined;
     if (delivery?.deliveryMs !== undefined) this.#deliveries.add(delivery.deliveryMs);
@@ -213,7 +217,7 @@ export class Chat {
       // An own message keeps its key from the outbox, so that its place on the screen is not built anew.
       const key = own ? id : undefined;
       this.#timeline.append(
-        { kind: "chat", client, name, text, sentAt, receivedAt: Date.now(), own, deliveryMs },
+        { kind: "chat", client, name, text, receivedAt: Date.now(), own, deliveryMs },
         key,
       );
     }
@@ -302,7 +306,6 @@ export function browserEnvironment(target: Extract<WebSocketTarget, { ok: true }
     openSocket: () => new WebSocket(target.url),
     isReachable: () => isReachable(target.httpOrigin),
     isOnline: () => navigator.onLine,
-    isLoopback: target.isLoopback,
     random: Math.random,
   };
 }

@@ -5,7 +5,7 @@ export const DEFAULT_WEBSOCKET_URL = "ws://localhost:8080";
 const EXAMPLE = "wss://API-ID.execute-api.REGION.amazonaws.com/production";
 
 export type WebSocketTarget =
-  | { ok: true; url: URL; httpOrigin: string; isDefault: boolean; isLoopback: boolean }
+  | { ok: true; url: URL; httpOrigin: string }
   | { ok: false; problem: string; remedy: string };
 
 /**
@@ -14,8 +14,7 @@ export type WebSocketTarget =
  */
 export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
   const given = value?.trim() ?? "";
-  const isDefault = given === "";
-  const text = isDefault ? DEFAULT_WEBSOCKET_URL : given;
+  const text = given === "" ? DEFAULT_WEBSOCKET_URL : given;
   const url = URL.canParse(text) ? new URL(text) : undefined;
 
   if (url === undefined || !["ws:", "wss:"].includes(url.protocol)) {
@@ -34,11 +33,5 @@ export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
       remedy: `Set REACT_APP_WEBSOCKET_URL to ${text.slice(0, text.indexOf("#"))} and build the page again.`,
     };
   }
-  return {
-    ok: true,
-    url,
-    httpOrigin: url.origin.replace(/^ws/, "http"),
-    isDefault,
-    isLoopback: /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname) || url.hostname.endsWith(".localhost"),
-  };
+  return { ok: true, url, httpOrigin: url.origin.replace(/^ws/, "http") };
 }

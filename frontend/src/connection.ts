@@ -23,6 +23,8 @@ const RENEW_RETRY_MS = 60_000;
 export const OVERLAP_MS = 10_000;
 /** How long a connection that is in doubt may stay silent before it counts as lost. */
 export const PROOF_OF_LIFE_MS = 10_000;
+/** The same, where the browser says that there is no network at all. */
+export const OFFLINE_PROOF_MS = 2000;
 const QUIET_MS = 30_000;
 
 export type ConnectionState =
@@ -35,14 +37,7 @@ export type ConnectionState =
   | { name: "closed" };
 
 /** The part of the browser's WebSocket that is used. */
-export interface Socket {
-  onopen: (() => void) | null;
-  onclose: (() => void) | null;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  readonly readyState: number;
-  send(frame: string): void;
-  close(): void;
-}
+export type Socket = Pick<WebSocket, "onopen" | "onclose" | "onmessage" | "readyState" | "send" | "close">;
 
 const OPEN = 1;
 
@@ -51,8 +46,6 @@ export interface ConnectionEnvironment {
   /** Whether anything at all answers at the server's address. */
   isReachable(): Promise<boolean>;
   isOnline(): boolean;
-  /** A server on this machine can be reached without any network. */
-  isLoopback: boolean;
   random(): number;
 }
 
@@ -144,9 +137,9 @@ export class Connection {
     else this.retryNow();
   }
 
+  /** A server on this machine is reached without any network, so an open connection is asked before it counts as lost. */
   wentOffline(): void {
-    if (this.#environment.isLoopback) return;
-    if (this.#state.name === "connected") this.#lost();
+    if (this.#state.name === "connected") this.#demandProofOfLife(OFFLINE_PROOF_MS);
     else if (this.#retryTimer !== undefined) this.#setState({ name: "offline" });
   }
 
@@ -254,9 +247,9 @@ export class Connection {
   }
 
   /** Everything that is sent comes back, so a connection on which nothing comes back is dead. */
-  #demandProofOfLife(): void {
+  #demandProofOfLife(patienceMs = PROOF_OF_LIFE_MS): void {
     if (this.#proofTimer !== undefined) return;
-    this.#proofTimer = setTimeout(() => this.restart(), PROOF_OF_LIFE_MS);
+    this.#proofTimer = setTimeout(() => this.restart(), patienceMs);
     this.#listener.onSignOfLifeDue();
   }
 

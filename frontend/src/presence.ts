@@ -46,6 +46,10 @@ export class Roster {
     return this.#people.size !== before;
   }
 
+  clear(): void {
+    this.#people.clear();
+  }
+
   get size(): number {
     return this.#people.size;
   }

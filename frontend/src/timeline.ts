@@ -20,7 +20,6 @@ export interface ChatEntry extends EntryBase {
   kind: "chat";
   client: string;
   name: string;
-  sentAt: number;
   own: boolean;
   deliveryMs: number | undefined;
 }

@@ -1,0 +1,63 @@
+import { useEffect, useSyncExternalStore } from "react";
+import type { Chat } from "./chat";
+import { Composer } from "./Composer";
+import { ConnectionStatus } from "./ConnectionStatus";
+import { formatMs } from "./delivery";
+import { LoadPanel } from "./LoadPanel";
+import { MessageList } from "./MessageList";
+import { People } from "./People";
+
+/** The conversation and everything around it. */
+export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void }) {
+  const snapshot = useSyncExternalStore(chat.subscribe, chat.getSnapshot);
+  const { connection, outbox, deliveryMedianMs, deliveryCount, load } = snapshot;
+
+  useEffect(() => {
+    const start = () => chat.start();
+    const leave = () => chat.leave();
+    start();
+    // A page in the back/forward cache may come back.
+    window.addEventListener("pageshow", start);
+    window.addEventListener("pagehide", leave);
+    return () => {
+      window.removeEventListener("pageshow", start);
+      window.removeEventListener("pagehide", leave);
+      leave();
+    };
+  }, [chat]);
+
+  const unsent = outbox.length;
+  useEffect(() => {
+    if (unsent === 0) return;
+    const ask = (event: BeforeUnloadEvent) => event.preventDefault();
+    window.addEventListener("beforeunload", ask);
+    return () => window.removeEventListener("beforeunload", ask);
+  }, [unsent === 0]);
+
+  const leave = () => {
+    if (unsent === 0 || window.confirm("What you wrote is not sent yet and will be lost. Leave anyway?")) onLeave();
+  };
+
+  return (
+    <div className="room">
+      <header>
+        <h1>Chat</h1>
+        <People people={snapshot.people} client={chat.client} />
+        <button type="button" className="quiet" onClick={leave}>
+          Leave
+        </button>
+      </header>
+      <div className="facts" data-state={connection.name}>
+        <ConnectionStatus state={connection} onRetry={() => chat.retryNow()} />
+        <p className="median" data-testid="median" title={`Median of your last ${deliveryCount} messages, from sending to coming back`}>
+          {deliveryMedianMs === undefined ? "No delivery time yet" : `Delivery ${formatMs(deliveryMedianMs)}`}
+        </p>
+      </div>
+      {load !== undefined && <LoadPanel load={load} />}
+      <main>
+        <MessageList snapshot={snapshot} chat={chat} />
+      </main>
+      <Composer chat={chat} />
+    </div>
+  );
+}

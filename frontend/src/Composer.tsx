@@ -1,0 +1,70 @@
+import { memo, useRef, useState, type KeyboardEvent, type SubmitEvent } from "react";
+import type { Chat } from "./chat";
+import { MAX_FRAME_BYTES } from "./protocol";
+
+const COUNTER_FROM_BYTES = 0.9 * MAX_FRAME_BYTES;
+const whole = new Intl.NumberFormat("en");
+
+/** Where one writes. Enter sends, Shift+Enter begins a new line. */
+export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
+  const [text, setText] = useState("");
+  const [problem, setProblem] = useState<string>();
+  const field = useRef<HTMLTextAreaElement>(null);
+  const bytesLeft = MAX_FRAME_BYTES - chat.bytesOnTheWire(text);
+
+  const send = () => {
+    const found = chat.say(text);
+    setProblem(found && explain(found.kind, bytesLeft));
+    if (found === undefined) setText("");
+    field.current?.focus();
+  };
+  const submitted = (event: SubmitEvent) => {
+    event.preventDefault();
+    send();
+  };
+  const keyPressed = (event: KeyboardEvent) => {
+    // While a word is being composed (Japanese, Chinese), Enter only ends the composition.
+    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    event.preventDefault();
+    send();
+  };
+
+  return (
+    <form className="composer" onSubmit={submitted}>
+      <label htmlFor="message">Message</label>
+      <textarea
+        id="message"
+        ref={field}
+        rows={1}
+        dir="auto"
+        value={text}
+        onChange={(event) => {
+          setText(event.target.value);
+          setProblem(undefined);
+        }}
+        onKeyDown={keyPressed}
+        autoFocus
+        aria-describedby="message-problem message-counter"
+        aria-invalid={problem !== undefined || bytesLeft < 0}
+      />
+      <button type="submit" className="primary">
+        Send
+      </button>
+      <p id="message-problem" className="problem" role="alert">
+        {problem}
+      </p>
+      <p id="message-counter" className="counter" data-testid="counter">
+        {bytesLeft <= MAX_FRAME_BYTES - COUNTER_FROM_BYTES && remaining(bytesLeft)}
+      </p>
+    </form>
+  );
+});
+
+function remaining(bytesLeft: number): string {
+  return bytesLeft >= 0 ? `${whole.format(bytesLeft)} bytes left` : `${whole.format(-bytesLeft)} bytes too long`;
+}
+
+function explain(kind: "empty" | "too-large", bytesLeft: number): string {
+  if (kind === "empty") return "Write something first: an empty message can’t be sent.";
+  return `This is too long: a message may have 128 KB at the most, its envelope included. Shorten it by ${whole.format(-bytesLeft)} bytes.`;
+}
