@@ -1,4 +1,4 @@
-"""The load test's own arguments, beside Locust's: on the command line, in Locust's web page, in its configuration file."""
+"""The load test's own arguments beside Locust's: for the command line, the web page and the configuration file."""
 
 import argparse
 import time
@@ -10,63 +10,77 @@ import numpy as np
 
 from loadtest import messages, schedule, shapes
 
+WARM_UP_GAP_S = 1.0
+
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments to Locust's parser. Each has a default of its type: the web page converts what it posts to it."""
-    group = parser.add_argument_group("Broadcasts")
-    group.add_argument("--broadcasts", type=int, default=20, help="Number of broadcasts (in each step of --shape steps)")
-    group.add_argument("--broadcast-rate", type=float, default=1.0, help="Broadcasts per second, on average")
-    group.add_argument(
+    """Add the arguments to Locust's parser. Each has a default of its type: the web page converts what it posts to it.
+
+    They are added one by one and not as a group, since Locust's web page shows only those.
+    """
+    # What a broadcast is
+    parser.add_argument(
+        "--broadcasts", type=int, default=20, help="Number of broadcasts (in each step of --shape steps)"
+    )
+    parser.add_argument("--broadcast-rate", type=float, default=1.0, help="Broadcasts per second, on average")
+    parser.add_argument(
         "--duration",
         type=float,
         default=0.0,
-        help="Seconds of broadcasting; the schedule is cut there. 0: as long as --broadcasts takes",
+        help="Seconds of broadcasting, if not 0: then --broadcasts does not count",
     )
-    group.add_argument("--speakers", type=int, default=1, help="Number of connections that take turns to broadcast")
-    group.add_argument("--payload-bytes", type=int, default=200, help="Size of a broadcast in bytes, at most 131072")
-    group.add_argument(
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=2,
+        help="Broadcasts before the others (in each step) that are recorded but left out of the summary, so that "
+        "a cold start of the system does not count",
+    )
+    parser.add_argument("--speakers", type=int, default=1, help="Number of connections that take turns to broadcast")
+    parser.add_argument("--payload-bytes", type=int, default=200, help="Size of a broadcast in bytes, at most 131072")
+    parser.add_argument(
         "--arrivals",
         choices=schedule.ARRIVALS,
         default="constant",
         help="How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
     )
-    group.add_argument("--trace", default="", help="File with one offset in seconds a line, for --arrivals trace")
-    group.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process")
-    group.add_argument(
+    parser.add_argument("--trace", default="", help="File with one offset in seconds a line, for --arrivals trace")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process")
+    parser.add_argument(
         "--drain-time",
         type=float,
         default=10.0,
         help="Seconds to wait for deliveries after the last broadcast; what has not come by then is missing",
     )
-
-    group = parser.add_argument_group("Connections")
-    group.add_argument(
+    # What a connection is
+    parser.add_argument(
         "--shape",
         choices=shapes.SHAPES,
         default="constant",
         # Locust asks for the shape before it reads the web page's form.
         include_in_web_ui=False,
-        help="constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after another. "
-        "steps: connect to each number of --steps, broadcast there, go on",
+        help="constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after "
+        "another. steps: connect to each number of --steps, broadcast there, go on",
     )
-    group.add_argument("--steps", default="", help="Numbers of connections for --shape steps, such as 50,100,200,400")
-    group.add_argument(
+    parser.add_argument("--steps", default="", help="Numbers of connections for --shape steps, such as 50,100,200,400")
+    parser.add_argument(
         "--connect-timeout", type=float, default=30.0, help="Seconds that one connection may take to be accepted"
     )
-    group.add_argument(
+    parser.add_argument(
         "--max-connection-rate",
         type=float,
         default=450.0,
         help="Upper bound of new connections per second, whatever --spawn-rate says; AWS takes 500",
     )
-    group.add_argument(
+    parser.add_argument(
         "--ca-file", default="", help="PEM file of certificates to trust for wss:// instead of the system's"
     )
-
-    group = parser.add_argument_group("Results")
-    group.add_argument(
+    # What becomes of it
+    parser.add_argument(
         "--results", default="", help="Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"
     )
+    # The table that Locust prints every two seconds is long, and progress.json has the figures.
+    parser.set_defaults(only_summary=True)
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,7 @@ class Settings:
     broadcasts: int
     broadcast_rate: float
     duration: float
+    warm_up: int
     speakers: int
     payload_bytes: int
     arrivals: str
@@ -115,7 +130,7 @@ class Settings:
         for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        for name in ("duration", "drain_time", "payload_bytes"):
+        for name in ("duration", "warm_up", "drain_time", "payload_bytes"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
         if self.payload_bytes > messages.MAX_BYTES:
@@ -126,17 +141,27 @@ class Settings:
             raise ValueError("--shape steps needs --steps with growing numbers of connections, such as 50,100,200.")
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"There is no file {self.ca_file} of certificates to trust (--ca-file).")
-        self.schedule()
+        if not len(self.schedule()):
+            raise ValueError("The schedule is empty: no broadcast leaves within --duration.")
 
     def schedule(self) -> np.ndarray:
-        """Offsets of one phase's broadcasts in seconds, shape (broadcasts,). See `loadtest.schedule`."""
+        """Offsets of one phase's broadcasts in seconds, shape (broadcasts,), without the warm-up's."""
         if self.arrivals == "trace":
             offsets = schedule.trace(self.trace)
-        elif self.arrivals == "poisson":
-            offsets = schedule.poisson(self.broadcasts, self.broadcast_rate, self.seed)
-        else:
-            offsets = schedule.constant(self.broadcasts, self.broadcast_rate)
-        return offsets[offsets < self.duration] if self.duration else offsets
+            return offsets[offsets < self.duration] if self.duration else offsets
+        if self.arrivals == "poisson":
+            return schedule.poisson(self.broadcasts, self.broadcast_rate, self.seed, self.duration)
+        return schedule.constant(self.broadcasts, self.broadcast_rate, self.duration)
+
+    def with_warm_up(self) -> np.ndarray:
+        """Offsets of one phase in seconds, shape (warm_up + broadcasts,): the warm-up at an even rate, then the rest.
+
+        At least `WARM_UP_GAP_S` lies between them, which is longer than the cold start of a small Lambda function.
+        """
+        gap = 1 / self.broadcast_rate
+        lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
+        start = lead[-1] + max(gap, WARM_UP_GAP_S) if self.warm_up else 0.0
+        return np.concatenate([lead, start + self.schedule()])
 
     @property
     def phases(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ For each phase: wait for the connections, plan the broadcasts, wait for their de
 import json
 import logging
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -52,12 +53,19 @@ class Coordinator:
 
     # A test's beginning and end
 
-    def prepare_shape(self) -> None:
-        """Give Locust the load shape that was asked for."""
-        settings = Settings.from_options(self.environment.parsed_options, self.environment.host, self._users_asked())
+    def prepare(self) -> None:
+        """Check the arguments, and give Locust the load shape that was asked for. Exits if they cannot be used."""
+        options = self.environment.parsed_options
+        try:
+            settings = Settings.from_options(options, self.environment.host, self._users_asked())
+        except ValueError as error:
+            if not options.headless:
+                return  # the web page's form may put it right; the test's start checks again
+            logger.error(error)
+            sys.exit(1)
         rate = min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
         if settings.shape == "ramp":
-            seconds = float(settings.schedule()[-1])
+            seconds = float(settings.with_warm_up()[-1])
             self.environment.shape_class = shapes.Ramp(settings.users, seconds, settings.max_connection_rate)
         elif settings.shape == "steps":
             self.environment.shape_class = shapes.Steps(settings.steps[0], rate)
@@ -67,10 +75,15 @@ class Coordinator:
     def _users_asked(self) -> int:
         return self.runner.target_user_count or self.environment.parsed_options.num_users or 1
 
+    def _broadcasts_asked(self) -> int:
+        """Without the warm-up's."""
+        return len(self.settings.schedule()) * len(self.settings.phases)
+
     def _on_test_start(self, **_) -> None:
         self.finished = False
         self.problem: str | None = None
         self.state = "connecting"
+        self.missing: int | None = None
         self.run = uuid.uuid4().hex[:12]
         self.started_ns = clock.now_ns()
         self.progress: dict[str, dict] = {}
@@ -80,7 +93,9 @@ class Coordinator:
         self.plans: list[dict] = []
         self.settings: Settings | None = None
         try:
-            settings = Settings.from_options(self.environment.parsed_options, self.environment.host, self._users_asked())
+            settings = Settings.from_options(
+                self.environment.parsed_options, self.environment.host, self._users_asked()
+            )
             results.prepare(settings.results)
             self.settings = settings
         except (ValueError, OSError) as error:
@@ -136,13 +151,14 @@ class Coordinator:
         settings = self.settings
         clients = [client for client, report in self.progress.items() if report["open"]]
         speakers = min(settings.speakers, self._total("open"))
-        offsets_ns = np.round(settings.schedule() * 1e9).astype(np.int64)
+        offsets_ns = np.round(settings.with_warm_up() * 1e9).astype(np.int64)
         plan = {
             "run": self.run,
             "phase": phase,
             "first": sum(len(plan["offsets_ns"]) for plan in self.plans),
             "start_ns": clock.now_ns() + round(LEAD_S * 1e9),
             "offsets_ns": offsets_ns.tolist(),
+            "warm_up": settings.warm_up,
             "speaker_count": speakers,
             "speakers": {client: list(range(speakers))[k :: len(clients)] for k, client in enumerate(clients)},
             "payload_bytes": settings.payload_bytes,
@@ -196,10 +212,11 @@ class Coordinator:
             return
         self.live = {
             "state": self.state,
-            "users": self._users_asked(),
-            "broadcasts": len(self.settings.schedule()) * len(self.settings.phases),
+            "users": self.settings.phases[-1],
+            "broadcasts": self._broadcasts_asked(),
             **{name: self._total(name) for name in ("open", "opened", "failed", "sent", "expected", "delivered")},
-            "missing": max(0, self._total("outstanding")),
+            "outstanding": max(0, self._total("outstanding")),
+            "missing": self.missing,
             "message": self.problem or "",
             **self._running_quantiles(),
         }
@@ -250,7 +267,7 @@ class Coordinator:
             deliveries=pd.concat(self.deliveries) if self.deliveries else None,
             connections=pd.concat(self.connections.values()) if self.connections else None,
             broadcasts=pd.concat(self.broadcasts.values()) if self.broadcasts else None,
-            planned=sum(len(plan["offsets_ns"]) for plan in self.plans),
+            asked=self._broadcasts_asked(),
             users=self.settings.phases[-1],
             facts={
                 "run": self.run,
@@ -261,6 +278,7 @@ class Coordinator:
             },
         )
         results.write(result, self.settings.results)
+        self.missing = result.summary["missing"]
         self.state = "complete" if result.summary["complete"] else "incomplete"
         self.problem = self.problem or results.shortfall(result.summary)
         self.environment.process_exit_code = 0 if result.summary["complete"] else 1

@@ -1,4 +1,4 @@
-"""The load generator: the part in every process that has connections. It sends what is planned and records what comes."""
+"""The load generator, in every process that has connections. It sends what is planned and records what comes."""
 
 import gevent
 import pandas as pd
@@ -124,7 +124,13 @@ class Generator:
                 gevent.spawn(self._send, broadcast, plan, intended_ns, *voices.get(speaker, (-1, None)))
 
     def _send(self, broadcast: int, plan: dict, intended_ns: int, number: int, connection: Connection | None) -> None:
-        row = {"broadcast": broadcast, "phase": plan["phase"], "speaker": number, "intended_ns": intended_ns}
+        row = {
+            "broadcast": broadcast,
+            "phase": plan["phase"],
+            "warm_up": broadcast - plan["first"] < plan["warm_up"],
+            "speaker": number,
+            "intended_ns": intended_ns,
+        }
         self.broadcasts.append(row)
         with self.environment.events.request.measure("WS", "send", plan["payload_bytes"]) as request:
             try:
@@ -160,7 +166,7 @@ class Generator:
                 "errors": [record.error for record in self.connections if record.error][:3],
                 "due": self.due,
                 "sending": self.sending,
-                "sent": sum("sent_ns" in row for row in self.broadcasts),
+                "sent": sum("sent_ns" in row and not row["warm_up"] for row in self.broadcasts),
                 "expected": self.expected,
                 "delivered": self.delivered,
                 "outstanding": self.outstanding,
@@ -190,7 +196,8 @@ class Generator:
     def send_deliveries(self) -> None:
         if len(self.log):
             self.runner.send_message(
-                "loadtest.records", {"client": self.runner.client_id, "deliveries": records.pack(self.take_deliveries())}
+                "loadtest.records",
+                {"client": self.runner.client_id, "deliveries": records.pack(self.take_deliveries())},
             )
 
     def _on_collect(self, **_) -> None:

@@ -3,7 +3,7 @@
     locust -f loadtest/locustfile.py --headless --host ws://127.0.0.1:4566/… --users 200 --spawn-rate 50 \\
         --broadcasts 20 --broadcast-rate 1 --speakers 3 --results runs/one
 
-Each user is one connection. All of Locust's own arguments work; `locust -f loadtest/locustfile.py --help` lists the others.
+Each user is one connection. All of Locust's own arguments work; `--help` lists the others after them.
 """
 
 from locust import User, events, task
@@ -22,7 +22,7 @@ def set_up(environment, runner, **_):
     if not isinstance(runner, MasterRunner):
         ChatUser.generator = Generator(environment)
     if not isinstance(runner, WorkerRunner):
-        Coordinator(environment).prepare_shape()
+        Coordinator(environment).prepare()
 
 
 class ChatUser(User):

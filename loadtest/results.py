@@ -11,6 +11,8 @@ import pandas as pd
 from loadtest.records import STAMPS
 
 TABLES = ("deliveries", "broadcasts", "connections")
+COUNTS = ("expected", "delivered", "missing", "dropped", "duplicate", "out_of_order")
+"""Columns of both broadcasts and connections, and keys of the summary."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def assemble(
     deliveries: pd.DataFrame | None,
     connections: pd.DataFrame | None,
     broadcasts: pd.DataFrame | None,
-    planned: int,
+    asked: int,
     users: int,
     facts: dict,
 ) -> Result:
@@ -76,8 +78,8 @@ def assemble(
     Args:
         deliveries: columns of `DeliveryLog`.
         connections: columns of `ConnectionRecord`.
-        broadcasts: broadcast, phase, speaker, intended_ns and, as it went, sent_ns or error.
-        planned: how many broadcasts there were to be.
+        broadcasts: broadcast, phase, warm_up, speaker, intended_ns and, as it went, sent_ns or error.
+        asked: how many broadcasts there were to be, without the warm-up's.
         users: how many connections there were to be.
         facts: goes into the summary as it is; `problem`, if not None, makes the test incomplete.
     """
@@ -89,7 +91,9 @@ def assemble(
     deliveries = _measure(deliveries, broadcasts, connections, expected)
     first = deliveries[deliveries["expected"] & (deliveries["copy"] == 0)]
     got = np.zeros(expected.shape, dtype=bool)
-    got[_rows(first["broadcast"], broadcasts["broadcast"]), _rows(first["connection"], connections["connection"])] = True
+    got[_rows(first["broadcast"], broadcasts["broadcast"]), _rows(first["connection"], connections["connection"])] = (
+        True
+    )
     gone = connections["closed_ns"].notna().to_numpy()
     missing, dropped = expected & ~got & ~gone, expected & ~got & gone
     copies = deliveries[deliveries["expected"] & (deliveries["copy"] > 0)]
@@ -112,31 +116,36 @@ def assemble(
         broadcasts[name] = broadcasts["broadcast"].map(statistic)
 
     opened = connections["opened_ns"].notna()
+    measured = broadcasts[~broadcasts["warm_up"]]
     summary = {
         "connections": int(opened.sum()),
         "connections_asked": int(users),
         "connections_failed": int((~opened).sum()),
         "connections_dropped": int(gone.sum()),
-        "broadcasts": int(broadcasts["sent_ns"].notna().sum()),
-        "broadcasts_planned": int(planned),
-        "expected": int(expected.sum()),
-        "delivered": int(got.sum()),
-        "missing": int(missing.sum()),
-        "dropped": int(dropped.sum()),
-        "duplicate": len(copies),
-        "out_of_order": int(first["out_of_order"].sum()),
-        "unexpected": int((~deliveries["expected"]).sum()),
+        "broadcasts_asked": int(asked),
+        **account(deliveries[~deliveries["warm_up"]], measured),
+        "warm_up": account(deliveries[deliveries["warm_up"]], broadcasts[broadcasts["warm_up"]]),
         "foreign": int(connections["foreign"].sum()),
-        "latency_ms": quantiles(first["latency_ms"], (0.5, 0.9, 0.99), with_max=True),
-        "last_delivery_ms": quantiles(broadcasts["last_ms"], (0.5, 0.99)),
-        "harness_lag_ms": quantiles(first["harness_lag_ms"], (0.5, 0.99), with_max=True),
-        "send_late_ms": quantiles(broadcasts["send_late_ms"], (0.5, 0.99), with_max=True),
         "clock": "user" if (deliveries["stamp"] == "user").any() or deliveries.empty else "kernel",
-        "upper_bounds": int((deliveries["stamp"] == "bound").sum()),
         **facts,
     }
     summary["complete"] = not (facts.get("problem") or shortfall(summary))
     return Result(deliveries, broadcasts, connections, summary)
+
+
+def account(deliveries: pd.DataFrame, broadcasts: pd.DataFrame) -> dict:
+    """Counts and quantiles of some broadcasts and their deliveries, as they stand in the summary."""
+    first = deliveries[deliveries["expected"] & (deliveries["copy"] == 0)]
+    return {
+        "broadcasts": int(broadcasts["sent_ns"].notna().sum()),
+        **{name: int(broadcasts[name].sum()) for name in COUNTS},
+        "unexpected": int((~deliveries["expected"]).sum()),
+        "upper_bounds": int((first["stamp"] == "bound").sum()),
+        "latency_ms": quantiles(first["latency_ms"], (0.5, 0.9, 0.99), with_max=True),
+        "last_delivery_ms": quantiles(broadcasts["last_ms"], (0.5, 0.99)),
+        "harness_lag_ms": quantiles(first["harness_lag_ms"], (0.5, 0.99), with_max=True),
+        "send_late_ms": quantiles(broadcasts["send_late_ms"], (0.5, 0.99), with_max=True),
+    }
 
 
 def shortfall(summary: dict) -> str | None:
@@ -144,8 +153,9 @@ def shortfall(summary: dict) -> str | None:
     lacking = {
         "of {connections_asked} connections could not be made": summary["connections_failed"],
         "connections dropped": summary["connections_dropped"],
-        "of {broadcasts_planned} broadcasts did not leave": summary["broadcasts_planned"] - summary["broadcasts"],
+        "of {broadcasts_asked} broadcasts did not leave": summary["broadcasts_asked"] - summary["broadcasts"],
         "of {expected} deliveries are missing": summary["missing"],
+        "deliveries of the warm-up are missing": summary["warm_up"]["missing"],
     }
     parts = [f"{count} {text.format(**summary)}" for text, count in lacking.items() if count]
     return f"The test is not complete: {', '.join(parts)}." if parts else None
@@ -176,8 +186,9 @@ def _measure(
     rows = deliveries.copy()
     known = rows["broadcast"].isin(broadcasts["broadcast"]) & rows["connection"].isin(connections["connection"])
     rows = rows[known].reset_index(drop=True)
-    intended = rows["broadcast"].map(broadcasts.set_index("broadcast")["intended_ns"])
-    rows["latency_ms"] = (rows["arrived_ns"] - intended) / 1e6
+    of_broadcast = broadcasts.set_index("broadcast")
+    rows["warm_up"] = rows["broadcast"].map(of_broadcast["warm_up"]).astype(bool)
+    rows["latency_ms"] = (rows["arrived_ns"] - rows["broadcast"].map(of_broadcast["intended_ns"])) / 1e6
     rows["harness_lag_ms"] = (rows["handled_ns"] - rows["arrived_ns"]) / 1e6
     rows["expected"] = expected[
         _rows(rows["broadcast"], broadcasts["broadcast"]), _rows(rows["connection"], connections["connection"])
@@ -201,15 +212,21 @@ def _count(rows: pd.DataFrame, table: pd.DataFrame, key: str) -> pd.Series:
 
 
 def _typed_deliveries(rows: pd.DataFrame | None) -> pd.DataFrame:
-    columns = {"connection": "int32", "broadcast": "int32", "arrived_ns": "int64", "handled_ns": "int64", "stamp": "int8"}
+    columns = {
+        "connection": "int32",
+        "broadcast": "int32",
+        "arrived_ns": "int64",
+        "handled_ns": "int64",
+        "stamp": "int8",
+    }
     rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     return rows.assign(stamp=pd.Categorical.from_codes(rows["stamp"], STAMPS))
 
 
 def _typed_broadcasts(rows: pd.DataFrame | None) -> pd.DataFrame:
     columns = {
-        "broadcast": "int32", "phase": "int32", "speaker": "int32", "intended_ns": "int64", "sent_ns": "Int64",
-        "error": "string",
+        "broadcast": "int32", "phase": "int32", "warm_up": "bool", "speaker": "int32", "intended_ns": "int64",
+        "sent_ns": "Int64", "error": "string",
     }  # fmt: skip
     rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     rows["send_late_ms"] = ((rows["sent_ns"] - rows["intended_ns"]) / 1e6).astype(float)

@@ -3,6 +3,7 @@
 A schedule is an array of float64, shape (broadcasts,): seconds after the start, ascending, the first one at or after 0.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,18 @@ import numpy as np
 ARRIVALS = ("constant", "poisson", "trace")
 
 
-def constant(broadcasts: int, rate: float) -> np.ndarray:
-    """One broadcast every 1 / `rate` seconds."""
-    return np.arange(broadcasts) / rate
+def constant(broadcasts: int, rate: float, duration: float = 0.0) -> np.ndarray:
+    """One broadcast every 1 / `rate` seconds: `broadcasts` of them or, if it is not 0, `duration` seconds of them."""
+    return np.arange(math.ceil(round(duration * rate, 9)) if duration else broadcasts) / rate
 
 
-def poisson(broadcasts: int, rate: float, seed: int) -> np.ndarray:
-    """Independent senders: exponential gaps of mean 1 / `rate` seconds."""
-    return np.cumsum(np.random.default_rng(seed).exponential(1 / rate, broadcasts))
+def poisson(broadcasts: int, rate: float, seed: int, duration: float = 0.0) -> np.ndarray:
+    """Independent senders: exponential gaps of mean 1 / `rate` seconds; `broadcasts` or `duration` as in `constant`."""
+    random = np.random.default_rng(seed)
+    if not duration:
+        return np.cumsum(random.exponential(1 / rate, broadcasts))
+    # Given their number, a Poisson process's points are uniform.
+    return np.sort(random.uniform(0, duration, random.poisson(rate * duration)))
 
 
 def trace(path: str | Path) -> np.ndarray:

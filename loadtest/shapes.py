@@ -1,6 +1,6 @@
 """How the number of connections grows. `constant` is Locust's own start; the others are Locust load shapes.
 
-They end only when the coordinator stops the test: how long a phase takes depends on its broadcasts and their deliveries.
+They end only when the coordinator stops the test: how long a phase takes depends on its broadcasts.
 """
 
 from locust import LoadTestShape

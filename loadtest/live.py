@@ -1,0 +1,152 @@
+"""Watch a load test that runs in a process of its own."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from chatlab.errors import LabError
+
+__all__ = ["describe", "watch"]
+
+POLL_S = 0.5
+STOP_S = 15.0
+"""How long a load test may take to write what it has when it is told to stop."""
+
+
+def watch(process: subprocess.Popen, folder: str | Path) -> int:
+    """Show how a load test comes along until it ends: in a notebook one display that changes, elsewhere one line.
+
+    Args:
+        process: the running `locust`. If its output is piped, it is read here, so that the pipe cannot fill up.
+        folder: its --results.
+
+    Returns:
+        0, the exit status of a complete test.
+
+    Raises:
+        LabError: in one sentence, if the test failed or is not complete. What it found until then is in `folder`.
+        KeyboardInterrupt: after the process and its children have ended.
+    """
+    started = psutil.Process(process.pid).create_time() if process.poll() is None else 0.0
+    output = [_Tail(stream) for stream in (process.stdout, process.stderr) if stream]
+    show = _Display()
+    try:
+        while process.poll() is None:
+            show(describe(_progress(folder, started)))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
+    except KeyboardInterrupt:
+        stop(process)
+        raise
+    finally:
+        progress = _progress(folder, started)
+        show(describe(progress), last=True)
+        for tail in output:
+            tail.thread.join(1)
+    if process.returncode:
+        raise LabError(_reason(progress, output, process.returncode))
+    return process.returncode
+
+
+def describe(progress: dict) -> str:
+    """A test's progress.json in one line."""
+    if not progress:
+        return "starting"
+    parts = [f"{progress['open']:,}/{progress['users']:,} connected"]
+    if progress["failed"]:
+        parts.append(f"{progress['failed']:,} refused")
+    if progress["state"] != "connecting":
+        parts.append(f"{progress['sent']:,}/{progress['broadcasts']:,} broadcasts")
+        parts.append(f"{progress['delivered']:,} deliveries")
+    if progress["p50_ms"] is not None:
+        parts.append(f"p50 {_ms(progress['p50_ms'])}, p99 {_ms(progress['p99_ms'])}")
+    if progress["missing"] is not None:
+        parts.append(f"{progress['missing']:,} missing")
+    elif progress["state"] != "connecting":
+        parts.append(f"{progress['outstanding']:,} on their way")
+    return ", ".join(parts)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a load test politely, so that it writes what it has; after `STOP_S` end it, and its children, anyway."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    process.kill()
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+
+
+class _Display:
+    """One text that changes in place."""
+
+    def __init__(self):
+        self._handle, self._shown = None, None
+        try:
+            from IPython import get_ipython
+            from IPython.display import display
+
+            shell = get_ipython()
+            self._display = display if shell is not None and hasattr(shell, "kernel") else None
+        except ImportError:
+            self._display = None
+
+    def __call__(self, text: str, last: bool = False) -> None:
+        if self._display:
+            if self._handle is None:
+                self._handle = self._display({"text/plain": text}, raw=True, display_id=True)
+            elif text != self._shown:
+                self._handle.update({"text/plain": text}, raw=True)
+        elif sys.stdout.isatty():
+            print(f"\r\x1b[K{text}", end="\n" if last else "", flush=True)
+        elif last:
+            print(text, flush=True)
+        self._shown = text
+
+
+class _Tail:
+    """The last lines of a pipe, read in a thread."""
+
+    def __init__(self, stream):
+        self.lines: deque[str] = deque(maxlen=50)
+        self._stream = stream
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        for line in self._stream:
+            self.lines.append(line.decode(errors="replace") if isinstance(line, bytes) else line)
+
+
+def _progress(folder: str | Path, started: float) -> dict:
+    path = Path(folder) / "progress.json"
+    with suppress(OSError, ValueError):
+        if path.stat().st_mtime >= started - 1:  # and not an earlier test's; file times are coarser than process times
+            return json.loads(path.read_text())
+    return {}
+
+
+def _reason(progress: dict, output: list[_Tail], status: int) -> str:
+    if progress.get("message"):
+        return progress["message"]
+    for line in reversed([line for tail in output for line in tail.lines]):
+        _, error, message = line.partition("/ERROR/")
+        if error:
+            return message.partition(": ")[2].strip()
+    return f"The load test ended with exit status {status}; its output says why."
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 10 else f"{value:.1f} ms"

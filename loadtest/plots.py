@@ -1,0 +1,261 @@
+"""Pictures of a result. Each function returns a matplotlib Figure, which a notebook shows as a cell's last value."""
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from loadtest.results import Result
+
+__all__ = [
+    "completeness",
+    "harness_lag",
+    "last_delivery",
+    "last_delivery_by_connections",
+    "latency_by_position",
+    "latency_distribution",
+    "timeline",
+]
+
+BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9730d", "#c22f2f", "#8a8f98"
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+class _Picture(Figure):
+    """A Figure that shows itself in a notebook whatever matplotlib's back end is, and only once."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def _picture(title: str, x: str, y: str, height: float = 4.2):
+    figure = _Picture(figsize=(8.5, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def latency_distribution(result: Result) -> Figure:
+    """Share of deliveries that arrived within a time (log axis), with the quantiles marked."""
+    latency = np.sort(_measured(result)["latency_ms"].to_numpy())
+    figure, axes = _picture("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
+    if not len(latency):
+        return figure
+    at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
+    axes.set_title(
+        f"Half of the deliveries arrived within {_ms(at['p50'])}, 99 % within {_ms(at['p99'])}", loc="left", fontsize=12
+    )
+    axes.plot(latency, 100 * np.arange(1, len(latency) + 1) / len(latency), color=BLUE, lw=2, drawstyle="steps-post")
+    for name, value in at.items():
+        share = 100 * QUANTILES[name]
+        axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--")
+        axes.plot(value, share, "o", color=ORANGE, ms=5)
+        axes.annotate(
+            f"{name} {_ms(value)}", (value, share), xytext=(8, -4), textcoords="offset points", va="top", color=ORANGE
+        )
+    _log(axes.xaxis, latency)
+    axes.set_ylim(0, 103)
+    return figure
+
+
+def last_delivery(result: Result) -> Figure:
+    """How long each broadcast took to reach its first, its median and its last connection."""
+    sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
+    measured = sent[~sent["warm_up"]]
+    title = f"A broadcast reached everyone in {_ms(measured['last_ms'].median())} (median)" if len(measured) else ""
+    figure, axes = _picture(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
+    for name, label, color in (
+        ("last_ms", "last delivery", RED),
+        ("median_ms", "median delivery", BLUE),
+        ("first_ms", "first delivery", GREY),
+    ):
+        axes.plot(sent["broadcast"], sent[name], "o-", color=color, ms=3.5, lw=1, label=label)
+    warm_up = sent[sent["warm_up"]]
+    for _, rows in warm_up.groupby("phase"):
+        axes.axvspan(rows["broadcast"].min() - 0.5, rows["broadcast"].max() + 0.5, color=GREY, alpha=0.15, lw=0)
+    if len(warm_up):
+        axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
+    axes.set_ylim(0)
+    _whole(axes.xaxis)
+    axes.legend(frameon=False)
+    return figure
+
+
+def completeness(result: Result) -> Figure:
+    """What became of each broadcast's deliveries: arrived, missing, or due to a connection that dropped."""
+    rows = result.broadcasts
+    lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
+    arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"
+    title = f"{arrived}, {lost:,} missing, {twice:,} twice"
+    figure, axes = _picture(title, "Broadcast (number)", "Deliveries")
+    bottom = np.zeros(len(rows))
+    for name, label, color in (
+        ("delivered", "arrived", BLUE),
+        ("dropped", "connection dropped", ORANGE),
+        ("missing", "missing", RED),
+    ):
+        if name == "delivered" or rows[name].any():
+            axes.bar(rows["broadcast"], rows[name], bottom=bottom, color=color, width=0.9, label=label)
+        bottom += rows[name].to_numpy()
+    _whole(axes.xaxis)
+    _whole(axes.yaxis)
+    axes.set_ylim(0, max(1.0, bottom.max(initial=0)) * 1.15)
+    axes.legend(frameon=False, ncols=3, loc="upper right")
+    return figure
+
+
+def latency_by_position(result: Result) -> Figure:
+    """Latency against the place in the fan-out: the 1st connection that a broadcast reached, the 2nd, and so on."""
+    rows = _measured(result)
+    figure, axes = _picture("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
+    if rows.empty:
+        return figure
+    by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile([0.1, 0.5, 0.9]).unstack()
+    slope_us = 1e3 * float(np.polyfit(by_place.index, by_place[0.5], 1)[0]) if len(by_place) > 1 else 0.0
+    axes.set_title(f"Each further connection costs {slope_us:,.0f} µs", loc="left", fontsize=12)
+    axes.fill_between(by_place.index, by_place[0.1], by_place[0.9], color=BLUE, alpha=0.2, lw=0, label="p10 to p90")
+    axes.plot(by_place.index, by_place[0.5], color=BLUE, lw=2, label="median over broadcasts")
+    axes.set_xlim(left=1, right=max(2, len(by_place)))
+    axes.set_ylim(0)
+    _whole(axes.xaxis)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def timeline(result: Result) -> Figure:
+    """Every delivery over the test's time, and what went wrong: late sends, missing deliveries, dropped connections."""
+    rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
+    figure, axes = _picture("No deliveries", "Time since the first connection (s)", "Latency (ms)")
+    rows = rows[rows["expected"] & (rows["copy"] == 0)]
+    if rows.empty:
+        return figure
+    start = connections["started_ns"].min()
+    shown = rows.sample(min(len(rows), 20_000), random_state=1)
+    for warm_up, color, label in ((False, BLUE, "delivery"), (True, GREY, "delivery of the warm-up")):
+        part = shown[shown["warm_up"] == warm_up]
+        if len(part):
+            axes.plot(
+                (part["arrived_ns"] - start) / 1e9, part["latency_ms"], ".", ms=2, color=color, alpha=0.5, label=label
+            )
+    _log(axes.yaxis, rows["latency_ms"])
+    low, high = axes.get_ylim()
+    lossy = broadcasts[broadcasts["missing"] > 0]
+    late = broadcasts[broadcasts["send_late_ms"] > LATE_MS]
+    gone = connections[connections["closed_ns"].notna()]
+    failures = []
+    for part, column, marker, color, label in (
+        (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),
+        (late, "intended_ns", "^", ORANGE, f"broadcast that left over {LATE_MS:g} ms late"),
+        (gone, "closed_ns", "v", RED, "connection dropped"),
+    ):
+        if len(part):
+            x = (part[column].astype(float) - start) / 1e9
+            axes.plot(
+                x, np.full(len(part), high), marker, color=color, ms=6, clip_on=False, label=f"{label} ({len(part):,})"
+            )
+            failures.append(f"{len(part):,} times: {label}")
+    axes.set_ylim(low, high)
+    axes.set_xlim(0)
+    title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.legend(frameon=False, markerscale=1.5, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1.07), ncols=3)
+    return figure
+
+
+def harness_lag(result: Result) -> Figure:
+    """Latency by the kernel's clock beside the time that the load test then took to look at what had arrived."""
+    rows = _measured(result)
+    figure, axes = _picture("No deliveries", "Time (ms)", "Share of deliveries (%)")
+    if rows.empty:
+        return figure
+    lag, latency = np.sort(rows["harness_lag_ms"]), np.sort(rows["latency_ms"])
+    share = 100 * np.arange(1, len(rows) + 1) / len(rows)
+    axes.plot(latency, share, color=BLUE, lw=2, label="latency: due to arrived in the kernel")
+    axes.plot(lag, share, color=ORANGE, lw=2, label="harness lag: arrived to handled (not in the latency)")
+    axes.set_title(
+        f"The load test looked {_ms(np.median(lag))} late (median); by its own clock alone,\n"
+        f"a latency of {_ms(np.median(latency))} would have read "
+        f"{_ms(float((rows['latency_ms'] + rows['harness_lag_ms']).median()))}",
+        loc="left",
+        fontsize=12,
+    )
+    _log(axes.xaxis, np.concatenate([lag, latency]))
+    axes.set_ylim(0, 103)
+    axes.legend(frameon=False, loc="lower right" if np.median(lag) > np.median(latency) else "upper left")
+    return figure
+
+
+def last_delivery_by_connections(results: Sequence[Result]) -> Figure:
+    """Time to the last delivery against the number of connections: a dot for each broadcast, a line for the medians.
+
+    Takes any number of results, and all phases of each.
+    """
+    broadcasts = [result.broadcasts.assign(result=k) for k, result in enumerate(results)]
+    rows = pd.concat(broadcasts) if broadcasts else pd.DataFrame(columns=["warm_up", "last_ms", "expected"])
+    rows = rows[~rows["warm_up"].astype(bool) & rows["last_ms"].notna()]
+    figure, axes = _picture("No deliveries", "Connections", "Time to the last delivery (ms)")
+    if rows.empty:
+        return figure
+    # Within a phase the number may change from one broadcast to the next, when connections drop or the shape is a ramp.
+    rows["connections"] = rows.groupby(["result", "phase"])["expected"].transform(
+        lambda counts: counts.median() if counts.max() <= 1.1 * counts.min() else counts
+    )
+    median = rows.groupby("connections")["last_ms"].median()
+    axes.plot(rows["connections"], rows["last_ms"], "o", color=BLUE, alpha=0.3, ms=4, label="one broadcast")
+    axes.plot(median.index, median, "o-" if len(median) <= 20 else "-", color=RED, lw=2, ms=5, label="median")
+    most = median.index[-1]
+    axes.set_title(
+        f"With {most:,.0f} connections a broadcast takes {_ms(median.iloc[-1])} to reach all", loc="left", fontsize=12
+    )
+    axes.set_xlim(0)
+    axes.set_ylim(0)
+    _whole(axes.xaxis)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+LATE_MS = 10.0
+"""A broadcast that leaves later than this is marked in the timeline."""
+
+
+def _measured(result: Result) -> pd.DataFrame:
+    """First copies of what was due, without the warm-up."""
+    rows = result.deliveries
+    return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]
+
+
+def _ms(value: float) -> str:
+    """A time in milliseconds with three digits that count, with its unit."""
+    if not np.isfinite(value):
+        return "no time"
+    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+    return f"{round(value, digits):,.{min(digits, 3)}f} ms"
+
+
+def _log(axis, values: Iterable[float]) -> None:
+    """A logarithmic axis over the positive values, labelled with plain numbers at 1, 2 and 5."""
+    values = np.asarray(values, dtype=float)
+    values = values[values > 0]
+    low, high = (values.min(), values.max()) if len(values) else (1, 10)
+    axis._set_axes_scale("log")
+    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low / 1.3, high * 1.3)
+    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
+    steps = (1, 2, 5) if high / low < 2_000 else (1,)
+    axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low / 1.3, high * 1.3)
+
+
+def _whole(axis) -> None:
+    axis.get_major_locator().set_params(integer=True)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
