@@ -115,7 +115,10 @@ class Lab:
         if self.target == "aws":
             # API Gateway's control plane takes ten calls a second: standard mode waits and tries again.
             return {"config": Config(retries={"mode": "standard", "total_max_attempts": 8})}
-        patience = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=60)
+        # No proxies: what the shell names must not come between this machine and itself.
+        patience = Config(
+            retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=60, proxies={}
+        )
         return {"config": patience, "endpoint_url": self._local_url}
 
     @cached_property
@@ -129,9 +132,9 @@ class Lab:
                 "`aws sso login`, and run this cell again."
             ) from None
 
-    def show(self, answer):
+    def show(self, answer, *columns):
         """What AWS answered as a small table, without the account's digits: see `chatlab.tables.table`."""
-        return table(answer, hide=self.account)
+        return table(answer, *columns, hide=self.account)
 
     # --- names and tags -----------------------------------------------------------------------------------------
 

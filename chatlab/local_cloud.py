@@ -39,6 +39,8 @@ SETTINGS = {
     "AWS_EC2_METADATA_DISABLED": "true",  # a function must not look for credentials elsewhere
 }
 
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 def start():
     """Start the local cloud unless it runs already; its URL.
@@ -51,8 +53,12 @@ def start():
     port = _free_port()
     temporary = folder / "tmp"  # where MiniStack unpacks the functions
     temporary.mkdir(exist_ok=True)
-    # Functions inherit this environment, so nothing of the person's own AWS configuration may be in it.
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    # Functions inherit this environment, so nothing of the person's own AWS configuration may be in it, nor a proxy.
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("AWS_") and not key.lower().endswith("_proxy")
+    }
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     with open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
@@ -139,7 +145,7 @@ def _process():
 
 def _healthy():
     try:
-        with urllib.request.urlopen(f"{url()}/_ministack/health", timeout=2) as answer:
+        with _direct.open(f"{url()}/_ministack/health", timeout=2) as answer:
             return answer.status == 200
     except (OSError, urllib.error.URLError):
         return False

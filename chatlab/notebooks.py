@@ -43,6 +43,7 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
         notebook,
         on_progress=on_progress,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],  # otherwise each kernel says that loopback is not encrypted
         timeout=CELL_TIMEOUT_S,
         record_timing=False,  # a notebook that is run twice is the same twice
         coalesce_streams=True,

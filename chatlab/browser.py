@@ -1,0 +1,39 @@
+"""Finding a Chromium on this machine, to look at the page as people do."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Error, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+
+# Without a sandbox, since root and containers have none to offer; it opens nothing but our own page. The others keep
+# it from talking to anybody else: updates, field trials, safe-browsing lists.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-proxy-server",
+]  # fmt: skip
+
+
+def executable():
+    """The path of a Chromium, Chrome or Edge of this machine, else of Playwright's own Chromium, or None."""
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found
+    if MAC.exists():
+        return str(MAC)
+    return _playwrights_own()
+
+
+def _playwrights_own():
+    try:
+        with sync_playwright() as playwright:
+            path = playwright.chromium.executable_path
+    except Error:
+        return None
+    return path if Path(path).exists() else None
+
+
+if __name__ == "__main__":  # for the Makefile: is there one?
+    sys.exit(executable() is None)
