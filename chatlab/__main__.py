@@ -11,10 +11,10 @@ import time
 from chatlab import LabError, inventory, local_cloud, report
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
-from chatlab.paths import NOTEBOOKS, ROOT, home, run_folder, writable
+from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
 
-MOST_CONNECTIONS = 10_000
-MOST_BROADCASTS = 10_000
+MOST_CONNECTIONS = 5_000
+MOST_BROADCASTS = 500
 
 
 def main(arguments=None):
@@ -102,7 +102,7 @@ def run(chosen):
         "failures": failures,
     }
     report.write(folder, summary)
-    print("", *report.lines(summary, _short(folder)), sep="\n")
+    print("", *report.lines(summary, shown(folder)), sep="\n")
     return 1 if failures else 0
 
 
@@ -184,10 +184,6 @@ class _Line:
 
 def _up_folder():
     return writable(home() / "notebooks")
-
-
-def _short(path):
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

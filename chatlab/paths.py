@@ -37,3 +37,8 @@ def writable(folder):
     except OSError as error:
         raise LabError(f"The folder {folder} can't be written to: {error.strerror}.") from None
     return folder
+
+
+def shown(path):
+    """A path as it is shown to people: within the repository from its root, so that no machine's folders are told."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
