@@ -1,6 +1,7 @@
 """The load test's own arguments beside Locust's: for the command line, the web page and the configuration file."""
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,9 @@ class Settings:
         return settings
 
     def _check(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
         parts = urlsplit(self.url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError(f"--host takes the chat's URL, ws://… or wss://…, not {self.url!r}.")
@@ -162,6 +166,15 @@ class Settings:
         lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
         start = lead[-1] + max(gap, WARM_UP_GAP_S) if self.warm_up else 0.0
         return np.concatenate([lead, start + self.schedule()])
+
+    @property
+    def broadcasts_in_all(self) -> int:
+        """Broadcasts of all phases, without the warm-up's."""
+        return len(self.schedule()) * len(self.phases)
+
+    def plain(self) -> dict:
+        """As JSON takes it."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
 
     @property
     def phases(self) -> tuple[int, ...]:

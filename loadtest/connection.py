@@ -5,18 +5,19 @@ websocket-client speaks the protocol. It is given a ready-made socket, and that 
 """
 
 import ssl
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import gevent
-import gevent.queue
 import gevent.socket
 import websocket
 from gevent import get_hub
 
 from loadtest import clock
 
-__all__ = ["ArrivalSocket", "Connection", "Frame", "TlsArrivalSocket"]
+__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe"]
 
 READ = 1  # libev's EV_READ
 CHUNK_BYTES = 65_536
@@ -33,12 +34,19 @@ class Frame(NamedTuple):
     the newest part only, so `arrived_ns` is then no more than an upper bound."""
 
 
+class Closed(Exception):
+    """The connection has ended; says why in a few words."""
+
+
+class NothingYet(Exception):
+    """There is nothing to read for now. Not an OSError, since websocket-client would wait after one of those."""
+
+
 class ArrivalSocket(gevent.socket.socket):
     """A connected gevent socket that takes what arrives out of the kernel at once, with the kernel's stamp.
 
-    Reading happens in the event loop's own callback and not in the greenlet that calls `recv`: after a broadcast the
-    loop empties all sockets first, at a few microseconds each, and only then do the greenlets look at what came. So
-    the greenlets' work can delay neither the stamps nor the next arrival's.
+    `recv` waits as usual until `watch` is called. From then on the event loop itself reads, at a few microseconds an
+    arrival, whatever the greenlets are busy with, and `recv` gives out what has been read.
     """
 
     def __init__(self, connected: gevent.socket.socket):
@@ -49,7 +57,12 @@ class ArrivalSocket(gevent.socket.socket):
         self.arrived_ns = 0
         self._chunk = b""
         self._position = 0
-        self._chunks = gevent.queue.SimpleQueue()
+        self._chunks: deque[tuple[bytes | OSError, int]] = deque()
+        self._watcher = None
+
+    def watch(self, on_arrival: Callable[[], None]) -> None:
+        """Read from now on in the event loop; `on_arrival` is called there after each arrival, and must not wait."""
+        self._on_arrival = on_arrival
         self._watcher = get_hub().loop.io(self.fileno(), READ)
         self._watcher.start(self._drain)
 
@@ -59,12 +72,11 @@ class ArrivalSocket(gevent.socket.socket):
         except BlockingIOError:
             return
         except OSError as error:
+            chunk, ancillary = error, ()
+        if not chunk or isinstance(chunk, OSError):
             self._watcher.stop()
-            self._chunks.put((error, 0))
-            return
-        if not chunk:
-            self._watcher.stop()
-        self._chunks.put((chunk, clock.stamp_ns(ancillary)))
+        self._chunks.append((chunk, clock.stamp_ns(ancillary)))
+        self._on_arrival()
 
     @property
     def pending(self) -> int:
@@ -73,23 +85,27 @@ class ArrivalSocket(gevent.socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         if self._position == len(self._chunk):
-            try:
-                chunk, self.arrived_ns = self._chunks.get(timeout=self.timeout)
-            except gevent.queue.Empty:
-                raise TimeoutError("timed out") from None
-            if not chunk or isinstance(chunk, OSError):
-                self._chunks.put((chunk, 0))  # the end stays the end, for whoever asks again
-                if chunk:
-                    raise chunk
-                return b""
-            self._chunk, self._position = chunk, 0
+            self._next_chunk()
         start = self._position
         self._position = min(start + bufsize, len(self._chunk))
         return self._chunk[start : self._position]
 
+    def _next_chunk(self) -> None:
+        if self._chunks:
+            chunk, arrived_ns = self._chunks.popleft()
+        elif self._watcher is None:
+            chunk, ancillary, _, _ = self.recvmsg(CHUNK_BYTES, clock.ANCILLARY_BYTES)
+            arrived_ns = clock.stamp_ns(ancillary)
+        else:
+            raise NothingYet
+        if isinstance(chunk, OSError):
+            raise chunk
+        self._chunk, self._position, self.arrived_ns = chunk, 0, arrived_ns
+
     def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
         super().close()
 
 
@@ -145,54 +161,70 @@ class TlsArrivalSocket:
 
 
 class Connection:
-    """A WebSocket to `url`.
-
-    Raises from `open` whatever stands in the way: `OSError` (with `ssl.SSLError`), `websocket.WebSocketException`
-    (a refused handshake is `WebSocketBadStatusException`).
-    """
+    """A WebSocket to a URL."""
 
     def __init__(self, url: str, timeout_s: float, ca_file: str | None = None):
-        self.url = url
-        self.timeout_s = timeout_s
-        self.ca_file = ca_file
-        self.websocket: websocket.WebSocket | None = None
-        self.local_port: int | None = None
+        """Connect, and return when the server has accepted the handshake.
 
-    def open(self) -> None:
-        """Connect, and return when the server has accepted the handshake."""
-        with gevent.Timeout(self.timeout_s, TimeoutError(f"no answer within {self.timeout_s:g} s")):
-            parts = urlsplit(self.url)
-            secure = parts.scheme == "wss"
+        Raises:
+            OSError: (`ssl.SSLError` among them) or `websocket.WebSocketException`: whatever stands in the way;
+                `WebSocketBadStatusException` if the server refuses the handshake.
+        """
+        parts = urlsplit(url)
+        secure = parts.scheme == "wss"
+        with gevent.Timeout(timeout_s, TimeoutError(f"no answer within {timeout_s:g} s")):
             connected = gevent.socket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
             connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-            sock = ArrivalSocket(connected)
+            self._socket = sock = ArrivalSocket(connected)
+            self.local_port = sock.getsockname()[1]
             try:
-                self.local_port = sock.getsockname()[1]
                 if secure:
-                    sock = TlsArrivalSocket(sock, tls_context(self.ca_file), parts.hostname)
-                # Validating UTF-8 in Python would cost more than all the rest; a receiver decodes anyway.
-                self.websocket = websocket.WebSocket(skip_utf8_validation=True)
-                self.websocket.connect(self.url, socket=sock)
+                    sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
+                # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
+                self._websocket = websocket.WebSocket(skip_utf8_validation=True)
+                self._websocket.connect(url, socket=sock)
             except BaseException:
                 sock.close()
                 raise
 
-    def send(self, text: str) -> None:
-        self.websocket.send(text)
+    def watch(self, on_arrival: Callable[[], None]) -> None:
+        """From now on call `on_arrival` in the event loop when there may be frames. It must not wait."""
+        self._socket.watch(on_arrival)
+        on_arrival()  # something may have come together with the handshake's answer
 
-    def receive(self) -> Frame | None:
-        """The next data frame; None if the server closed the connection in the proper way."""
-        sock = self.websocket.sock
-        opcode, frame = self.websocket.recv_data_frame()
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
-            self.close_code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else 1005
-            return None
-        return Frame(frame.data, sock.arrived_ns, not sock.pending)
+    def frames(self) -> Iterator[Frame]:
+        """The data frames that have arrived whole and have not been given out, without waiting for more.
+
+        Raises:
+            Closed: after the last one, if the connection has ended.
+        """
+        while True:
+            sock = self._websocket.sock
+            try:
+                opcode, frame = self._websocket.recv_data_frame()
+            except NothingYet:
+                return
+            except (OSError, websocket.WebSocketException) as error:
+                raise Closed(describe(error)) from error
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else 1005
+                raise Closed(f"closed by the server with code {code}")
+            yield Frame(frame.data, sock.arrived_ns, not sock.pending)
+
+    def send(self, text: str) -> None:
+        self._websocket.send(text)
 
     def close(self) -> None:
-        """Say goodbye without waiting for the answer."""
-        if self.websocket is not None:
-            self.websocket.close(timeout=0)
+        """Say goodbye, without waiting for the answer."""
+        self._websocket.close(timeout=0)
+
+
+def describe(error: BaseException) -> str:
+    """An error in a few words, without the headers that websocket-client puts into its own."""
+    status = getattr(error, "status_code", None)
+    if status:
+        return f"handshake refused with status {status}"
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
 
 
 _contexts: dict[str | None, ssl.SSLContext] = {}

@@ -1,4 +1,4 @@
-"""The coordinator: the part in the process that Locust is steered from. It leads one test through its phases.
+"""The coordinator, in the process that Locust is steered from. It leads one test through its phases.
 
 For each phase: wait for the connections, plan the broadcasts, wait for their deliveries. Every wait has an end.
 """
@@ -9,15 +9,15 @@ import os
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import gevent
 import numpy as np
 import pandas as pd
+from hdrh.histogram import HdrHistogram
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtest import clock, records, results, shapes
+from loadtest import clock, records, results, shapes, verdict
 from loadtest.arguments import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,10 @@ LEAD_S = 0.5
 """From telling the plan to its first broadcast."""
 SETTLE_S = 0.5
 """After the last expected delivery: time for a second copy to show up."""
+HALT_S = 2.0
+"""How long deliveries under way are waited for when somebody ends the test."""
 COLLECT_S = 20.0
-LIVE_WINDOW_S = 10.0
+SYNCHRONISE_S = 10.0
 
 
 class Problem(Exception):
@@ -41,43 +43,42 @@ class Coordinator:
         self.runner = environment.runner
         self.finished = True
         self.live: dict = {}
+        self.runner.register_message("loadtest.ping", self._on_ping)
         self.runner.register_message("loadtest.progress", self._on_progress)
         self.runner.register_message("loadtest.records", self._on_records)
+        environment.events.worker_report.add_listener(self._on_worker_report)
         environment.events.test_start.add_listener(self._on_test_start)
         environment.events.test_stopping.add_listener(self._on_stop)
         environment.events.quitting.add_listener(self._on_stop)
-
-    @property
-    def distributed(self) -> bool:
-        return isinstance(self.runner, MasterRunner)
 
     # A test's beginning and end
 
     def prepare(self) -> None:
         """Check the arguments, and give Locust the load shape that was asked for. Exits if they cannot be used."""
-        options = self.environment.parsed_options
         try:
-            settings = Settings.from_options(options, self.environment.host, self._users_asked())
+            settings = self._settings()
         except ValueError as error:
-            if not options.headless:
+            if not self.environment.parsed_options.headless:
                 return  # the web page's form may put it right; the test's start checks again
             logger.error(error)
             sys.exit(1)
-        rate = min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
         if settings.shape == "ramp":
             seconds = float(settings.with_warm_up()[-1])
             self.environment.shape_class = shapes.Ramp(settings.users, seconds, settings.max_connection_rate)
         elif settings.shape == "steps":
-            self.environment.shape_class = shapes.Steps(settings.steps[0], rate)
+            self.environment.shape_class = shapes.Steps(settings.steps[0], self._connection_rate(settings))
         if self.environment.shape_class:
             self.environment.shape_class.runner = self.runner
 
-    def _users_asked(self) -> int:
-        return self.runner.target_user_count or self.environment.parsed_options.num_users or 1
+    def _settings(self) -> Settings:
+        options = self.environment.parsed_options
+        users = self.runner.target_user_count or options.num_users or 1
+        return Settings.from_options(options, self.environment.host, users)
 
-    def _broadcasts_asked(self) -> int:
-        """Without the warm-up's."""
-        return len(self.settings.schedule()) * len(self.settings.phases)
+    def _connection_rate(self, settings: Settings) -> float:
+        if settings.shape == "ramp":
+            return settings.max_connection_rate
+        return min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
 
     def _on_test_start(self, **_) -> None:
         self.finished = False
@@ -87,21 +88,26 @@ class Coordinator:
         self.run = uuid.uuid4().hex[:12]
         self.started_ns = clock.now_ns()
         self.progress: dict[str, dict] = {}
-        self.deliveries: list[pd.DataFrame] = []
-        self.connections: dict[str, pd.DataFrame] = {}
-        self.broadcasts: dict[str, pd.DataFrame] = {}
-        self.plans: list[dict] = []
+        self.deliveries: dict[str, list[pd.DataFrame]] = {}
+        self.accounts: dict[str, dict] = {}
+        self.halted_ns = 1 << 63
+        self.intended_ns: list[int] = []  # of each broadcast
+        self.is_warm_up: list[bool] = []
+        # Microseconds to an hour, to three digits: the running figures need no more memory in a long test.
+        self.latencies_us = HdrHistogram(1, 3_600_000_000, 3)
         self.settings: Settings | None = None
         try:
-            settings = Settings.from_options(
-                self.environment.parsed_options, self.environment.host, self._users_asked()
-            )
+            settings = self._settings()
             results.prepare(settings.results)
             self.settings = settings
-        except (ValueError, OSError) as error:
+            workers = len(self.runner.clients) if isinstance(self.runner, MasterRunner) else 1
+            self.runner.send_message(
+                "loadtest.start", {"connection_rate": self._connection_rate(settings) / max(1, workers)}
+            )
+        except ValueError as error:
             self.problem = str(error)
         self._conductor = gevent.spawn(self._conduct)
-        self._watcher = gevent.spawn(self._watch)
+        gevent.spawn(self._watch)
 
     def _conduct(self) -> None:
         try:
@@ -110,29 +116,38 @@ class Coordinator:
             for phase, target in enumerate(self.settings.phases):
                 self._connect(target)
                 self._broadcast(phase)
-                self._drain()
+                self._drain(self.settings.drain_time)
         except Problem as problem:
             self.problem = str(problem)
         self._finish()
-        if self.environment.web_ui:
-            self.runner.stop()
-        else:
+        web_ui, options = self.environment.web_ui, self.environment.parsed_options
+        if web_ui is None:
             self.runner.quit()
+            return
+        self.runner.stop()
+        if options.autostart and options.autoquit != -1:
+            gevent.sleep(options.autoquit)
+            self.runner.quit()
+            web_ui.stop()
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
-        if not self.finished and gevent.getcurrent() is not self._conductor:
-            self._conductor.kill()
-            self.problem = self.problem or "The test was stopped before its end."
-            self._finish()
+        if self.finished or gevent.getcurrent() is self._conductor:
+            return
+        self._conductor.kill()
+        self.problem = self.problem or "The test was stopped before its end."
+        if self.settings:
+            self.halted_ns = clock.now_ns()
+            self.runner.send_message("loadtest.halt")
+            self._drain(min(HALT_S, self.settings.drain_time))
+        self._finish()
 
     # Phases
 
     def _connect(self, target: int) -> None:
         self.state = "connecting"
         settings, shape = self.settings, self.environment.shape_class
-        rate = min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
-        deadline = time.monotonic() + target / rate + settings.connect_timeout + 10
+        deadline = time.monotonic() + target / self._connection_rate(settings) + settings.connect_timeout + 10
         if isinstance(shape, shapes.Steps):
             shape.users = target
         enough = min(target, settings.speakers) if settings.shape == "ramp" else target
@@ -146,38 +161,44 @@ class Coordinator:
             reasons = sorted({reason for report in self.progress.values() for reason in report["errors"]})
             why = f": {'; '.join(reasons)}" if reasons else ""
             raise Problem(f"None of the first {opened + failed} connections to {settings.url} could be made{why}.")
+        deadline = time.monotonic() + SYNCHRONISE_S
+        while not all(report["synchronised"] for report in self.progress.values()):
+            if time.monotonic() > deadline:
+                raise Problem(f"A worker's clock could not be compared with the master's within {SYNCHRONISE_S:g} s.")
+            gevent.sleep(POLL_S)
 
     def _broadcast(self, phase: int) -> None:
         settings = self.settings
         clients = [client for client, report in self.progress.items() if report["open"]]
         speakers = min(settings.speakers, self._total("open"))
-        offsets_ns = np.round(settings.with_warm_up() * 1e9).astype(np.int64)
+        offsets_ns = np.rint(settings.with_warm_up() * 1e9).astype(np.int64).tolist()
         plan = {
             "run": self.run,
             "phase": phase,
-            "first": sum(len(plan["offsets_ns"]) for plan in self.plans),
+            "first": len(self.intended_ns),
             "start_ns": clock.now_ns() + round(LEAD_S * 1e9),
-            "offsets_ns": offsets_ns.tolist(),
+            "offsets_ns": offsets_ns,
             "warm_up": settings.warm_up,
             "speaker_count": speakers,
             "speakers": {client: list(range(speakers))[k :: len(clients)] for k, client in enumerate(clients)},
             "payload_bytes": settings.payload_bytes,
         }
-        self.plans.append(plan)
+        self.intended_ns += [plan["start_ns"] + offset_ns for offset_ns in offsets_ns]
+        self.is_warm_up += [k < settings.warm_up for k in range(len(offsets_ns))]
         self.state = "broadcasting"
         self.runner.send_message("loadtest.plan", plan)
-        while clock.now_ns() < plan["start_ns"] + offsets_ns[-1]:
+        while clock.now_ns() < self.intended_ns[-1]:
             if not self._total("open"):
                 raise Problem("Every connection was closed before the last broadcast.")
             gevent.sleep(POLL_S)
 
-    def _drain(self) -> None:
+    def _drain(self, at_most_s: float) -> None:
         self.state = "draining"
-        planned = sum(len(plan["offsets_ns"]) for plan in self.plans)
-        deadline = time.monotonic() + self.settings.drain_time
+        deadline = time.monotonic() + at_most_s
         while time.monotonic() < deadline:
-            due = all(report["due"] == planned for report in self.progress.values())
-            if due and not self._total("sending") and self._total("outstanding") <= 0:
+            due = sum(intended_ns <= min(clock.now_ns(), self.halted_ns) for intended_ns in self.intended_ns)
+            level = all(report["due"] == due for report in self.progress.values())
+            if level and not self._total("sending") and self._total("outstanding") <= 0:
                 gevent.sleep(SETTLE_S)
                 return
             gevent.sleep(POLL_S)
@@ -187,107 +208,133 @@ class Coordinator:
     def _total(self, figure: str) -> int:
         return sum(report[figure] for report in self.progress.values())
 
+    def _on_ping(self, msg, **_) -> None:
+        self.runner.send_message("loadtest.pong", msg.data | {"answered_ns": clock.now_ns()}, msg.node_id)
+
     def _on_progress(self, msg, **_) -> None:
         self.progress[msg.data["client"]] = msg.data
 
     def _on_records(self, msg, **_) -> None:
-        self._keep(msg.data["client"], msg.data)
+        self._keep(msg.data)
 
-    def _keep(self, client: str, data: dict) -> None:
-        self.deliveries.append(records.unpack(data["deliveries"]))
+    def _on_worker_report(self, data: dict, **_) -> None:
+        if "loadtest" in data and not self.finished:
+            self._keep(data["loadtest"])
+
+    def _keep(self, data: dict) -> None:
+        rows = records.unpack(data["deliveries"])
+        self.deliveries.setdefault(data["client"], []).append(rows)
         if "connections" in data:
-            self.connections[client] = records.unpack(data["connections"])
-            self.broadcasts[client] = records.unpack(data["broadcasts"])
+            tables = {name: records.unpack(data[name]) for name in ("connections", "broadcasts")}
+            self.accounts[data["client"]] = data | tables
+        broadcast = rows["broadcast"].to_numpy()
+        latency_ns = rows["arrived_ns"].to_numpy() + data["offset_ns"] - np.array(self.intended_ns, np.int64)[broadcast]
+        measured_us = latency_ns[~np.array(self.is_warm_up, bool)[broadcast]] // 10_000 * 10  # 10 µs do for a look
+        for latency_us, count in zip(*np.unique(measured_us.clip(min=10), return_counts=True), strict=True):
+            self.latencies_us.record_value(int(latency_us), int(count))
 
     # What it tells
 
     def _watch(self) -> None:
+        delivered, seen_at = 0, time.monotonic()
         while not self.finished:
-            self._write_progress()
             gevent.sleep(0.5)
+            if self.settings:
+                now, total = time.monotonic(), self._total("delivered")
+                rate, delivered, seen_at = (total - delivered) / (now - seen_at), total, now
+                self._write_progress(rate)
 
-    def _write_progress(self) -> None:
+    def _write_progress(self, deliveries_per_s: float) -> None:
         """The state of the test as the small file that `loadtest.live` reads, replaced in one piece."""
-        if self.settings is None:
-            return
+        any_yet = self.latencies_us.get_total_count() > 0
+        quantile_ms = lambda q: self.latencies_us.get_value_at_percentile(q) / 1e3 if any_yet else None  # noqa: E731
         self.live = {
             "state": self.state,
             "users": self.settings.phases[-1],
-            "broadcasts": self._broadcasts_asked(),
+            "broadcasts": self.settings.broadcasts_in_all,
             **{name: self._total(name) for name in ("open", "opened", "failed", "sent", "expected", "delivered")},
+            "deliveries_per_s": round(deliveries_per_s, 1),
+            "p50_ms": quantile_ms(50),
+            "p99_ms": quantile_ms(99),
             "outstanding": max(0, self._total("outstanding")),
             "missing": self.missing,
             "message": self.problem or "",
-            **self._running_quantiles(),
         }
         path = self.settings.results / "progress.json"
         path.with_suffix(".tmp").write_text(json.dumps(self.live))
         os.replace(path.with_suffix(".tmp"), path)
 
-    def _running_quantiles(self) -> dict:
-        """Latency over the last `LIVE_WINDOW_S` seconds, and deliveries per second in it."""
-        since, recent = clock.now_ns() - LIVE_WINDOW_S * 1e9, []
-        for rows in reversed(self.deliveries):
-            if len(rows) and rows["arrived_ns"].iloc[-1] < since:
-                break
-            recent.append(rows)
-        if not sum(map(len, recent)):
-            return {"p50_ms": None, "p99_ms": None, "deliveries_per_s": 0.0}
-        rows = pd.concat(recent)
-        latency_ms = (rows["arrived_ns"] - rows["broadcast"].map(self._intended())) / 1e6
-        span_s = max(1.0, min(LIVE_WINDOW_S, (clock.now_ns() - self.plans[0]["start_ns"]) / 1e9))
-        return {
-            "p50_ms": round(latency_ms.quantile(0.5), 3),
-            "p99_ms": round(latency_ms.quantile(0.99), 3),
-            "deliveries_per_s": round(len(rows) / span_s, 1),
-        }
-
-    def _intended(self) -> dict[int, int]:
-        return {
-            plan["first"] + k: plan["start_ns"] + offset
-            for plan in self.plans
-            for k, offset in enumerate(plan["offsets_ns"])
-        }
-
     def _finish(self) -> None:
         """Collect what there is and write it. Happens once, whoever asks."""
         if self.finished:
             return
+        self.finished = True
         if self.settings is None:
-            logger.error(self.problem)
-            self.environment.process_exit_code = 1
-            self.finished = True
+            self._end(1)
             return
         self.state = "collecting"
         self.runner.send_message("loadtest.collect")
         with gevent.Timeout(COLLECT_S, False):
-            while set(self.progress) - set(self.connections):
+            while lost := set(self.progress) - set(self.accounts):
                 gevent.sleep(POLL_S)
+        if lost:
+            self.problem = f"{len(lost)} of {len(self.progress)} workers did not hand over their records."
+        result = self._assemble()
+        self.missing = result.summary["missing"]
+        self.state = "complete" if result.summary["complete"] else "incomplete"
+        self.problem = self.problem or results.shortfall(result.summary)
+        try:
+            results.write(result, self.settings.results)
+            self._write_progress(0.0)
+        except OSError as error:
+            self.problem = f"The results could not be written to {self.settings.results}: {error.strerror}."
+        self._fire_missing(result.summary["missing"])
+        for warning in result.summary["verdict"]["warnings"]:
+            logger.warning(warning)
+        self._end(0 if result.summary["complete"] and not self.problem else 1)
+        logger.info("Results are in %s", self.settings.results)
+
+    def _end(self, exit_code: int) -> None:
+        self.environment.process_exit_code = exit_code
+        if self.problem:
+            logger.error(self.problem)
+
+    def _assemble(self) -> results.Result:
+        """All records of all generators, put on the clock of this process."""
+        deliveries, broadcasts, connections, processes = [], [], [], []
+        for number, (client, account) in enumerate(self.accounts.items()):
+            offset = clock.Offset(account["exchanges"])
+            arrived, sent, opened = pd.concat(self.deliveries[client]), account["broadcasts"], account["connections"]
+            deliveries.append(records.shift(arrived, offset, ("arrived_ns", "handled_ns")))
+            broadcasts.append(records.shift(sent, offset, ("sent_ns",)))
+            connections.append(records.shift(opened, offset, ("started_ns", "opened_ns", "closed_ns")))
+            processes.append(
+                {
+                    "process": number,
+                    "connections": len(opened),
+                    "cpu": results.quantiles(pd.Series(account["cpu"], dtype=float), (0.5, 0.9), with_max=True),
+                    "memory_mb": round(account["memory_bytes"] / 1e6, 1),
+                    "clock_offset_ms": round(offset.at(self.started_ns) / 1e6, 3),
+                    "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
+                }
+            )
         result = results.assemble(
-            deliveries=pd.concat(self.deliveries) if self.deliveries else None,
-            connections=pd.concat(self.connections.values()) if self.connections else None,
-            broadcasts=pd.concat(self.broadcasts.values()) if self.broadcasts else None,
-            asked=self._broadcasts_asked(),
+            deliveries=pd.concat(deliveries) if deliveries else None,
+            connections=pd.concat(connections) if connections else None,
+            broadcasts=pd.concat(broadcasts) if broadcasts else None,
+            asked=self.settings.broadcasts_in_all,
             users=self.settings.phases[-1],
             facts={
                 "run": self.run,
                 "target": self.settings.url,
                 "started": pd.Timestamp(self.started_ns, unit="ns").strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "settings": {name: _plain(value) for name, value in vars(self.settings).items()},
+                "settings": self.settings.plain(),
+                "processes": processes,
                 "problem": self.problem,
             },
         )
-        results.write(result, self.settings.results)
-        self.missing = result.summary["missing"]
-        self.state = "complete" if result.summary["complete"] else "incomplete"
-        self.problem = self.problem or results.shortfall(result.summary)
-        self.environment.process_exit_code = 0 if result.summary["complete"] else 1
-        self._fire_missing(result.summary["missing"])
-        self._write_progress()
-        self.finished = True
-        if self.problem:
-            logger.error(self.problem)
-        logger.info("Results are in %s", self.settings.results)
+        result.summary["verdict"] = verdict.judge(result)
+        return result
 
     def _fire_missing(self, missing: int) -> None:
         """Let Locust's own report show what never arrived."""
@@ -300,7 +347,3 @@ class Coordinator:
                 exception=TimeoutError("not delivered within the drain time"),
                 context={},
             )
-
-
-def _plain(value):
-    return str(value) if isinstance(value, Path) else value

@@ -1,16 +1,28 @@
 """The load generator, in every process that has connections. It sends what is planned and records what comes."""
 
+import gc
+import time
+from collections import deque
+
 import gevent
+import numpy as np
 import pandas as pd
+import psutil
 from gevent.event import Event
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from loadtest import clock, messages, records
-from loadtest.connection import Connection
+from loadtest.connection import Closed, Connection, describe
 from loadtest.records import ConnectionRecord, DeliveryLog
 
 TICK_S = 0.25
+CPU_WINDOW_S = 1.0
+FRAMES_AT_ONCE = 16
+"""Handling a frame takes some 20 µs, so this much handling delays a broadcast that is due by less than half a ms."""
+FIRST_PINGS, PING_S = 10, 0.5
+FIRE_S = 10.0
+"""How long Locust's statistics may take at the end to see the last deliveries."""
 WORKER_STRIDE = 1_000_000
 """Connection numbers of worker w start at w times this, so they are unique without asking anybody."""
 
@@ -18,72 +30,121 @@ WORKER_STRIDE = 1_000_000
 class Generator:
     """Connections, broadcasts and deliveries of one process.
 
-    Talks to the coordinator in Locust's custom messages, which a local runner hands over within the process:
-    it is told a `loadtest.plan` and asked to `loadtest.collect`; it tells `loadtest.progress` and `loadtest.records`.
+    Talks to the coordinator in Locust's custom messages, which a local runner hands over within the process. It is told
+    `loadtest.start`, `loadtest.plan`, `loadtest.halt` and `loadtest.collect`, and tells `loadtest.progress` and
+    `loadtest.records`. A worker's deliveries travel in Locust's own reports to the master.
     """
 
     def __init__(self, environment: Environment):
         self.environment = environment
         self.runner = environment.runner
+        self.distributed = isinstance(self.runner, WorkerRunner)
         self.over = Event()
-        self.runner.register_message("loadtest.plan", self._on_plan)
-        self.runner.register_message("loadtest.collect", self._on_collect)
+        self.connection_rate = 1.0
+        for message, listener in {
+            "loadtest.start": self._on_start,
+            "loadtest.plan": self._on_plan,
+            "loadtest.halt": self._on_halt,
+            "loadtest.collect": self._on_collect,
+            "loadtest.pong": self._on_pong,
+        }.items():
+            self.runner.register_message(message, listener)
         environment.events.test_start.add_listener(self._on_test_start)
         environment.events.test_stopping.add_listener(self._on_test_stopping)
+        if self.distributed:
+            environment.events.report_to_master.add_listener(self._on_report)
+            environment.events.quitting.add_listener(self._on_quitting)
+        self._reset()
 
-    def _on_test_start(self, **_) -> None:
+    def _reset(self) -> None:
         self.run = ""
+        self.halted = self.collected = False
         self.log = DeliveryLog()
         self.connections: list[ConnectionRecord] = []
         self.open: dict[int, Connection] = {}
         self.broadcasts: list[dict] = []
-        self.intended_ns: dict[int, int] = {}
+        self.intended_ns: list[int] = []  # of each broadcast, by the master's clock
+        self.opened = self.failed = self.sent = 0
         self.due = self.sending = self.delivered = self.expected = self.outstanding = 0
-        self.unreported = 0
+        self.offset = clock.Offset()
+        self.cpu: list[float] = []
+        self._firing: list[gevent.Greenlet] = []
+        self._inbox: deque[tuple[Connection, ConnectionRecord, Event]] = deque()
+        self._arrival = Event()
+        self._next_connection = 0.0
+
+    def _on_test_start(self, **_) -> None:
+        self._reset()
         self.over.clear()
-        self._ticker = gevent.spawn(self._tick)
+        for activity in (self._tick, self._read, self._watch_cpu, *([self._ping] if self.distributed else [])):
+            gevent.spawn(activity)
 
     def _on_test_stopping(self, **_) -> None:
         self.over.set()
+        self._arrival.set()
+
+    def _on_start(self, msg, **_) -> None:
+        self.connection_rate = msg.data["connection_rate"]
 
     # Connections
 
     def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
-        """Open one more connection. Raises as `Connection.open` does, after noting the failure."""
+        """Open one more connection when its turn has come. Raises as `Connection` does, after noting the failure."""
         options = self.environment.parsed_options
+        now = time.monotonic()
+        self._next_connection = max(now, self._next_connection + 1 / self.connection_rate)
+        gevent.sleep(self._next_connection - now)
         number = max(self.runner.worker_index, 0) * WORKER_STRIDE + len(self.connections)
         record = ConnectionRecord(number, started_ns=clock.now_ns())
         self.connections.append(record)
-        connection = Connection(url, options.connect_timeout, options.ca_file or None)
         try:
-            connection.open()
+            connection = Connection(url, options.connect_timeout, options.ca_file or None)
         except Exception as error:
             record.error = describe(error)
+            self.failed += 1
             raise
         record.local_port = connection.local_port
         record.due_before = self.due
         record.opened_ns = clock.now_ns()
+        self.opened += 1
         self.open[number] = connection
         return connection, record
 
     def listen(self, connection: Connection, record: ConnectionRecord) -> None:
         """Record every frame until the connection closes, and then how it closed."""
-        reason = None
-        try:
-            while frame := connection.receive():
-                self._handle(record, frame)
-            reason = f"closed by the server with code {connection.close_code}"
-        except Exception as error:
-            reason = describe(error)
-        finally:
-            self.open.pop(record.connection, None)
-            if reason and not self.over.is_set():
-                record.closed_ns, record.error = clock.now_ns(), reason
-                self.outstanding -= self.due - record.due_before - record.seen.bit_count()
+        closed = Event()
 
-    def _handle(self, record: ConnectionRecord, frame) -> None:
+        def on_arrival() -> None:
+            self._inbox.append((connection, record, closed))
+            self._arrival.set()
+
+        connection.watch(on_arrival)
+        closed.wait()
+
+    def _read(self) -> None:
+        """Handle what has arrived, in one greenlet for all connections and only when nothing else is to be done."""
+        while not self.over.is_set():
+            self._arrival.wait()
+            self._arrival.clear()
+            while self._inbox:
+                gevent.idle()  # arrivals are taken out of the kernel, and broadcasts leave, before this goes on
+                for _ in range(min(FRAMES_AT_ONCE, len(self._inbox))):
+                    self._handle(*self._inbox.popleft())
+
+    def _handle(self, connection: Connection, record: ConnectionRecord, closed: Event) -> None:
+        try:
+            for frame in connection.frames():
+                self._count(record, frame)
+        except Closed as end:
+            if self.open.pop(record.connection, None) and not self.over.is_set():
+                record.closed_ns, record.error = clock.now_ns(), str(end)
+                self.outstanding -= self.due - record.due_before - record.seen.bit_count()
+            connection.close()
+            closed.set()
+
+    def _count(self, record: ConnectionRecord, frame) -> None:
         message = messages.decode(frame.payload)
-        if message is None or message.run != self.run or message.id not in self.intended_ns:
+        if message is None or message.run != self.run or not 0 <= message.id < len(self.intended_ns):
             record.foreign += 1
             return
         handled_ns = clock.now_ns()
@@ -98,12 +159,14 @@ class Generator:
     # Broadcasts
 
     def _on_plan(self, msg, **_) -> None:
-        """Start to follow a plan: its keys are those of `Coordinator._broadcast`."""
+        """Start to follow a plan: its keys are those of `Coordinator._broadcast`, its times by the master's clock."""
         plan = msg.data
         self.run = plan["run"]
-        self.intended_ns.update(
-            (plan["first"] + k, plan["start_ns"] + offset_ns) for k, offset_ns in enumerate(plan["offsets_ns"])
-        )
+        self.intended_ns += [plan["start_ns"] + offset_ns for offset_ns in plan["offsets_ns"]]
+        # A pass over all objects takes a tenth of a second with 1,000 connections. Now is the time; from here on what
+        # there is needs no looking at.
+        gc.collect()
+        gc.freeze()
         gevent.spawn(self._follow, plan)
 
     def _follow(self, plan: dict) -> None:
@@ -111,9 +174,8 @@ class Generator:
         voices = dict(zip(mine, self.open.items(), strict=False))
         for k in range(len(plan["offsets_ns"])):
             broadcast, speaker = plan["first"] + k, k % plan["speaker_count"]
-            intended_ns = self.intended_ns[broadcast]
-            sleep_until(intended_ns)
-            if self.over.is_set():
+            self._sleep_until(self.intended_ns[broadcast])
+            if self.halted or self.over.is_set():
                 return
             self.due += 1
             self.expected += len(self.open)
@@ -121,108 +183,139 @@ class Generator:
             if speaker in mine:
                 # In a greenlet of its own: a connection that is slow to take it must not hold up the next broadcast.
                 self.sending += 1
-                gevent.spawn(self._send, broadcast, plan, intended_ns, *voices.get(speaker, (-1, None)))
+                gevent.spawn(self._send, broadcast, plan, *voices.get(speaker, (-1, None)))
 
-    def _send(self, broadcast: int, plan: dict, intended_ns: int, number: int, connection: Connection | None) -> None:
+    def _sleep_until(self, due_ns: int) -> None:
+        """Sleep until a time of the master's clock, to some microseconds: the last 2 ms, a timer's error, it polls."""
+        due_ns -= self.offset.at(clock.now_ns())
+        while (remaining_s := (due_ns - clock.now_ns()) / 1e9) > 0:
+            gevent.sleep(max(0, remaining_s - 0.002))
+
+    def _send(self, broadcast: int, plan: dict, number: int, connection: Connection | None) -> None:
         row = {
             "broadcast": broadcast,
             "phase": plan["phase"],
             "warm_up": broadcast - plan["first"] < plan["warm_up"],
             "speaker": number,
-            "intended_ns": intended_ns,
+            "intended_ns": self.intended_ns[broadcast],
         }
         self.broadcasts.append(row)
         with self.environment.events.request.measure("WS", "send", plan["payload_bytes"]) as request:
             try:
-                if connection is None:
+                if number not in self.open:
                     raise ConnectionError("no connection to send on")
                 sent_ns = clock.now_ns()
                 connection.send(messages.encode(self.run, broadcast, number, sent_ns, plan["payload_bytes"]))
                 row["sent_ns"] = sent_ns
+                self.sent += not row["warm_up"]
             except Exception as error:
                 row["error"] = describe(error)
                 request["exception"] = error
             finally:
                 self.sending -= 1
 
+    def _on_halt(self, **_) -> None:
+        """No further broadcast is to leave."""
+        self.halted = True
+
+    # The clock, of a worker only: a local process has the coordinator's
+
+    def _ping(self) -> None:
+        count = 0
+        while not self.over.is_set():
+            self.runner.send_message("loadtest.ping", {"asked_ns": clock.now_ns()})
+            count += 1
+            self.over.wait(PING_S if count >= FIRST_PINGS else 0.02)
+
+    def _on_pong(self, msg, **_) -> None:
+        self.offset.add(msg.data["asked_ns"], msg.data["answered_ns"], clock.now_ns())
+
     # Reports
 
     def _tick(self) -> None:
         while not self.over.is_set():
-            self.over.wait(TICK_S)
             self.report_progress()
-            if not isinstance(self.runner, WorkerRunner):
-                self.send_deliveries()
+            if not self.distributed and len(self.log):
+                self.runner.send_message("loadtest.records", self.take_records())
+            self.over.wait(TICK_S)
+
+    def _watch_cpu(self) -> None:
+        """Note this process's share of one core, second by second, while broadcasts are under way."""
+        process = psutil.Process()
+        while not self.over.is_set():
+            process.cpu_percent()
+            due = self.due
+            self.over.wait(CPU_WINDOW_S)
+            if self.due > due:
+                self.cpu.append(process.cpu_percent() / 100)
 
     def report_progress(self) -> None:
-        opened = sum(record.opened_ns is not None for record in self.connections)
         self.runner.send_message(
             "loadtest.progress",
             {
                 "client": self.runner.client_id,
+                "synchronised": not self.distributed or self.offset.count >= FIRST_PINGS,
                 "open": len(self.open),
-                "opened": opened,
-                "failed": sum(record.opened_ns is None and record.error is not None for record in self.connections),
+                "opened": self.opened,
+                "failed": self.failed,
                 "errors": [record.error for record in self.connections if record.error][:3],
                 "due": self.due,
                 "sending": self.sending,
-                "sent": sum("sent_ns" in row and not row["warm_up"] for row in self.broadcasts),
+                "sent": self.sent,
                 "expected": self.expected,
                 "delivered": self.delivered,
                 "outstanding": self.outstanding,
             },
         )
 
-    def take_deliveries(self) -> pd.DataFrame:
-        """The deliveries since the last call; shows them to Locust's statistics on the way."""
+    def take_records(self) -> dict:
+        """The deliveries since the last call. Shows them to Locust's statistics on the way."""
         rows = self.log.take()
-        intended = rows["broadcast"].map(self.intended_ns)
-        gevent.spawn(self._fire, ((rows["arrived_ns"] - intended) / 1e6).to_numpy())
-        return rows
+        offset_ns = self.offset.at(clock.now_ns())
+        intended_ns = np.array(self.intended_ns, dtype=np.int64)[rows["broadcast"]]
+        latency_ms = (rows["arrived_ns"].to_numpy() + offset_ns - intended_ns) / 1e6
+        self._firing.append(gevent.spawn(self._fire, latency_ms))
+        return {"client": self.runner.client_id, "deliveries": self._pack(rows), "offset_ns": offset_ns}
 
-    def _fire(self, latencies_ms) -> None:
+    def _fire(self, latencies_ms: np.ndarray) -> None:
+        payload_bytes = self.environment.parsed_options.payload_bytes
         for k, latency_ms in enumerate(latencies_ms):
-            if k % 100 == 0:
-                gevent.sleep(0)  # arrivals first
+            if k % FRAMES_AT_ONCE == 0:
+                gevent.idle()
             self.environment.events.request.fire(
                 request_type="WS",
                 name="delivery",
                 response_time=float(latency_ms),
-                response_length=self.environment.parsed_options.payload_bytes,
+                response_length=payload_bytes,
                 exception=None,
                 context={},
             )
 
-    def send_deliveries(self) -> None:
-        if len(self.log):
-            self.runner.send_message(
-                "loadtest.records",
-                {"client": self.runner.client_id, "deliveries": records.pack(self.take_deliveries())},
-            )
+    def _on_report(self, data: dict, **_) -> None:
+        if len(self.log) and not self.collected:
+            data["loadtest"] = self.take_records()
+
+    def _on_quitting(self, **_) -> None:
+        # A worker that is interrupted by itself will not be asked any more.
+        if self.connections and not self.collected:
+            self._on_collect()
 
     def _on_collect(self, **_) -> None:
         """Hand over everything that has not been handed over, and what the connections and broadcasts came to."""
+        self.collected = True
         self.report_progress()
         self.runner.send_message(
             "loadtest.records",
-            {
-                "client": self.runner.client_id,
-                "deliveries": records.pack(self.take_deliveries()),
-                "connections": records.pack(pd.DataFrame(self.connections, columns=list(ConnectionRecord.__slots__))),
-                "broadcasts": records.pack(pd.DataFrame(self.broadcasts)),
+            self.take_records()
+            | {
+                "connections": self._pack(records.of_connections(self.connections)),
+                "broadcasts": self._pack(pd.DataFrame(self.broadcasts)),
+                "exchanges": self.offset.exchanges,
+                "cpu": self.cpu,
+                "memory_bytes": psutil.Process().memory_info().rss,
             },
         )
+        gevent.joinall(self._firing, timeout=FIRE_S)
 
-
-def sleep_until(due_ns: int) -> None:
-    """Sleep to within a few microseconds: the event loop's timers have a resolution of 1 ms, the rest is polled."""
-    while (remaining_s := (due_ns - clock.now_ns()) / 1e9) > 0:
-        gevent.sleep(max(0, remaining_s - 0.002))
-
-
-def describe(error: BaseException) -> str:
-    """An error in a few words, without the headers that websocket-client puts into its own."""
-    status = getattr(error, "status_code", None)
-    if status:
-        return f"handshake refused with status {status}"
-    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+    def _pack(self, rows: pd.DataFrame) -> bytes | pd.DataFrame:
+        return records.pack(rows) if self.distributed else rows

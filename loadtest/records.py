@@ -3,8 +3,12 @@
 import io
 from array import array
 from dataclasses import dataclass
+from operator import attrgetter
 
+import numpy as np
 import pandas as pd
+
+from loadtest.clock import Offset
 
 STAMPS = ("user", "kernel", "bound")
 """Where an arrival time comes from: user space, because the kernel gave none; the kernel; or the kernel's stamp of
@@ -34,7 +38,8 @@ class DeliveryLog:
 
     def take(self) -> pd.DataFrame:
         """All rows since the last call, with the columns of `append`."""
-        rows = pd.DataFrame(vars(self))
+        # By way of numpy, which copies the memory; pandas would make each number an object first.
+        rows = pd.DataFrame({name: np.array(values) for name, values in vars(self).items()})
         self._clear()
         return rows
 
@@ -54,9 +59,14 @@ class ConnectionRecord:
     due_before: int = 0
     seen: int = 0
 
-    @property
-    def is_open(self) -> bool:
-        return self.opened_ns is not None and self.closed_ns is None
+
+CONNECTION_COLUMNS = ("connection", "started_ns", "local_port", "opened_ns", "closed_ns", "error", "foreign")
+
+
+def of_connections(connections: list[ConnectionRecord]) -> pd.DataFrame:
+    """One row for each connection, in the columns `CONNECTION_COLUMNS`."""
+    rows = map(attrgetter(*CONNECTION_COLUMNS), connections)
+    return pd.DataFrame(rows, columns=CONNECTION_COLUMNS, dtype=object).convert_dtypes()
 
 
 def pack(rows: pd.DataFrame) -> bytes:
@@ -66,5 +76,17 @@ def pack(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(block: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(block))
+def unpack(block: bytes | pd.DataFrame) -> pd.DataFrame:
+    """The rows of a message; within one process they travel as they are."""
+    return block if isinstance(block, pd.DataFrame) else pd.read_parquet(io.BytesIO(block))
+
+
+def shift(rows: pd.DataFrame, offset: Offset, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with `columns`, times by a generator's clock that may be missing, as times by the master's clock."""
+    shifted = rows.copy()
+    for column in set(columns) & set(rows.columns):
+        times_ns = pd.array(rows[column], dtype="Int64")
+        known = ~times_ns.isna()
+        times_ns[known] += offset.at(times_ns[known].to_numpy(dtype=np.int64))
+        shifted[column] = times_ns
+    return shifted

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from loadtest.intervals import quantile_interval
 from loadtest.records import STAMPS
 
 TABLES = ("deliveries", "broadcasts", "connections")
@@ -124,6 +125,10 @@ def assemble(
         "connections_dropped": int(gone.sum()),
         "broadcasts_asked": int(asked),
         **account(deliveries[~deliveries["warm_up"]], measured),
+        "phases": [
+            account(deliveries[~deliveries["warm_up"] & deliveries["phase"].eq(phase)], rows)
+            for phase, rows in measured.groupby("phase")
+        ],
         "warm_up": account(deliveries[deliveries["warm_up"]], broadcasts[broadcasts["warm_up"]]),
         "foreign": int(connections["foreign"].sum()),
         "clock": "user" if (deliveries["stamp"] == "user").any() or deliveries.empty else "kernel",
@@ -145,6 +150,20 @@ def account(deliveries: pd.DataFrame, broadcasts: pd.DataFrame) -> dict:
         "last_delivery_ms": quantiles(broadcasts["last_ms"], (0.5, 0.99)),
         "harness_lag_ms": quantiles(first["harness_lag_ms"], (0.5, 0.99), with_max=True),
         "send_late_ms": quantiles(broadcasts["send_late_ms"], (0.5, 0.99), with_max=True),
+        "interval_95": {
+            "latency_ms": intervals_95(first["latency_ms"], first["broadcast"], (0.5, 0.9, 0.99)),
+            "last_delivery_ms": intervals_95(broadcasts["last_ms"], broadcasts["broadcast"], (0.5, 0.99)),
+        },
+    }
+
+
+def intervals_95(values: pd.Series, groups: pd.Series, at: tuple[float, ...]) -> dict[str, list[float | None]]:
+    """`{"p50": [low, high], …}`: 95 % confidence intervals, see `loadtest.intervals`."""
+    known = values.notna()
+    values, groups = values[known].to_numpy(), groups[known].to_numpy()
+    return {
+        f"p{q * 100:g}": [None if end is None else round(end, 3) for end in quantile_interval(values, groups, q)]
+        for q in at
     }
 
 
@@ -188,6 +207,7 @@ def _measure(
     rows = rows[known].reset_index(drop=True)
     of_broadcast = broadcasts.set_index("broadcast")
     rows["warm_up"] = rows["broadcast"].map(of_broadcast["warm_up"]).astype(bool)
+    rows["phase"] = rows["broadcast"].map(of_broadcast["phase"]).astype("int32")
     rows["latency_ms"] = (rows["arrived_ns"] - rows["broadcast"].map(of_broadcast["intended_ns"])) / 1e6
     rows["harness_lag_ms"] = (rows["handled_ns"] - rows["arrived_ns"]) / 1e6
     rows["expected"] = expected[

@@ -1,0 +1,55 @@
+"""How sure a quantile is: confidence intervals that assume nothing about the distribution."""
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple[float | None, float | None]:
+    """A 95 % confidence interval of the `q` quantile, by order statistics.
+
+    For n independent values the number of them below the true quantile is binomial, so the interval lies between two of
+    the sorted values whatever the distribution (David and Nagaraja, Order Statistics, section 7.1). Deliveries of one
+    broadcast are not independent: a slow function invocation delays all of them. So n is divided by the design effect,
+    which is how much more the share of values below the quantile varies from group to group than it would by chance
+    (Woodruff 1952, Confidence Intervals for Medians and Other Position Measures; Kish 1965, Survey Sampling).
+
+    Args:
+        values: shape (n,), any unit.
+        groups: shape (n,); equal for values that may depend on each other, such as the number of their broadcast.
+        q: between 0 and 1.
+
+    Returns:
+        The ends of the interval in the unit of `values`; None for an end that so few values cannot give.
+    """
+    n_independent = independent(values, groups, q)
+    if n_independent < 1:
+        return None, None
+    n, ordered = len(values), np.sort(values)
+    beyond = (1 - CONFIDENCE) / 2
+    # The interval of the ranks l and u holds the quantile if l <= Binomial(n, q) < u.
+    ranks = stats.binom.ppf(beyond, n_independent, q), stats.binom.ppf(1 - beyond, n_independent, q) + 1
+    low, high = (round(rank * n / n_independent) for rank in ranks)
+    return (
+        float(ordered[low - 1]) if ranks[0] >= 1 else None,
+        float(ordered[min(high, n) - 1]) if ranks[1] <= n_independent else None,
+    )
+
+
+def independent(values: np.ndarray, groups: np.ndarray, q: float) -> int:
+    """How many independent values these are worth for the `q` quantile: at most their number, 0 from a single group."""
+    n = len(values)
+    if n == 0:
+        return 0
+    below = values <= np.quantile(values, q)
+    share = below.mean()
+    _, group = np.unique(groups, return_inverse=True)
+    sizes, counts = np.bincount(group), np.bincount(group, weights=below)
+    if len(sizes) < 2:
+        return 0
+    if share == 1:
+        return n
+    variance = len(sizes) / (len(sizes) - 1) * np.sum((counts - share * sizes) ** 2) / n**2
+    design_effect = max(1.0, variance / (share * (1 - share) / n))
+    return int(n / design_effect)

@@ -1,0 +1,153 @@
+"""Whether a result may be believed, and if not, why and what to do about it.
+
+The idea is Lancet's (Kogias, Mallon, Bugnion, USENIX ATC 2019): a latency that the measurement has not earned is not
+passed off as one. Every limit is a constant here, and docs/loadtest.md explains them.
+"""
+
+import numpy as np
+from scipy import stats
+
+from loadtest.results import Result
+
+SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
+"""p99 of the delay with which broadcasts leave: at most this, or this share of the median latency."""
+DRIFT_MS, DRIFT_SHARE, DRIFT_P = 0.5, 0.2, 0.01
+"""Change of the median latency from first to last broadcast: more than this or this share, and significant at p."""
+FEWEST_BROADCASTS = 8
+"""Fewer cannot show a drift."""
+LAG_MS = 100.0
+"""p99 of the time from arrival to handling. It is not in the latency, but the process can hardly keep up."""
+BOUND_SHARE = 0.01
+"""Share of deliveries whose arrival is known as an upper bound only."""
+CPU_SHARE = 0.9
+"""Share of one core that a process may use, as the 90th percentile over the seconds with broadcasts."""
+CLOCK_MS, CLOCK_SHARE = 1.0, 0.1
+"""Uncertainty of the clocks' offsets: at most this, or this share of the median latency."""
+
+
+def judge(result: Result) -> dict:
+    """`believable`, `warnings` (a sentence for each check that failed) and `checks` (check, ok and says for each)."""
+    summary = result.summary
+    if summary["latency_ms"]["p50"] is None:
+        warning = "There is no delivery to judge."
+        return {"believable": False, "warnings": [warning], "checks": [_check("samples", False, warning)]}
+    checks = [
+        _deliveries(summary),
+        _schedule(summary),
+        _settled(result),
+        _samples(summary),
+        _harness_lag(summary),
+        _saturation(summary),
+        _clocks(summary),
+    ]
+    warnings = [check["says"] for check in checks if not check["ok"]]
+    return {"believable": not warnings, "warnings": warnings, "checks": checks}
+
+
+def _check(name: str, ok: bool, says: str) -> dict:
+    return {"check": name, "ok": bool(ok), "says": says}
+
+
+def _deliveries(summary: dict) -> dict:
+    lost = summary["missing"] + summary["dropped"]
+    if not lost:
+        return _check("deliveries", True, "Every delivery that was due arrived.")
+    return _check(
+        "deliveries",
+        False,
+        f"{lost:,} of {summary['expected']:,} deliveries never came; the latencies are the others'.",
+    )
+
+
+def _schedule(summary: dict) -> dict:
+    late_ms = summary["send_late_ms"]["p99"]
+    limit_ms = max(SEND_LATE_MS, SEND_LATE_SHARE * summary["latency_ms"]["p50"])
+    if late_ms <= limit_ms:
+        return _check("schedule", True, f"Broadcasts left on schedule (p99 {late_ms:.2f} ms late).")
+    return _check(
+        "schedule",
+        False,
+        f"Broadcasts left late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
+        "use more workers or a lower rate.",
+    )
+
+
+def _settled(result: Result) -> dict:
+    broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
+    if result.summary["settings"].get("shape") == "ramp":
+        return _check("settled", True, "The number of connections grew all the time, so the latency is not to settle.")
+    smallest = broadcasts.groupby("phase").size().min()
+    if smallest < FEWEST_BROADCASTS:
+        return _check(
+            "settled",
+            False,
+            f"{smallest} broadcasts cannot show whether the latency had settled; send {FEWEST_BROADCASTS} or more.",
+        )
+    for _, phase in broadcasts.groupby("phase"):
+        seconds, median_ms = phase["intended_ns"].to_numpy() / 1e9, phase["median_ms"].to_numpy()
+        change_ms = stats.theilslopes(median_ms, seconds).slope * (seconds[-1] - seconds[0])
+        limit_ms = max(DRIFT_MS, DRIFT_SHARE * np.median(median_ms))
+        if stats.kendalltau(seconds, median_ms).pvalue < DRIFT_P and abs(change_ms) > limit_ms:
+            direction = "rose" if change_ms > 0 else "fell"
+            return _check(
+                "settled",
+                False,
+                f"The latency had not settled: its median {direction} by {abs(change_ms):.1f} ms from the first "
+                "broadcast to the last; use a longer --warm-up, or a lower rate if it keeps rising.",
+            )
+    return _check("settled", True, "The latency had settled: its median shows no trend.")
+
+
+def _samples(summary: dict) -> dict:
+    open_ended = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
+    if not open_ended:
+        return _check("samples", True, "There are enough broadcasts for every quantile of the latency.")
+    return _check(
+        "samples",
+        False,
+        f"There are too few broadcasts to be sure of {' and '.join(open_ended)} (no 95 % interval); send more.",
+    )
+
+
+def _harness_lag(summary: dict) -> dict:
+    if summary["clock"] != "kernel":
+        return _check(
+            "harness_lag",
+            False,
+            "This platform does not stamp arrivals, so the latency includes the time until the load test looked.",
+        )
+    lag_ms, bounds = summary["harness_lag_ms"]["p99"], summary["upper_bounds"]
+    if bounds > BOUND_SHARE * summary["delivered"]:
+        return _check(
+            "harness_lag",
+            False,
+            f"{bounds:,} arrivals are known as upper bounds only: more came before they were read; use more workers.",
+        )
+    if lag_ms > LAG_MS:
+        return _check(
+            "harness_lag",
+            False,
+            f"The load test handled arrivals late (p99 {lag_ms:.0f} ms, over {LAG_MS:.0f} ms). That is not in the "
+            "latency, but the process can hardly keep up; use more workers.",
+        )
+    return _check("harness_lag", True, f"The load test kept up (p99 of its lag {lag_ms:.1f} ms, not in the latency).")
+
+
+def _saturation(summary: dict) -> dict:
+    used = max((process["cpu"]["p90"] or 0.0 for process in summary["processes"]), default=0.0)
+    if used <= CPU_SHARE:
+        return _check("saturation", True, f"The busiest process used {used:.0%} of a core.")
+    return _check("saturation", False, f"A process of the load test used {used:.0%} of a core; use more workers.")
+
+
+def _clocks(summary: dict) -> dict:
+    uncertainty_ms = max((process["clock_uncertainty_ms"] for process in summary["processes"]), default=0.0)
+    limit_ms = max(CLOCK_MS, CLOCK_SHARE * summary["latency_ms"]["p50"])
+    if uncertainty_ms <= limit_ms:
+        return _check("clocks", True, f"The processes' clocks agree to {uncertainty_ms:.2f} ms.")
+    return _check(
+        "clocks",
+        False,
+        f"The workers' clocks are known to {uncertainty_ms:.1f} ms only, and so is the latency between them; "
+        "bring the workers closer to the master.",
+    )
