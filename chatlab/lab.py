@@ -5,7 +5,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import boto3
 import botocore.session
@@ -51,8 +51,7 @@ class Lab:
                 f"The name \"{self.name}\" can't begin a bucket's name: take 2 to 20 lower-case letters, digits and "
                 "single hyphens, beginning with a letter and not ending with a hyphen."
             )
-        regions = boto3.Session(**_LOCAL_KEYS).get_available_regions("apigatewayv2")
-        if self.region not in regions:
+        if self.region not in _partitions():
             raise LabError(f'There is no AWS Region "{self.region}" with WebSocket APIs: take one such as us-east-1.')
 
     # --- choosing and remembering -------------------------------------------------------------------------------
@@ -193,10 +192,14 @@ class Lab:
         digest = hashlib.sha256(f"{self.account}/{self.region}".encode()).hexdigest()[:12]
         return f"{self.name}-page-{digest}"
 
+    @property
+    def partition(self):
+        """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
+        return _partitions()[self.region]
+
     def arn(self, service, resource):
         """The ARN of `resource` of a regional service, in the lab's Region and account."""
-        partition = self.session.get_partition_for_region(self.region)
-        return f"arn:{partition}:{service}:{self.region}:{self.account}:{resource}"
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
     # --- the API and its URLs -----------------------------------------------------------------------------------
 
@@ -250,6 +253,17 @@ class Lab:
 
 
 _LOCAL_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+@cache
+def _partitions():
+    """The partition of each Region with WebSocket APIs: read once, because botocore's list takes half a second."""
+    session = boto3.Session(**_LOCAL_KEYS)
+    return {
+        region: partition
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("apigatewayv2", partition_name=partition)
+    }
 
 
 def _aws_session(**options):

@@ -1,0 +1,154 @@
+"""The chat as its clients know it: real sockets, the real functions, permissions enforced."""
+
+import json
+import time
+from contextlib import contextmanager
+
+import pytest
+import websocket
+
+from chatlab import local_cloud, poll
+
+LONG_MESSAGE = "ü" * (60 * 1024)  # 120 KB
+
+
+@contextmanager
+def people(lab, number):
+    """`number` open sockets."""
+    url = lab.websocket_url(lab.require_api())
+    sockets = [websocket.create_connection(url, timeout=20) for _ in range(number)]
+    try:
+        yield sockets
+    finally:
+        for socket in sockets:
+            socket.close()
+
+
+def ids(lab):
+    pages = lab.client("dynamodb").get_paginator("scan").paginate(TableName=lab.table, ConsistentRead=True)
+    return {item["connection_id"]["S"] for page in pages for item in page["Items"]}
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left(chat):
+    yield
+    poll(lambda: not ids(chat), "the table to be empty", timeout_s=10)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["hello from a terminal", '{"type":"chat","text":"hi"}', "{}", "[]", "null", "🎉 Grüße, 你好, مرحبا", " ", "\x00", "<b>",
+     '{"action":"nothing-that-is-routed"}', LONG_MESSAGE],
+    ids=lambda message: repr(message[:12]),
+)  # fmt: skip
+def test_everyone_hears_every_message_byte_for_byte(chat, message):
+    with people(chat, 3) as sockets:
+        sockets[0].send(message)
+        assert [socket.recv() for socket in sockets] == [message] * 3
+
+
+def test_an_item_lives_as_long_as_its_connection_and_has_a_time_to_live(chat):
+    dynamodb = chat.client("dynamodb")
+    with people(chat, 2) as (ada, grace):
+        items = dynamodb.scan(TableName=chat.table)["Items"]
+        assert len(items) == 2
+        for item in items:
+            assert 2 * 3600 < int(item["expires_at"]["N"]) - time.time() <= 3 * 3600
+        grace.close()
+        poll(lambda: len(ids(chat)) == 1, "the item to be removed", timeout_s=10)
+        ada.send("still here")
+        assert ada.recv() == "still here"
+
+
+def test_messages_of_one_person_arrive_in_order(chat):
+    with people(chat, 2) as (ada, grace):
+        for number in range(20):
+            ada.send(str(number))
+        assert [grace.recv() for _ in range(20)] == [str(number) for number in range(20)]
+
+
+def test_an_item_without_a_connection_is_removed_and_nobody_else_suffers(chat):
+    stale = {"connection_id": {"S": "gone-long-ago"}, "connected_at": {"N": str(int(time.time()) - 3600)}}
+    chat.client("dynamodb").put_item(TableName=chat.table, Item=stale)
+    with people(chat, 2) as (ada, grace):
+        ada.send("anybody?")
+        assert (ada.recv(), grace.recv()) == ("anybody?", "anybody?")
+        poll(lambda: "gone-long-ago" not in ids(chat), "the stale item to be removed", timeout_s=10)
+
+
+def test_an_item_that_is_only_just_made_is_kept(chat):
+    """Its connection is perhaps not open yet: `$connect` writes it before its answer opens the socket."""
+    dynamodb = chat.client("dynamodb")
+    fresh = {"connection_id": {"S": "just-connecting"}, "connected_at": {"N": str(int(time.time()))}}
+    dynamodb.put_item(TableName=chat.table, Item=fresh)
+    with people(chat, 1) as (ada,):
+        ada.send("anybody?")
+        assert ada.recv() == "anybody?"
+        assert "just-connecting" in ids(chat)
+    dynamodb.delete_item(TableName=chat.table, Key={"connection_id": {"S": "just-connecting"}})
+
+
+def test_a_table_of_many_pages_is_read_to_its_end(chat):
+    """3 MB of items that nobody is connected to: a scan's page ends at 1 MB, and the sockets may be on any page."""
+    dynamodb = chat.client("dynamodb")
+    keys = [{"connection_id": {"S": f"page-{number}"}} for number in range(12)]
+    for key in keys:
+        padding = {"padding": {"S": "x" * 250_000}, "connected_at": {"N": str(int(time.time()) - 3600)}}
+        dynamodb.put_item(TableName=chat.table, Item=key | padding)
+    pages = dynamodb.get_paginator("scan").paginate(TableName=chat.table)
+    assert sum(1 for _ in pages) > 1
+    with people(chat, 3) as sockets:
+        sockets[0].send("to the last page")
+        assert [socket.recv() for socket in sockets] == ["to the last page"] * 3
+        poll(lambda: len(ids(chat)) == 3, "the stale items to be removed", timeout_s=10)
+
+
+def test_a_message_over_128_kb_closes_the_socket_with_1009(chat):
+    with people(chat, 2) as (ada, grace):
+        ada.send("x" * (local_cloud.MESSAGE_LIMIT + 1))
+        frame = ada.recv_frame()
+        assert frame.opcode == websocket.ABNF.OPCODE_CLOSE
+        assert int.from_bytes(frame.data[:2], "big") == 1009
+        ada.shutdown()
+        grace.send("I am still here")
+        assert grace.recv() == "I am still here"
+
+
+def test_functions_answer_nothing_to_the_sender(chat):
+    with people(chat, 1) as (ada,):
+        ada.send("once")
+        assert ada.recv() == "once"
+        ada.settimeout(1)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            ada.recv()
+
+
+def test_a_function_without_permission_refuses_the_connection(chat):
+    iam = chat.client("iam")
+    policy = iam.get_role_policy(RoleName=chat.role, PolicyName="connections-table")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=chat.role, PolicyName="connections-table")
+    try:
+        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+            websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=10)
+        assert refused.value.status_code == 403
+    finally:
+        iam.put_role_policy(RoleName=chat.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
+
+
+@pytest.mark.parametrize("policy", ["connections-table", "post-to-connections"])
+def test_without_a_permission_nobody_hears_anything(chat, policy):
+    """No permission of the role is there in vain."""
+    iam = chat.client("iam")
+    document = iam.get_role_policy(RoleName=chat.role, PolicyName=policy)["PolicyDocument"]
+    with people(chat, 1) as (ada,):
+        iam.delete_role_policy(RoleName=chat.role, PolicyName=policy)
+        try:
+            ada.settimeout(2)
+            ada.send("hello?")
+            with pytest.raises(websocket.WebSocketTimeoutException):
+                ada.recv()
+        finally:
+            iam.put_role_policy(RoleName=chat.role, PolicyName=policy, PolicyDocument=json.dumps(document))
+        ada.send("hello!")
+        ada.settimeout(10)
+        assert ada.recv() == "hello!"

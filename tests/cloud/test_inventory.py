@@ -1,0 +1,55 @@
+"""The inventory finds what is the lab's, and leaves out what is not."""
+
+from chatlab import inventory
+from tests.conftest import run_notebook
+
+
+def test_everything_that_the_notebooks_make_is_found(chat):
+    found = inventory(chat)
+    kinds = found.groupby(["service", "kind"]).size().to_dict()
+    assert kinds == {
+        ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
+        ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 3,
+        ("lambda", "function"): 3, ("logs", "log group"): 3,
+    }  # fmt: skip
+    assert str(found["created"].dtype).endswith("UTC]")
+
+
+def test_a_lab_of_another_name_is_not_seen(chat):
+    other = type(chat)("local", "chat-2", chat.region)
+    assert inventory(other).empty
+
+
+def test_what_has_the_name_but_not_the_tag_is_not_ours(lab):
+    lab.client("dynamodb").create_table(
+        TableName=lab.table,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    assert inventory(lab).empty
+
+
+def test_a_log_group_that_lambda_made_by_itself_is_a_leak(lab):
+    lab.client("logs").create_log_group(logGroupName=lab.log_groups["default"])
+    assert inventory(lab)["id"].tolist() == [lab.log_groups["default"]]
+
+
+def test_a_bucket_is_found_with_the_number_of_its_objects(lab):
+    s3 = lab.client("s3")
+    s3.create_bucket(Bucket=lab.bucket)
+    s3.put_object(Bucket=lab.bucket, Key="one", Body=b"1")
+    assert inventory(lab)["kind"].tolist() == ["bucket with 1 objects"]
+
+
+def test_the_teardown_leaves_nothing_of_these(lab, tmp_path):
+    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"])
+    lab.client("s3").create_bucket(Bucket=lab.bucket)
+    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
+    lab.client("apigatewayv2").create_api(
+        Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action", Tags=lab.tags
+    )
+    before = len(inventory(lab))
+    assert before == 4
+    text = run_notebook("99_teardown", tmp_path).read_text()
+    assert f"{before} things before, 0 now" in text

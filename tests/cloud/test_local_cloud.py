@@ -1,0 +1,66 @@
+"""The local cloud as a process."""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from chatlab import Lab, LabError, local_cloud
+
+
+def listening(process):
+    """Addresses that a process and its children listen on."""
+    family = [process, *process.children(recursive=True)]
+    return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+
+
+def test_it_listens_on_loopback_and_nowhere_else(lab):
+    status = local_cloud.status()
+    assert listening(psutil.Process(status["pid"])) == {("127.0.0.1", status["port"])}
+
+
+def test_starting_again_keeps_the_one_that_runs(lab):
+    before = local_cloud.status()["pid"]
+    assert Lab.choose() == lab
+    assert local_cloud.status()["pid"] == before
+
+
+def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
+    os.kill(local_cloud.status()["pid"], signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(local_cloud.status()["pid"])], timeout=5)
+    with pytest.raises(LabError, match=r"has died, and everything in it is gone .* run notebook 00_start"):
+        Lab.load()
+    local_cloud.stop()
+    with pytest.raises(LabError, match="is not running: run notebook 00_start"):
+        Lab.load()
+
+
+def test_stopping_leaves_no_process(lab):
+    process = psutil.Process(local_cloud.status()["pid"])
+    family = [process, *process.children(recursive=True)]
+    assert local_cloud.stop() is True
+    assert not any(member.is_running() for member in family)
+    assert local_cloud.stop() is False
+
+
+def test_nothing_of_the_persons_own_configuration_reaches_a_function(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "precious")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    try:
+        Lab.choose("local")
+        environment = psutil.Process(local_cloud.status()["pid"]).environ()
+    finally:
+        local_cloud.stop()
+    assert "precious" not in environment.values()
+    assert "AWS_PROFILE" not in environment
+    assert "HTTPS_PROXY" not in environment
+
+
+def test_permissions_are_enforced(lab):
+    """Keys that are nobody's are refused. (What a role may do is tested with the chat.)"""
+    stranger = lab.client("dynamodb", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="wrong")
+    with pytest.raises(stranger.exceptions.ClientError, match="security token"):
+        stranger.list_tables()

@@ -1,0 +1,66 @@
+"""What all tests share: a lab of their own, so that the one in use on this machine is not touched."""
+
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from chatlab import Lab, local_cloud
+from chatlab.notebooks import execute
+
+# What a person's shell may say, and what a run sets, is not for the tests.
+SET_ASIDE = [
+    "CHATLAB_HOME", "CHATLAB_NAME", "CHATLAB_REGION", "CHATLAB_RUN", "CHATLAB_TARGET", "CONNECTIONS", "BROADCASTS",
+    "AWS_ENDPOINT_URL", "AWS_PROFILE",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment():
+    """No setting of the shell's reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SET_ASIDE:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@contextmanager
+def lab_in(folder):
+    """A lab at home in `folder`, chosen, with a local cloud of its own that is stopped at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_HOME", str(folder))
+        try:
+            yield Lab.choose("local", "chat")
+        finally:
+            local_cloud.stop()
+
+
+def run_notebook(name, folder):
+    """Execute a notebook, which has to succeed; the executed notebook's path."""
+    path = folder / f"{name}.ipynb"
+    outcome = execute(name, path)
+    assert outcome.ok, f"{name}, {outcome.reason}"
+    return path
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A lab with an empty local cloud."""
+    with lab_in(tmp_path / "home") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def chat(tmp_path_factory):
+    """A lab whose chat is built, by the notebooks themselves, up to the WebSocket API."""
+    folder = tmp_path_factory.mktemp("chat")
+    with lab_in(folder / "home") as lab:
+        for name in ("00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api"):
+            run_notebook(name, folder)
+        yield lab
+
+
+def environment_of_a_run(home, **more):
+    """The environment for a process that is to have a lab of its own in `home`."""
+    inherited = {key: value for key, value in os.environ.items() if key not in SET_ASIDE}
+    return inherited | {"CHATLAB_HOME": str(home)} | more

@@ -1,0 +1,149 @@
+"""The notebooks, executed as a learner would: each by itself, each twice, torn down from wherever one stopped."""
+
+import json
+import re
+
+import nbformat
+import pytest
+
+from chatlab import Lab, inventory
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
+from chatlab.paths import NOTEBOOKS
+from tests.conftest import lab_in, run_notebook
+
+ALL = [*BUILD, *MEASURE, TEARDOWN]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A lab that is built whole."""
+    folder = tmp_path_factory.mktemp("built")
+    with lab_in(folder / "home") as lab:
+        for name in BUILD:
+            run_notebook(name, folder)
+        yield lab
+
+
+def everything(lab):
+    """What exists, and how it is configured: what must not change when a notebook is run again."""
+    functions, gateway, iam, s3 = (lab.client(name) for name in ("lambda", "apigatewayv2", "iam", "s3"))
+    api_id = lab.require_api()
+    found = {"inventory": inventory(lab).astype(str).to_dict("records")}
+    for function in lab.functions.values():
+        configuration = functions.get_function_configuration(FunctionName=function)
+        found[function] = {key: configuration[key] for key in ("CodeSha256", "LastModified", "Environment", "Timeout")}
+        found[f"{function} policy"] = json.loads(functions.get_policy(FunctionName=function)["Policy"])
+    found["stage"] = {
+        key: str(value)
+        for key, value in gateway.get_stage(ApiId=api_id, StageName="production").items()
+        if key != "ResponseMetadata"
+    }
+    for policy in iam.list_role_policies(RoleName=lab.role)["PolicyNames"]:
+        found[policy] = iam.get_role_policy(RoleName=lab.role, PolicyName=policy)["PolicyDocument"]
+    found["bucket policy"] = json.loads(s3.get_bucket_policy(Bucket=lab.bucket)["Policy"])
+    found["objects"] = {o["Key"]: o["ETag"] for o in s3.list_objects_v2(Bucket=lab.bucket)["Contents"]}
+    return found
+
+
+def test_running_each_again_changes_nothing(built, tmp_path):
+    before = everything(built)
+    for name in BUILD:
+        run_notebook(name, tmp_path)
+    assert everything(built) == before
+
+
+def test_the_notebook_that_failed_says_which_permission_is_missing(built, tmp_path):
+    iam = built.client("iam")
+    policy = iam.get_role_policy(RoleName=built.role, PolicyName="connections-table")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=built.role, PolicyName="connections-table")
+    try:
+        outcome = execute("04_websocket_api", tmp_path / "04.ipynb")
+    finally:
+        iam.put_role_policy(RoleName=built.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
+    assert not outcome.ok
+    assert outcome.seconds < 30
+    assert re.search(
+        r"^cell \d+ \(Verify\): The chat does not work \(the handshake was refused with 403\), because the role "
+        r"chat-lambda lacks dynamodb:PutItem on table/chat: run notebook 02_iam_role again\.$",
+        outcome.reason,
+    )
+
+
+def test_a_load_test_at_another_size(built, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("CONNECTIONS", "30")
+    monkeypatch.setenv("BROADCASTS", "4")
+    run_notebook("06_load_test", tmp_path)
+    summary = json.loads((tmp_path / "run" / "load_test" / "summary.json").read_text())
+    assert (summary["connections"], summary["broadcasts"]) == (30, 4)
+    assert (summary["expected"], summary["delivered"], summary["missing"], summary["duplicate"]) == (120, 120, 0, 0)
+    assert len(list((tmp_path / "run" / "plots").glob("6-*.png"))) >= 6
+
+
+@pytest.mark.slow
+def test_teardown_after_each_notebook_and_twice(tmp_path):
+    """From every half-made lab there is a way back to nothing, and forward again."""
+    with lab_in(tmp_path / "home") as lab:
+        for number in range(1, len(BUILD) + 1):
+            for name in BUILD[:number]:
+                run_notebook(name, tmp_path)
+            assert len(inventory(lab)) > 0 or number == 1
+            run_notebook(TEARDOWN, tmp_path)  # which stops the local cloud, so what is left would be gone anyway:
+            text = (tmp_path / f"{TEARDOWN}.ipynb").read_text()
+            assert re.search(r"Nothing is left that could be charged for: \d+ things before, 0 now", text)
+            lab = Lab.choose("local", "chat")
+        run_notebook(TEARDOWN, tmp_path)
+        assert "0 things before, 0 now" in (tmp_path / f"{TEARDOWN}.ipynb").read_text()
+
+
+def test_teardown_from_within_a_notebook(lab, tmp_path):
+    """Stopped in the middle of a notebook: a role without policies, an API without routes, a bucket without a policy."""
+    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
+    lab.client("apigatewayv2").create_api(
+        Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action", Tags=lab.tags
+    )
+    lab.client("s3").create_bucket(Bucket=lab.bucket)
+    for number in range(3):
+        lab.client("s3").put_object(Bucket=lab.bucket, Key=f"left/{number}", Body=b"x")
+    path = run_notebook(TEARDOWN, tmp_path)
+    assert re.search(r"\b3 things before, 0 now", path.read_text())
+
+
+def test_somebody_elses_table_of_the_same_name_is_left_alone(lab, tmp_path):
+    dynamodb = lab.client("dynamodb")
+    dynamodb.create_table(
+        TableName=lab.table,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    for name in ("01_dynamodb_table", TEARDOWN):
+        outcome = execute(name, tmp_path / "out.ipynb")
+        assert not outcome.ok
+        assert "There is a table chat already, and it is not this lab's" in outcome.reason
+    assert dynamodb.list_tables()["TableNames"] == [lab.table]
+
+
+@pytest.mark.parametrize("name", ["01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api"])
+def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    outcome = execute(name, tmp_path / "out.ipynb")
+    assert outcome.reason.endswith("No lab is chosen yet: run notebook 00_start first.")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_committed_notebook_is_whole(name):
+    """It carries the outputs of a run, in order, without an error and without anything private."""
+    text = (NOTEBOOKS / f"{name}.ipynb").read_text()
+    notebook = nbformat.reads(text, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    assert any(cell.outputs for cell in code)
+    for private in (r"/home/|/root/|/Users/|/tmp/", r"\b\d{12}\b(?!\d*\.)", r"AKIA[A-Z0-9]{16}", r"Traceback"):
+        stripped = re.sub(r'"image/png": "[^"]*"', "", text)
+        assert not re.search(private, stripped), re.search(private, stripped)
+
+
+def test_the_numbers_of_the_notebooks_are_those_that_are_run():
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == ALL

@@ -1,0 +1,134 @@
+"""`python -m chatlab run`, which is `make run`, as a whole; and how it ends when something goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from chatlab import poll
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.paths import ROOT
+from tests.conftest import environment_of_a_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """`run("--connections", "20")`: the command, begun in a session of its own; it is ended with all its children."""
+    begun = []
+
+    def begin(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatlab", "run", *arguments],
+            cwd=ROOT, env=environment_of_a_run(tmp_path / "home", CHATLAB_RUN=str(tmp_path / "run")),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+    for process in left_over(tmp_path):
+        process.kill()
+
+
+def left_over(folder):
+    """Processes that the run has started: their environment names its folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CHATLAB_RUN") == str(folder / "run"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def begun(folder, name):
+    """Whether the notebook before `name` is done."""
+    before = [*BUILD, *MEASURE][[*BUILD, *MEASURE].index(name) - 1]
+    return (folder / "run" / "notebooks" / f"{before}.ipynb").exists()
+
+
+def test_a_run_from_end_to_end(run, tmp_path):
+    process = run("--connections", "40", "--broadcasts", "5")
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    folder = tmp_path / "run"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["target"] == "local"
+    assert [notebook["name"] for notebook in summary["notebooks"]] == [*BUILD, *MEASURE, TEARDOWN]
+    assert all(notebook["ok"] and notebook["seconds"] > 0 for notebook in summary["notebooks"])
+    fanout = summary["fanout"]
+    assert (fanout["connections"], fanout["broadcasts"]) == (40, 5)
+    assert (fanout["expected"], fanout["delivered"], fanout["missing"], fanout["duplicate"]) == (200, 200, 0, 0)
+    assert 0 < fanout["latency_ms"]["p50"] <= fanout["latency_ms"]["p99"] <= fanout["latency_ms"]["max"]
+    assert 0 < fanout["last_delivery_ms"]["p50"] <= fanout["last_delivery_ms"]["p99"]
+    assert summary["leftovers"] == 0
+    assert summary["failures"] == []
+    for name in [*BUILD, *MEASURE, TEARDOWN]:
+        assert (folder / "notebooks" / f"{name}.ipynb").exists()
+        assert name in said
+    assert (folder / "load_test" / "deliveries.parquet").exists()
+    assert "data:image/png" in (folder / "report.html").read_text()
+    assert "200 expected, 200 received, 0 missing" in said
+    assert "Leftovers: 0" in said
+    assert str(folder) in said
+    assert left_over(tmp_path) == []
+
+
+def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(run, tmp_path):
+    process = run("--connections", "20", "--broadcasts", "3")
+    poll(lambda: begun(tmp_path, "03_lambda_functions"), "the run to come to notebook 03", timeout_s=120, every_s=0.1)
+    cloud = json.loads((tmp_path / "run" / "lab" / "cloud.json").read_text())
+    os.kill(cloud["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert process.returncode != 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert any("the local cloud died" in failure for failure in summary["failures"]), summary["failures"]
+    assert "the local cloud died, and everything in it is gone with it: run it again." in said
+    assert "Traceback" not in said
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("during", ["03_lambda_functions", "06_load_test"])
+def test_ctrl_c_removes_everything_and_leaves_no_process(run, tmp_path, during):
+    process = run("--connections", "20", "--broadcasts", "30")
+    poll(lambda: begun(tmp_path, during), f"the run to come to {during}", timeout_s=200, every_s=0.1)
+    if during == "06_load_test":  # until Locust is there
+        poll(lambda: any("locust" in " ".join(p.cmdline()) for p in left_over(tmp_path)), "Locust to start")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["failures"] == ["Stopped by hand."]
+    assert summary["leftovers"] == 0
+    assert left_over(tmp_path) == []
+
+
+def test_a_cell_that_fails_is_named_and_the_teardown_still_runs(run, tmp_path):
+    """Its reason is real: where a plots' folder has to be, there is a file."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "load_test").write_text("in the way")
+    process = run("--connections", "10", "--broadcasts", "2")
+    said, _ = process.communicate()
+    assert process.returncode != 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [n["name"] for n in summary["notebooks"] if not n["ok"]] == ["06_load_test"]
+    assert summary["notebooks"][-1]["name"] == TEARDOWN
+    assert summary["leftovers"] == 0
+    (failure,) = summary["failures"]
+    assert failure.startswith("06_load_test, cell ")
+    assert "cannot be written" in failure or "can't be written" in failure
+    assert "Traceback" not in said

@@ -1,0 +1,134 @@
+"""The lab's target, Region and name, and what follows from them."""
+
+import json
+
+import pytest
+
+from chatlab import Lab, LabError
+from chatlab.lab import MEMORY
+
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    """A lab on the target aws, whose account is known without asking."""
+    monkeypatch.setattr(Lab, "account", ACCOUNT)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    return lambda region="eu-central-1", name="chat": Lab("aws", name, region)
+
+
+@pytest.mark.parametrize("name", ["chat", "ab", "team-7", "a" * 20])
+def test_names_that_can_begin_a_bucket_name(name):
+    assert Lab("local", name).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a", "Chat", "7chat", "chat-", "-chat", "a--b", "a_b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça"],
+)
+def test_a_name_that_cannot_begin_a_bucket_name_is_refused_in_one_sentence(name):
+    with pytest.raises(LabError, match="can't begin a bucket's name: take 2 to 20") as error:
+        Lab("local", name)
+    assert str(error.value).count(". ") == 0
+
+
+def test_a_wrong_target_is_refused():
+    with pytest.raises(LabError, match='The target is "azure", but it has to be "local" or "aws"'):
+        Lab("azure")
+
+
+@pytest.mark.parametrize("region", ["", "mars-north-1", "us-east-1a", "US-EAST-1"])
+def test_a_wrong_region_is_refused(region):
+    with pytest.raises(LabError, match="There is no AWS Region"):
+        Lab("local", "chat", region)
+
+
+def test_urls_on_aws(aws):
+    lab = aws("eu-central-1")
+    assert lab.websocket_url("abc123") == "wss://abc123.execute-api.eu-central-1.amazonaws.com/production"
+    assert lab.connections_url("abc123") == "https://abc123.execute-api.eu-central-1.amazonaws.com/production"
+    assert lab.object_url("a/b.js") == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/a/b.js"
+
+
+# https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-east-1", "s3-website-us-east-1.amazonaws.com"),
+        ("eu-west-1", "s3-website-eu-west-1.amazonaws.com"),
+        ("eu-central-1", "s3-website.eu-central-1.amazonaws.com"),
+        ("ap-south-1", "s3-website.ap-south-1.amazonaws.com"),
+        ("cn-north-1", "s3-website.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_website_endpoints_have_a_dash_in_older_regions_and_a_dot_elsewhere(aws, region, host):
+    lab = aws(region)
+    assert lab.page_url == f"http://{lab.bucket}.{host}"
+
+
+def test_arns_name_the_partition_of_the_region(aws):
+    assert aws("eu-central-1").arn("dynamodb", "table/chat") == f"arn:aws:dynamodb:eu-central-1:{ACCOUNT}:table/chat"
+    assert aws("cn-north-1").arn("dynamodb", "table/chat").startswith("arn:aws-cn:")
+
+
+def test_the_bucket_is_told_apart_by_account_and_region_without_naming_the_account(aws, monkeypatch):
+    here, there = aws("eu-central-1").bucket, aws("us-east-1").bucket
+    monkeypatch.setattr(Lab, "account", "210987654321")
+    elsewhere = aws("eu-central-1").bucket
+    assert len({here, there, elsewhere}) == 3
+    assert ACCOUNT not in here
+    assert len(aws(name="a" * 20).bucket) <= 63
+
+
+def test_what_is_shown_has_no_account_number(aws):
+    shown = aws().show([{"Arn": f"arn:aws:iam::{ACCOUNT}:role/chat", "nested": {"owner": ACCOUNT}}]).to_string()
+    assert ACCOUNT not in shown
+    assert "arn:aws:iam::············:role/chat" in aws().show({"Arn": f"arn:aws:iam::{ACCOUNT}:role/chat"}).to_string()
+
+
+def test_tags_in_either_form_say_whose_a_thing_is():
+    lab = Lab("local", "chat")
+    assert lab.owns({"chatlab": "chat", "more": "x"})
+    assert lab.owns([{"Key": "chatlab", "Value": "chat"}])
+    assert not lab.owns({"chatlab": "other"})
+    assert not lab.owns([])
+    with pytest.raises(LabError, match="it is not this lab's"):
+        lab.require_own("a table chat", {})
+
+
+def test_without_a_choice_a_notebook_says_where_to_begin(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    with pytest.raises(LabError, match="run notebook 00_start first"):
+        Lab.load()
+
+
+def test_a_spoilt_memory_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    (tmp_path / MEMORY).write_text("{")
+    with pytest.raises(LabError, match="delete it, and run notebook 00_start again"):
+        Lab.load()
+
+
+def test_what_is_chosen_is_remembered_and_the_environment_wins(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    chosen = Lab.choose("aws", "mine")
+    assert chosen == Lab("aws", "mine", "eu-west-1")
+    assert json.loads((tmp_path / MEMORY).read_text()) == {"target": "aws", "name": "mine", "region": "eu-west-1"}
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert Lab.load() == Lab.choose() == chosen
+    monkeypatch.setenv("CHATLAB_NAME", "theirs")
+    monkeypatch.setenv("CHATLAB_REGION", "us-west-2")
+    assert Lab.choose("aws", "mine") == Lab("aws", "theirs", "us-west-2")
+
+
+def test_missing_credentials_are_said_without_a_traceback(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(LabError, match="AWS does not know who you are"):
+        _ = Lab("aws", "chat", "eu-west-1").account

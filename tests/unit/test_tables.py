@@ -1,0 +1,22 @@
+"""Answers of AWS as small tables."""
+
+from chatlab.tables import table
+
+
+def test_one_answer_becomes_two_columns_without_the_metadata():
+    shown = table({"Name": "chat", "ResponseMetadata": {"RequestId": "x"}})
+    assert shown.to_dict() == {"value": {"Name": "chat"}}
+
+
+def test_several_answers_become_rows_with_the_columns_asked_for():
+    shown = table([{"a": 1, "b": 2, "c": 3}, {"a": 4}], "a", "b")
+    assert shown.index.tolist() == ["1", "4"]
+    assert shown["b"].tolist() == ["2", ""]
+
+
+def test_no_rows_is_an_empty_table():
+    assert table([]).empty
+
+
+def test_one_column_is_shown_as_a_column():
+    assert table([{"connection_id": "x"}])["connection_id"].tolist() == ["x"]
