@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { loadEnv, type Plugin } from "vite";
@@ -13,22 +14,30 @@ function contentSecurityPolicy(webSocketUrl: string | undefined): Plugin {
   const target = readWebSocketUrl(webSocketUrl);
   // The endpoint's http(s) origin is there for one question only: whether anything answers at all (see probe.ts).
   const connect = target.ok ? `${target.url.origin} ${target.httpOrigin}` : "'none'";
-  const policy = [
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self'",
-    `connect-src ${connect}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join("; ");
   return {
     name: "content-security-policy",
     // Vite's development server needs inline scripts, so the policy is for the built page.
     apply: "build",
-    transformIndexHtml: () => [
-      { tag: "meta", attrs: { "http-equiv": "Content-Security-Policy", content: policy }, injectTo: "head-prepend" },
-    ],
+    transformIndexHtml: {
+      order: "post",
+      handler(html) {
+        // The one inline style has the page's background before the style sheet arrives, so that dark never flashes light.
+        const styles = [...html.matchAll(/<style>(.*?)<\/style>/gs)]
+          .map(([, style = ""]) => `'sha256-${createHash("sha256").update(style).digest("base64")}'`)
+          .join(" ");
+        const content = [
+          "default-src 'none'",
+          "script-src 'self'",
+          `style-src 'self' ${styles}`,
+          "img-src 'self'",
+          `connect-src ${connect}`,
+          "base-uri 'none'",
+          "form-action 'none'",
+        ].join("; ");
+        const attrs = { "http-equiv": "Content-Security-Policy", content };
+        return [{ tag: "meta", attrs, injectTo: "head-prepend" }];
+      },
+    },
   };
 }
 
@@ -39,7 +48,7 @@ function bundleSize(): Plugin {
     name: "bundle-size",
     apply: "build",
     configResolved(config) {
-      folder = join(config.root, config.build.outDir);
+      folder = resolve(config.root, config.build.outDir);
     },
     closeBundle() {
       const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());

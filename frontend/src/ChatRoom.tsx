@@ -47,17 +47,23 @@ export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void })
           Leave
         </button>
       </header>
-      <div className="facts" data-state={connection.name}>
-        <ConnectionStatus state={connection} onRetry={() => chat.retryNow()} />
-        <p className="median" data-testid="median" title={`Median of your last ${deliveryCount} messages, from sending to coming back`}>
-          {deliveryMedianMs === undefined ? "No delivery time yet" : `Delivery ${formatMs(deliveryMedianMs)}`}
-        </p>
-      </div>
-      {load !== undefined && <LoadPanel load={load} />}
       <main>
+        <div className="facts" data-state={connection.name}>
+          <ConnectionStatus state={connection} onRetry={() => chat.retryNow()} />
+          <p
+            className="median"
+            data-testid="median"
+            title={`From sending to coming back: the median of your last ${deliveryCount}`}
+          >
+            {deliveryMedianMs === undefined ? "No delivery yet" : `Delivery ${formatMs(deliveryMedianMs)}`}
+          </p>
+        </div>
+        {load !== undefined && <LoadPanel load={load} />}
         <MessageList snapshot={snapshot} chat={chat} />
       </main>
-      <Composer chat={chat} />
+      <footer>
+        <Composer chat={chat} />
+      </footer>
     </div>
   );
 }

@@ -2,7 +2,8 @@ import { memo, useRef, useState, type KeyboardEvent, type SubmitEvent } from "re
 import type { Chat } from "./chat";
 import { MAX_FRAME_BYTES } from "./protocol";
 
-const COUNTER_FROM_BYTES = 0.9 * MAX_FRAME_BYTES;
+/** The counter appears when no more than this is left. */
+const COUNTER_BYTES = 0.1 * MAX_FRAME_BYTES;
 const whole = new Intl.NumberFormat("en");
 
 /** Where one writes. Enter sends, Shift+Enter begins a new line. */
@@ -36,6 +37,7 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
         id="message"
         ref={field}
         rows={1}
+        placeholder="Write a message"
         dir="auto"
         value={text}
         onChange={(event) => {
@@ -53,8 +55,8 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
       <p id="message-problem" className="problem" role="alert">
         {problem}
       </p>
-      <p id="message-counter" className="counter" data-testid="counter">
-        {bytesLeft <= MAX_FRAME_BYTES - COUNTER_FROM_BYTES && remaining(bytesLeft)}
+      <p id="message-counter" className={bytesLeft < 0 ? "problem" : "muted"} data-testid="counter">
+        {problem === undefined && bytesLeft <= COUNTER_BYTES && remaining(bytesLeft)}
       </p>
     </form>
   );

@@ -1,15 +1,20 @@
 import { useEffect, useState } from "react";
 import type { ConnectionState } from "./connection";
 
-/** How the connection stands, in words, for screen readers as well; the countdown is for eyes only, since it changes every second. */
+/**
+ * How the connection stands, in words, which are announced when they change. The countdown is for eyes only, since it
+ * changes every second.
+ */
 export function ConnectionStatus({ state, onRetry }: { state: ConnectionState; onRetry: () => void }) {
   const retryAtMs = "retryAtMs" in state ? state.retryAtMs : undefined;
   const seconds = useSecondsUntil(retryAtMs);
   return (
     <>
       <p role="status" data-state={state.name}>
-        {describe(state)}
-        {seconds !== undefined && <span aria-hidden="true"> Next try in {seconds} s.</span>}
+        <span>
+          {describe(state)}
+          {"retryAtMs" in state && <span aria-hidden="true">{seconds === undefined ? "…" : ` in ${seconds}\u00a0s`}</span>}
+        </span>
       </p>
       {retryAtMs !== undefined && (
         <button type="button" className="quiet" onClick={onRetry}>
@@ -27,11 +32,11 @@ function describe(state: ConnectionState): string {
     case "connected":
       return "Connected";
     case "reconnecting":
-      return state.cause === "lost" ? "Connection lost. Reconnecting…" : "The server does not answer. Reconnecting…";
+      return state.cause === "lost" ? "Connection lost, reconnecting" : "The server does not answer, reconnecting";
     case "offline":
-      return "You are offline. What you write is sent when you are back.";
+      return "Offline. What you write is kept and sent when you are back.";
     case "refused":
-      return "The server refused the connection (403, or the like).";
+      return "Refused by the server (as with 403), trying again";
     case "closed":
       return "Disconnected";
   }

@@ -33,5 +33,5 @@ export const Message = memo(function Message({ entry, startsGroup }: { entry: En
 
 function author(entry: Entry): string {
   if (entry.kind === "chat") return entry.own ? "You" : entry.name;
-  return entry.kind === "plain" ? "Plain text from another client" : "The cloud reports an error";
+  return entry.kind === "plain" ? "Plain text" : "Error from the cloud";
 }

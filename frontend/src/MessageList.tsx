@@ -44,7 +44,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   };
 
   return (
-    <>
+    <div className="conversation">
       <VList
         ref={list}
         className="log"
@@ -72,7 +72,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
           {unseen === 1 ? "1 new message" : `${unseen} new messages`}
         </button>
       )}
-    </>
+    </div>
   );
 }
 

@@ -18,26 +18,26 @@ export function PendingMessage({
     <div className="row own">
       <article className="pending" data-testid={isQueued ? "queued" : "sending"} data-status={message.status}>
         <MessageText text={message.text} />
-        <p className="fate">{describe(message, isConnected)}</p>
-        {isQueued && (
-          <p className="actions">
-            {isFailed && (
-              <button type="button" className="quiet" onClick={() => chat.sendAgain(message.id)}>
-                Try again
-              </button>
-            )}
+        <p className="fate">
+          {describe(message, isConnected)}
+          {isFailed && (
+            <button type="button" className="quiet" onClick={() => chat.sendAgain(message.id)}>
+              Try again
+            </button>
+          )}
+          {isQueued && (
             <button type="button" className="quiet" onClick={() => chat.discard(message.id)}>
               Discard
             </button>
-          </p>
-        )}
+          )}
+        </p>
       </article>
     </div>
   );
 }
 
 function describe({ status }: OutboxMessage, isConnected: boolean): string {
-  if (status === "failed") return "Not confirmed, in spite of several tries.";
+  if (status === "failed") return "Tried several times, never confirmed";
   if (isConnected) return "Sending…";
-  return status === "waiting" ? "Waiting for the connection" : "Sent, but not confirmed: it is sent again when connected";
+  return status === "waiting" ? "Waiting to be sent" : "Not confirmed, will be sent again";
 }

@@ -4,9 +4,11 @@ import type { Person } from "./presence";
 /** How many are here and, opened, who. */
 export const People = memo(function People({ people, client }: { people: readonly Person[]; client: string }) {
   return (
-    <details className="people">
-      <summary data-testid="people">{people.length === 1 ? "1 person" : `${people.length} people`}</summary>
-      <ul>
+    <>
+      <button type="button" className="quiet" data-testid="people" popoverTarget="people">
+        {people.length === 1 ? "1 person" : `${people.length} people`}
+      </button>
+      <ul id="people" popover="auto" aria-label="People">
         {people.map((person) => (
           <li key={person.client}>
             <bdi>{person.name}</bdi>
@@ -14,6 +16,6 @@ export const People = memo(function People({ people, client }: { people: readonl
           </li>
         ))}
       </ul>
-    </details>
+    </>
   );
 });

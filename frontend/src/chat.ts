@@ -199,7 +199,7 @@ export class Chat {
         this.#receivedPresence(message, receivedMs);
         break;
       case "load":
-        this.#load.add(message, frame.length, receivedMs);
+        this.#load.add(message, frameBytes(frame), receivedMs);
         break;
       default:
         this.#receivedOther(message);

@@ -4,6 +4,16 @@ import type { LoadMessage } from "./protocol";
 const BUCKET_MS = 250;
 const RATE_WINDOW_MS = 2000;
 const RUNS_KEPT = 5;
+const BROADCASTS_KEPT = 8;
+
+/** One broadcast, as it arrived. */
+export interface LoadBroadcast {
+  key: number;
+  run: string;
+  id: number;
+  bytes: number;
+  receivedAt: number;
+}
 
 export interface LoadRun {
   run: string;
@@ -16,14 +26,17 @@ export interface LoadSummary {
   perSecond: number;
   /** The newest run first; earlier ones than the last five are only in `count`. */
   runs: readonly LoadRun[];
+  /** The last few, newest first. */
+  latest: readonly LoadBroadcast[];
 }
 
 export class LoadTraffic {
   #count = 0;
   #runs: LoadRun[] = [];
+  #latest: LoadBroadcast[] = [];
   #buckets: { startMs: number; count: number }[] = [];
 
-  add(message: LoadMessage, frameLength: number, nowMs: number): void {
+  add(message: LoadMessage, bytes: number, nowMs: number): void {
     this.#count += 1;
     const name = message.run.slice(0, 64);
     let run = this.#runs.find((known) => known.run === name);
@@ -32,7 +45,9 @@ export class LoadTraffic {
       this.#runs = [run, ...this.#runs].slice(0, RUNS_KEPT);
     }
     run.count += 1;
-    run.bytes += frameLength;
+    run.bytes += bytes;
+    const broadcast = { key: this.#count, run: name, id: message.id, bytes, receivedAt: Date.now() };
+    this.#latest = [broadcast, ...this.#latest.slice(0, BROADCASTS_KEPT - 1)];
 
     const startMs = Math.floor(nowMs / BUCKET_MS) * BUCKET_MS;
     const bucket = this.#buckets.at(-1);
@@ -49,6 +64,7 @@ export class LoadTraffic {
       count: this.#count,
       perSecond: Math.round((recent * 1000) / RATE_WINDOW_MS),
       runs: this.#runs.map((run) => ({ ...run })),
+      latest: this.#latest,
     };
   }
 

@@ -57,7 +57,7 @@ export class Timeline {
 
   /**
    * The list to show next. It changes at one end only, which the windowed list needs in order to keep the reading position:
-   * either the oldest are let go (`trimmed`) or new ones are added.
+   * either the oldest are let go (`trimmed`) or new ones are added. Where it is not settled, it has to be asked for again.
    */
   next(): { entries: readonly Entry[]; trimmed: boolean; isSettled: boolean } {
     const excess = this.#excess();
@@ -65,8 +65,9 @@ export class Timeline {
       const [gone, kept] = [this.#entries.slice(0, excess), this.#entries.slice(excess)];
       this.#characters -= gone.reduce((sum, entry) => sum + entry.text.length, 0);
       this.#entries = kept;
-      return { entries: kept, trimmed: true, isSettled: this.#pending.length === 0 };
+      return { entries: kept, trimmed: true, isSettled: false };
     }
+    if (this.#pending.length === 0) return { entries: this.#entries, trimmed: false, isSettled: true };
     // A tab in the background can fall behind by more than what is kept.
     const skipped = this.#pending.splice(0, Math.max(0, this.#pending.length - MESSAGES_KEPT));
     this.#characters -= skipped.reduce((sum, entry) => sum + entry.text.length, 0);
