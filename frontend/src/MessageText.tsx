@@ -1,5 +1,5 @@
 import Linkify from "linkify-react";
-import { memo } from "react";
+import { memo, useState } from "react";
 
 const LINKS = {
   defaultProtocol: "https",
@@ -9,11 +9,22 @@ const LINKS = {
   target: "_blank",
 };
 
+/** A longer text is shown folded, so that one message does not push the conversation out of view. */
+const LONG_CHARACTERS = 3000;
+
 /** What someone said: data, in which only web addresses become more than text. */
 export const MessageText = memo(function MessageText({ text }: { text: string }) {
+  const [isFolded, setIsFolded] = useState(text.length > LONG_CHARACTERS);
   return (
-    <p className="text" dir="auto">
-      <Linkify options={LINKS}>{text}</Linkify>
-    </p>
+    <>
+      <p className={isFolded ? "text folded" : "text"} dir="auto">
+        <Linkify options={LINKS}>{text}</Linkify>
+      </p>
+      {isFolded && (
+        <button type="button" className="quiet" onClick={() => setIsFolded(false)}>
+          Show all {Math.round(text.length / 1000)},000 characters
+        </button>
+      )}
+    </>
   );
 });

@@ -1,0 +1,256 @@
+import { render, screen, waitFor, within } from "@testing-library/react";
+import userEvent, { type UserEvent } from "@testing-library/user-event";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { App } from "../src/App";
+import { readWebSocketUrl } from "../src/config";
+import { MessageText } from "../src/MessageText";
+
+/** A cloud with one room in it, in the place of the browser's WebSocket. What it is sent comes back only through `brings`. */
+class FakeWebSocket {
+  static latest: FakeWebSocket;
+  onopen: (() => void) | null = null;
+  onclose: (() => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  readyState = 0;
+  readonly sent: string[] = [];
+
+  constructor(readonly url: URL) {
+    FakeWebSocket.latest = this;
+  }
+
+  send(frame: string): void {
+    this.sent.push(frame);
+  }
+
+  close(): void {
+    this.readyState = 3;
+  }
+
+  opens(): void {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+
+  breaks(): void {
+    this.readyState = 3;
+    this.onclose?.();
+  }
+
+  brings(message: object | string): void {
+    this.onmessage?.({ data: typeof message === "string" ? message : JSON.stringify(message) });
+  }
+
+  /** The chat messages that were sent, in order. */
+  get said(): { id: string; text: string }[] {
+    return this.sent.map((frame) => JSON.parse(frame)).filter(({ type }) => type === "chat");
+  }
+
+  async echoesAll(): Promise<void> {
+    for (let i = 0; i < this.said.length; i += 1) {
+      this.brings(this.said[i] as object);
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+}
+
+let user: UserEvent;
+const cloud = () => FakeWebSocket.latest;
+const status = () => screen.getByRole("status");
+const write = async (text: string) => {
+  await user.type(screen.getByLabelText("Message"), text);
+  await user.click(screen.getByRole("button", { name: "Send" }));
+};
+const texts = () => screen.queryAllByTestId("message").map((message) => message.querySelector(".text")?.textContent);
+
+beforeEach(() => {
+  user = userEvent.setup();
+  vi.stubGlobal("WebSocket", FakeWebSocket);
+  vi.stubGlobal("fetch", vi.fn().mockRejectedValue(new TypeError("no answer")));
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+function open(url?: string) {
+  render(<App target={readWebSocketUrl(url)} />);
+}
+
+async function join(name = "Ada") {
+  open();
+  await user.clear(screen.getByLabelText("Your name"));
+  await user.type(screen.getByLabelText("Your name"), `${name}{Enter}`);
+}
+
+async function joinAndConnect() {
+  await join();
+  cloud().opens();
+  await waitFor(() => expect(status()).toHaveAttribute("data-state", "connected"));
+}
+
+describe("joining", () => {
+  it("offers a name, takes it at once and remembers it", async () => {
+    open();
+    const offered = screen.getByLabelText<HTMLInputElement>("Your name").value;
+    await user.click(screen.getByRole("button", { name: "Join" }));
+    expect(localStorage.getItem("chat.name")).toBe(offered);
+    await user.click(screen.getByRole("button", { name: "Leave" }));
+    expect(screen.getByLabelText("Your name")).toHaveValue(offered);
+  });
+
+  it.each([
+    ["an empty name", " ", /Please enter a name/],
+    ["a name of 41 characters", "x".repeat(41), /at most 40 characters; this one has 41/],
+  ])("refuses %s", async (_, name, sentence) => {
+    await join(name);
+    expect(screen.getByRole("alert")).toHaveTextContent(sentence);
+    expect(screen.getByLabelText("Your name")).toBeInvalid();
+  });
+
+  it("says what to set when the page was built with a wrong URL", () => {
+    open("https://a.example/production");
+    expect(status()).toHaveAttribute("data-state", "misconfigured");
+    expect(status()).toHaveTextContent("Set REACT_APP_WEBSOCKET_URL");
+    expect(status()).toHaveTextContent("wss://a.example/production");
+  });
+});
+
+describe("talking", () => {
+  it("sends a message, and shows it with its delivery time when it has come back", async () => {
+    await joinAndConnect();
+    await write("hello");
+    expect(screen.getByLabelText("Message")).toHaveValue("");
+    expect(cloud().said).toMatchObject([{ name: "Ada", text: "hello" }]);
+    await cloud().echoesAll();
+    const message = await screen.findByTestId("message");
+    expect(message).toHaveAttribute("data-own", "true");
+    expect(message).toHaveTextContent("You");
+    expect(within(message).getByTestId("delivery")).toHaveTextContent(/ms$/);
+    expect(screen.getByTestId("median")).toHaveTextContent(/Delivery .* ms/);
+  });
+
+  it("shows others' messages as data, once each", async () => {
+    await joinAndConnect();
+    const message = { type: "chat", id: "1", client: "z", name: "<i>Zoë</i>", text: "<img src=x onerror=alert(1)>", sent_at: 1 };
+    cloud().brings(message);
+    cloud().brings(message);
+    const shown = await screen.findByTestId("message");
+    expect(shown).toHaveTextContent("<i>Zoë</i>");
+    expect(shown).toHaveTextContent("<img src=x onerror=alert(1)>");
+    expect(shown.querySelector("img, i")).toBeNull();
+    expect(shown).toHaveAttribute("data-own", "false");
+  });
+
+  it("shows what does not follow the wire format as plain text", async () => {
+    await joinAndConnect();
+    cloud().brings("hello from a terminal");
+    cloud().brings('{"type":"chat","id":1}');
+    await waitFor(() => expect(texts()).toEqual(["hello from a terminal", '{"type":"chat","id":1}']));
+  });
+
+  it("counts the load test's broadcasts instead of listing them, and shows more on demand", async () => {
+    await joinAndConnect();
+    for (let id = 0; id < 3; id += 1) cloud().brings({ type: "load", run: "r1", id, speaker: 1, sent_ns: 1, pad: "" });
+    await user.click(await screen.findByTestId("load-toggle"));
+    expect(screen.getByText(/3 broadcasts/, { selector: "section > p" })).toBeVisible();
+    expect(screen.getByTestId("load-details")).toHaveTextContent("r1");
+    expect(texts()).toEqual([]);
+  });
+
+  it("refuses an empty message and one over 128 KB, and keeps the text", async () => {
+    await joinAndConnect();
+    await user.click(screen.getByRole("button", { name: "Send" }));
+    expect(screen.getByRole("alert")).toHaveTextContent("an empty message can’t be sent");
+    const field = screen.getByLabelText<HTMLTextAreaElement>("Message");
+    field.focus();
+    await user.paste("é".repeat(65_500));
+    expect(screen.getByTestId("counter")).toHaveTextContent("bytes too long");
+    await user.click(screen.getByRole("button", { name: "Send" }));
+    expect(screen.getByRole("alert")).toHaveTextContent(/128 KB at the most.*Shorten it by \d+ bytes/);
+    expect(field.value).toHaveLength(65_500);
+    expect(cloud().said).toEqual([]);
+  });
+});
+
+describe("people", () => {
+  it("counts who joins and leaves, and answers a newcomer", async () => {
+    await joinAndConnect();
+    expect(screen.getByTestId("people")).toHaveTextContent("1 person");
+    cloud().brings({ type: "presence", client: "z", name: "Zoë", state: "join" });
+    await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("2 people"));
+    await waitFor(() => expect(cloud().sent.at(-1)).toContain('"here"'));
+    cloud().brings({ type: "presence", client: "z", name: "Zoë", state: "leave" });
+    await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("1 person"));
+  });
+
+  it("says goodbye when the page is closed", async () => {
+    await joinAndConnect();
+    window.dispatchEvent(new Event("pagehide"));
+    expect(cloud().sent.at(-1)).toContain('"leave"');
+    expect(cloud().readyState).toBe(3);
+  });
+});
+
+describe("without a connection", () => {
+  it("queues visibly, sends once and in order afterwards, and not what was discarded", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.1);
+    await joinAndConnect();
+    const broken = cloud();
+    broken.breaks();
+    await waitFor(() => expect(status()).toHaveAttribute("data-state", "reconnecting"));
+    for (const text of ["one", "two", "three"]) await write(text);
+    await waitFor(() => expect(screen.getAllByTestId("queued")).toHaveLength(3));
+    await user.click(within(screen.getAllByTestId("queued")[1] as HTMLElement).getByRole("button", { name: "Discard" }));
+    await waitFor(() => expect(cloud()).not.toBe(broken));
+    cloud().opens();
+    await cloud().echoesAll();
+    await waitFor(() => expect(texts()).toEqual(["one", "three"]));
+    expect(cloud().said.map(({ text }) => text)).toEqual(["one", "three"]);
+    expect(screen.queryByTestId("queued")).toBeNull();
+  });
+
+  it("says that it was refused when the server answers all the same, with the seconds left", async () => {
+    vi.stubGlobal("fetch", vi.fn().mockResolvedValue(new Response()));
+    await join();
+    expect(status()).toHaveAttribute("data-state", "connecting");
+    cloud().breaks();
+    await waitFor(() => expect(status()).toHaveAttribute("data-state", "refused"));
+    expect(status()).toHaveTextContent(/Refused by the server.*in \d\ss/);
+  });
+});
+
+describe("links", () => {
+  it.each([
+    ["https://example.com/a?b=c#d", "https://example.com/a?b=c#d"],
+    ["http://example.com", "http://example.com"],
+    ["example.com/x", "https://example.com/x"],
+  ])("makes a link of %s", (text, href) => {
+    render(<MessageText text={`see ${text} there`} />);
+    expect(screen.getByRole("link")).toHaveAttribute("href", href);
+    expect(screen.getByRole("link")).toHaveAttribute("rel", expect.stringContaining("noopener noreferrer"));
+  });
+
+  it.each([
+    "javascript:alert(1)",
+    "javascript://example.com/%0aalert(1)",
+    "data:text/html,<b>x</b>",
+    "ftp://example.com",
+    "file:///etc/passwd",
+    "mailto:a@example.com",
+    "a@example.com",
+    "<a href='https://x'",
+  ])("leaves %s as text", (text) => {
+    const { container } = render(<MessageText text={text} />);
+    expect(container.querySelector("a:not([href^='http'])")).toBeNull();
+    expect(container).toHaveTextContent(text);
+  });
+
+  it("folds a very long text, which is all there", async () => {
+    const text = "x".repeat(5000);
+    const { container } = render(<MessageText text={text} />);
+    expect(container.querySelector(".folded")).toHaveTextContent(text);
+    await user.click(screen.getByRole("button", { name: "Show all 5,000 characters" }));
+    expect(container.querySelector(".folded")).toBeNull();
+  });
+});

@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import { MAX_FRAME_BYTES, characterCount, frameBytes, isBlank, parse, serialise } from "../src/protocol";
+
+const chat = { type: "chat", id: "1", client: "c", name: "Ada", text: "hello", sent_at: 1_700_000_000_000 } as const;
+
+describe("parse", () => {
+  it("reads back what serialise wrote, whatever is in the text", () => {
+    const message = { ...chat, text: '<script>"\n\u2028 שלום 👩‍👩‍👧‍👦' };
+    expect(parse(serialise(message))).toEqual(message);
+  });
+
+  it("ignores unknown fields", () => {
+    expect(parse(JSON.stringify({ ...chat, action: "x", __proto__: 1 }))).toEqual(chat);
+  });
+
+  it.each([
+    ["an id of a wrong type", { id: 7 }],
+    ["an empty id", { id: "" }],
+    ["an id that is too long", { id: "x".repeat(65) }],
+    ["no client", { client: undefined }],
+    ["a blank name", { name: " \u200b" }],
+    ["a name of 41 characters", { name: "x".repeat(41) }],
+    ["a text of a wrong type", { text: { html: "<b>" } }],
+    ["a blank text", { text: "\n " }],
+    ["a time of a wrong type", { sent_at: "now" }],
+    ["a time with a fraction", { sent_at: 1.5 }],
+    ["a time that no date can hold", { sent_at: 1e300 }],
+  ])("takes a chat message with %s for plain text", (_, change) => {
+    const frame = JSON.stringify({ ...chat, ...change });
+    expect(parse(frame)).toEqual({ type: "plain", text: frame });
+  });
+
+  it.each(["", "hi", "{", "{}", "[]", "null", "7", '"text"', '{"type":"presence","client":"c","name":"n","state":"gone"}'])(
+    "takes %j for plain text",
+    (frame) => expect(parse(frame)).toEqual({ type: "plain", text: frame }),
+  );
+
+  it("recognises the load test's broadcasts and the cloud's own errors", () => {
+    expect(parse('{"type":"load","run":"r","id":3,"speaker":1,"sent_ns":5,"pad":"xx"}')).toEqual({ type: "load", run: "r", id: 3 });
+    expect(parse('{"message":"Forbidden","connectionId":"a","requestId":"b"}')).toEqual({ type: "cloud-error", text: "Forbidden" });
+  });
+
+  it("allows a name of 40 emoji", () => {
+    expect(parse(JSON.stringify({ ...chat, name: "🎉".repeat(40) }))).toMatchObject({ type: "chat" });
+  });
+});
+
+describe("sizes", () => {
+  it("counts bytes of UTF-8 for a frame and characters for a name", () => {
+    expect(frameBytes("aé👍")).toBe(7);
+    expect(characterCount("aé👍")).toBe(3);
+    expect(MAX_FRAME_BYTES).toBe(131_072);
+  });
+
+  it("takes invisible text for blank", () => {
+    expect(isBlank(" \n\t\u200b\ufeff")).toBe(true);
+    expect(isBlank("\u200bx")).toBe(false);
+  });
+});

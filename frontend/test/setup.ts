@@ -1,0 +1,25 @@
+import "@testing-library/jest-dom/vitest";
+import { cleanup } from "@testing-library/react";
+import { afterEach } from "vitest";
+
+/** jsdom lays nothing out, so every element is told to be 600 pixels high: enough for the windowed list to build some rows. */
+globalThis.ResizeObserver = class implements ResizeObserver {
+  readonly #callback: ResizeObserverCallback;
+  constructor(callback: ResizeObserverCallback) {
+    this.#callback = callback;
+  }
+  observe(target: Element): void {
+    const height = target.matches("[role=log]") ? 600 : 40;
+    const entry = { target, contentRect: { width: 800, height } } as unknown as ResizeObserverEntry;
+    queueMicrotask(() => this.#callback([entry], this));
+  }
+  unobserve(): void {}
+  disconnect(): void {}
+};
+Object.defineProperty(HTMLElement.prototype, "offsetParent", { get: () => document.body });
+Element.prototype.scrollTo = () => {};
+
+afterEach(() => {
+  cleanup();
+  localStorage.clear();
+});
