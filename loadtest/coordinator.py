@@ -106,6 +106,7 @@ class Coordinator:
             )
         except ValueError as error:
             self.problem = str(error)
+            self.live = {"state": "refused", "message": self.problem}
         self._conductor = gevent.spawn(self._conduct)
         gevent.spawn(self._watch)
 
@@ -313,7 +314,7 @@ class Coordinator:
                     "process": number,
                     "connections": len(opened),
                     "cpu": results.quantiles(pd.Series(account["cpu"], dtype=float), (0.5, 0.9), with_max=True),
-                    "memory_mb": round(account["memory_bytes"] / 1e6, 1),
+                    "memory_kb_per_connection": round(account["bytes_per_connection"] / 1e3, 1),
                     "clock_offset_ms": round(offset.at(self.started_ns) / 1e6, 3),
                     "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
                 }

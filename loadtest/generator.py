@@ -68,6 +68,7 @@ class Generator:
         self.due = self.sending = self.delivered = self.expected = self.outstanding = 0
         self.offset = clock.Offset()
         self.cpu: list[float] = []
+        self.bytes_per_connection = 0.0
         self._firing: list[gevent.Greenlet] = []
         self._inbox: deque[tuple[Connection, ConnectionRecord, Event]] = deque()
         self._arrival = Event()
@@ -75,6 +76,7 @@ class Generator:
 
     def _on_test_start(self, **_) -> None:
         self._reset()
+        self.memory_bytes = psutil.Process().memory_info().rss
         self.over.clear()
         for activity in (self._tick, self._read, self._watch_cpu, *([self._ping] if self.distributed else [])):
             gevent.spawn(activity)
@@ -167,6 +169,8 @@ class Generator:
         # there is needs no looking at.
         gc.collect()
         gc.freeze()
+        if self.opened:
+            self.bytes_per_connection = (psutil.Process().memory_info().rss - self.memory_bytes) / self.opened
         gevent.spawn(self._follow, plan)
 
     def _follow(self, plan: dict) -> None:
@@ -312,7 +316,7 @@ class Generator:
                 "broadcasts": self._pack(pd.DataFrame(self.broadcasts)),
                 "exchanges": self.offset.exchanges,
                 "cpu": self.cpu,
-                "memory_bytes": psutil.Process().memory_info().rss,
+                "bytes_per_connection": self.bytes_per_connection,
             },
         )
         gevent.joinall(self._firing, timeout=FIRE_S)

@@ -9,7 +9,7 @@ Each user is one connection. All of Locust's own arguments work; `--help` lists 
 from locust import User, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import arguments
+from loadtest import arguments, web
 from loadtest.coordinator import Coordinator
 from loadtest.generator import Generator
 
@@ -17,12 +17,15 @@ events.init_command_line_parser.add_listener(arguments.add)
 
 
 @events.init.add_listener
-def set_up(environment, runner, **_):
+def set_up(environment, runner, web_ui, **_):
     """Every process with users has a generator; the process that Locust is steered from has a coordinator."""
     if not isinstance(runner, MasterRunner):
         ChatUser.generator = Generator(environment)
     if not isinstance(runner, WorkerRunner):
-        Coordinator(environment).prepare()
+        coordinator = Coordinator(environment)
+        coordinator.prepare()
+        if web_ui:
+            web.extend(web_ui, coordinator)
 
 
 class ChatUser(User):

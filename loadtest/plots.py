@@ -17,6 +17,7 @@ __all__ = [
     "last_delivery_by_connections",
     "latency_by_position",
     "latency_distribution",
+    "readings",
     "timeline",
 ]
 
@@ -219,6 +220,22 @@ def last_delivery_by_connections(results: Sequence[Result]) -> Figure:
     axes.set_xlim(0)
     axes.set_ylim(0)
     _whole(axes.xaxis)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def readings(rows: dict[str, pd.DataFrame]) -> Figure:
+    """What readers said beside the truth: for each of them a frame with `truth_ms` and `latency_ms`, by deliveries."""
+    figure, axes = _picture("", "Time from due to arrival (ms)", "Share of deliveries (%)")
+    errors = []
+    for (name, part), color in zip(rows.items(), (BLUE, ORANGE, RED), strict=False):
+        share = 100 * np.arange(1, len(part) + 1) / len(part)
+        axes.plot(np.sort(part["truth_ms"]), share, color=color, lw=5, alpha=0.25, label=f"{name}: truth")
+        axes.plot(np.sort(part["latency_ms"]), share, color=color, lw=1.5, label=f"{name}: what it read")
+        errors.append(f"{name} is off by {_ms((part['latency_ms'] - part['truth_ms']).median())}")
+    axes.set_title("; ".join(errors) + " (median)", loc="left", fontsize=12)
+    _log(axes.xaxis, np.concatenate([part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]))
+    axes.set_ylim(0, 103)
     axes.legend(frameon=False, loc="upper left")
     return figure
 

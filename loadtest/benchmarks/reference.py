@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosedError
 
 from loadtest import messages
 
 __all__ = ["Faults", "Reference", "run"]
 
+FOREIGN = -1
+"""Stands for the number of what is no broadcast of a load test."""
 HOLD_S = 5.0
 """How long a delivery is held back at most when no later broadcast comes to overtake it."""
 
@@ -47,59 +50,54 @@ class Reference:
 
     url: str = ""
     faults: Faults = field(default_factory=Faults)
-    connections: set[ServerConnection] = field(default_factory=set)
+    ports: dict[ServerConnection, int] = field(default_factory=dict)
+    """The open connections and the port at the other end of each."""
 
     def __post_init__(self):
         self._random = np.random.default_rng(self.faults.seed)
+        self.heard: list[int] = []
+        """Numbers of the broadcasts that have come in."""
         self._held: dict[ServerConnection, list[tuple[int, str]]] = {}
         self._broadcast, self._port, self._left_ns = array("q"), array("i"), array("q")
-        self._asked: list[tuple[int, int, str]] = []
+        self._dropped: list[tuple[int, int]] = []
 
     def left(self) -> pd.DataFrame:
         """One row for each frame that left, in order: broadcast, port (the receiver's), left_ns (Unix time)."""
         return pd.DataFrame({"broadcast": self._broadcast, "port": self._port, "left_ns": self._left_ns})
 
-    def asked(self) -> pd.DataFrame:
-        """What was done on purpose, one row each: broadcast, port, fault (drop, double or hold)."""
-        return pd.DataFrame(self._asked, columns=["broadcast", "port", "fault"])
+    def dropped(self) -> set[tuple[int, int]]:
+        """The deliveries that were not made, as (broadcast, port)."""
+        return set(self._dropped)
 
     async def handle(self, connection: ServerConnection) -> None:
         """Forward what comes from one connection."""
-        self.connections.add(connection)
+        self.ports[connection] = connection.remote_address[1]
         try:
             async for text in connection:
                 self._forward(text)
+        except ConnectionClosedError:
+            pass  # the other end went without a word, as a process that is killed does
         finally:
-            self.connections.discard(connection)
+            del self.ports[connection]
 
     def _forward(self, text: str) -> None:
-        receivers = list(self.connections)
+        receivers = list(self.ports)
         message = messages.decode(text.encode())
-        number = message.id if message else -1
-        faults, draw = self.faults, self._random.random
-        n = len(receivers)
-        delays_ms = faults.delay_ms(self._random, n) if faults.delay_ms else None
-        faulty = message and (faults.drop or faults.double or faults.reorder)
-        loop = asyncio.get_running_loop()
+        number = message.id if message else FOREIGN
+        self.heard.append(number)
+        faults, n, loop = self.faults, len(receivers), asyncio.get_running_loop()
+        delays_ms = faults.delay_ms(self._random, n) if faults.delay_ms else np.zeros(n)
+        drop, double, hold = ((faults.drop, faults.double, faults.reorder) > self._random.random((3, n)).T).T
         for k, receiver in enumerate(receivers):
-            copies, hold = 1, False
-            if faulty:
-                if draw() < faults.drop:
-                    copies = 0
-                    self._note(number, receiver, "drop")
-                elif draw() < faults.double:
-                    copies = 2
-                    self._note(number, receiver, "double")
-                elif draw() < faults.reorder:
-                    hold = True
-                    self._note(number, receiver, "hold")
-            if hold:
+            if drop[k]:
+                self._dropped.append((number, self.ports[receiver]))
+            elif hold[k]:
                 self._held.setdefault(receiver, []).append((number, text))
                 loop.call_later(HOLD_S, self._release, receiver)
-            elif delays_ms is None:
-                self._deliver(receiver, number, text, copies)
+            elif delays_ms[k]:
+                loop.call_later(delays_ms[k] / 1e3, self._deliver, receiver, number, text, 1 + double[k])
             else:
-                loop.call_later(delays_ms[k] / 1e3, self._deliver, receiver, number, text, copies)
+                self._deliver(receiver, number, text, 1 + double[k])
 
     def _deliver(self, receiver: ServerConnection, number: int, text: str, copies: int) -> None:
         for _ in range(copies):
@@ -112,17 +110,13 @@ class Reference:
             self._write(receiver, number, text)
 
     def _write(self, receiver: ServerConnection, number: int, text: str) -> None:
-        if receiver not in self.connections:
+        if receiver not in self.ports:
             return
         left_ns = time.time_ns()
         broadcast((receiver,), text)
-        if number >= 0:
-            self._broadcast.append(number)
-            self._port.append(receiver.remote_address[1])
-            self._left_ns.append(left_ns)
-
-    def _note(self, number: int, receiver: ServerConnection, fault: str) -> None:
-        self._asked.append((number, receiver.remote_address[1], fault))
+        self._broadcast.append(number)
+        self._port.append(self.ports[receiver])
+        self._left_ns.append(left_ns)
 
 
 @contextlib.contextmanager
@@ -136,7 +130,7 @@ def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: i
         options = {"compression": None, "ping_interval": None, "max_size": messages.MAX_BYTES, "close_timeout": 0.1}
         async with serve(reference.handle, "127.0.0.1", port, ssl=tls, backlog=1024, **options) as server:
             bound = server.sockets[0].getsockname()[1]
-            reference.url = f"wss://localhost:{bound}/chat" if tls else f"ws://127.0.0.1:{bound}/chat"
+            reference.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{bound}/chat"
             ready.set()
             await stop.wait()
 
