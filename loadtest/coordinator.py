@@ -72,7 +72,8 @@ class Coordinator:
 
     def _settings(self) -> Settings:
         options = self.environment.parsed_options
-        users = self.runner.target_user_count or options.num_users or 1
+        # A shape begins with fewer than --users; the runner knows better only what the web page was told.
+        users = (not self.environment.shape_class and self.runner.target_user_count) or options.num_users or 1
         return Settings.from_options(options, self.environment.host, users)
 
     def _connection_rate(self, settings: Settings) -> float:

@@ -1,6 +1,7 @@
 """Watch a load test that runs in a process of its own."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -142,9 +143,9 @@ def _reason(progress: dict, output: list[_Tail], status: int) -> str:
     if progress.get("message"):
         return progress["message"]
     for line in reversed([line for tail in output for line in tail.lines]):
-        _, error, message = line.partition("/ERROR/")
-        if error:
-            return message.partition(": ")[2].strip()
+        # Locust's log, `[time] host/ERROR/logger: message`, and what argparse says of an argument.
+        if found := re.search(r"(?:/ERROR/[^:]*|^\S+: error): (.+)", line):
+            return found[1].strip()
     return f"The load test ended with exit status {status}; its output says why."
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from scipy import stats
 
 from loadtest.results import Result
 
@@ -80,14 +81,17 @@ def last_delivery(result: Result) -> Figure:
         ("first_ms", "first delivery", GREY),
     ):
         axes.plot(sent["broadcast"], sent[name], "o-", color=color, ms=3.5, lw=1, label=label)
+    if len(sent) and sent["last_ms"].max() > 100 * sent["median_ms"].median():
+        _log(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
+    else:
+        axes.set_ylim(0)
     warm_up = sent[sent["warm_up"]]
     for _, rows in warm_up.groupby("phase"):
         axes.axvspan(rows["broadcast"].min() - 0.5, rows["broadcast"].max() + 0.5, color=GREY, alpha=0.15, lw=0)
     if len(warm_up):
         axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
-    axes.set_ylim(0)
     _whole(axes.xaxis)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -121,8 +125,13 @@ def latency_by_position(result: Result) -> Figure:
     if rows.empty:
         return figure
     by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile([0.1, 0.5, 0.9]).unstack()
-    slope_us = 1e3 * float(np.polyfit(by_place.index, by_place[0.5], 1)[0]) if len(by_place) > 1 else 0.0
-    axes.set_title(f"Each further connection costs {slope_us:,.0f} µs", loc="left", fontsize=12)
+    if len(by_place) > 2:
+        # Theil and Sen's slope, which a few late deliveries do not bend; it compares all pairs, and 500 places will do.
+        some = by_place[0.5].iloc[np.unique(np.linspace(0, len(by_place) - 1, 500).astype(int))]
+        slope_us = 1e3 * stats.theilslopes(some, some.index).slope
+        axes.set_title(f"Each further connection costs {slope_us:,.0f} µs", loc="left", fontsize=12)
+    else:
+        axes.set_title("Too few connections for a slope", loc="left", fontsize=12)
     axes.fill_between(by_place.index, by_place[0.1], by_place[0.9], color=BLUE, alpha=0.2, lw=0, label="p10 to p90")
     axes.plot(by_place.index, by_place[0.5], color=BLUE, lw=2, label="median over broadcasts")
     axes.set_xlim(left=1, right=max(2, len(by_place)))
@@ -168,7 +177,7 @@ def timeline(result: Result) -> Figure:
     axes.set_xlim(0)
     title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
     axes.set_title(title, loc="left", fontsize=12)
-    axes.legend(frameon=False, markerscale=1.5, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1.07), ncols=3)
+    figure.legend(frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -191,7 +200,7 @@ def harness_lag(result: Result) -> Figure:
     )
     _log(axes.xaxis, np.concatenate([lag, latency]))
     axes.set_ylim(0, 103)
-    axes.legend(frameon=False, loc="lower right" if np.median(lag) > np.median(latency) else "upper left")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
