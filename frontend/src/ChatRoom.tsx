@@ -1,4 +1,4 @@
-import { useEffect, useSyncExternalStore } from "react";
+import { useEffect, useLayoutEffect, useSyncExternalStore } from "react";
 import type { Chat } from "./chat";
 import { Composer } from "./Composer";
 import { ConnectionStatus } from "./ConnectionStatus";
@@ -12,7 +12,8 @@ export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void })
   const snapshot = useSyncExternalStore(chat.subscribe, chat.getSnapshot);
   const { connection, outbox, deliveryMedianMs, deliveryCount, load } = snapshot;
 
-  useEffect(() => {
+  // Before the first paint, which then shows that it is connecting.
+  useLayoutEffect(() => {
     const start = () => chat.start();
     const leave = () => chat.leave();
     start();

@@ -1,5 +1,5 @@
 import { memo, useRef, useState, type KeyboardEvent, type SubmitEvent } from "react";
-import type { Chat } from "./chat";
+import type { Chat, SendProblem } from "./chat";
 import { MAX_FRAME_BYTES } from "./protocol";
 
 /** The counter appears when no more than this is left. */
@@ -15,7 +15,7 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
 
   const send = () => {
     const found = chat.say(text);
-    setProblem(found && explain(found.kind, bytesLeft));
+    setProblem(found && explain(found, bytesLeft));
     if (found === undefined) setText("");
     field.current?.focus();
   };
@@ -66,7 +66,7 @@ function remaining(bytesLeft: number): string {
   return bytesLeft >= 0 ? `${whole.format(bytesLeft)} bytes left` : `${whole.format(-bytesLeft)} bytes too long`;
 }
 
-function explain(kind: "empty" | "too-large", bytesLeft: number): string {
-  if (kind === "empty") return "Write something first: an empty message can’t be sent.";
+function explain(problem: SendProblem, bytesLeft: number): string {
+  if (problem === "empty") return "Write something first: an empty message can’t be sent.";
   return `This is too long: a message may have 128 KB at the most, its envelope included. Shorten it by ${whole.format(-bytesLeft)} bytes.`;
 }

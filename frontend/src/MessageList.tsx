@@ -9,11 +9,12 @@ import type { Entry } from "./timeline";
 /** Closer to the end than this counts as being there. */
 const END_PX = 40;
 
-type Row = { entry: Entry; startsGroup: boolean } | { pending: OutboxMessage };
+type Row = { entry: Entry; startsGroup: boolean } | { pending: OutboxMessage; startsGroup: boolean };
 
 /** The conversation, of which only what is in view is built. It follows the newest message unless the reader scrolled up. */
 export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat }) {
   const { entries, trimmed, trimmedCount, outbox, connection } = snapshot;
+  const conversation = useRef<HTMLDivElement>(null);
   const list = useRef<VListHandle>(null);
   const lastOffset = useRef(0);
   /** How many messages there had been when the reader scrolled up; undefined while the newest is in view. */
@@ -33,6 +34,14 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
     if (newestPending !== undefined) setLeftAt(undefined);
   }, [newestPending]);
 
+  /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
+  const focusLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]")?.focus();
+
+  const showNewest = () => {
+    setLeftAt(undefined);
+    focusLog();
+  };
+
   const scrolled = (offset: number) => {
     const { scrollSize = 0, viewportSize = 0 } = list.current ?? {};
     const isAtEnd = offset + viewportSize >= scrollSize - END_PX;
@@ -44,7 +53,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   };
 
   return (
-    <div className="conversation">
+    <div className="conversation" ref={conversation}>
       <VList
         ref={list}
         className="log"
@@ -62,13 +71,23 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
           "entry" in row ? (
             <Message key={row.entry.key} entry={row.entry} startsGroup={row.startsGroup} />
           ) : (
-            <PendingMessage key={row.pending.id} message={row.pending} chat={chat} isConnected={connection.name === "connected"} />
+            <PendingMessage
+              key={row.pending.id}
+              message={row.pending}
+              startsGroup={row.startsGroup}
+              isConnected={connection.name === "connected"}
+              onTryAgain={() => chat.sendAgain(row.pending.id)}
+              onDiscard={() => {
+                chat.discard(row.pending.id);
+                focusLog();
+              }}
+            />
           )
         }
       </VList>
       {rows.length === 0 && <p className="empty">Nothing has been said yet. Say hello!</p>}
       {unseen > 0 && (
-        <button type="button" className="new-messages" data-testid="new-messages" onClick={() => setLeftAt(undefined)}>
+        <button type="button" className="new-messages" data-testid="new-messages" onClick={showNewest}>
           {unseen === 1 ? "1 new message" : `${unseen} new messages`}
         </button>
       )}
@@ -77,8 +96,10 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
 }
 
 function toRows(entries: readonly Entry[], outbox: readonly OutboxMessage[]): Row[] {
+  const newest = entries.at(-1);
+  const isOwnNewest = newest?.kind === "chat" && newest.own;
   return [
     ...entries.map((entry, index) => ({ entry, startsGroup: entry.startsGroup || index === 0 })),
-    ...outbox.map((pending) => ({ pending })),
+    ...outbox.map((pending, index) => ({ pending, startsGroup: index === 0 && !isOwnNewest })),
   ];
 }

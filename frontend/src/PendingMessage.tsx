@@ -1,32 +1,35 @@
-import type { Chat } from "./chat";
 import { MessageText } from "./MessageText";
 import type { OutboxMessage } from "./outbox";
 
-/** One message of this page that has not come back yet: on its way, or queued until there is a connection. */
-export function PendingMessage({
-  message,
-  chat,
-  isConnected,
-}: {
+interface Props {
   message: OutboxMessage;
-  chat: Chat;
+  startsGroup: boolean;
   isConnected: boolean;
-}) {
+  onTryAgain: () => void;
+  onDiscard: () => void;
+}
+
+/**
+ * One message of this page that has not come back yet. On its way it looks just as it will when it has arrived, so that
+ * nothing moves then; queued, it says so and can be discarded.
+ */
+export function PendingMessage({ message, startsGroup, isConnected, onTryAgain, onDiscard }: Props) {
   const isFailed = message.status === "failed";
   const isQueued = isFailed || !isConnected;
   return (
-    <div className="row own">
-      <article className="pending" data-testid={isQueued ? "queued" : "sending"} data-status={message.status}>
+    <div className={startsGroup ? "row own first" : "row own"}>
+      <article className={isQueued ? "queued" : ""} data-testid={isQueued ? "queued" : "sending"}>
+        {startsGroup && <p className="author">You</p>}
         <MessageText text={message.text} />
         <p className="fate">
           {describe(message, isConnected)}
           {isFailed && (
-            <button type="button" className="quiet" onClick={() => chat.sendAgain(message.id)}>
+            <button type="button" className="quiet" onClick={onTryAgain}>
               Try again
             </button>
           )}
           {isQueued && (
-            <button type="button" className="quiet" onClick={() => chat.discard(message.id)}>
+            <button type="button" className="quiet" onClick={onDiscard}>
               Discard
             </button>
           )}

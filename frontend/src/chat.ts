@@ -26,6 +26,7 @@ export const ECHO_OVERDUE_MS = 20_000;
 const TICK_MS = 1000;
 const HIDDEN_REFRESH_MS = 250;
 
+/** All that the room shows, at one moment. */
 export interface Snapshot {
   connection: ConnectionState;
   entries: readonly Entry[];
@@ -40,8 +41,10 @@ export interface Snapshot {
   load: LoadSummary | undefined;
 }
 
-export type SendProblem = { kind: "empty" } | { kind: "too-large"; bytes: number };
+/** Why a message can't be sent. */
+export type SendProblem = "empty" | "too-large";
 
+/** One person's stay. React subscribes to it with `useSyncExternalStore`. */
 export class Chat {
   readonly client = randomId();
   readonly name: string;
@@ -82,13 +85,16 @@ export class Chat {
     };
   }
 
+  /** Calls `subscriber` with every new snapshot, until the function that it returns is called. */
   readonly subscribe = (subscriber: () => void): (() => void) => {
     this.#subscribers.add(subscriber);
     return () => this.#subscribers.delete(subscriber);
   };
 
+  /** The latest snapshot: the same object until there is a new one. */
   readonly getSnapshot = (): Snapshot => this.#snapshot;
 
+  /** Connects, and listens to what the browser says of network and tab. Without effect on a stay that has started. */
   start(): void {
     this.#roster.joined(this.client, this.name, performance.now());
     this.#people = this.#roster.people;
@@ -97,6 +103,7 @@ export class Chat {
     window.addEventListener("offline", this.#onOffline);
     document.addEventListener("visibilitychange", this.#onVisibility);
     this.#connection.start();
+    this.#publish();
   }
 
   /** Says goodbye and closes. `start` takes up the stay again, with all that was there. */
@@ -114,35 +121,31 @@ export class Chat {
 
   /** Takes a message into the outbox, or says why it can't be sent. */
   say(text: string): SendProblem | undefined {
-    if (isBlank(text)) return { kind: "empty" };
-    const said = text.trimEnd();
-    const bytes = this.bytesOnTheWire(said);
-    if (bytes > MAX_FRAME_BYTES) return { kind: "too-large", bytes };
-    this.#outbox.add(randomId(), said, Date.now());
+    if (isBlank(text)) return "empty";
+    if (this.bytesOnTheWire(text) > MAX_FRAME_BYTES) return "too-large";
+    this.#outbox.add(randomId(), text.trimEnd());
     this.#flush();
     return undefined;
   }
 
-  /** The size of the whole frame, which is what the limit is about. */
+  /** The size in bytes of the whole frame, which is what the limit is about. */
   bytesOnTheWire(text: string): number {
-    return frameBytes(this.#frame({ id: randomId(), text }, Date.now()));
+    return frameBytes(this.#frame({ id: randomId(), text: text.trimEnd() }, Date.now()));
   }
 
+  /** Sends a failed message again. */
   sendAgain(id: string): void {
     this.#outbox.sendAgain(id);
     this.#flush();
   }
 
+  /** Takes a message out of the outbox; one that was handed over may arrive all the same. */
   discard(id: string): void {
     this.#outbox.discard(id);
     this.#flush();
   }
 
-  discardAll(): void {
-    this.#outbox.discardAll();
-    this.#flush();
-  }
-
+  /** Tries to connect at once instead of waiting. */
   retryNow(): void {
     this.#connection.retryNow();
   }

@@ -1,9 +1,11 @@
 /** Where the page's WebSocket goes: read at build time from `REACT_APP_WEBSOCKET_URL`. */
 
+/** Where a page goes that was built without a URL. */
 export const DEFAULT_WEBSOCKET_URL = "ws://localhost:8080";
 
 const EXAMPLE = "wss://API-ID.execute-api.REGION.amazonaws.com/production";
 
+/** A URL that can be used, or what is wrong with it and what to set. */
 export type WebSocketTarget =
   | { ok: true; url: URL; httpOrigin: string }
   | { ok: false; problem: string; remedy: string };

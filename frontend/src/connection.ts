@@ -27,6 +27,7 @@ export const PROOF_OF_LIFE_MS = 10_000;
 export const OFFLINE_PROOF_MS = 2000;
 const QUIET_MS = 30_000;
 
+/** How the connection stands. */
 export type ConnectionState =
   | { name: "connecting" }
   | { name: "connected" }
@@ -41,6 +42,7 @@ export type Socket = Pick<WebSocket, "onopen" | "onclose" | "onmessage" | "ready
 
 const OPEN = 1;
 
+/** What the connection needs of its surroundings; tests give their own. */
 export interface ConnectionEnvironment {
   openSocket(): Socket;
   /** Whether anything at all answers at the server's address. */
@@ -49,6 +51,7 @@ export interface ConnectionEnvironment {
   random(): number;
 }
 
+/** What the connection tells. */
 export interface ConnectionListener {
   onState(state: ConnectionState): void;
   /** A new connection can carry frames. Not called for a renewal, which nobody needs to notice. */
@@ -62,6 +65,7 @@ export interface ConnectionListener {
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
+/** One connection to the chat, made anew as often as it takes. */
 export class Connection {
   readonly #environment: ConnectionEnvironment;
   readonly #listener: ConnectionListener;
@@ -94,10 +98,12 @@ export class Connection {
     return this.#state;
   }
 
+  /** When the last frame arrived, on the monotonic clock, in milliseconds. */
   get lastReceivedMs(): number {
     return this.#lastReceivedMs;
   }
 
+  /** Begins to connect. Without effect unless it is closed. */
   start(): void {
     if (this.#state.name !== "closed") return;
     this.#failures = 0;
@@ -105,6 +111,7 @@ export class Connection {
     this.#attempt();
   }
 
+  /** Closes, and stays closed. */
   stop(): void {
     this.#dropSockets();
     this.#setState({ name: "closed" });
@@ -132,6 +139,7 @@ export class Connection {
     this.#retry();
   }
 
+  /** The browser has a network again. */
   cameOnline(): void {
     if (this.#state.name === "connected") this.#demandProofOfLife();
     else this.retryNow();

@@ -2,14 +2,17 @@
 
 const WINDOW = 20;
 
+/** Keeps the last twenty delivery times. */
 export class DeliveryTimes {
   readonly #lastMs: number[] = [];
 
+  /** Takes one delivery time, in milliseconds. */
   add(deliveryMs: number): void {
     this.#lastMs.push(deliveryMs);
     if (this.#lastMs.length > WINDOW) this.#lastMs.shift();
   }
 
+  /** How many are kept: twenty at the most. */
   get count(): number {
     return this.#lastMs.length;
   }

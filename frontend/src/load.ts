@@ -15,12 +15,14 @@ export interface LoadBroadcast {
   receivedAt: number;
 }
 
+/** What came of one run of the load test. */
 export interface LoadRun {
   run: string;
   count: number;
   bytes: number;
 }
 
+/** All that came of the load test, at one moment. */
 export interface LoadSummary {
   count: number;
   perSecond: number;
@@ -30,12 +32,14 @@ export interface LoadSummary {
   latest: readonly LoadBroadcast[];
 }
 
+/** Counts the load test's broadcasts. */
 export class LoadTraffic {
   #count = 0;
   #runs: LoadRun[] = [];
   #latest: LoadBroadcast[] = [];
   #buckets: { startMs: number; count: number }[] = [];
 
+  /** Takes a broadcast of `bytes` that arrived at `nowMs` of the monotonic clock. */
   add(message: LoadMessage, bytes: number, nowMs: number): void {
     this.#count += 1;
     const name = message.run.slice(0, 64);
@@ -56,6 +60,7 @@ export class LoadTraffic {
     this.#dropOldBuckets(nowMs);
   }
 
+  /** Undefined while no broadcast has come. */
   summary(nowMs: number): LoadSummary | undefined {
     if (this.#count === 0) return undefined;
     this.#dropOldBuckets(nowMs);

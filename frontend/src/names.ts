@@ -12,6 +12,7 @@ const ANIMALS = [
   "Kestrel", "Lemur", "Lynx", "Magpie", "Marten", "Otter", "Owl", "Panda", "Puffin", "Robin", "Tortoise", "Wren",
 ];
 
+/** A manner and an animal, such as “Calm Heron”. */
 export function randomName(random: () => number = Math.random): string {
   const pick = (words: string[]) => words[Math.floor(random() * words.length)];
   return `${pick(MANNERS)} ${pick(ANIMALS)}`;
@@ -25,7 +26,7 @@ export function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
-// Storage can be forbidden by the browser's settings; the chat works without it.
+/** The name of the last time, if there is one that is allowed. Storage can be forbidden; the chat works without it. */
 export function rememberedName(): string | undefined {
   try {
     const name = localStorage.getItem(STORAGE_KEY);
@@ -35,6 +36,7 @@ export function rememberedName(): string | undefined {
   }
 }
 
+/** Keeps the name for the next time, where the browser allows it. */
 export function rememberName(name: string): void {
   try {
     localStorage.setItem(STORAGE_KEY, name);

@@ -11,15 +11,17 @@
  * - After `MAX_TRIES` it is `failed` and waits for the person: send again, or discard.
  */
 
+/** How often a message is handed over before it waits for the person. */
 export const MAX_TRIES = 3;
+/** How long a message without an echo holds up the next one. */
 export const ORDER_PATIENCE_MS = 2000;
 
 export type OutboxStatus = "waiting" | "sent" | "unconfirmed" | "failed";
 
+/** One message on its way. */
 export interface OutboxMessage {
   readonly id: string;
   readonly text: string;
-  readonly createdAt: number;
   readonly status: OutboxStatus;
   readonly tries: number;
   /** The frame as it was first handed over, so that a second try is byte for byte the same message. */
@@ -28,17 +30,20 @@ export interface OutboxMessage {
   readonly handedOverMs: number | undefined;
 }
 
+/** A message that came back. */
 export interface Delivery {
   message: OutboxMessage;
   /** From hand-over to echo; undefined where the message was handed over more than once and the time says nothing. */
   deliveryMs: number | undefined;
 }
 
+/** The messages on their way, in the order in which they were written. */
 export class Outbox {
   // Entries are replaced, never changed, so that React sees by identity which of them differ.
   #messages: readonly OutboxMessage[] = [];
   readonly #ownIds = new Set<string>();
 
+  /** The messages on their way: the same array until something changes. */
   get messages(): readonly OutboxMessage[] {
     return this.#messages;
   }
@@ -48,11 +53,12 @@ export class Outbox {
     return this.#ownIds.has(id);
   }
 
-  add(id: string, text: string, createdAt: number): void {
+  /** Takes a new message, to be sent after the others. */
+  add(id: string, text: string): void {
     this.#ownIds.add(id);
     this.#messages = [
       ...this.#messages,
-      { id, text, createdAt, status: "waiting", tries: 0, frame: undefined, handedOverMs: undefined },
+      { id, text, status: "waiting", tries: 0, frame: undefined, handedOverMs: undefined },
     ];
   }
 
@@ -93,17 +99,14 @@ export class Outbox {
     }
   }
 
+  /** Gives a failed message new tries. */
   sendAgain(id: string): void {
     this.#update(id, { status: "unconfirmed", tries: 1 });
   }
 
+  /** Forgets a message. */
   discard(id: string): void {
     this.#remove(id);
-  }
-
-  discardAll(): void {
-    // What is in flight can't be called back, so it is not discarded either.
-    this.#messages = this.#messages.filter((message) => message.status === "sent");
   }
 
   #update(id: string, change: Partial<OutboxMessage>): void {

@@ -1,5 +1,6 @@
 /** Who is here, as far as their own messages tell: the server says nothing about it. */
 
+/** Someone who is here. */
 export interface Person {
   client: string;
   name: string;
@@ -12,11 +13,13 @@ const DEPARTED_KEPT = 500;
 /** About how many answer one newcomer. In a larger room the others become known when they say something. */
 const ANSWERS_WANTED = 50;
 
+/** Who is here. Each change answers whether what is shown has changed. */
 export class Roster {
   readonly #people = new Map<string, { name: string; lastHeardMs: number }>();
   /** A message can overtake another, and one that was overtaken by its author's leaving must not bring the author back. */
   readonly #departed = new Set<string>();
 
+  /** Someone said something at `nowMs`, and so is here. */
   heard(client: string, name: string, nowMs: number): boolean {
     if (this.#departed.has(client)) return false;
     const known = this.#people.get(client);
@@ -25,11 +28,13 @@ export class Roster {
     return known?.name !== name;
   }
 
+  /** Someone came. */
   joined(client: string, name: string, nowMs: number): boolean {
     this.#departed.delete(client);
     return this.heard(client, name, nowMs);
   }
 
+  /** Someone went. */
   left(client: string): boolean {
     this.#departed.add(client);
     const [oldest] = this.#departed;
@@ -46,6 +51,7 @@ export class Roster {
     return this.#people.size !== before;
   }
 
+  /** Forgets everyone. */
   clear(): void {
     this.#people.clear();
   }
@@ -54,6 +60,7 @@ export class Roster {
     return this.#people.size;
   }
 
+  /** Everyone, by name. */
   get people(): Person[] {
     return [...this.#people].map(([client, { name }]) => ({ client, name })).sort((a, b) => a.name.localeCompare(b.name));
   }

@@ -5,12 +5,14 @@
  * lets through only what has exactly the documented shape. The rest is plain text.
  */
 
+/** API Gateway's limit for one WebSocket message. */
 export const MAX_FRAME_BYTES = 131_072;
 export const MAX_NAME_LENGTH = 40;
 const MAX_ID_LENGTH = 64;
 /** The largest time that a `Date` can hold. */
 const MAX_TIME_MS = 8.64e15;
 
+/** Something a person said. */
 export interface ChatMessage {
   type: "chat";
   id: string;
@@ -20,6 +22,7 @@ export interface ChatMessage {
   sent_at: number;
 }
 
+/** Who comes, is here, or goes. */
 export interface PresenceMessage {
   type: "presence";
   client: string;
@@ -40,11 +43,13 @@ export interface CloudErrorMessage {
   text: string;
 }
 
+/** Everything else, as it came. */
 export interface PlainText {
   type: "plain";
   text: string;
 }
 
+/** What a frame can turn out to be. */
 export type Received = ChatMessage | PresenceMessage | LoadMessage | CloudErrorMessage | PlainText;
 
 /** Counts characters as people do, an emoji of two UTF-16 units being one. */
@@ -52,19 +57,23 @@ export function characterCount(text: string): number {
   return [...text].length;
 }
 
+/** The size of a frame in bytes of UTF-8. */
 export function frameBytes(frame: string): number {
   return new TextEncoder().encode(frame).length;
 }
 
+/** Whether nothing of a text can be seen. */
 export function isBlank(text: string): boolean {
   // Zero-width characters alone would be an invisible message.
   return !/[^\s\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u.test(text);
 }
 
+/** The frame of a message. */
 export function serialise(message: ChatMessage | PresenceMessage): string {
   return JSON.stringify(message);
 }
 
+/** The message of a frame, whatever the frame is. */
 export function parse(frame: string): Received {
   const plain: PlainText = { type: "plain", text: frame };
   const fields = parseObject(frame);

@@ -1,5 +1,6 @@
 /** The messages that are shown, in the order in which the cloud delivered them, within bounds. */
 
+/** After letting go of the oldest, this many messages are kept. */
 export const MESSAGES_KEPT = 2000;
 /** Letting go of many now and then, instead of one for each that arrives, keeps the list from moving all the time. */
 const SLACK = 500;
@@ -16,6 +17,7 @@ interface EntryBase {
   startsGroup: boolean;
 }
 
+/** What a person said. */
 export interface ChatEntry extends EntryBase {
   kind: "chat";
   client: string;
@@ -29,9 +31,12 @@ export interface OtherEntry extends EntryBase {
   kind: "plain" | "cloud-error";
 }
 
+/** One line of the conversation. */
 export type Entry = ChatEntry | OtherEntry;
+/** An entry that has no place in the timeline yet. */
 export type NewEntry = Omit<ChatEntry, "startsGroup" | "key"> | Omit<OtherEntry, "startsGroup" | "key">;
 
+/** The messages that are shown. */
 export class Timeline {
   #entries: Entry[] = [];
   #pending: Entry[] = [];
@@ -48,6 +53,7 @@ export class Timeline {
     return true;
   }
 
+  /** Puts an entry at the end, to be shown with the next list. */
   append(entry: NewEntry, key = `entry-${this.#appended}`): void {
     this.#appended += 1;
     this.#characters += entry.text.length;
@@ -89,7 +95,8 @@ export class Timeline {
   }
 }
 
-export function continuesGroup(previous: Entry | undefined, next: NewEntry): boolean {
+/** Whether an entry belongs to the group of the one before: the same author, and soon after. */
+function continuesGroup(previous: Entry | undefined, next: NewEntry): boolean {
   if (previous === undefined || previous.kind !== next.kind) return false;
   if (next.receivedAt - previous.receivedAt > GROUP_GAP_MS) return false;
   if (previous.kind !== "chat" || next.kind !== "chat") return true;

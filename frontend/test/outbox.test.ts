@@ -17,7 +17,7 @@ beforeEach(() => {
   outbox = new Outbox();
   sent = [];
   isOpen = true;
-  for (const id of ["a", "b", "c"]) outbox.add(id, `text ${id}`, 0);
+  for (const id of ["a", "b", "c"]) outbox.add(id, `text ${id}`);
 });
 
 it("keeps everything while there is no connection", () => {

@@ -211,6 +211,7 @@ describe("without a connection", () => {
   });
 
   it("says that it was refused when the server answers all the same, with the seconds left", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.9);
     vi.stubGlobal("fetch", vi.fn().mockResolvedValue(new Response()));
     await join();
     expect(status()).toHaveAttribute("data-state", "connecting");
