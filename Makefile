@@ -49,11 +49,27 @@ up: setup
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
 
+# Speed is measured elsewhere (loadtest/benchmarks): a test here is right or wrong.
+test: setup $(VENV)/browser
+	@$(BIN)/ruff check --quiet
+	@cd frontend && $(BIN)/npm run --silent typecheck && $(BIN)/npm test --silent
+	@$(BIN)/python -m pytest $(TESTS)
+
+# A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
+$(VENV)/browser: $(VENV)/installed
+	@$(BIN)/python -m chatlab.browser || { echo "Installing a Chromium for the browser tests (once)"; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; \
+		else $(BIN)/playwright install chromium; fi; }
+	@$(BIN)/python -m chatlab.browser || { echo "There is no Chromium, and none could be installed: install one."; exit 1; }
+	@touch $@
+
 notebooks: setup
 	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)
 
 lab: setup
-	@exec $(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
+	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 lock:
 	@$(BIN)/python -m pip install --quiet uv

@@ -79,12 +79,12 @@ def run(chosen):
     outcomes, failures, left = [], [], None
     try:
         try:
-            outcomes += _execute_all([*BUILD, *MEASURE], saved)
+            _execute_all([*BUILD, *MEASURE], saved, outcomes)
         except KeyboardInterrupt:
             failures.append("Stopped by hand.")
             print("Stopped: removing what was built (Ctrl-C again leaves it).")
         if home().joinpath("lab.json").exists():  # otherwise nothing can have been built
-            outcomes += _execute_all([TEARDOWN], saved)
+            _execute_all([TEARDOWN], saved, outcomes)
             left = len(inventory(Lab.choose()))
     except KeyboardInterrupt:
         failures.append("The teardown was stopped: `make down` removes what is left.")
@@ -119,7 +119,8 @@ def notebooks(chosen):
 
 def up(chosen):
     """Build the chat, and say where it is."""
-    outcomes = _execute_all(BUILD, _up_folder())
+    outcomes = []
+    _execute_all(BUILD, _up_folder(), outcomes)
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}")
     print(f"\nThe chat is at {Lab.load().page_url}/index.html\n`make down` removes it.")
@@ -128,15 +129,15 @@ def up(chosen):
 
 def down(chosen):
     """Remove the chat, and stop the local cloud."""
-    (outcome,) = _execute_all([TEARDOWN], _up_folder())
-    if not outcome.ok:
-        raise LabError(f"{outcome.name}, {outcome.reason}")
+    outcomes = []
+    _execute_all([TEARDOWN], _up_folder(), outcomes)
+    if not outcomes[-1].ok:
+        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}")
     return 0
 
 
-def _execute_all(names, saved):
-    """Run the notebooks until one fails; their Outcomes. The notebooks are saved into the folder `saved`."""
-    outcomes = []
+def _execute_all(names, saved, outcomes):
+    """Run the notebooks until one fails, save them into the folder `saved`, and add their Outcomes to `outcomes`."""
     if not local_cloud.status()["running"]:
         local_cloud.stop()  # one that died before this began is no reason to stop now
     for name in names:
@@ -146,7 +147,6 @@ def _execute_all(names, saved):
         outcomes.append(outcome)
         if not outcome.ok:
             break
-    return outcomes
 
 
 def _cloud_is_alive():

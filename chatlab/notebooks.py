@@ -1,5 +1,6 @@
 """Running the notebooks in order, with progress, and without leaving a process behind."""
 
+import atexit
 import os
 import signal
 import time
@@ -73,8 +74,14 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
 
 class _Client(NotebookClient):
     def __init__(self, notebook, on_progress, **options):
-        super().__init__(notebook, **options)
+        super().__init__(notebook, on_cell_start=self._begun, **options)
         self._on_progress = on_progress
+        self.has_begun = self.is_stopped = False
+
+    def _begun(self, cell, cell_index):
+        if self.is_stopped:  # before there was a kernel to end
+            raise DeadKernelError("stopped")
+        self.has_begun = True
 
     def process_message(self, msg, cell, cell_index):
         content = msg["content"]
@@ -87,13 +94,16 @@ class _Client(NotebookClient):
 
 def _stop(client, running):
     """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes."""
+    client.is_stopped = True
     if running.done() or not client.km or not client.km.has_kernel:
         return
+    atexit.unregister(client._cleanup_kernel)  # nbclient's own, which fails where there is no kernel any more
     kernel = psutil.Process(client.km.provisioner.pid)
     family = [*kernel.children(recursive=True), kernel]
     try:
-        os.kill(kernel.pid, signal.SIGINT)
-        wait([running], timeout=GRACE_S)
+        if client.has_begun:  # a kernel that is only starting would answer with a traceback
+            os.kill(kernel.pid, signal.SIGINT)
+            wait([running], timeout=GRACE_S)
     finally:
         for member in family:
             with suppress(psutil.NoSuchProcess):

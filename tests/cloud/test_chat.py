@@ -37,8 +37,8 @@ def nobody_is_left(chat):
 
 @pytest.mark.parametrize(
     "message",
-    ["hello from a terminal", '{"type":"chat","text":"hi"}', "{}", "[]", "null", "🎉 Grüße, 你好, مرحبا", " ", "\x00", "<b>",
-     '{"action":"nothing-that-is-routed"}', LONG_MESSAGE],
+    ["hello from a terminal", '{"type":"chat","text":"hi"}', "{}", "[]", "null", "🎉 Grüße, 你好, مرحبا", " ", "\x00",
+     "<b>", '{"action":"nothing-that-is-routed"}', LONG_MESSAGE],
     ids=lambda message: repr(message[:12]),
 )  # fmt: skip
 def test_everyone_hears_every_message_byte_for_byte(chat, message):

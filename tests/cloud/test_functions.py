@@ -38,9 +38,11 @@ class Connections(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/production"
 
 
+NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
+
+
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
 
     def do_POST(self):
         connection_id = unquote(self.path).rpartition("/@connections/")[2]
@@ -55,7 +57,7 @@ class Answer(BaseHTTPRequestHandler):
             self.server.heard[connection_id] = body
         answer = b"{}" if status < 300 else json.dumps({"message": str(status)}).encode()
         self.send_response(status)
-        self.send_header("x-amzn-ErrorType", self.NAMES.get(status, "InternalServerError"))
+        self.send_header("x-amzn-ErrorType", NAMES.get(status, "InternalServerError"))
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

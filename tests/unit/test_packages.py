@@ -1,0 +1,40 @@
+"""The dependencies have one source, pyproject.toml, and what follows from it agrees with it."""
+
+import re
+import tomllib
+
+import pytest
+
+from chatlab.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.txt").read_text()
+
+
+def name(requirement):
+    return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    "requirement", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]], ids=name
+)
+def test_every_dependency_is_pinned_in_the_lock(requirement):
+    assert name(requirement) in {name(line) for line in LOCK.splitlines() if re.match(r"[\w.-]+==\d", line)}
+
+
+def test_the_packages_that_the_lab_is_built_on_are_there():
+    assert {"boto3", "jupyterlab", "websocket-client", "locust", "pandas"} <= set(map(name, PROJECT["dependencies"]))
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "frontend/package-lock.json", "environment.yml"])
+def test_a_lock_names_no_address(file):
+    text = (ROOT / file).read_text()
+    # npm copies the pages on which packages ask for donations: nothing is loaded from there.
+    text = re.sub(r'"funding": (\{[^}]*\}|\[[^\]]*\])', "", text)
+    assert "://" not in text
+
+
+def test_the_conda_environment_takes_the_same_python_and_the_same_lock():
+    text = (ROOT / "environment.yml").read_text()
+    assert f"python {PROJECT['requires-python']}" in text
+    assert "-r requirements.txt" in text
