@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from loadtest import messages, schedule, shapes
+from loadtest import messages, schedule
 
+SHAPES = ("constant", "ramp", "steps")
 WARM_UP_GAP_S = 1.0
 
 
@@ -56,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     # What a connection is
     parser.add_argument(
         "--shape",
-        choices=shapes.SHAPES,
+        choices=SHAPES,
         default="constant",
         # Locust asks for the shape before it reads the web page's form.
         include_in_web_ui=False,

@@ -303,17 +303,17 @@ class Coordinator:
 
     def _assemble(self) -> results.Result:
         """All records of all generators, put on the clock of this process."""
-        deliveries, broadcasts, connections, processes = [], [], [], []
+        processes = []
+        tables = {name: [records.table(name, [])] for name in results.TABLES}
         for number, (client, account) in enumerate(self.accounts.items()):
             offset = clock.Offset(account["exchanges"])
-            arrived, sent, opened = pd.concat(self.deliveries[client]), account["broadcasts"], account["connections"]
-            deliveries.append(records.shift(arrived, offset, ("arrived_ns", "handled_ns")))
-            broadcasts.append(records.shift(sent, offset, ("sent_ns",)))
-            connections.append(records.shift(opened, offset, ("started_ns", "opened_ns", "closed_ns")))
+            account["deliveries"] = pd.concat(self.deliveries[client])
+            for name, of_all in tables.items():
+                of_all.append(records.on_masters_clock(account[name], offset))
             processes.append(
                 {
                     "process": number,
-                    "connections": len(opened),
+                    "connections": len(account["connections"]),
                     "cpu": results.quantiles(pd.Series(account["cpu"], dtype=float), (0.5, 0.9), with_max=True),
                     "memory_kb_per_connection": round(account["bytes_per_connection"] / 1e3, 1),
                     "clock_offset_ms": round(offset.at(self.started_ns) / 1e6, 3),
@@ -321,9 +321,7 @@ class Coordinator:
                 }
             )
         result = results.assemble(
-            deliveries=pd.concat(deliveries) if deliveries else None,
-            connections=pd.concat(connections) if connections else None,
-            broadcasts=pd.concat(broadcasts) if broadcasts else None,
+            **{name: pd.concat(of_all, ignore_index=True) for name, of_all in tables.items()},
             asked=self.settings.broadcasts_in_all,
             users=self.settings.phases[-1],
             facts={

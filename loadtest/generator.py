@@ -312,8 +312,8 @@ class Generator:
             "loadtest.records",
             self.take_records()
             | {
-                "connections": self._pack(records.of_connections(self.connections)),
-                "broadcasts": self._pack(pd.DataFrame(self.broadcasts)),
+                "connections": self._pack(records.table("connections", self.connections)),
+                "broadcasts": self._pack(records.table("broadcasts", self.broadcasts)),
                 "exchanges": self.offset.exchanges,
                 "cpu": self.cpu,
                 "bytes_per_connection": self.bytes_per_connection,

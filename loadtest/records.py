@@ -2,8 +2,8 @@
 
 import io
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -60,13 +60,32 @@ class ConnectionRecord:
     seen: int = 0
 
 
-CONNECTION_COLUMNS = ("connection", "started_ns", "local_port", "opened_ns", "closed_ns", "error", "foreign")
+TYPES = {
+    "deliveries": {
+        "connection": "int32", "broadcast": "int32", "arrived_ns": "int64", "handled_ns": "int64", "stamp": "int8",
+    },
+    "broadcasts": {
+        "broadcast": "int32", "phase": "int32", "warm_up": "bool", "speaker": "int32", "intended_ns": "int64",
+        "sent_ns": "Int64", "error": "string",
+    },
+    "connections": {
+        "connection": "int32", "started_ns": "int64", "local_port": "Int32", "opened_ns": "Int64", "closed_ns": "Int64",
+        "error": "string", "foreign": "int32",
+    },
+}  # fmt: skip
+"""Columns and their types of each table of records. Those with a capital can be missing."""
 
 
-def of_connections(connections: list[ConnectionRecord]) -> pd.DataFrame:
-    """One row for each connection, in the columns `CONNECTION_COLUMNS`."""
-    rows = map(attrgetter(*CONNECTION_COLUMNS), connections)
-    return pd.DataFrame(rows, columns=CONNECTION_COLUMNS, dtype=object).convert_dtypes()
+GENERATORS_TIMES = ("arrived_ns", "handled_ns", "sent_ns", "started_ns", "opened_ns", "closed_ns")
+"""Columns of times that a generator reads from its clock; `intended_ns` is by the master's, as it was planned."""
+
+
+def table(name: str, rows: Sequence[dict | ConnectionRecord]) -> pd.DataFrame:
+    """Rows as the table `name` of `TYPES`; what a row does not have is missing."""
+    get = (lambda row, column: row.get(column)) if rows and isinstance(rows[0], dict) else getattr
+    # One column at a time, since pandas would make floats of whole numbers where some are missing, and round them.
+    columns = {column: pd.array([get(row, column) for row in rows], dtype=kind) for column, kind in TYPES[name].items()}
+    return pd.DataFrame(columns)
 
 
 def pack(rows: pd.DataFrame) -> bytes:
@@ -81,12 +100,12 @@ def unpack(block: bytes | pd.DataFrame) -> pd.DataFrame:
     return block if isinstance(block, pd.DataFrame) else pd.read_parquet(io.BytesIO(block))
 
 
-def shift(rows: pd.DataFrame, offset: Offset, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The rows with `columns`, times by a generator's clock that may be missing, as times by the master's clock."""
+def on_masters_clock(rows: pd.DataFrame, offset: Offset) -> pd.DataFrame:
+    """The rows with their times, which are by a generator's clock, as times by the master's."""
     shifted = rows.copy()
-    for column in set(columns) & set(rows.columns):
-        times_ns = pd.array(rows[column], dtype="Int64")
-        known = ~times_ns.isna()
-        times_ns[known] += offset.at(times_ns[known].to_numpy(dtype=np.int64))
+    for column in rows.columns.intersection(GENERATORS_TIMES):
+        times_ns = rows[column].array.copy()
+        known = ~pd.isna(times_ns)
+        times_ns[known] += offset.at(np.asarray(times_ns[known], dtype=np.int64))
         shifted[column] = times_ns
     return shifted

@@ -67,9 +67,9 @@ def write(result: Result, folder: Path) -> None:
 
 
 def assemble(
-    deliveries: pd.DataFrame | None,
-    connections: pd.DataFrame | None,
-    broadcasts: pd.DataFrame | None,
+    deliveries: pd.DataFrame,
+    broadcasts: pd.DataFrame,
+    connections: pd.DataFrame,
     asked: int,
     users: int,
     facts: dict,
@@ -77,16 +77,17 @@ def assemble(
     """Turn what the generators wrote down (`loadtest.records`) into accounts.
 
     Args:
-        deliveries: columns of `DeliveryLog`.
-        connections: columns of `ConnectionRecord`.
-        broadcasts: broadcast, phase, warm_up, speaker, intended_ns and, as it went, sent_ns or error.
+        deliveries, broadcasts, connections: tables of `loadtest.records.TYPES`, by one clock; deliveries in the order
+            of their arrival at each connection.
         asked: how many broadcasts there were to be, without the warm-up's.
         users: how many connections there were to be.
         facts: goes into the summary as it is; `problem`, if not None, makes the test incomplete.
     """
-    connections = _typed_connections(connections)
-    broadcasts = _typed_broadcasts(broadcasts)
-    deliveries = _typed_deliveries(deliveries)
+    connections = connections.sort_values("connection", ignore_index=True)
+    connections["connect_ms"] = ((connections["opened_ns"] - connections["started_ns"]) / 1e6).astype(float)
+    broadcasts = broadcasts.sort_values("broadcast", ignore_index=True)
+    broadcasts["send_late_ms"] = ((broadcasts["sent_ns"] - broadcasts["intended_ns"]) / 1e6).astype(float)
+    deliveries = deliveries.assign(stamp=pd.Categorical.from_codes(deliveries["stamp"], STAMPS))
 
     expected = expected_pairs(broadcasts, connections)
     deliveries = _measure(deliveries, broadcasts, connections, expected)
@@ -229,35 +230,3 @@ def _rows(values: pd.Series, table_keys: pd.Series) -> np.ndarray:
 
 def _count(rows: pd.DataFrame, table: pd.DataFrame, key: str) -> pd.Series:
     return table[key].map(rows[key].value_counts()).fillna(0).astype(int)
-
-
-def _typed_deliveries(rows: pd.DataFrame | None) -> pd.DataFrame:
-    columns = {
-        "connection": "int32",
-        "broadcast": "int32",
-        "arrived_ns": "int64",
-        "handled_ns": "int64",
-        "stamp": "int8",
-    }
-    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    return rows.assign(stamp=pd.Categorical.from_codes(rows["stamp"], STAMPS))
-
-
-def _typed_broadcasts(rows: pd.DataFrame | None) -> pd.DataFrame:
-    columns = {
-        "broadcast": "int32", "phase": "int32", "warm_up": "bool", "speaker": "int32", "intended_ns": "int64",
-        "sent_ns": "Int64", "error": "string",
-    }  # fmt: skip
-    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    rows["send_late_ms"] = ((rows["sent_ns"] - rows["intended_ns"]) / 1e6).astype(float)
-    return rows.sort_values("broadcast", ignore_index=True)
-
-
-def _typed_connections(rows: pd.DataFrame | None) -> pd.DataFrame:
-    columns = {
-        "connection": "int32", "started_ns": "int64", "local_port": "Int32", "opened_ns": "Int64", "closed_ns": "Int64",
-        "error": "string", "foreign": "int32",
-    }  # fmt: skip
-    rows = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    rows["connect_ms"] = ((rows["opened_ns"] - rows["started_ns"]) / 1e6).astype(float)
-    return rows.sort_values("connection", ignore_index=True)

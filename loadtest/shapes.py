@@ -5,8 +5,6 @@ They end only when the coordinator stops the test: how long a phase takes depend
 
 from locust import LoadTestShape
 
-SHAPES = ("constant", "ramp", "steps")
-
 
 class Ramp(LoadTestShape):
     """From 1 connection to --users, evenly over the time that the broadcasts take."""

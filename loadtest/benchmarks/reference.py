@@ -52,6 +52,7 @@ class Reference:
     faults: Faults = field(default_factory=Faults)
     ports: dict[ServerConnection, int] = field(default_factory=dict)
     """The open connections and the port at the other end of each."""
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __post_init__(self):
         self._random = np.random.default_rng(self.faults.seed)
@@ -64,6 +65,14 @@ class Reference:
     def left(self) -> pd.DataFrame:
         """One row for each frame that left, in order: broadcast, port (the receiver's), left_ns (Unix time)."""
         return pd.DataFrame({"broadcast": self._broadcast, "port": self._port, "left_ns": self._left_ns})
+
+    def close(self, count: int) -> None:
+        """Close so many of the connections, as a server does that is shut down (code 1001); from any thread."""
+
+        async def close_them() -> None:
+            await asyncio.gather(*(connection.close(1001) for connection in list(self.ports)[:count]))
+
+        asyncio.run_coroutine_threadsafe(close_them(), self.loop).result(10)
 
     def dropped(self) -> set[tuple[int, int]]:
         """The deliveries that were not made, as (broadcast, port)."""
@@ -123,7 +132,6 @@ class Reference:
 def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Reference]:
     """A server on 127.0.0.1 in a thread of this process, for as long as the `with` block lasts."""
     reference = Reference(faults=faults or Faults())
-    loop = asyncio.new_event_loop()
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
@@ -134,12 +142,13 @@ def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: i
             ready.set()
             await stop.wait()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), name="reference", daemon=True)
+    thread = threading.Thread(target=reference.loop.run_until_complete, args=(main(),), name="reference", daemon=True)
     thread.start()
     if not ready.wait(10):
         raise RuntimeError("The reference server did not start within 10 s.")
     try:
         yield reference
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        reference.loop.call_soon_threadsafe(stop.set)
         thread.join(10)
+        reference.loop.close()

@@ -1,0 +1,73 @@
+"""Stamps, and clocks that differ."""
+
+import socket
+import sys
+
+import numpy as np
+import pytest
+
+from loadtest import clock
+from loadtest.clock import Offset
+
+S = 1_000_000_000
+NOW = 1_800_000_000 * S
+
+
+def exchanges(offset_ns, seconds=60, seed=1, drift_ppm=0.0, queue_us=2_000):
+    """Pings twice a second to a master that is `offset_ns` ahead, over a way with a random queue in each direction."""
+    random, found = np.random.default_rng(seed), Offset()
+    for k in range(seconds * 2):
+        there, back = (100_000 + random.exponential(queue_us * 1_000, 2)).astype(int).tolist()
+        asked = NOW + k * S // 2
+        ahead = offset_ns + round(drift_ppm * 1e-6 * (asked - NOW))
+        found.add(asked, asked + there + ahead, asked + there + back)
+    return found
+
+
+@pytest.mark.parametrize("offset_ns", [2 * S, -3 * S, 40_000_000])
+def test_an_offset_is_found_within_its_uncertainty(offset_ns):
+    found = exchanges(offset_ns)
+    assert abs(found.at(NOW + 30 * S) - offset_ns) <= found.uncertainty_ns
+    assert found.uncertainty_ns < 1_000_000
+
+
+def test_a_drift_is_followed():
+    found = exchanges(2 * S, seconds=600, drift_ppm=100, queue_us=300)
+    times = NOW + np.arange(5, 595, 10) * S
+    truth = 2 * S + 1e-4 * (times - NOW)
+    assert np.abs(found.at(times) - truth).max() < 1_000_000  # it drifts by 60 ms
+
+
+def test_one_clock_is_not_corrected():
+    found = exchanges(0)
+    assert found.is_zero
+    assert found.at(NOW) == 0
+    assert not found.at(np.array([NOW, NOW + S])).any()
+
+
+def test_without_exchanges_the_offset_is_zero():
+    assert (Offset().at(NOW), Offset().uncertainty_ns) == (0, 0)
+
+
+def test_exchanges_can_be_sent_and_taken_up_again():
+    found = exchanges(2 * S)
+    assert Offset(map(tuple, found.exchanges)).at(NOW) == found.at(NOW)
+    assert len(found.exchanges) <= 7  # one for each window, however long the test
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux stamps arrivals")
+def test_the_kernel_stamps_an_arrival_before_it_is_read():
+    assert clock.kernel_stamps()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
+        receiver, _ = server.accept()
+        with receiver:
+            receiver.setsockopt(socket.SOL_SOCKET, clock.SO_TIMESTAMPNS, 1)
+            before = clock.now_ns()
+            sender.send(b"x")
+            after = clock.now_ns()
+            _, ancillary, _, _ = receiver.recvmsg(1, clock.ANCILLARY_BYTES)
+    assert before <= clock.stamp_ns(ancillary) <= after + 1_000_000
+
+
+def test_no_ancillary_data_is_no_stamp():
+    assert clock.stamp_ns([]) == 0

@@ -1,0 +1,44 @@
+"""Confidence intervals of quantiles."""
+
+import numpy as np
+import pytest
+
+from loadtest.intervals import independent, quantile_interval
+
+
+@pytest.mark.parametrize("q", [0.5, 0.9, 0.99])
+def test_independent_values_are_covered_19_times_in_20(q):
+    random, truth = np.random.default_rng(1), -np.log(1 - q)
+    hits = []
+    for _ in range(300):
+        low, high = quantile_interval(random.exponential(size=800), np.arange(800), q)
+        hits.append(low <= truth <= high)
+    assert np.mean(hits) >= 0.93
+
+
+def test_values_that_depend_on_each_other_are_covered_too():
+    random, hits, naive = np.random.default_rng(1), [], []
+    for _ in range(300):
+        # Each broadcast has a delay of its own that all of its 200 deliveries share. The median of the sum is 0.
+        values = np.repeat(random.normal(size=30), 200) + 0.2 * random.normal(size=6_000)
+        low, high = quantile_interval(values, np.repeat(np.arange(30), 200), 0.5)
+        hits.append(low <= 0 <= high)
+        low, high = quantile_interval(values, np.arange(6_000), 0.5)
+        naive.append(low <= 0 <= high)
+    assert np.mean(hits) >= 0.92
+    assert np.mean(naive) < 0.5  # what comes of taking them for independent
+
+
+def test_too_few_values_leave_an_end_open():
+    low, high = quantile_interval(np.arange(100.0), np.arange(100), 0.99)
+    assert low is not None and high is None
+    assert quantile_interval(np.arange(5.0), np.arange(5), 0.5) == (None, None)
+
+
+def test_one_broadcast_says_nothing_however_many_deliveries_it_has():
+    assert independent(np.arange(1_000.0), np.zeros(1_000), 0.5) == 0
+    assert quantile_interval(np.arange(1_000.0), np.zeros(1_000), 0.5) == (None, None)
+
+
+def test_no_values_have_no_interval():
+    assert quantile_interval(np.array([]), np.array([]), 0.5) == (None, None)

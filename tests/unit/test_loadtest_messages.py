@@ -1,0 +1,49 @@
+"""The `load` message of docs/protocol.md."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest import messages
+
+
+@pytest.mark.parametrize("size", [150, 200, 1_000, messages.MAX_BYTES])
+def test_a_message_is_exactly_as_long_as_asked(size):
+    assert len(messages.encode("run", 7, 3, 1_700_000_000_000_000_000, size).encode()) == size
+
+
+def test_a_message_is_as_short_as_it_can_be_where_less_is_asked():
+    text = messages.encode("run", 7, 3, 1_700_000_000_000_000_000, 0)
+    assert json.loads(text)["pad"] == ""
+
+
+def test_a_message_is_read_back():
+    assert messages.decode(messages.encode("run", 7, 3, 1, 200).encode()) == messages.Load("run", 7, 3)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"{}",
+        b"[1]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"type":"chat","id":"1","client":"c","name":"n","text":"t","sent_at":1}',
+        b'{"type":"load","run":"r","id":"7","speaker":3}',
+        b'{"type":"load","run":"r","id":true,"speaker":3}',
+        b'{"type":"load","run":1,"id":7,"speaker":3}',
+        b'{"type":"load","run":"r","id":7}',
+    ],
+)
+def test_anything_else_is_no_broadcast(payload):
+    assert messages.decode(payload) is None
+
+
+@given(st.binary())
+def test_no_bytes_are_too_strange(payload):
+    messages.decode(payload)

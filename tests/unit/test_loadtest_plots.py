@@ -1,0 +1,87 @@
+"""Plots say what they show."""
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from loadtest import plots, records, results
+from loadtest.records import KERNEL, ConnectionRecord
+
+MS = 1_000_000
+NOW = 1_800_000_000_000 * MS
+OF_ONE = [
+    plots.latency_distribution,
+    plots.last_delivery,
+    plots.completeness,
+    plots.latency_by_position,
+    plots.timeline,
+    plots.harness_lag,
+]
+
+
+def result(broadcasts=12, connections=30, lose=0):
+    random, log = np.random.default_rng(1), records.DeliveryLog()
+    sent = [NOW + k * 500 * MS for k in range(broadcasts)]
+    for k, sent_ns in enumerate(sent):
+        for number in range(connections - lose):
+            arrived_ns = sent_ns + MS + round(number * 0.1 * MS + random.exponential() * MS)
+            log.append(number, k, arrived_ns, arrived_ns + 100_000, KERNEL)
+    rows = [
+        {"broadcast": k, "phase": 0, "warm_up": k < 2, "speaker": 0, "intended_ns": time, "sent_ns": time}
+        for k, time in enumerate(sent)
+    ]
+    return results.assemble(
+        log.take(),
+        records.table("broadcasts", rows),
+        records.table("connections", [ConnectionRecord(k, NOW - 2, 1, NOW - 1) for k in range(connections)]),
+        asked=broadcasts - 2,
+        users=connections,
+        facts={},
+    )
+
+
+def texts(figure):
+    (axes,) = figure.axes
+    return axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()
+
+
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+def test_a_plot_has_a_finding_and_labelled_axes(plot):
+    title, x, y = texts(plot(result()))
+    assert title and x and y
+    assert any(unit in x + y for unit in ("(ms)", "(s)", "(%)", "Deliveries"))
+
+
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+@pytest.mark.parametrize("size", [(0, 0), (3, 1), (2, 5)], ids=["nothing", "one connection", "warm-up only"])
+def test_a_plot_of_little_is_no_error(plot, size):
+    assert plot(result(*size))._repr_png_()
+
+
+def test_titles_state_figures():
+    assert texts(plots.completeness(result(lose=3)))[0] == "324 of 360 deliveries arrived, 36 missing, 0 twice"
+    assert "12 times: broadcast with missing deliveries" in texts(plots.timeline(result(lose=3)))[0]
+
+
+def test_the_cost_of_a_connection_is_the_slope():
+    assert 80 < float(texts(plots.latency_by_position(result()))[0].split()[-2]) < 200  # 100 µs, and random delays
+
+
+def test_results_are_compared_by_their_connections():
+    figure = plots.last_delivery_by_connections([result(connections=10), result(connections=40)])
+    assert texts(figure)[1:] == ("Connections", "Time to the last delivery (ms)")
+    assert "With 40 connections" in texts(figure)[0]
+    assert texts(plots.last_delivery_by_connections([]))[0] == "No deliveries"
+
+
+def test_readings_stand_beside_the_truth():
+    rows = pd.DataFrame({"truth_ms": [1.0, 2.0], "latency_ms": [3.0, 4.0]})
+    assert "plain is off by 2.00 ms" in texts(plots.readings({"plain": rows}))[0]
+
+
+def test_a_notebook_shows_a_figure_as_a_png(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(plots.last_delivery(result())._repr_png_())
+    height, width, _ = matplotlib.image.imread(path).shape
+    assert (width, height) == (850, 420)

@@ -1,0 +1,224 @@
+"""Accounts: who was to get what, and what became of it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadtest import records, results
+from loadtest.records import KERNEL, ConnectionRecord
+
+MS = 1_000_000
+NOW = 1_800_000_000_000 * MS
+
+
+def at(milliseconds):
+    return NOW + round(milliseconds * MS)
+
+
+def broadcast(number, due, sent="on time", phase=0, warm_up=False):
+    """Due at `due` ms, sent at `sent` ms."""
+    row = {"broadcast": number, "phase": phase, "warm_up": warm_up, "speaker": 0, "intended_ns": at(due)}
+    return row | ({} if sent is None else {"sent_ns": at(due if sent == "on time" else sent)})
+
+
+def connection(number, opened=0.0, closed=None, **more):
+    """Opened and closed at so many ms."""
+    return ConnectionRecord(
+        number,
+        started_ns=at((opened or 0) - 5),
+        opened_ns=None if opened is None else at(opened),
+        closed_ns=None if closed is None else at(closed),
+        **more,
+    )
+
+
+def assemble(deliveries, broadcasts, connections, asked=None, problem=None):
+    """Deliveries are (connection, broadcast, ms of arrival)."""
+    log = records.DeliveryLog()
+    for number, of, arrived in deliveries:
+        log.append(number, of, at(arrived), at(arrived) + MS // 2, KERNEL)
+    return results.assemble(
+        log.take(),
+        records.table("broadcasts", broadcasts),
+        records.table("connections", connections),
+        asked=sum(not row["warm_up"] for row in broadcasts) if asked is None else asked,
+        users=len(connections),
+        facts={"problem": problem},
+    )
+
+
+def test_a_complete_test():
+    result = assemble(
+        [(0, 0, 103), (1, 0, 105), (0, 1, 202), (1, 1, 204)],
+        [broadcast(0, due=100), broadcast(1, due=200)],
+        [connection(0), connection(1)],
+    )
+    summary = result.summary
+    assert summary["complete"]
+    assert [summary[key] for key in ("connections", "broadcasts", "expected", "delivered")] == [2, 2, 4, 4]
+    assert [summary[key] for key in ("missing", "dropped", "duplicate", "out_of_order", "unexpected")] == [0] * 5
+    assert summary["latency_ms"] == {"p50": 3.5, "p90": 4.7, "p99": 4.97, "max": 5.0}
+    assert summary["last_delivery_ms"] == {"p50": 4.5, "p99": 4.99}
+    assert summary["harness_lag_ms"]["p50"] == 0.5
+    assert summary["clock"] == "kernel"
+
+
+def test_latency_counts_from_when_the_broadcast_was_due_not_from_when_it_left():
+    result = assemble([(0, 0, 130)], [broadcast(0, due=100, sent=120)], [connection(0)])
+    assert result.deliveries["latency_ms"].tolist() == [30]
+    assert result.broadcasts["send_late_ms"].tolist() == [20]
+
+
+def test_a_lost_delivery_is_missing():
+    result = assemble([(0, 0, 101)], [broadcast(0, due=100)], [connection(0), connection(1)])
+    assert (result.summary["missing"], result.summary["dropped"]) == (1, 0)
+    assert result.connections["missing"].tolist() == [0, 1]
+    assert not result.summary["complete"]
+    assert "1 of 2 deliveries are missing" in results.shortfall(result.summary)
+
+
+def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
+    result = assemble(
+        [(0, 0, 101), (0, 1, 201)],
+        [broadcast(0, due=100), broadcast(1, due=200), broadcast(2, due=300)],
+        [connection(0, closed=250, error="closed by the server with code 1001"), connection(1, closed=150)],
+    )
+    # To 0 the third was not due any more; to 1 the first was, and it dropped before it came.
+    assert result.summary["expected"] == 3
+    assert (result.summary["delivered"], result.summary["dropped"], result.summary["missing"]) == (2, 1, 0)
+    assert result.summary["connections_dropped"] == 2
+    assert "2 connections dropped" in results.shortfall(result.summary)
+
+
+def test_a_second_copy_is_a_duplicate_and_its_time_does_not_count():
+    result = assemble([(0, 0, 101), (0, 0, 900)], [broadcast(0, due=100)], [connection(0)])
+    assert (result.summary["delivered"], result.summary["duplicate"]) == (1, 1)
+    assert result.summary["latency_ms"]["max"] == 1
+    assert result.deliveries["copy"].tolist() == [0, 1]
+    assert result.summary["complete"]
+
+
+def test_a_broadcast_that_is_overtaken_is_out_of_order():
+    result = assemble([(0, 1, 201), (0, 0, 202)], [broadcast(0, due=100), broadcast(1, due=200)], [connection(0)])
+    assert result.summary["out_of_order"] == 1
+    assert result.broadcasts["out_of_order"].tolist() == [1, 0]
+
+
+def test_who_connects_after_a_broadcast_is_not_to_get_it():
+    result = assemble(
+        [(0, 0, 101), (1, 0, 151)], [broadcast(0, due=100)], [connection(0), connection(1, opened=150), connection(2)]
+    )
+    assert (result.summary["expected"], result.summary["unexpected"], result.summary["missing"]) == (2, 1, 1)
+    assert result.summary["latency_ms"]["max"] == 1
+
+
+def test_a_broadcast_that_did_not_leave_is_to_reach_nobody():
+    result = assemble([], [broadcast(0, due=100, sent=None)], [connection(0)])
+    assert (result.summary["broadcasts"], result.summary["expected"]) == (0, 0)
+    assert "1 of 1 broadcasts did not leave" in results.shortfall(result.summary)
+
+
+def test_a_connection_that_could_not_be_made_is_to_get_nothing():
+    result = assemble(
+        [(0, 0, 101)], [broadcast(0, due=100)], [connection(0), connection(1, opened=None, error="refused")]
+    )
+    assert (result.summary["connections"], result.summary["connections_failed"]) == (1, 1)
+    assert result.summary["expected"] == 1
+    assert "1 of 2 connections could not be made" in results.shortfall(result.summary)
+
+
+def test_the_warm_up_is_recorded_but_left_out_of_the_figures():
+    result = assemble(
+        [(0, 0, 600), (0, 1, 1_001)], [broadcast(0, due=100, warm_up=True), broadcast(1, due=1_000)], [connection(0)]
+    )
+    assert (result.summary["broadcasts"], result.summary["expected"], result.summary["latency_ms"]["max"]) == (1, 1, 1)
+    assert result.summary["warm_up"]["latency_ms"]["max"] == 500
+    assert result.deliveries["warm_up"].tolist() == [True, False]
+
+
+def test_each_phase_has_figures_of_its_own():
+    result = assemble(
+        [(0, 0, 101), (0, 1, 210), (1, 1, 220)],
+        [broadcast(0, due=100), broadcast(1, due=200, phase=1)],
+        [connection(0), connection(1, opened=150)],
+    )
+    assert [phase["expected"] for phase in result.summary["phases"]] == [1, 2]
+    assert [phase["last_delivery_ms"]["p50"] for phase in result.summary["phases"]] == [1, 20]
+
+
+def test_the_place_in_the_fan_out_is_the_order_of_arrival():
+    result = assemble(
+        [(0, 0, 103), (1, 0, 101), (2, 0, 102)], [broadcast(0, due=100)], [connection(k) for k in range(3)]
+    )
+    assert result.deliveries["position"].tolist() == [2, 0, 1]
+
+
+def test_a_test_in_which_nothing_happened_has_a_summary():
+    result = assemble([], [], [], asked=20, problem="None of the first 20 connections could be made.")
+    assert result.summary["latency_ms"]["p50"] is None
+    assert not result.summary["complete"]
+    json.dumps(result.summary, allow_nan=False)
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_every_delivery_that_was_due_is_accounted_for(data):
+    connections = [
+        connection(k, opened=opened, closed=None if stay is None else (opened or 0) + stay)
+        for k, (opened, stay) in enumerate(
+            data.draw(
+                st.lists(
+                    st.tuples(st.none() | st.integers(0, 500), st.none() | st.integers(1, 500)), min_size=1, max_size=6
+                )
+            )
+        )
+    ]
+    sent = data.draw(st.lists(st.none() | st.integers(0, 900), min_size=1, max_size=5))
+    broadcasts = [broadcast(k, due=0, sent=time) for k, time in enumerate(sent)]
+    some = st.tuples(st.integers(0, len(connections) - 1), st.integers(0, len(sent) - 1), st.integers(0, 2_000))
+    result = assemble(data.draw(st.lists(some, max_size=30)), broadcasts, connections)
+    summary = result.summary
+    assert summary["expected"] == summary["delivered"] + summary["missing"] + summary["dropped"]
+    first = result.deliveries["expected"] & (result.deliveries["copy"] == 0)
+    assert first.sum() == summary["delivered"]
+    assert len(result.deliveries) == summary["delivered"] + summary["duplicate"] + summary["unexpected"]
+    for table in (result.broadcasts, result.connections):
+        for name in results.COUNTS:
+            assert table[name].sum() == summary[name]
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    written = assemble([(0, 0, 101)], [broadcast(0, due=100)], [connection(0)])
+    results.prepare(tmp_path)
+    results.write(written, tmp_path)
+    read = results.load(tmp_path)
+    assert read.summary == written.summary
+    for name in results.TABLES:
+        pd.testing.assert_frame_equal(getattr(read, name), getattr(written, name))
+
+
+def test_an_empty_folder_has_no_results(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There are no results in"):
+        results.load(tmp_path)
+
+
+def test_earlier_results_are_not_taken_for_those_of_a_test_that_fails(tmp_path):
+    results.prepare(tmp_path)
+    results.write(assemble([], [], []), tmp_path)
+    results.prepare(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        results.load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"The folder .* cannot be written"):
+        results.prepare(tmp_path / "file" / "folder")
+
+
+def test_quantiles_of_nothing_are_none():
+    assert results.quantiles(pd.Series([np.nan]), (0.5,), with_max=True) == {"p50": None, "max": None}

@@ -1,0 +1,63 @@
+"""When broadcasts leave."""
+
+import numpy as np
+import pytest
+
+from loadtest import schedule
+
+
+def test_constant_is_one_broadcast_every_period():
+    assert schedule.constant(4, rate=2).tolist() == [0, 0.5, 1, 1.5]
+
+
+def test_constant_fills_a_duration():
+    assert len(schedule.constant(99, rate=10, duration=0.3)) == 3
+    assert schedule.constant(99, rate=4, duration=1).max() < 1
+
+
+def test_poisson_has_exponential_gaps_of_the_right_mean():
+    gaps = np.diff(schedule.poisson(20_000, rate=5, seed=1))
+    assert gaps.min() >= 0
+    assert gaps.mean() == pytest.approx(0.2, rel=0.03)
+    assert gaps.std() == pytest.approx(0.2, rel=0.03)
+
+
+def test_poisson_is_the_same_for_the_same_seed():
+    assert (schedule.poisson(10, 1, seed=3) == schedule.poisson(10, 1, seed=3)).all()
+    assert (schedule.poisson(10, 1, seed=3) != schedule.poisson(10, 1, seed=4)).any()
+
+
+def test_poisson_fills_a_duration_in_order():
+    offsets = schedule.poisson(1, rate=50, seed=1, duration=100)
+    assert len(offsets) == pytest.approx(5_000, rel=0.05)
+    assert (np.diff(offsets) >= 0).all()
+    assert offsets[0] >= 0
+    assert offsets[-1] < 100
+
+
+def test_trace_reads_offsets_and_comments(tmp_path):
+    path = tmp_path / "trace.txt"
+    path.write_text("# three\n0\n0.25  # the second\n\n0.25\n")
+    assert schedule.trace(path).tolist() == [0, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("0\nsoon\n", r"line 2: 'soon' is not"),
+        ("1\n0.5\n", r"line 2: '0.5' is not"),
+        ("-1\n", r"line 1: '-1' is not"),
+        ("inf\n", r"line 1: 'inf' is not"),
+        ("# nothing\n", "no offsets"),
+    ],
+)
+def test_trace_says_what_is_wrong_with_a_file(tmp_path, text, says):
+    path = tmp_path / "trace.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says):
+        schedule.trace(path)
+
+
+def test_trace_says_that_there_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        schedule.trace(tmp_path / "none.txt")

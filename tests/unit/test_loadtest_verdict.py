@@ -1,0 +1,107 @@
+"""When a result may be believed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from loadtest import verdict
+from loadtest.results import Result
+
+GOOD = {
+    "expected": 2_000,
+    "delivered": 2_000,
+    "missing": 0,
+    "dropped": 0,
+    "latency_ms": {"p50": 10.0, "p90": 15.0, "p99": 20.0, "max": 21.0},
+    "interval_95": {"latency_ms": {"p50": [9.0, 11.0], "p90": [14.0, 16.0], "p99": [19.0, 21.0]}},
+    "send_late_ms": {"p50": 0.1, "p99": 0.3, "max": 0.4},
+    "harness_lag_ms": {"p50": 5.0, "p99": 20.0, "max": 30.0},
+    "upper_bounds": 0,
+    "clock": "kernel",
+    "processes": [{"cpu": {"p50": 0.2, "p90": 0.4, "max": 0.5}, "clock_uncertainty_ms": 0.2}],
+    "settings": {"shape": "constant"},
+}
+
+
+def judge(medians_ms=(10.0,) * 20, phase=0, **changes):
+    broadcasts = pd.DataFrame(
+        {
+            "phase": phase,
+            "warm_up": False,
+            "intended_ns": np.arange(len(medians_ms)) * 1_000_000_000,
+            "median_ms": medians_ms,
+        }
+    )
+    return verdict.judge(Result(pd.DataFrame(), broadcasts, pd.DataFrame(), GOOD | changes))
+
+
+def failed(judged):
+    return [check["check"] for check in judged["checks"] if not check["ok"]]
+
+
+def test_a_good_result_is_believed():
+    judged = judge()
+    assert judged["believable"]
+    assert judged["warnings"] == []
+    assert all(check["says"].endswith(".") for check in judged["checks"])
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "says"),
+    [
+        ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never came"),
+        ("schedule", {"send_late_ms": {"p99": 9.0}}, "use more workers or a lower rate"),
+        (
+            "samples",
+            {"interval_95": {"latency_ms": {"p50": [1.0, 2.0], "p99": [1.0, None]}}},
+            "too few broadcasts to be sure of p99",
+        ),
+        ("harness_lag", {"harness_lag_ms": {"p99": 150.0}}, "use more workers"),
+        ("harness_lag", {"upper_bounds": 100}, "100 arrivals are known as upper bounds only"),
+        ("harness_lag", {"clock": "user"}, "does not stamp arrivals"),
+        ("saturation", {"processes": [{"cpu": {"p90": 0.97}, "clock_uncertainty_ms": 0}]}, "97% of a core"),
+        ("clocks", {"processes": [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 7.0}]}, "known to 7.0 ms only"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_do(check, changes, says):
+    judged = judge(**changes)
+    assert failed(judged) == [check]
+    assert not judged["believable"]
+    assert says in judged["warnings"][0]
+
+
+def test_a_latency_that_falls_had_not_settled():
+    judged = judge(medians_ms=np.linspace(30, 10, 20))
+    assert failed(judged) == ["settled"]
+    assert "fell by 20.0 ms" in judged["warnings"][0]
+
+
+def test_a_queue_that_grows_had_not_settled():
+    assert "rose by" in judge(medians_ms=np.linspace(10, 30, 20))["warnings"][0]
+
+
+def test_noise_is_no_trend():
+    random = np.random.default_rng(1)
+    alarms = sum(failed(judge(medians_ms=10 + 3 * random.normal(size=20))) == ["settled"] for _ in range(100))
+    assert alarms <= 3
+
+
+def test_a_trend_too_small_to_matter_is_let_pass():
+    assert judge(medians_ms=np.linspace(10, 10.4, 20))["believable"]
+
+
+def test_few_broadcasts_cannot_show_that_it_settled():
+    assert "5 broadcasts cannot show" in judge(medians_ms=[10.0] * 5)["warnings"][0]
+
+
+def test_a_ramp_is_not_to_settle():
+    assert judge(medians_ms=np.linspace(10, 30, 20), settings={"shape": "ramp"})["believable"]
+
+
+def test_steps_are_tested_one_by_one():
+    assert judge(medians_ms=[10.0] * 10 + [30.0] * 10, phase=[0] * 10 + [1] * 10)["believable"]
+
+
+def test_nothing_is_not_believed():
+    judged = judge(latency_ms={"p50": None})
+    assert judged["warnings"] == ["There is no delivery to judge."]
