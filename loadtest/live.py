@@ -88,6 +88,7 @@ def stop(process: subprocess.Popen) -> None:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+    psutil.wait_procs(family, timeout=2)
 
 
 class _Display:
