@@ -6,8 +6,10 @@ import type { OutboxMessage } from "./outbox";
 import { PendingMessage } from "./PendingMessage";
 import type { Entry } from "./timeline";
 
-/** Closer to the end than this counts as being there. */
-const END_PX = 40;
+/** Who scrolls down comes to follow the newest message from this far on. */
+const NEAR_END_PX = 40;
+/** Scroll positions are not whole pixels. */
+const AT_END_PX = 2;
 
 type Row = { entry: Entry; startsGroup: boolean } | { pending: OutboxMessage; startsGroup: boolean };
 
@@ -17,39 +19,54 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   const conversation = useRef<HTMLDivElement>(null);
   const list = useRef<VListHandle>(null);
   const lastOffset = useRef(0);
-  /** How many messages there had been when the reader scrolled up; undefined while the newest is in view. */
+  /** Beside the state, since the next messages may be shown before React has taken the state over. */
+  const isFollowing = useRef(true);
+  /** How many messages there had been when the reader scrolled up; undefined while the newest is followed. */
   const [leftAt, setLeftAt] = useState<number>();
   const rows = useMemo(() => toRows(entries, outbox), [entries, outbox]);
   const total = trimmedCount + entries.length;
   const unseen = leftAt === undefined ? 0 : total - leftAt;
 
-  const toEnd = () => list.current?.scrollToIndex(rows.length - 1, { align: "end" });
-  useLayoutEffect(() => {
-    if (leftAt === undefined) toEnd();
-  }, [rows, leftAt]);
+  const findLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]");
+  /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
+  const focusLog = () => findLog()?.focus();
+
+  const follow = () => {
+    isFollowing.current = true;
+    setLeftAt(undefined);
+  };
+  const toEndIfFollowing = () => {
+    // The list's own scrollToIndex goes on for a while, and would take back what the reader does meanwhile.
+    const log = findLog();
+    if (!isFollowing.current || !log) return;
+    log.scrollTop = log.scrollHeight;
+    lastOffset.current = log.scrollTop;
+  };
+  useLayoutEffect(toEndIfFollowing, [rows, leftAt]);
 
   // What this person says is always shown.
   const newestPending = outbox.at(-1)?.id;
   useLayoutEffect(() => {
-    if (newestPending !== undefined) setLeftAt(undefined);
+    if (newestPending !== undefined) follow();
   }, [newestPending]);
 
-  /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
-  const focusLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]")?.focus();
-
   const showNewest = () => {
-    setLeftAt(undefined);
+    follow();
     focusLog();
   };
 
   const scrolled = (offset: number) => {
     const { scrollSize = 0, viewportSize = 0 } = list.current ?? {};
-    const isAtEnd = offset + viewportSize >= scrollSize - END_PX;
-    // Only a movement upwards is the reader's: the page itself moves down, and letting go of old messages is no reading.
-    const isReader = offset < lastOffset.current && !trimmed;
+    const toEndPx = scrollSize - viewportSize - offset;
+    const isUpwards = offset < lastOffset.current;
     lastOffset.current = offset;
-    if (isAtEnd) setLeftAt(undefined);
-    else if (isReader) setLeftAt((before) => before ?? total);
+    if (toEndPx <= (isUpwards ? AT_END_PX : NEAR_END_PX)) {
+      follow();
+    } else if (isUpwards && !trimmed && isFollowing.current) {
+      // Only the reader moves upwards: the page itself moves down, and letting go of old messages is no reading.
+      isFollowing.current = false;
+      setLeftAt(total);
+    }
   };
 
   return (
@@ -65,7 +82,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
         data={rows}
         shift={trimmed}
         onScroll={scrolled}
-        onResize={() => leftAt === undefined && toEnd()}
+        onResize={toEndIfFollowing}
       >
         {(row) =>
           "entry" in row ? (
