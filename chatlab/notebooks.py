@@ -85,7 +85,8 @@ class _Client(NotebookClient):
 
     def process_message(self, msg, cell, cell_index):
         content = msg["content"]
-        text = content.get("text") or content.get("data", {}).get("text/plain") or ""
+        data = content.get("data", {})  # of what has richer forms, a table or a picture, a line of text says nothing
+        text = content.get("text") or (data["text/plain"] if data.keys() == {"text/plain"} else "")
         lines = text.replace("\r", "\n").split("\n")
         if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
             self._on_progress(last)

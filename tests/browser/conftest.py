@@ -1,0 +1,168 @@
+"""A real browser on the page as it is deployed: from the local cloud's S3, through its WebSocket API."""
+
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from chatlab import browser, local_cloud
+from chatlab.paths import RUNS, writable
+from tests.conftest import run_notebook
+
+PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
+
+
+class Wire(threading.Thread):
+    """The wire between the browser and the local cloud, which can be cut: a proxy for TCP, on loopback."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets = set()
+
+    def cut(self):
+        """Break every connection, and refuse new ones."""
+        self._open.clear()
+        for each in list(self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def restore(self):
+        """Let connections through again."""
+        self._open.set()
+
+    def stop(self):
+        self.cut()
+        self._listener.close()
+
+    def run(self):
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self._open.is_set():
+                    near.close()
+                    continue
+                far = socket.create_connection(self._to)
+                self._sockets |= {near, far}
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            self._sockets.discard(each)
+
+
+@pytest.fixture(scope="session")
+def page_url(chat, tmp_path_factory):
+    """The address of the page, deployed by notebook 05."""
+    run_notebook("05_frontend_on_s3", tmp_path_factory.mktemp("page"))
+    return f"{chat.page_url}/index.html"
+
+
+@pytest.fixture(scope="session")
+def wire(page_url):
+    wire = Wire(local_cloud.status()["port"])
+    wire.start()
+    yield wire
+    wire.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(wire):
+    """A browser for whom the local cloud is at the other end of the wire."""
+    executable = browser.executable()
+    assert executable, "There is no Chromium on this machine: `make test` installs one."
+    mapped = f"--host-resolver-rules=MAP 127.0.0.1 127.0.0.1:{wire.port}"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=[*browser.ARGUMENTS, mapped])
+        yield chromium
+        chromium.close()
+
+
+def complaint(message):
+    """Whether a line of the console is an error, and not Chromium's own remark that a WebSocket could not be opened."""
+    about_the_socket = (
+        "WebSocket connection to" in message.text or "/_aws/execute-api/" in message.location.get("url", "")
+    )
+    return message.type == "error" and not about_the_socket
+
+
+@pytest.fixture
+def window(chromium, page_url, wire):
+    """`window()`: the page in a browser of its own. What it complains of and whom it asks is watched in every test."""
+    contexts, errors, hosts = [], [], set()
+
+    def open_window(width=460, height=640, goto=True, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.on("websocket", lambda websocket: hosts.add(websocket.url.split("/")[2]))
+        page.on("console", lambda message: complaint(message) and errors.append(message.text))
+        if goto:
+            page.goto(page_url)
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    wire.restore()
+    assert errors == []
+    assert hosts <= {page_url.split("/")[2]}
+
+
+@pytest.fixture
+def joined(window):
+    """`joined("Ada")`: the page of somebody who has joined and is connected."""
+
+    def join(name, **options):
+        page = window(**options)
+        page.get_by_label("Your name").fill(name)
+        page.get_by_role("button", name="Join").click()
+        expect(state(page)).to_have_attribute("data-state", "connected")
+        return page
+
+    return join
+
+
+def state(page):
+    """The element that says how the connection is."""
+    return page.locator("[role=status][data-state]")
+
+
+def say(page, text):
+    """Type a message and send it."""
+    page.get_by_label("Message").fill(text)
+    page.get_by_role("button", name="Send").click()
+
+
+def messages(page):
+    """The messages in view."""
+    return page.get_by_test_id("message")
+
+
+@pytest.fixture
+def picture():
+    """`picture(page, "two people")`: a screenshot among the run's artefacts, runs/screenshots."""
+    folder = writable(RUNS / "screenshots")
+
+    def take(page, name):
+        page.screenshot(path=folder / f"{name}.png", animations="disabled")
+
+    return take
+

@@ -1,0 +1,33 @@
+"""Post messages to the one connection that is open, at a steady rate: `python -m tests.browser.flood RATE SECONDS`."""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from chatlab import Lab
+
+
+def main(rate, seconds):
+    lab = Lab.load()
+    items = lab.client("dynamodb").scan(TableName=lab.table)["Items"]
+    (connection_id,) = [item["connection_id"]["S"] for item in items]
+    api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
+
+    def post(number):
+        message = {"type": "chat", "id": f"f{number}", "client": "flood", "name": "Flood", "text": f"flood {number}"}
+        api.post_to_connection(
+            ConnectionId=connection_id, Data=json.dumps(message | {"sent_at": int(time.time() * 1000)})
+        )
+
+    started, sent = time.monotonic(), 0
+    with ThreadPoolExecutor(4) as pool:
+        while (now := time.monotonic() - started) < seconds:
+            due = int(now * rate)
+            list(pool.map(post, range(sent, due)))
+            sent = max(sent, due)
+            time.sleep(0.005)
+    print(sent)
+
+
+main(int(sys.argv[1]), float(sys.argv[2]))
