@@ -91,20 +91,16 @@ def chromium(wire):
         chromium.close()
 
 
-def complaint(message):
-    """Whether a line of the console is an error, and not Chromium's own remark that a WebSocket could not be opened."""
-    about_the_socket = (
-        "WebSocket connection to" in message.text or "/_aws/execute-api/" in message.location.get("url", "")
-    )
-    return message.type == "error" and not about_the_socket
-
-
 @pytest.fixture
 def window(chromium, page_url, wire):
-    """`window()`: the page in a browser of its own. What it complains of and whom it asks is watched in every test."""
+    """`window()`: the page in a browser of its own. What it complains of and whom it asks is watched in every test.
+
+    `expected` is a text within errors that a test provokes. That a WebSocket can't be opened is never counted: Chromium
+    itself says so while the page tries again.
+    """
     contexts, errors, hosts = [], [], set()
 
-    def open_window(width=460, height=640, goto=True, **options):
+    def open_window(width=460, height=640, goto=True, expected=None, **options):
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -113,7 +109,13 @@ def window(chromium, page_url, wire):
         page.on("dialog", lambda dialog: dialog.accept())
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
         page.on("websocket", lambda websocket: hosts.add(websocket.url.split("/")[2]))
-        page.on("console", lambda message: complaint(message) and errors.append(message.text))
+        tolerated = ["WebSocket connection to", *([expected] if expected else [])]
+        page.on(
+            "console",
+            lambda message: message.type == "error"
+            and not any(text in message.text for text in tolerated)
+            and errors.append(message.text),
+        )
         if goto:
             page.goto(page_url)
         return page
