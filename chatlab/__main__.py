@@ -142,7 +142,8 @@ def _execute_all(names, saved, outcomes):
         local_cloud.stop()  # one that died before this began is no reason to stop now
     for name in names:
         line = _Line(name)
-        outcome = execute(name, saved / f"{name}.ipynb", on_progress=line.update, guard=_cloud_is_alive)
+        guard = _stopped_by_itself if name == TEARDOWN else _cloud_is_alive
+        outcome = execute(name, saved / f"{name}.ipynb", on_progress=line.update, guard=guard)
         line.end(outcome)
         outcomes.append(outcome)
         if not outcome.ok:
@@ -154,6 +155,11 @@ def _cloud_is_alive():
     state = local_cloud.status()
     if "pid" in state and not state["running"]:
         return "the local cloud died, and everything in it is gone with it: run it again."
+    return None
+
+
+def _stopped_by_itself():
+    """The teardown ends the local cloud itself, so that its end is no reason to stop."""
     return None
 
 
