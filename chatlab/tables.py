@@ -22,6 +22,21 @@ def table(answer, *columns, hide=None):
         return {key: text(row.get(key)) for key in keys}
 
     if isinstance(answer, dict):
-        return pd.DataFrame(shown(answer).items(), columns=["what", "value"]).set_index("what")
-    rows = pd.DataFrame([shown(row) for row in answer])
-    return rows.set_index(rows.columns[0]) if len(rows.columns) > 1 else rows
+        return _Table(shown(answer).items(), columns=["", "value"])
+    return _Table([shown(row) for row in answer])
+
+
+class _Table(pd.DataFrame):
+    """A DataFrame of texts: read from the left, and shown without row numbers."""
+
+    @property
+    def _constructor(self):
+        return _Table
+
+    def __repr__(self):
+        return self.to_string(index=False)
+
+    def _repr_html_(self):
+        left = {"selector": "th, td", "props": "text-align: left; white-space: pre-wrap"}
+        styled = self.style.format(escape="html").hide(axis="index").set_table_styles([left])
+        return styled.set_table_attributes('class="dataframe"').set_uuid("texts").to_html()
