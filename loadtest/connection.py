@@ -170,22 +170,28 @@ class Connection:
             OSError: (`ssl.SSLError` among them) or `websocket.WebSocketException`: whatever stands in the way;
                 `WebSocketBadStatusException` if the server refuses the handshake.
         """
+        try:
+            with gevent.Timeout(timeout_s):
+                self._open(url, ca_file)
+        except gevent.Timeout:
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from None
+
+    def _open(self, url: str, ca_file: str | None) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
-        with gevent.Timeout(timeout_s, TimeoutError(f"no answer within {timeout_s:g} s")):
-            connected = gevent.socket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
-            connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
-            self._socket = sock = ArrivalSocket(connected)
-            self.local_port = sock.getsockname()[1]
-            try:
-                if secure:
-                    sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
-                # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
-                self._websocket = websocket.WebSocket(skip_utf8_validation=True)
-                self._websocket.connect(url, socket=sock)
-            except BaseException:
-                sock.close()
-                raise
+        connected = gevent.socket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
+        connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+        self._socket = sock = ArrivalSocket(connected)
+        self.local_port = sock.getsockname()[1]
+        try:
+            if secure:
+                sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
+            # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
+            self._websocket = websocket.WebSocket(skip_utf8_validation=True)
+            self._websocket.connect(url, socket=sock)
+        except BaseException:
+            sock.close()
+            raise
 
     def watch(self, on_arrival: Callable[[], None]) -> None:
         """From now on call `on_arrival` in the event loop when there may be frames. It must not wait."""

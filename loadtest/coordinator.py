@@ -58,8 +58,9 @@ class Coordinator:
         try:
             settings = self._settings()
         except ValueError as error:
-            if not self.environment.parsed_options.headless:
-                return  # the web page's form may put it right; the test's start checks again
+            if not self.environment.parsed_options.headless or isinstance(self.runner, MasterRunner):
+                # The test's start checks again: the web page may put it right, and workers want to be told to quit.
+                return
             logger.error(error)
             sys.exit(1)
         if settings.shape == "ramp":
@@ -90,7 +91,8 @@ class Coordinator:
         self.started_ns = clock.now_ns()
         self.progress: dict[str, dict] = {}
         self.deliveries: dict[str, list[pd.DataFrame]] = {}
-        self.accounts: dict[str, dict] = {}
+        self.accounts: dict[str, dict] = {}  # the newest of each generator
+        self.collected: set[str] = set()
         self.halted_ns = 1 << 63
         self.intended_ns: list[int] = []  # of each broadcast
         self.is_warm_up: list[bool] = []
@@ -229,6 +231,8 @@ class Coordinator:
         if "connections" in data:
             tables = {name: records.unpack(data[name]) for name in ("connections", "broadcasts")}
             self.accounts[data["client"]] = data | tables
+        if data["final"]:
+            self.collected.add(data["client"])
         broadcast = rows["broadcast"].to_numpy()
         latency_ns = rows["arrived_ns"].to_numpy() + data["offset_ns"] - np.array(self.intended_ns, np.int64)[broadcast]
         measured_us = latency_ns[~np.array(self.is_warm_up, bool)[broadcast]] // 10_000 * 10  # 10 µs do for a look
@@ -277,10 +281,12 @@ class Coordinator:
         self.state = "collecting"
         self.runner.send_message("loadtest.collect")
         with gevent.Timeout(COLLECT_S, False):
-            while lost := set(self.progress) - set(self.accounts):
+            while lost := set(self.progress) - self.collected:
                 gevent.sleep(POLL_S)
         if lost:
-            self.problem = f"{len(lost)} of {len(self.progress)} workers did not hand over their records."
+            self.problem = f"{len(lost)} of {len(self.progress)} workers did not hand over their last records."
+            for client in lost & set(self.accounts):
+                self._close(self.accounts[client])
         result = self._assemble()
         self.missing = result.summary["missing"]
         self.state = "complete" if result.summary["complete"] else "incomplete"
@@ -335,6 +341,13 @@ class Coordinator:
         )
         result.summary["verdict"] = verdict.judge(result)
         return result
+
+    def _close(self, account: dict) -> None:
+        """Take a lost worker's connections for closed when it last reported, since nobody knows what came after."""
+        connections = account["connections"]
+        still_open = connections["opened_ns"].notna() & connections["closed_ns"].isna()
+        connections.loc[still_open, "closed_ns"] = account["reported_ns"]
+        connections.loc[still_open, "error"] = "its worker was lost"
 
     def _fire_missing(self, missing: int) -> None:
         """Let Locust's own report show what never arrived."""

@@ -23,6 +23,8 @@ FRAMES_AT_ONCE = 16
 FIRST_PINGS, PING_S = 10, 0.5
 FIRE_S = 10.0
 """How long Locust's statistics may take at the end to see the last deliveries."""
+NOBODY = -1
+"""Stands for the number of the connection that speaks if there is none."""
 WORKER_STRIDE = 1_000_000
 """Connection numbers of worker w start at w times this, so they are unique without asking anybody."""
 
@@ -175,7 +177,7 @@ class Generator:
 
     def _follow(self, plan: dict) -> None:
         mine = plan["speakers"].get(self.runner.client_id, [])
-        voices = dict(zip(mine, self.open.items(), strict=False))
+        voices = dict(zip(mine, self.open, strict=False))
         for k in range(len(plan["offsets_ns"])):
             broadcast, speaker = plan["first"] + k, k % plan["speaker_count"]
             self._sleep_until(self.intended_ns[broadcast])
@@ -187,7 +189,7 @@ class Generator:
             if speaker in mine:
                 # In a greenlet of its own: a connection that is slow to take it must not hold up the next broadcast.
                 self.sending += 1
-                gevent.spawn(self._send, broadcast, plan, *voices.get(speaker, (-1, None)))
+                gevent.spawn(self._send, broadcast, plan, voices.get(speaker, NOBODY))
 
     def _sleep_until(self, due_ns: int) -> None:
         """Sleep until a time of the master's clock, to some microseconds: the last 2 ms, a timer's error, it polls."""
@@ -195,7 +197,9 @@ class Generator:
         while (remaining_s := (due_ns - clock.now_ns()) / 1e9) > 0:
             gevent.sleep(max(0, remaining_s - 0.002))
 
-    def _send(self, broadcast: int, plan: dict, number: int, connection: Connection | None) -> None:
+    def _send(self, broadcast: int, plan: dict, number: int) -> None:
+        if number not in self.open:  # it dropped, so another one speaks
+            number = next(iter(self.open), NOBODY)
         row = {
             "broadcast": broadcast,
             "phase": plan["phase"],
@@ -206,10 +210,10 @@ class Generator:
         self.broadcasts.append(row)
         with self.environment.events.request.measure("WS", "send", plan["payload_bytes"]) as request:
             try:
-                if number not in self.open:
+                if number == NOBODY:
                     raise ConnectionError("no connection to send on")
                 sent_ns = clock.now_ns()
-                connection.send(messages.encode(self.run, broadcast, number, sent_ns, plan["payload_bytes"]))
+                self.open[number].send(messages.encode(self.run, broadcast, number, sent_ns, plan["payload_bytes"]))
                 row["sent_ns"] = sent_ns
                 self.sent += not row["warm_up"]
             except Exception as error:
@@ -240,7 +244,7 @@ class Generator:
         while not self.over.is_set():
             self.report_progress()
             if not self.distributed and len(self.log):
-                self.runner.send_message("loadtest.records", self.take_records())
+                self.runner.send_message("loadtest.records", self.take_deliveries())
             self.over.wait(TICK_S)
 
     def _watch_cpu(self) -> None:
@@ -272,14 +276,30 @@ class Generator:
             },
         )
 
-    def take_records(self) -> dict:
+    def take_deliveries(self) -> dict:
         """The deliveries since the last call. Shows them to Locust's statistics on the way."""
         rows = self.log.take()
         offset_ns = self.offset.at(clock.now_ns())
         intended_ns = np.array(self.intended_ns, dtype=np.int64)[rows["broadcast"]]
         latency_ms = (rows["arrived_ns"].to_numpy() + offset_ns - intended_ns) / 1e6
         self._firing.append(gevent.spawn(self._fire, latency_ms))
-        return {"client": self.runner.client_id, "deliveries": self._pack(rows), "offset_ns": offset_ns}
+        return {
+            "client": self.runner.client_id,
+            "deliveries": self._pack(rows),
+            "offset_ns": offset_ns,
+            "final": self.collected,
+        }
+
+    def account(self) -> dict:
+        """What the connections and broadcasts have come to."""
+        return {
+            "reported_ns": clock.now_ns(),
+            "connections": self._pack(records.table("connections", self.connections)),
+            "broadcasts": self._pack(records.table("broadcasts", self.broadcasts)),
+            "exchanges": self.offset.exchanges,
+            "cpu": self.cpu,
+            "bytes_per_connection": self.bytes_per_connection,
+        }
 
     def _fire(self, latencies_ms: np.ndarray) -> None:
         payload_bytes = self.environment.parsed_options.payload_bytes
@@ -296,8 +316,8 @@ class Generator:
             )
 
     def _on_report(self, data: dict, **_) -> None:
-        if len(self.log) and not self.collected:
-            data["loadtest"] = self.take_records()
+        if self.connections and not self.collected:
+            data["loadtest"] = self.take_deliveries() | self.account()
 
     def _on_quitting(self, **_) -> None:
         # A worker that is interrupted by itself will not be asked any more.
@@ -305,20 +325,10 @@ class Generator:
             self._on_collect()
 
     def _on_collect(self, **_) -> None:
-        """Hand over everything that has not been handed over, and what the connections and broadcasts came to."""
+        """Hand over everything that has not been handed over."""
         self.collected = True
         self.report_progress()
-        self.runner.send_message(
-            "loadtest.records",
-            self.take_records()
-            | {
-                "connections": self._pack(records.table("connections", self.connections)),
-                "broadcasts": self._pack(records.table("broadcasts", self.broadcasts)),
-                "exchanges": self.offset.exchanges,
-                "cpu": self.cpu,
-                "bytes_per_connection": self.bytes_per_connection,
-            },
-        )
+        self.runner.send_message("loadtest.records", self.take_deliveries() | self.account())
         gevent.joinall(self._firing, timeout=FIRE_S)
 
     def _pack(self, rows: pd.DataFrame) -> bytes | pd.DataFrame:

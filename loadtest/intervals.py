@@ -1,7 +1,6 @@
 """How sure a quantile is: confidence intervals that assume nothing about the distribution."""
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -23,6 +22,8 @@ def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple
     Returns:
         The ends of the interval in the unit of `values`; None for an end that so few values cannot give.
     """
+    from scipy import stats  # here, since it takes longer to import than all else that a load test needs to begin
+
     n_independent = independent(values, groups, q)
     if n_independent < 1:
         return None, None

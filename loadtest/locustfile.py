@@ -6,6 +6,9 @@
 Each user is one connection. All of Locust's own arguments work; `--help` lists the others after them.
 """
 
+import signal
+
+import gevent
 from locust import User, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -19,6 +22,8 @@ events.init_command_line_parser.add_listener(arguments.add)
 @events.init.add_listener
 def set_up(environment, runner, web_ui, **_):
     """Every process with users has a generator; the process that Locust is steered from has a coordinator."""
+    gevent.signal_handler(signal.SIGINT, interrupt)
+    gevent.get_hub().NOT_ERROR += (KeyboardInterrupt,)  # no traceback on Ctrl-C
     if not isinstance(runner, MasterRunner):
         ChatUser.generator = Generator(environment)
     if not isinstance(runner, WorkerRunner):
@@ -26,6 +31,11 @@ def set_up(environment, runner, web_ui, **_):
         coordinator.prepare()
         if web_ui:
             web.extend(web_ui, coordinator)
+
+
+def interrupt():
+    """Hand Ctrl-C to Locust's main greenlet, which waits for it, and not to what runs now: a delivery might be lost."""
+    raise KeyboardInterrupt
 
 
 class ChatUser(User):

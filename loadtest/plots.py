@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from scipy import stats
 
 from loadtest.results import Result
 
@@ -120,6 +119,8 @@ def completeness(result: Result) -> Figure:
 
 def latency_by_position(result: Result) -> Figure:
     """Latency against the place in the fan-out: the 1st connection that a broadcast reached, the 2nd, and so on."""
+    from scipy import stats
+
     rows = _measured(result)
     figure, axes = _picture("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
     if rows.empty:

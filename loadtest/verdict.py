@@ -5,7 +5,6 @@ passed off as one. Every limit is a constant here, and docs/loadtest.md explains
 """
 
 import numpy as np
-from scipy import stats
 
 from loadtest.results import Result
 
@@ -73,6 +72,8 @@ def _schedule(summary: dict) -> dict:
 
 
 def _settled(result: Result) -> dict:
+    from scipy import stats  # at the end only, as in `loadtest.intervals`
+
     broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
     if result.summary["settings"].get("shape") == "ramp":
         return _check("settled", True, "The number of connections grew all the time, so the latency is not to settle.")

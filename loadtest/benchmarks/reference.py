@@ -8,16 +8,19 @@ call is the time of leaving. (uvloop collects writes and sends them later, at a 
 import asyncio
 import contextlib
 import ssl
+import sys
 import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import numpy as np
 import pandas as pd
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosedError
+from websockets.http11 import Response
 
 from loadtest import messages
 
@@ -25,7 +28,7 @@ __all__ = ["Faults", "Reference", "run"]
 
 FOREIGN = -1
 """Stands for the number of what is no broadcast of a load test."""
-HOLD_S = 5.0
+HOLD_S = 2.0
 """How long a delivery is held back at most when no later broadcast comes to overtake it."""
 
 
@@ -52,6 +55,8 @@ class Reference:
     faults: Faults = field(default_factory=Faults)
     ports: dict[ServerConnection, int] = field(default_factory=dict)
     """The open connections and the port at the other end of each."""
+    most: int = sys.maxsize
+    """Further connections than these are refused with status 403."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __post_init__(self):
@@ -77,6 +82,10 @@ class Reference:
     def dropped(self) -> set[tuple[int, int]]:
         """The deliveries that were not made, as (broadcast, port)."""
         return set(self._dropped)
+
+    def admit(self, connection: ServerConnection, _) -> Response | None:
+        """Refuse a handshake if there are enough connections."""
+        return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if len(self.ports) >= self.most else None
 
     async def handle(self, connection: ServerConnection) -> None:
         """Forward what comes from one connection."""
@@ -136,7 +145,8 @@ def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: i
 
     async def main() -> None:
         options = {"compression": None, "ping_interval": None, "max_size": messages.MAX_BYTES, "close_timeout": 0.1}
-        async with serve(reference.handle, "127.0.0.1", port, ssl=tls, backlog=1024, **options) as server:
+        options |= {"process_request": reference.admit, "ssl": tls, "backlog": 1024}
+        async with serve(reference.handle, "127.0.0.1", port, **options) as server:
             bound = server.sockets[0].getsockname()[1]
             reference.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{bound}/chat"
             ready.set()

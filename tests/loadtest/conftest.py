@@ -1,0 +1,91 @@
+"""Load tests in processes of their own, against a small server on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from loadtest import live, results
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 60
+
+
+@dataclass
+class Run:
+    """A load test that runs, or has run."""
+
+    process: subprocess.Popen
+    folder: Path
+    output: str = ""
+
+    def wait(self) -> "Run":
+        """Until it has ended by itself."""
+        self.output = self.process.communicate(timeout=LIMIT_S)[0]
+        return self
+
+    def until_heard(self, server, broadcasts: int) -> None:
+        """While it runs, until a reference server has heard so many of its broadcasts."""
+        deadline = time.monotonic() + LIMIT_S
+        while len(server.heard) < broadcasts:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    @property
+    def status(self) -> int:
+        return self.process.returncode
+
+    @property
+    def result(self) -> results.Result:
+        return results.load(self.folder)
+
+    @property
+    def summary(self) -> dict:
+        return self.result.summary
+
+    @property
+    def errors(self) -> list[str]:
+        """The sentences that it logged as errors."""
+        return [line.partition(": ")[2] for line in self.output.splitlines() if "/ERROR/" in line]
+
+    @property
+    def statistics(self) -> dict[str, dict]:
+        """Locust's own statistics by name."""
+        return {entry["name"]: entry for entry in json.loads((self.folder / "locust.json").read_text())}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own."""
+    runs = []
+
+    def start_one(*words, headless=True, environment=None, folder=tmp_path / "results") -> Run:
+        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--drain-time", "3"]
+        command += ["--headless"] if headless else []
+        command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
+        process = subprocess.Popen(
+            [*command, "--results", f"{folder}", *map(str, words)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | (environment or {}),
+        )
+        runs.append(process)
+        return Run(process, folder)
+
+    yield start_one
+    for process in runs:
+        live.stop(process)
+
+
+@pytest.fixture
+def run(start):
+    """Run a load test to its end."""
+    return lambda *words, **options: start(*words, **options).wait()

@@ -1,0 +1,38 @@
+"""The calibration that notebook 06 begins with, and its command."""
+
+import json
+
+import pytest
+
+from loadtest.benchmarks import calibrate
+
+
+@pytest.mark.slow
+def test_a_quick_calibration_shows_truth_and_error(capsys):
+    comparison = calibrate.quick(connections=150, broadcasts=6)
+    own, plain = (comparison.table.xs(reader, level="reader").iloc[0] for reader in ("this load test", "plain reader"))
+    assert abs(own["p50 error"]) < 0.3
+    assert plain["p50 error"] > abs(own["p50 error"])
+    assert "this load test is off by" in comparison.figure.axes[0].get_title(loc="left")
+
+
+def test_an_unknown_case_is_said(capsys):
+    with pytest.raises(SystemExit):
+        calibrate.main(["--case", "none"])
+    assert "there is no such case" in capsys.readouterr().err
+
+
+def test_the_command_prints_its_result_last_and_writes_all_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibrate, "CASES", [calibrate.Case("small", connections=30, broadcasts=5)])
+    assert calibrate.main(["--json", str(tmp_path / "all.json"), "--case", "small"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Over 1 cases this load test is at most 0.")
+    (run,) = json.loads((tmp_path / "all.json").read_text())["runs"]
+    assert run["case"] == "small"
+    assert run["delivered"] == 150
+
+
+def test_bounds_know_what_does_not_hold():
+    too_late = calibrate.Bound("late", lambda rows: max(row["late"] for row in rows), 0.3)
+    assert too_late.check([{"late": 0.2}])["holds"]
+    assert too_late.check([{"late": 0.4}]) == {"bound": "late", "measured": 0.4, "limit": 0.3, "holds": False}

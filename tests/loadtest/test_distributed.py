@@ -1,0 +1,86 @@
+"""Workers, on one machine and with clocks of their own."""
+
+import socket
+
+import pytest
+
+from loadtest.benchmarks import calibrate, reference
+
+WORDS = "--users 40 --spawn-rate 100 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def distributed(start, url, tmp_path, wrong_by_s):
+    """A master, and a worker for each clock that is wrong by so many seconds."""
+    port = free_port()
+    master = start(
+        *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port],
+        *["--expect-workers", len(wrong_by_s), "--host", url, *WORDS],
+    )
+    workers = [
+        start(
+            *["--worker", "--master-host", "127.0.0.1", "--master-port", port],
+            environment={"LOADTEST_TEST_CLOCK_WRONG_BY_S": f"{seconds}"},
+            folder=tmp_path / f"worker-{k}",
+        )
+        for k, seconds in enumerate(wrong_by_s)
+    ]
+    master.wait()
+    assert [worker.wait().status for worker in workers] == [0] * len(workers)
+    return master
+
+
+@pytest.mark.slow
+def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
+    # The clock is put wrong inside the process, kernel stamps included. It cannot be put wrong outside: a name space
+    # has no real-time clock of its own, and faketime reaches Python's calls but not the stamps.
+    with reference.run(calibrate.delay(5)) as server:
+        test = distributed(start, server.url, tmp_path, wrong_by_s=(2, -3))
+        left = server.left()
+    assert test.status == 0, test.output
+    summary = test.summary
+    assert (summary["expected"], summary["delivered"]) == (480, 480)
+    offsets_ms = sorted(process["clock_offset_ms"] for process in summary["processes"])
+    assert offsets_ms == pytest.approx([-2_000, 3_000], abs=1)
+    assert max(process["clock_uncertainty_ms"] for process in summary["processes"]) < 5
+    rows = calibrate._with_truth(test.result, left)
+    assert rows["latency_ms"].median() == pytest.approx(rows["truth_ms"].median(), abs=1)
+    assert (rows["latency_ms"] - rows["truth_ms"]).abs().quantile(0.99) < 1
+    assert summary["send_late_ms"]["p50"] < 2
+    assert not (tmp_path / "worker-0").exists()  # records travel to the master; workers write nothing
+
+
+@pytest.mark.slow
+def test_processes_share_the_connections(run):
+    with reference.run() as server:
+        test = run("--host", server.url, *WORDS, "--processes", 2)
+    assert test.status == 0, test.output
+    assert [process["connections"] for process in test.summary["processes"]] == [20, 20]
+    assert (test.summary["expected"], test.summary["delivered"]) == (480, 480)
+    assert test.result.connections["connection"].is_unique
+    assert test.statistics["delivery"]["num_requests"] == 14 * 40  # the warm-up's too
+
+
+def test_a_worker_that_dies_is_said_and_the_others_results_are_kept(start, tmp_path):
+    with reference.run() as server:
+        port = free_port()
+        master = start(
+            *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", 2],
+            *["--host", server.url, "--users", 20, "--broadcasts", 10, "--broadcast-rate", 2, "--speakers", 2],
+        )
+        workers = [
+            start("--worker", "--master-host", "127.0.0.1", "--master-port", port, folder=tmp_path / f"{k}")
+            for k in range(2)
+        ]
+        master.until_heard(server, 10)
+        workers[0].process.kill()
+        master.wait()
+    assert master.status == 1
+    assert master.errors == ["1 of 2 workers did not hand over their last records."]
+    assert master.summary["delivered"] > 10 * 5  # one of them has all of its own
+    assert master.summary["missing"] == 0
+    assert master.summary["connections_dropped"] == 10

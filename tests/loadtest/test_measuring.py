@@ -1,0 +1,160 @@
+"""A load test measures what a server does."""
+
+import shutil
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from loadtest import messages
+from loadtest.benchmarks import calibrate, reference
+from loadtest.benchmarks.reference import Faults
+
+SMALL = "--users 40 --spawn-rate 200 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
+
+
+def test_a_complete_test(run):
+    with reference.run() as server:
+        test = run("--host", server.url, *SMALL, "--html", "report.html")
+    (calibrate.ROOT / "report.html").unlink()
+    summary = test.summary
+    assert test.status == 0, test.output
+    assert summary["complete"]
+    assert summary["clock"] == "kernel"
+    assert (summary["connections"], summary["broadcasts"], summary["expected"], summary["delivered"]) == (
+        40,
+        10,
+        400,
+        400,
+    )
+    assert test.result.broadcasts["speaker"].nunique() == 3
+    assert test.result.broadcasts["phase"].eq(0).all()
+    assert {name: entry["num_requests"] for name, entry in test.statistics.items()} == {
+        "connect": 40,
+        "send": 11,
+        "delivery": 440,
+    }
+
+
+def test_latency_is_what_the_server_took_to_a_fraction_of_a_millisecond(tmp_path):
+    case = calibrate.Case("5 ms", calibrate.delay(5), connections=100, broadcasts=10)
+    figures = calibrate.measure(case, tmp_path).figures()
+    assert figures["truth_ms"]["p50"] > 5
+    assert abs(figures["error_ms"]["p50"]) < 0.3
+    assert abs(figures["error_ms"]["p99"]) < 0.3
+
+
+def test_exactly_the_dropped_doubled_and_reordered_deliveries_are_found(tmp_path):
+    faults = Faults(drop=0.05, double=0.05, reorder=0.05)
+    reading = calibrate.measure(calibrate.Case("faults", faults, connections=60, broadcasts=10), tmp_path)
+    for account in reading.accounts.values():
+        assert account["truth"] > 0
+        assert account["wrong"] == 0
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
+def test_wss_is_measured_as_exactly(tmp_path):
+    figures = calibrate.measure(calibrate.Case("wss", connections=50, broadcasts=8, tls=True), tmp_path).figures()
+    assert figures["clock"] == "kernel"
+    assert (figures["delivered"], figures["missing"]) == (50 * 8, 0)
+    assert abs(figures["error_ms"]["p50"]) < 0.5
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
+    context = calibrate._server_context(calibrate._certificate(tmp_path))
+    with reference.run(tls=context) as server:
+        test = run("--host", server.url, "--users", 2)
+    assert test.status == 1
+    assert "certificate verify failed" in test.errors[0]
+
+
+def test_a_stopped_reader_is_not_taken_for_a_slow_server(tmp_path):
+    case = calibrate.Case("stalled", calibrate.delay(50), connections=50, broadcasts=12, stall=True)
+    reading = calibrate.measure(case, tmp_path)
+    figures = reading.figures()
+    assert figures["harness_lag_ms"]["max"] > 100
+    assert abs(figures["error_ms"]["p50"]) < 0.3
+    assert abs(figures["error_ms"]["p99"]) < 0.3
+
+
+def test_steps_give_latency_by_number_of_connections(run):
+    delay = Faults(delay_ms=lambda random, n: np.arange(n) * 1.0)  # one millisecond for each connection
+    with reference.run(delay) as server:
+        test = run(
+            *["--host", server.url, "--shape", "steps", "--steps", "5,20,40", "--spawn-rate", 100],
+            *["--broadcasts", 4, "--broadcast-rate", 10, "--warm-up", 0],
+        )
+    phases = test.summary["phases"]
+    assert test.status == 0, test.output
+    assert [phase["expected"] for phase in phases] == [20, 80, 160]
+    last_ms = [phase["last_delivery_ms"]["p50"] for phase in phases]
+    assert last_ms[0] < last_ms[1] < last_ms[2]
+
+
+def test_a_ramp_connects_while_it_broadcasts(run):
+    with reference.run() as server:
+        test = run(
+            *["--host", server.url, "--shape", "ramp", "--users", 60],
+            *["--broadcasts", 8, "--broadcast-rate", 2, "--warm-up", 0],
+        )
+    assert test.status == 0, test.output
+    assert test.result.broadcasts["expected"].is_monotonic_increasing
+    assert test.result.broadcasts["expected"].nunique() > 2
+    assert test.summary["missing"] == 0
+
+
+def test_connections_are_made_no_faster_than_allowed(run):
+    with reference.run() as server:
+        test = run(
+            "--host", server.url, "--users", 60, "--spawn-rate", 100, "--max-connection-rate", 40, "--broadcasts", 1
+        )
+    started_ns = np.sort(test.result.connections["started_ns"])
+    assert (started_ns[-1] - started_ns[0]) / 1e9 >= 59 / 40 * 0.95
+
+
+def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
+    with reference.run(calibrate.delay(400)) as server:
+        test = run(
+            *["--host", server.url, "--users", 5, "--warm-up", 0],
+            *["--arrivals", "poisson", "--seed", 7, "--broadcasts", 30, "--broadcast-rate", 20],
+        )
+    intended_ns = test.result.broadcasts["intended_ns"].to_numpy()
+    truth = np.random.default_rng(7).exponential(1 / 20, 30).cumsum()
+    assert (intended_ns - intended_ns[0]) / 1e9 == pytest.approx(truth - truth[0], abs=1e-6)
+    assert test.summary["send_late_ms"]["p50"] < 5
+    assert test.summary["latency_ms"]["p50"] > 400
+
+
+def test_foreign_messages_are_counted_and_do_no_harm(start):
+    with reference.run() as server:
+        test = start("--host", server.url, *SMALL, "--broadcasts", 20)
+        with connect(server.url, compression=None, close_timeout=0.1) as stranger:
+            while not server.heard:  # the first broadcast is under way
+                stranger.recv(timeout=30)
+            for text in ["hello", "", "{}", '{"type":"load"}', "\N{PARTY POPPER}" * 1_000, "x" * messages.MAX_BYTES]:
+                stranger.send(text)
+            stranger.send(messages.encode("another-run", 3, 1, 1, 200))
+            stranger.send(messages.encode("another-run", 999_999, 1, 1, 200))
+            test.wait()
+    assert test.status == 0, test.output
+    assert (test.summary["delivered"], test.summary["missing"]) == (800, 0)
+    assert test.summary["foreign"] == 8 * 40
+
+
+def test_the_largest_message_is_measured(run):
+    with reference.run() as server:
+        test = run(
+            "--host",
+            server.url,
+            "--users",
+            10,
+            "--broadcasts",
+            5,
+            "--broadcast-rate",
+            5,
+            "--payload-bytes",
+            messages.MAX_BYTES,
+        )
+    assert test.status == 0, test.output
+    assert test.summary["delivered"] == 50

@@ -1,0 +1,73 @@
+"""However a load test ends, its results are complete and can be read."""
+
+import signal
+import time
+
+import pytest
+
+from loadtest.benchmarks import reference
+
+LONG = "--users 30 --spawn-rate 100 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_complete_results(start, how):
+    with reference.run() as server:
+        test = start("--host", server.url, *LONG)
+        test.until_heard(server, 5)
+        test.process.send_signal(how)
+        test.wait()
+    assert test.status == 1
+    assert test.errors == ["The test was stopped before its end."]
+    assert "Traceback" not in test.output
+    summary = test.summary
+    assert summary["broadcasts"] >= 4
+    assert summary["delivered"] == summary["expected"] == 30 * summary["broadcasts"]
+    assert len(test.result.deliveries) == 30 * (summary["broadcasts"] + 1)
+
+
+def test_locusts_own_time_limit_leaves_complete_results(run):
+    with reference.run() as server:
+        test = run("--host", server.url, *LONG, "--run-time", 5)
+    assert test.errors == ["The test was stopped before its end."]
+    assert test.summary["missing"] == 0
+    assert test.summary["broadcasts"] > 0
+
+
+def test_a_server_that_closes_some_connections_in_the_middle(start):
+    with reference.run() as server:
+        test = start("--host", server.url, *LONG, "--broadcasts", 20)
+        test.until_heard(server, 8)
+        server.close(10)
+        test.wait()
+    assert test.status == 1
+    summary, connections = test.summary, test.result.connections
+    assert summary["connections_dropped"] == 10
+    assert summary["missing"] == 0
+    assert connections["error"].dropna().unique().tolist() == ["closed by the server with code 1001"]
+    # The speakers are among the ten that have been there longest. Others spoke in their place.
+    assert summary["broadcasts"] == 20
+    assert test.errors == ["The test is not complete: 10 connections dropped."]
+
+
+def test_a_server_that_goes_away_ends_the_test(start):
+    with reference.run() as server:
+        test = start("--host", server.url, *LONG)
+        test.until_heard(server, 8)
+    test.wait()
+    assert test.status == 1
+    assert test.errors == ["Every connection was closed before the last broadcast."]
+    assert test.summary["connections_dropped"] == 30
+    assert test.summary["delivered"] > 0
+
+
+def test_a_test_that_begins_too_early_to_know_anything_can_be_stopped(start):
+    with reference.run() as server:
+        test = start("--host", server.url, *LONG, "--users", 200, "--spawn-rate", 10)
+        while not server.ports:
+            time.sleep(0.02)
+        test.process.send_signal(signal.SIGINT)
+        test.wait()
+    assert test.status == 1
+    assert test.summary["expected"] == 0
+    assert test.summary["connections"] > 0
