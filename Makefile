@@ -31,8 +31,8 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@test -w . || { echo "The folder $(CURDIR) can't be written to: clone the lab where you may write."; exit 1; }
 	@echo "Installing the Python packages and Node.js into $(VENV) (once, about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-lock.json
