@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from hdrh.histogram import HdrHistogram
 from locust.env import Environment
-from locust.runners import MasterRunner
+from locust.runners import STATE_MISSING, MasterRunner
 
 from loadtest import clock, records, results, shapes, verdict
 from loadtest.arguments import Settings
@@ -201,7 +201,7 @@ class Coordinator:
         deadline = time.monotonic() + at_most_s
         while time.monotonic() < deadline:
             due = sum(intended_ns <= min(clock.now_ns(), self.halted_ns) for intended_ns in self.intended_ns)
-            level = all(report["due"] == due for report in self.progress.values())
+            level = all(report["due"] == due for client, report in self.progress.items() if self._is_there(client))
             if level and not self._total("sending") and self._total("outstanding") <= 0:
                 gevent.sleep(SETTLE_S)
                 return
@@ -211,6 +211,11 @@ class Coordinator:
 
     def _total(self, figure: str) -> int:
         return sum(report[figure] for report in self.progress.values())
+
+    def _is_there(self, client: str) -> bool:
+        """Whether a generator still runs, as far as Locust knows from its workers' heartbeats."""
+        clients = getattr(self.runner, "clients", None)
+        return clients is None or (client in clients and clients[client].state != STATE_MISSING)
 
     def _on_ping(self, msg, **_) -> None:
         self.runner.send_message("loadtest.pong", msg.data | {"answered_ns": clock.now_ns()}, msg.node_id)
@@ -281,9 +286,9 @@ class Coordinator:
         self.state = "collecting"
         self.runner.send_message("loadtest.collect")
         with gevent.Timeout(COLLECT_S, False):
-            while lost := set(self.progress) - self.collected:
+            while any(map(self._is_there, set(self.progress) - self.collected)):
                 gevent.sleep(POLL_S)
-        if lost:
+        if lost := set(self.progress) - self.collected:
             self.problem = f"{len(lost)} of {len(self.progress)} workers did not hand over their last records."
             for client in lost & set(self.accounts):
                 self._close(self.accounts[client])

@@ -66,7 +66,8 @@ def start(tmp_path):
     runs = []
 
     def start_one(*words, headless=True, environment=None, folder=tmp_path / "results") -> Run:
-        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--drain-time", "3"]
+        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"]
+        command += ["--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
         command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ import pytest
 
 from loadtest.benchmarks import calibrate, reference
 
-WORDS = "--users 40 --spawn-rate 100 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
+WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
 
 
 def free_port():
@@ -79,7 +79,7 @@ def test_a_worker_that_dies_is_said_and_the_others_results_are_kept(start, tmp_p
         master.until_heard(server, 10)
         workers[0].process.kill()
         master.wait()
-    assert master.status == 1
+        assert master.status == 1
     assert master.errors == ["1 of 2 workers did not hand over their last records."]
     assert master.summary["delivered"] > 10 * 5  # one of them has all of its own
     assert master.summary["missing"] == 0

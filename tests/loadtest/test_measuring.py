@@ -10,7 +10,7 @@ from loadtest import messages
 from loadtest.benchmarks import calibrate, reference
 from loadtest.benchmarks.reference import Faults
 
-SMALL = "--users 40 --spawn-rate 200 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
+SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
 def test_a_complete_test(run):
@@ -82,7 +82,7 @@ def test_steps_give_latency_by_number_of_connections(run):
     delay = Faults(delay_ms=lambda random, n: np.arange(n) * 1.0)  # one millisecond for each connection
     with reference.run(delay) as server:
         test = run(
-            *["--host", server.url, "--shape", "steps", "--steps", "5,20,40", "--spawn-rate", 100],
+            *["--host", server.url, "--shape", "steps", "--steps", "5,20,40"],
             *["--broadcasts", 4, "--broadcast-rate", 10, "--warm-up", 0],
         )
     phases = test.summary["phases"]
@@ -106,9 +106,7 @@ def test_a_ramp_connects_while_it_broadcasts(run):
 
 def test_connections_are_made_no_faster_than_allowed(run):
     with reference.run() as server:
-        test = run(
-            "--host", server.url, "--users", 60, "--spawn-rate", 100, "--max-connection-rate", 40, "--broadcasts", 1
-        )
+        test = run("--host", server.url, "--users", 60, "--max-connection-rate", 40, "--broadcasts", 1)
     started_ns = np.sort(test.result.connections["started_ns"])
     assert (started_ns[-1] - started_ns[0]) / 1e9 >= 59 / 40 * 0.95
 

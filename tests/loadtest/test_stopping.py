@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.benchmarks import reference
 
-LONG = "--users 30 --spawn-rate 100 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
+LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
