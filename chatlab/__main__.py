@@ -76,6 +76,11 @@ def run(chosen):
     os.environ["CHATLAB_HOME"] = str(folder / "lab")  # so a lab that is up is left alone
     os.environ["CONNECTIONS"] = str(chosen.connections)
     os.environ["BROADCASTS"] = str(chosen.broadcasts)
+    if chosen.target == "aws" and not inventory(Lab.choose()).empty:  # the local cloud is the run's own, AWS is not
+        raise LabError(
+            f"There is a lab {Lab.choose().name} in this account already, which a run would use and then remove: "
+            "give the run another NAME=, or remove that lab with `make down TARGET=aws`."
+        )
     outcomes, failures, left = [], [], None
     try:
         try:

@@ -1,12 +1,15 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
+import io
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 
+import pandas as pd
 import pytest
 
+import chatlab.__main__ as commands
 from chatlab import Lab, LabError, local_cloud
 from chatlab.paths import ROOT, writable
 from tests.conftest import environment_of_a_run
@@ -50,6 +53,20 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     assert done.returncode == 1
     assert "can't be written to" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(tmp_path, monkeypatch):
+    """No AWS is to be had here, so its answer is made up: one table."""
+    for name in ("CHATLAB_RUN", "CHATLAB_HOME", "CHATLAB_TARGET", "CHATLAB_NAME", "CONNECTIONS", "BROADCASTS"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is put back
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
+    found = pd.DataFrame([("dynamodb", "table", "chat", None)], columns=["service", "kind", "id", "created"])
+    monkeypatch.setattr(commands, "inventory", lambda lab: found)
+    monkeypatch.setattr(commands, "execute", lambda *_, **__: pytest.fail("a notebook was run"))
+    said = io.StringIO()
+    with redirect_stderr(said):
+        assert commands.main(["run", "--target", "aws"]) == 1
+    assert said.getvalue().startswith("There is a lab chat in this account already")
 
 
 def test_make_gives_its_options_on(tmp_path):
