@@ -70,7 +70,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
 
 
 def test_a_stopped_reader_is_not_taken_for_a_slow_server(tmp_path):
-    case = calibrate.Case("stalled", calibrate.delay(50), connections=50, broadcasts=12, stall=True)
+    case = calibrate.Case("stalled", calibrate.delay(20), connections=50, broadcasts=12, stall=True)
     reading = calibrate.measure(case, tmp_path)
     figures = reading.figures()
     assert figures["harness_lag_ms"]["max"] > 100
