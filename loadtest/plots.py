@@ -46,7 +46,7 @@ def _picture(title: str, x: str, y: str, height: float = 4.2):
 
 
 def latency_distribution(result: Result) -> Figure:
-    """Share of deliveries that arrived within a time (log axis), with the quantiles marked."""
+    """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
     latency = np.sort(_measured(result)["latency_ms"].to_numpy())
     figure, axes = _picture("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
@@ -60,9 +60,12 @@ def latency_distribution(result: Result) -> Figure:
         share = 100 * QUANTILES[name]
         axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--")
         axes.plot(value, share, "o", color=ORANGE, ms=5)
-        axes.annotate(
-            f"{name} {_ms(value)}", (value, share), xytext=(8, -4), textcoords="offset points", va="top", color=ORANGE
-        )
+        low, high = result.summary["interval_95"]["latency_ms"][name]
+        sure = None not in (low, high)
+        if sure:
+            axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
+        text = f"{name} {_ms(value)}" + ("" if sure else " (too few broadcasts to be sure)")
+        axes.annotate(text, (value, share), xytext=(8, -5), textcoords="offset points", va="top", color=ORANGE)
     _log(axes.xaxis, latency)
     axes.set_ylim(0, 103)
     return figure

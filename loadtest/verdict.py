@@ -25,22 +25,31 @@ CLOCK_MS, CLOCK_SHARE = 1.0, 0.1
 
 
 def judge(result: Result) -> dict:
-    """`believable`, `warnings` (a sentence for each check that failed) and `checks` (check, ok and says for each)."""
+    """Judge a result.
+
+    Returns:
+        `believable`: whether its figures may be believed, all but the quantiles in `unsure`, which so few broadcasts
+        cannot give with certainty; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok`
+        and what it `says`.
+    """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
         warning = "There is no delivery to judge."
-        return {"believable": False, "warnings": [warning], "checks": [_check("samples", False, warning)]}
+        checks = [_check("samples", False, warning)]
+        return {"believable": False, "unsure": list(summary["latency_ms"]), "warnings": [warning], "checks": checks}
+    unsure = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
     checks = [
         _deliveries(summary),
         _schedule(summary),
         _settled(result),
-        _samples(summary),
+        _samples(unsure),
         _harness_lag(summary),
         _saturation(summary),
         _clocks(summary),
     ]
     warnings = [check["says"] for check in checks if not check["ok"]]
-    return {"believable": not warnings, "warnings": warnings, "checks": checks}
+    believable = "p50" not in unsure and all(check["ok"] for check in checks if check["check"] != "samples")
+    return {"believable": believable, "unsure": unsure, "warnings": warnings, "checks": checks}
 
 
 def _check(name: str, ok: bool, says: str) -> dict:
@@ -99,14 +108,13 @@ def _settled(result: Result) -> dict:
     return _check("settled", True, "The latency had settled: its median shows no trend.")
 
 
-def _samples(summary: dict) -> dict:
-    open_ended = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
-    if not open_ended:
+def _samples(unsure: list[str]) -> dict:
+    if not unsure:
         return _check("samples", True, "There are enough broadcasts for every quantile of the latency.")
     return _check(
         "samples",
         False,
-        f"There are too few broadcasts to be sure of {' and '.join(open_ended)} (no 95 % interval); send more.",
+        f"There are too few broadcasts to be sure of {' and '.join(unsure)} (no 95 % interval); send more.",
     )
 
 

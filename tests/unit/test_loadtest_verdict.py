@@ -66,7 +66,7 @@ def test_a_good_result_is_believed():
 def test_what_is_wrong_is_named_with_what_to_do(check, changes, says):
     judged = judge(**changes)
     assert failed(judged) == [check]
-    assert not judged["believable"]
+    assert judged["believable"] == (check == "samples")
     assert says in judged["warnings"][0]
 
 
@@ -100,6 +100,17 @@ def test_a_ramp_is_not_to_settle():
 
 def test_steps_are_tested_one_by_one():
     assert judge(medians_ms=[10.0] * 10 + [30.0] * 10, phase=[0] * 10 + [1] * 10)["believable"]
+
+
+def test_a_quantile_that_is_not_earned_puts_only_itself_in_doubt():
+    ends = {"p50": [9.0, 11.0], "p90": [14.0, None], "p99": [None, None]}
+    judged = judge(interval_95={"latency_ms": ends})
+    assert judged["believable"]
+    assert judged["unsure"] == ["p90", "p99"]
+
+
+def test_an_uncertain_median_puts_all_in_doubt():
+    assert not judge(interval_95={"latency_ms": {"p50": [None, None]}})["believable"]
 
 
 def test_nothing_is_not_believed():
