@@ -65,9 +65,10 @@ def latency_distribution(result: Result) -> Figure:
         if sure:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
         text = f"{name} {_ms(value)}" + ("" if sure else " (too few broadcasts to be sure)")
-        axes.annotate(text, (value, share), xytext=(8, -5), textcoords="offset points", va="top", color=ORANGE)
+        axes.annotate(text, (value, share), xytext=(-8, 3), textcoords="offset points", ha="right", color=ORANGE)
     _log(axes.xaxis, latency)
-    axes.set_ylim(0, 103)
+    axes.set_ylim(0, 110)
+    axes.set_yticks(range(0, 101, 20))
     return figure
 
 

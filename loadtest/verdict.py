@@ -29,8 +29,8 @@ def judge(result: Result) -> dict:
 
     Returns:
         `believable`: whether its figures may be believed, all but the quantiles in `unsure`, which so few broadcasts
-        cannot give with certainty; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok`
-        and what it `says`.
+        cannot give with certainty; `warnings`: a sentence for each check that failed; `checks`: each with its name,
+        `ok` and what it `says`.
     """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:

@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.benchmarks import reference
 
-FEW = "--users 5 --broadcasts 3".split()
+FEW = "--users 5 --broadcasts 3 --broadcast-rate 10 --warm-up 0".split()
 
 
 @contextmanager
