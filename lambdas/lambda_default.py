@@ -1,17 +1,22 @@
 """The `$default` route: the broadcast. What one connection says is posted to every connection, the sender too.
 
-Environment: `TABLE`, the DynamoDB table of connection ids; `APIGatewayEndpoint`, the stage's URL without
-`/@connections`.
+Environment:
+    `TABLE`: the DynamoDB table of connection ids.
+    `APIGatewayEndpoint`: the stage's URL without `/@connections`.
+    `SHARDS`: into how many invocations a large broadcast is split. 1, the default, splits none.
+    `SHARD_ABOVE`: how many connections make a broadcast large, 5,000 by default.
 """
 
 import base64
 import json
+import math
 import os
 import time
-from contextlib import suppress
-from functools import lru_cache
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
+import fanout
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,27 +25,50 @@ from botocore.exceptions import BotoCoreError, ClientError
 # time-out of 29 s).
 SETTLED_S = 30
 
-# botocore's standard mode retries 429 (LimitExceededException), 5xx and broken connections with exponential backoff
-# and jitter. Both the number of attempts and the time-outs are bounded, so one bad connection can't stop the others.
-RETRYING = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
+# Items on a page of the scan. The first is small, so that posting begins at once; each is larger than the one before,
+# up to the most, which is about DynamoDB's own 1 MB.
+FIRST_PAGE, GROWTH, LARGEST_PAGE = 100, 4, 10_000
 
-dynamodb = boto3.client("dynamodb")
+# Of the time that the function has, this much is kept for forgetting who has left, and for the log.
+RESERVE_S = 2
 
+# Items of one BatchWriteItem; how often what DynamoDB was too busy for is tried again.
+BATCH, BATCH_ATTEMPTS = 25, 3
 
-class Gone(Exception):
-    """The client has left: `@connections` answered 410."""
+# Requests to Lambda, or scans of segments, at a time.
+PARALLEL = 16
+
+# What the log line tells CloudWatch to make metrics of.
+UNITS = dict.fromkeys(
+    ("connections", "delivered", "gone", "failed", "throttled", "retried", "unreached", "shards"), "Count"
+) | dict.fromkeys(("scan_ms", "post_ms"), "Milliseconds")
+
+PATIENCE = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5,
+    max_pool_connections=PARALLEL,
+)  # fmt: skip
+dynamodb = boto3.client("dynamodb", config=PATIENCE)
+functions = boto3.client("lambda", config=PATIENCE)
 
 
 def handler(event, context):
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it."""
-    log = {"event": "broadcast", "connection_id": event["requestContext"]["connectionId"]}
+    request = event["requestContext"]
+    log = {
+        "event": "broadcast",
+        "connection_id": request["connectionId"],
+        "broadcast": request.get("messageId") or uuid.uuid4().hex,
+    }
     try:
-        log.update(broadcast(message_bytes(event)))
+        deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_S
+        # An empty frame says nothing, and PostToConnection refuses an empty payload.
+        if data := message_bytes(event):
+            broadcast(data, deadline, event, log)
         status = 200
     except Exception as error:  # an exception let out would be sent to the sender, as text that nobody said
         log["error"] = f"{type(error).__name__}: {error}"
         status = 500
-    print(json.dumps(log))
+    print(json.dumps(log | metrics(log)))
     return {"statusCode": status}
 
 
@@ -50,63 +78,131 @@ def message_bytes(event):
     return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
 
 
-def broadcast(data):
-    """Post `data` (bytes) to every connection in the table, one after another.
+def broadcast(data, deadline, event, log):
+    """Post `data` (bytes) to every connection in the table, or to this shard's share of them.
 
-    Returns a dict for the log: `connections` found, `delivered`, `gone` (answered 410), `failed` (anything else),
-    `retries`, `scan_ms` and `post_ms`, and `error`, the last failure's text, if there was one.
+    Reading and posting overlap: the first page's connections are posted to while the next page is read. Adds to the
+    dict `log` the counts of `fanout.Fanout`; `shards`, how many invocations share the broadcast, or in one that was
+    asked for by another `shard`, its number; `scan_ms` and `post_ms`; and `error`, the last failure's text, if there
+    was one.
     """
-    counts = {"connections": 0, "delivered": 0, "gone": 0, "failed": 0, "retries": 0}
-    if not data:  # an empty frame says nothing, and PostToConnection refuses an empty payload
-        return counts
     started = time.perf_counter()
-    connection_ids = scan_connection_ids()
-    scanned = time.perf_counter()
-    counts["connections"] = len(connection_ids)
-    for connection_id in connection_ids:
-        try:
-            counts["retries"] += post(connection_id, data)
-            counts["delivered"] += 1
-        except Gone:
-            counts["gone"] += 1
-        except (ClientError, BotoCoreError) as error:
-            counts["failed"] += 1
-            counts["error"] = f"{type(error).__name__}: {error}"
-    counts["scan_ms"] = round((scanned - started) * 1000, 1)
-    counts["post_ms"] = round((time.perf_counter() - scanned) * 1000, 1)
-    return counts
+    fresh = set()  # ids that are too young to be forgotten
 
+    def read(segment, of):
+        """Post to a segment's connections, and yield how many there were on each page."""
+        for page in pages(segment, of, deadline):
+            settled = time.time() - SETTLED_S
+            fresh.update(connection_id for connection_id, connected_at in page if connected_at >= settled)
+            posts.post([connection_id for connection_id, _ in page])
+            yield len(page)
 
-def scan_connection_ids():
-    """Every connection id in the table, over all pages (a page of a scan ends at 1 MB)."""
-    pages = dynamodb.get_paginator("scan").paginate(TableName=os.environ["TABLE"], ProjectionExpression="connection_id")
-    return [item["connection_id"]["S"] for page in pages for item in page["Items"]]
-
-
-def post(connection_id, data):
-    """Post to one connection; the number of retries it took. Raises Gone after forgetting a client that has left."""
-    api = connections_api(os.environ["APIGatewayEndpoint"])
+    posts = fanout.Fanout(os.environ["APIGatewayEndpoint"], data, deadline)
     try:
-        answer = api.post_to_connection(ConnectionId=connection_id, Data=data)
-    except api.exceptions.GoneException as gone:
-        forget(connection_id)
-        raise Gone(connection_id) from gone
-    return answer["ResponseMetadata"]["RetryAttempts"]
+        with posts:
+            log.update(read_all(read, event, log["broadcast"]))
+            log["scan_ms"] = round((time.perf_counter() - started) * 1000, 1)
+    finally:
+        log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
+    forget([connection_id for connection_id in posts.gone if connection_id not in fresh], deadline + RESERVE_S / 2)
 
 
-@lru_cache(maxsize=1)
-def connections_api(endpoint):
-    """The client of the `@connections` API: made for the first broadcast, kept for all that follow."""
-    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=RETRYING)
+def read_all(read, event, broadcast_id):
+    """Read this invocation's part of the table, with the generator function `read`; `shards` or `shard`, for the log.
+
+    A large broadcast is split by the segments of a parallel scan. The first segment is read here, and tells how large
+    the table is: if it holds more than its part of `SHARD_ABOVE`, an invocation is asked for each of the others.
+    """
+    if shard := event.get("shard"):  # one level: a share is never split again
+        sum(read(shard["segment"], shard["of"]))
+        return {"shard": shard["segment"]}
+    of = int(os.environ.get("SHARDS", 1))
+    threshold = int(os.environ.get("SHARD_ABOVE", 5_000))
+    mine, found, is_split = range(1, of), 0, of == 1
+    for number in read(0, of):
+        found += number
+        if not is_split and found * of > threshold:
+            mine, is_split = ask_for_shards(event, broadcast_id, of), True
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda segment: sum(read(segment, of)), mine))
+    return {"shards": of - len(mine)}
 
 
-def forget(connection_id):
-    """Delete the id of a client that left without `$disconnect`, unless it is only just connecting."""
-    # Of an item that $disconnect has deleted meanwhile, the condition is false as well.
-    with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
-        dynamodb.delete_item(
+def ask_for_shards(event, broadcast_id, of):
+    """Invoke this function for each segment but the first; the segments that Lambda would not take, as a list.
+
+    Lambda runs an asynchronous invocation at least once, and now and then twice: docs/fanout.md says what that means.
+    """
+    message = {
+        "requestContext": {"connectionId": event["requestContext"]["connectionId"], "messageId": broadcast_id},
+        "body": event["body"],
+        "isBase64Encoded": event.get("isBase64Encoded", False),
+    }
+
+    def refused(segment):
+        try:
+            functions.invoke(
+                FunctionName=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+                InvocationType="Event",
+                Payload=json.dumps(message | {"shard": {"segment": segment, "of": of}}),
+            )
+        except (ClientError, BotoCoreError):
+            return True
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return [segment for segment, no in zip(range(1, of), pool.map(refused, range(1, of)), strict=True) if no]
+
+
+def pages(segment, of, deadline):
+    """A segment of the table, one of `of`: for each page of its scan a list of (connection id, time of `$connect`).
+
+    Raises TimeoutError at the deadline.
+    """
+    share = {"Segment": segment, "TotalSegments": of} if of > 1 else {}
+    limit, start = FIRST_PAGE, {}
+    while True:
+        if time.monotonic() > deadline:
+            raise TimeoutError("There was no time to read the whole table.")
+        answer = dynamodb.scan(
             TableName=os.environ["TABLE"],
-            Key={"connection_id": {"S": connection_id}},
-            ConditionExpression="connected_at < :settled",
-            ExpressionAttributeValues={":settled": {"N": str(int(time.time()) - SETTLED_S)}},
+            ProjectionExpression="connection_id, connected_at",
+            Limit=limit,
+            **share,
+            **start,
         )
+        yield [
+            # What has no time counts as young: it is not ours to delete.
+            (item["connection_id"]["S"], float(item["connected_at"]["N"]) if "connected_at" in item else math.inf)
+            for item in answer["Items"]
+        ]
+        if "LastEvaluatedKey" not in answer:
+            return
+        limit, start = min(limit * GROWTH, LARGEST_PAGE), {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def forget(connection_ids, deadline):
+    """Delete clients that left without `$disconnect`. An id is never given twice, so no younger item can be hit.
+
+    Those that are not deleted by the deadline are met again by the next broadcast.
+    """
+    requests = [{"DeleteRequest": {"Key": {"connection_id": {"S": connection_id}}}} for connection_id in connection_ids]
+    for first in range(0, len(requests), BATCH):
+        batch = {os.environ["TABLE"]: requests[first : first + BATCH]}
+        for _ in range(BATCH_ATTEMPTS):
+            if batch and time.monotonic() < deadline:
+                batch = dynamodb.batch_write_item(RequestItems=batch).get("UnprocessedItems")
+
+
+def metrics(log):
+    """What makes CloudWatch read its figures from this log line: the embedded metric format, at no extra call.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    found = [{"Name": name, "Unit": unit} for name, unit in UNITS.items() if name in log]
+    if not found:
+        return {}
+    described = {"Namespace": "chatlab", "Dimensions": [["function"]], "Metrics": found}
+    return {
+        "function": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+        "_aws": {"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [described]},
+    }

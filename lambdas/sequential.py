@@ -1,0 +1,115 @@
+"""The broadcast as one would write it first: boto3, and one post after another.
+
+It does what `lambda_default` does, slowly, and is here to be compared with it: notebook 07 and the benchmark deploy it
+in its place.
+
+Environment: `TABLE`, the DynamoDB table of connection ids; `APIGatewayEndpoint`, the stage's URL without
+`/@connections`.
+"""
+
+import base64
+import json
+import os
+import time
+from contextlib import suppress
+from functools import lru_cache
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+# A connection is in the table a moment before it is open: its item is written inside `$connect`, whose answer opens it.
+# A post in between gets 410 too, so 410 removes only items older than the longest `$connect` (the integration
+# time-out of 29 s).
+SETTLED_S = 30
+
+# botocore's standard mode retries 429 (LimitExceededException), 5xx and broken connections with exponential backoff
+# and jitter. Both the number of attempts and the time-outs are bounded, so one bad connection can't stop the others.
+RETRYING = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
+
+dynamodb = boto3.client("dynamodb")
+
+
+class Gone(Exception):
+    """The client has left: `@connections` answered 410."""
+
+
+def handler(event, context):
+    """Forward the message exactly as it came. There is no response body: on AWS nobody would get it."""
+    log = {"event": "broadcast", "connection_id": event["requestContext"]["connectionId"]}
+    try:
+        log.update(broadcast(message_bytes(event)))
+        status = 200
+    except Exception as error:  # an exception let out would be sent to the sender, as text that nobody said
+        log["error"] = f"{type(error).__name__}: {error}"
+        status = 500
+    print(json.dumps(log))
+    return {"statusCode": status}
+
+
+def message_bytes(event):
+    """The message as bytes: text as UTF-8, a binary frame as API Gateway hands it over, in Base64."""
+    body = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+
+
+def broadcast(data):
+    """Post `data` (bytes) to every connection in the table, one after another.
+
+    Returns a dict for the log: `connections` found, `delivered`, `gone` (answered 410), `failed` (anything else),
+    `retried`, `scan_ms` and `post_ms`, and `error`, the last failure's text, if there was one.
+    """
+    counts = {"connections": 0, "delivered": 0, "gone": 0, "failed": 0, "retried": 0}
+    if not data:  # an empty frame says nothing, and PostToConnection refuses an empty payload
+        return counts
+    started = time.perf_counter()
+    connection_ids = scan_connection_ids()
+    scanned = time.perf_counter()
+    counts["connections"] = len(connection_ids)
+    for connection_id in connection_ids:
+        try:
+            counts["retried"] += post(connection_id, data)
+            counts["delivered"] += 1
+        except Gone:
+            counts["gone"] += 1
+        except (ClientError, BotoCoreError) as error:
+            counts["failed"] += 1
+            counts["error"] = f"{type(error).__name__}: {error}"
+    counts["scan_ms"] = round((scanned - started) * 1000, 1)
+    counts["post_ms"] = round((time.perf_counter() - scanned) * 1000, 1)
+    return counts
+
+
+def scan_connection_ids():
+    """Every connection id in the table, over all pages (a page of a scan ends at 1 MB)."""
+    pages = dynamodb.get_paginator("scan").paginate(TableName=os.environ["TABLE"], ProjectionExpression="connection_id")
+    return [item["connection_id"]["S"] for page in pages for item in page["Items"]]
+
+
+def post(connection_id, data):
+    """Post to one connection; the number of retries it took. Raises Gone after forgetting a client that has left."""
+    api = connections_api(os.environ["APIGatewayEndpoint"])
+    try:
+        answer = api.post_to_connection(ConnectionId=connection_id, Data=data)
+    except api.exceptions.GoneException as gone:
+        forget(connection_id)
+        raise Gone(connection_id) from gone
+    return answer["ResponseMetadata"]["RetryAttempts"]
+
+
+@lru_cache(maxsize=1)
+def connections_api(endpoint):
+    """The client of the `@connections` API: made for the first broadcast, kept for all that follow."""
+    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=RETRYING)
+
+
+def forget(connection_id):
+    """Delete the id of a client that left without `$disconnect`, unless it is only just connecting."""
+    # Of an item that $disconnect has deleted meanwhile, the condition is false as well.
+    with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+        dynamodb.delete_item(
+            TableName=os.environ["TABLE"],
+            Key={"connection_id": {"S": connection_id}},
+            ConditionExpression="connected_at < :settled",
+            ExpressionAttributeValues={":settled": {"N": str(int(time.time()) - SETTLED_S)}},
+        )
