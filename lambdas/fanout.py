@@ -16,6 +16,7 @@ import re
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter, deque
@@ -52,15 +53,17 @@ SIGNATURE_LIFETIME_S = 120
 class Fanout:
     """One message on its way to many connections. A context: its end waits for all posts.
 
+    Environment: `APIGatewayEndpoint`, the stage's URL without `/@connections`, `http` or `https`; the Region and the
+    credentials where Lambda puts them.
+
     Args:
-        endpoint: the stage's URL without `/@connections`, `http` or `https`.
         data: the message, bytes, not empty.
         deadline: by `time.monotonic()`. Nothing is begun after it, and nothing waited for.
     """
 
-    def __init__(self, endpoint, data, deadline):
-        self._api, self._data, self._deadline = connections_api(endpoint), data, deadline
-        self._signer = Signer(endpoint, data)
+    def __init__(self, data, deadline):
+        self._data, self._deadline = data, deadline
+        self._api, self._signer = None, None
         self._queue, self._workers, self._lock = SimpleQueue(), [], threading.Lock()
         self._started = None
         self.counts = Counter(connections=0, delivered=0, gone=0, failed=0, throttled=0, retried=0, unreached=0)
@@ -78,8 +81,13 @@ class Fanout:
 
     def post(self, connection_ids):
         """Begin to post to these connections, a list of ids. Returns at once; any thread may call it."""
+        if not connection_ids:
+            return
         with self._lock:
-            self._started = self._started or time.perf_counter()
+            if self._api is None:
+                self._started = time.perf_counter()
+                self._api = connections_api(os.environ["APIGatewayEndpoint"])
+                self._signer = Signer(self._api.endpoint, self._data)
             self.counts["connections"] += len(connection_ids)
             for connection_id in connection_ids:
                 self._queue.put(connection_id)
@@ -212,7 +220,8 @@ class Lane:
         if self._socket is None:
             self._socket = self._api.open(timeout_s)
         try:
-            self._socket.settimeout(timeout_s)
+            if timeout_s < READ_TIMEOUT_S:  # the end is near
+                set_timeout(self._socket, timeout_s)
             self._socket.sendall(request)
             status, fields, body, reusable = read_answer(self._socket)
         except BaseException:
@@ -251,13 +260,18 @@ class ConnectionsApi:
             except IndexError:  # another worker took the last one
                 break
             if is_quiet(kept):
+                set_timeout(kept, READ_TIMEOUT_S)
                 return kept
             kept.close()
         url = self._url
         port = url.port or {"http": 80, "https": 443}[url.scheme]
         opened = socket.create_connection((url.hostname, port), timeout=min(CONNECT_TIMEOUT_S, timeout_s))
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._tls.wrap_socket(opened, server_hostname=url.hostname) if self._tls else opened
+        if self._tls:
+            opened = self._tls.wrap_socket(opened, server_hostname=url.hostname)
+        opened.settimeout(None)
+        set_timeout(opened, READ_TIMEOUT_S)
+        return opened
 
 
 @lru_cache(maxsize=1)
@@ -286,6 +300,14 @@ class RetryQuota:
         if self._left < self.FULL:
             with self._lock:
                 self._left = min(self.FULL, self._left + amount)
+
+
+def set_timeout(sock, seconds):
+    """Let the kernel keep the time of a blocking socket: Python's own time-out costs another call before each."""
+    whole, part = divmod(max(seconds, 0.001), 1)  # zero would be for ever
+    interval = struct.pack("ll", int(whole), int(part * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
 
 def is_quiet(kept):
@@ -317,8 +339,11 @@ def read_answer(sock):
 
 
 def received(sock):
-    if data := sock.recv(65536):
-        return data
+    try:
+        if data := sock.recv(65536):
+            return data
+    except (BlockingIOError, ssl.SSLWantReadError):  # how the kernel's time-out looks from here
+        raise TimeoutError("There was no answer in time.") from None
     raise ConnectionError("The connection was closed before there was an answer.")
 
 

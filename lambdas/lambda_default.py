@@ -97,7 +97,7 @@ def broadcast(data, deadline, event, log):
             posts.post([connection_id for connection_id, _ in page])
             yield len(page)
 
-    posts = fanout.Fanout(os.environ["APIGatewayEndpoint"], data, deadline)
+    posts = fanout.Fanout(data, deadline)
     try:
         with posts:
             log.update(read_all(read, event, log["broadcast"]))

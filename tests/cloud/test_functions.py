@@ -7,14 +7,20 @@ What a broadcast does with an answer is tested of both: the one that is deployed
 import base64
 import importlib.util
 import json
+import shutil
+import socket
+import ssl
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS
@@ -35,11 +41,26 @@ class Connections(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.statuses, self.posts, self.heard = {}, Counter(), {}
+        self.opened, self._sockets = 0, []
+        self.statuses, self.posts, self.heard, self.tokens = {}, Counter(), {}, set()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/production"
+
+    def process_request(self, request, client_address):
+        self.opened += 1
+        self._sockets.append(request)
+        super().process_request(request, client_address)
+
+    def handle_error(self, *_):
+        """Say nothing of a client that does not trust us."""
+
+    def hang_up(self):
+        """Close all connections, as a server does with idle ones."""
+        for opened in self._sockets:
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
 
 
 NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
@@ -54,14 +75,21 @@ class Answer(BaseHTTPRequestHandler):
         self.server.posts[connection_id] += 1
         statuses = self.server.statuses.get(connection_id, [])
         status = statuses.pop(0) if statuses else 200
+        self.server.tokens.add(self.headers["x-amz-security-token"])
         if status is None:  # the connection breaks
             self.close_connection = True
             return
+        if status == "slow":
+            time.sleep(1.5)
+            status = 200
+        kind = NAMES.get(status, "InternalServerError")
+        if status == "ExpiredTokenException":
+            status, kind = 403, status
         if status == 200:
             self.server.heard[connection_id] = body
         answer = b"{}" if status < 300 else json.dumps({"message": str(status)}).encode()
         self.send_response(status)
-        self.send_header("x-amzn-ErrorType", NAMES.get(status, "InternalServerError"))
+        self.send_header("x-amzn-ErrorType", kind)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -239,3 +267,245 @@ def test_an_empty_frame_is_nothing_to_say(function, part, connections, connected
     connected("a")
     assert function(part).handler(event(body), Context()) == {"statusCode": 200}
     assert not connections.posts
+
+
+@BROADCASTS
+def test_an_expired_token_is_not_tried_again(function, part, connections, connected, capsys):
+    connected("a")
+    connections.statuses["a"] = ["ExpiredTokenException"]
+    function(part).handler(event("hello"), Context())
+    log = line(capsys)
+    assert (log["delivered"], log["failed"], log["retried"]) == (0, 1, 0)
+    assert "ExpiredTokenException" in log["error"]
+
+
+def test_each_broadcast_is_signed_with_the_credentials_of_the_time(function, connections, connected, monkeypatch):
+    connected("a")
+    broadcast = function("default")
+    for token in ("first", "second"):
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+        broadcast.handler(event("hello"), Context())
+    assert connections.tokens == {"first", "second"}
+
+
+def test_connections_are_kept_for_the_next_broadcast_unless_they_were_closed(function, connections, connected, capsys):
+    connected("a", "b", "c")
+    broadcast = function("default")
+    for _ in range(3):
+        broadcast.handler(event("hello"), Context())
+    assert connections.opened <= 3
+    connections.hang_up()
+    broadcast.handler(event("hello"), Context())
+    assert connections.posts == {"a": 4, "b": 4, "c": 4}
+    assert all(json.loads(printed)["retried"] == 0 for printed in capsys.readouterr().out.splitlines())
+
+
+def test_who_has_left_is_forgotten_after_all_posts_and_in_batches(function, lab, connections, connected, monkeypatch):
+    names = [f"left-{number}" for number in range(60)]
+    connected(*names, "here")
+    connected("young", age_s=0)
+    connections.statuses |= {name: [410] for name in [*names, "young"]}
+    broadcast, batches = function("default"), []
+    write = broadcast.dynamodb.batch_write_item
+
+    def watched(RequestItems):
+        batches.append((len(RequestItems[lab.table]), sum(connections.posts.values())))
+        return write(RequestItems=RequestItems)
+
+    monkeypatch.setattr(broadcast.dynamodb, "batch_write_item", watched)
+    broadcast.handler(event("hello"), Context())
+    assert batches == [(25, 62), (25, 62), (10, 62)]
+    assert ids(lab) == {"here", "young"}
+
+
+def test_what_dynamodb_was_too_busy_to_delete_is_asked_for_again(function, lab, connections, connected, monkeypatch):
+    connected("left")
+    connections.statuses["left"] = [410]
+    broadcast, asked = function("default"), []
+
+    def busy(RequestItems):
+        asked.append(RequestItems)
+        return {"UnprocessedItems": RequestItems if len(asked) < 2 else {}}
+
+    monkeypatch.setattr(broadcast.dynamodb, "batch_write_item", busy)
+    broadcast.handler(event("hello"), Context())
+    assert len(asked) == 2
+
+
+def test_the_first_page_is_posted_to_while_the_next_is_read(function, connections, connected, monkeypatch):
+    connected(*(f"c-{number}" for number in range(8)))
+    broadcast = function("default")
+    monkeypatch.setattr(broadcast, "FIRST_PAGE", 2)
+    monkeypatch.setattr(broadcast, "GROWTH", 1)
+    scan, before = broadcast.dynamodb.scan, []
+
+    def slow(**arguments):
+        time.sleep(0.5)
+        before.append(sum(connections.posts.values()))
+        return scan(**arguments)
+
+    monkeypatch.setattr(broadcast.dynamodb, "scan", slow)
+    broadcast.handler(event("hello"), Context())
+    assert before == [0, 2, 4, 6, 8]
+    assert len(connections.heard) == 8
+
+
+def test_short_of_time_it_says_what_it_did_not_reach(function, connections, connected, monkeypatch, capsys):
+    connected("a", "b", "c", "d")
+    connections.statuses = {name: ["slow"] for name in "abcd"}
+    broadcast = function("default")
+    monkeypatch.setattr(broadcast.fanout, "WORKERS", 2)
+    started = time.monotonic()
+    assert broadcast.handler(event("hello"), Context(remaining_s=2 + broadcast.RESERVE_S)) == {"statusCode": 200}
+    assert time.monotonic() - started < 2 + broadcast.RESERVE_S
+    log = line(capsys)
+    # Two are reached; the next two are begun, and given up at the deadline: an answer was still to come.
+    assert (log["connections"], log["delivered"], log["failed"] + log["unreached"]) == (4, 2, 2)
+
+
+def test_without_time_nothing_is_begun(function, connections, connected, capsys):
+    connected("a")
+    function("default").handler(event("hello"), Context(remaining_s=1))
+    assert not connections.posts
+    assert "TimeoutError" in line(capsys)["error"]
+
+
+def test_a_broadcast_is_told_in_cloudwatchs_embedded_metric_format(function, connections, connected, capsys):
+    connected("a", "b")
+    connections.statuses["a"] = [429]
+    function("default").handler(event("hello"), Context())
+    log = line(capsys)
+    assert (log["throttled"], log["retried"], log["shards"]) == (1, 1, 1)
+    (described,) = log["_aws"]["CloudWatchMetrics"]
+    assert abs(log["_aws"]["Timestamp"] / 1000 - time.time()) < 60
+    assert described["Dimensions"] == [["function"]] and "function" in log
+    named = {metric["Name"] for metric in described["Metrics"]}
+    assert {"connections", "delivered", "gone", "throttled", "retried", "scan_ms", "post_ms", "shards"} <= named
+    assert all(isinstance(log[name], (int, float)) for name in named)
+
+
+def test_an_endpoint_that_nobody_listens_at_is_an_error_in_the_log(function, connected, monkeypatch, capsys):
+    connected("a")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    monkeypatch.setenv("APIGatewayEndpoint", f"http://127.0.0.1:{port}/production")
+    function("default").handler(event("hello"), Context())
+    log = line(capsys)
+    assert (log["failed"], log["retried"]) == (1, 3)
+    assert "ConnectionRefusedError" in log["error"]
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed certificate and its key for 127.0.0.1, in one PEM file."""
+    path = tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"],
+            *["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", f"{path}.cert"],
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_text(path.read_text() + (tmp_path / "certificate.pem.cert").read_text())
+    return path
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_is_spoken_with_those_who_are_trusted(
+    function, connections, connected, certificate, monkeypatch, capsys, trusted
+):
+    connected("a", "b")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    connections.socket = context.wrap_socket(connections.socket, server_side=True, do_handshake_on_connect=False)
+    monkeypatch.setenv("APIGatewayEndpoint", connections.url.replace("http", "https"))
+    if trusted:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    broadcast = function("default")
+    monkeypatch.setattr(broadcast.fanout, "backoff_s", lambda attempt: 0)
+    broadcast.handler(event("x" * 100_000), Context())
+    log = line(capsys)
+    assert log["delivered"] == (2 if trusted else 0)
+    assert trusted or "SSLCertVerificationError" in log["error"]
+
+
+# A broadcast that is split. Lambda is a list of what it was asked for; tests/cloud/test_fanout.py has the real one.
+
+
+@pytest.fixture
+def sharded(function, monkeypatch):
+    """`sharded(shards, above)`: the broadcast's module with sharding on, and the list of asked-for invocations."""
+
+    def load(shards, above, refuse=()):
+        monkeypatch.setenv("SHARDS", str(shards))
+        monkeypatch.setenv("SHARD_ABOVE", str(above))
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "chat-default")
+        broadcast, asked = function("default"), []
+
+        def invoke(FunctionName, InvocationType, Payload):
+            assert (FunctionName, InvocationType) == ("chat-default", "Event")
+            message = json.loads(Payload)
+            if message["shard"]["segment"] in refuse:
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
+            asked.append(message)
+
+        monkeypatch.setattr(broadcast.functions, "invoke", invoke)
+        return broadcast, asked
+
+    return load
+
+
+def logs(capsys):
+    return [json.loads(printed) for printed in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "body", [{"body": "hello 🎉"}, {"body": base64.b64encode(b"\xff\x00").decode(), "isBase64Encoded": True}]
+)
+def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once(sharded, connections, connected, capsys, body):
+    names = [f"c-{number}" for number in range(60)]
+    connected(*names)
+    broadcast, asked = sharded(4, 10)
+    broadcast.handler(event(**body), Context())
+    assert sorted(message["shard"]["segment"] for message in asked) == [1, 2, 3]
+    for message in list(asked):
+        broadcast.handler(message, Context())
+    assert len(asked) == 3, "a shard must not be split again"
+    assert connections.posts == dict.fromkeys(names, 1)
+    assert len(set(connections.heard.values())) == 1
+    first, *others = logs(capsys)
+    assert first["shards"] == 4
+    assert sorted(log["shard"] for log in others) == [1, 2, 3]
+    assert {log["broadcast"] for log in (first, *others)} == {first["broadcast"]}
+    assert sum(log["delivered"] for log in (first, *others)) == 60
+
+
+def test_a_small_broadcast_is_not_split(sharded, connections, connected, capsys):
+    names = [f"c-{number}" for number in range(60)]
+    connected(*names)
+    broadcast, asked = sharded(4, 1000)
+    broadcast.handler(event("hello"), Context())
+    assert not asked
+    assert connections.posts == dict.fromkeys(names, 1)
+    assert line(capsys)["shards"] == 1
+
+
+def test_without_being_told_to_nothing_is_split(function, connections, connected, monkeypatch):
+    connected(*(f"c-{number}" for number in range(20)))
+    monkeypatch.setenv("SHARD_ABOVE", "1")
+    function("default").handler(event("hello"), Context())  # and it has no function's name to invoke
+    assert len(connections.heard) == 20
+
+
+def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first(sharded, connections, connected, capsys):
+    names = [f"c-{number}" for number in range(60)]
+    connected(*names)
+    broadcast, asked = sharded(4, 10, refuse=[2])
+    broadcast.handler(event("hello"), Context())
+    assert sorted(message["shard"]["segment"] for message in asked) == [1, 3]
+    for message in asked:
+        broadcast.handler(message, Context())
+    assert connections.posts == dict.fromkeys(names, 1)
+    assert logs(capsys)[0]["shards"] == 3

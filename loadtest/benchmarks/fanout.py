@@ -1,0 +1,313 @@
+"""Compare ways to broadcast: `python -m loadtest.benchmarks.fanout`.
+
+On a local cloud of its own, the notebooks build the chat. Then its broadcast is replaced again and again: by boto3
+posting to one connection after another, by the same in threads, and by `lambdas/fanout.py`. The load test measures each
+at several numbers of connections. Beside them stands the local cloud's ceiling: what a bare client makes of the same
+posts. They take turns, since a machine is not equally fast all the time. The limits are in `BOUNDS`.
+"""
+
+import argparse
+import base64
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import platform
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from chatlab import Lab, LabError, local_cloud, poll
+from chatlab.notebooks import execute
+from chatlab.paths import LAMBDAS, ROOT
+from loadtest import live, plots, results
+
+HERE = Path(__file__).resolve().parent
+FILES = {
+    "sequential": {"lambda_default.py": LAMBDAS / "sequential.py"},
+    "threads": {"lambda_default.py": HERE / "threaded.py", "sequential.py": LAMBDAS / "sequential.py"},
+    "fanout": {"lambda_default.py": LAMBDAS / "lambda_default.py", "fanout.py": LAMBDAS / "fanout.py"},
+    "ceiling": {"lambda_default.py": HERE / "bare.py", "fanout.py": LAMBDAS / "fanout.py"},
+}
+"""What the broadcast's deployment package holds, for each variant."""
+
+RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}
+"""Broadcasts a second, low enough for each to end before the next one begins."""
+COLORS = {"sequential": plots.ORANGE, "threads": plots.GREY, "fanout": plots.BLUE}
+BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api"]
+
+
+def package(variant: str) -> bytes:
+    """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in FILES[variant].items():
+            # A fixed time, as in notebook 03: the same code has the same hash there and here.
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return code.getvalue()
+
+
+def deploy(lab: Lab, variant: str) -> None:
+    """Make `variant` the chat's broadcast."""
+    functions, function = lab.client("lambda"), lab.functions["default"]
+    functions.update_function_code(FunctionName=function, ZipFile=package(variant))
+    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+
+
+def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: Path) -> pd.DataFrame:
+    """Deploy a variant and measure it with the load test: a row for each broadcast, without the warm-up's.
+
+    Columns: `variant`, `connections`, `last_ms` (from due to the last delivery) and `posts_per_s`, between the first
+    delivery and the last.
+
+    Raises:
+        LabError: in one sentence, if the load test fails or a delivery is missing.
+    """
+    deploy(lab, variant)
+    command = [
+        *[sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless"],
+        *["--host", lab.websocket_url(lab.require_api()), "--shape", "steps", "--steps", ",".join(map(str, steps))],
+        *["--spawn-rate", "200", "--speakers", "3", "--warm-up", "1", "--broadcasts", f"{broadcasts}"],
+        *["--broadcast-rate", f"{RATES[variant]}", "--payload-bytes", "200", "--results", f"{folder}"],
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    live.watch(process, folder)
+    everyone_has_left(lab)
+    rows = results.load(folder).broadcasts.query("not warm_up")
+    spread_s = (rows["last_ms"] - rows["first_ms"]) / 1000
+    return pd.DataFrame(
+        {
+            "variant": variant,
+            "connections": rows["expected"],
+            "last_ms": rows["last_ms"],
+            "posts_per_s": (rows["expected"] - 1) / spread_s,
+        }
+    )
+
+
+def everyone_has_left(lab: Lab) -> None:
+    """Wait until the table is empty: an item without a connection would cost the next broadcast a post."""
+    scan = lab.client("dynamodb").scan
+    poll(lambda: not scan(TableName=lab.table, Limit=1, ConsistentRead=True)["Items"], "the table to be empty")
+
+
+def posts_per_second(lab: Lab, variant: str, invocations: int) -> list[float]:
+    """Deploy a variant, and let it say how fast it posts to the connections that there are; after one to warm up.
+
+    Raises:
+        LabError: if it did not reach all of them.
+    """
+    deploy(lab, variant)
+    event = {"requestContext": {"connectionId": "benchmark"}, "body": "." * 200, "isBase64Encoded": False}
+    rates = []
+    for _ in range(invocations + 1):
+        answer = lab.client("lambda").invoke(
+            FunctionName=lab.functions["default"], Payload=json.dumps(event), LogType="Tail"
+        )
+        tail = base64.b64decode(answer.get("LogResult", "")).decode().splitlines()
+        said = json.loads(next((line for line in reversed(tail) if line.startswith("{")), "{}"))
+        if not said.get("delivered") or said["delivered"] != said["connections"]:
+            raise LabError(f"The broadcast {variant!r} did not reach everyone: {said or answer['Payload'].read()}")
+        rates.append(said["delivered"] / said["post_ms"] * 1000)
+    return rates[1:]
+
+
+@contextlib.contextmanager
+def a_chat() -> Iterator[Lab]:
+    """A chat, built by the notebooks on a local cloud of its own, which is stopped at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"CHATLAB_HOME": folder, "CHATLAB_TARGET": "local", "CHATLAB_NAME": "chat"}
+        os.environ.pop("CHATLAB_RUN", None)
+        try:
+            for name in BUILD:
+                outcome = execute(name, Path(folder) / f"{name}.ipynb")
+                if not outcome.ok:
+                    raise LabError(f"{name}, {outcome.reason}")
+            yield Lab.load()
+        finally:
+            local_cloud.stop()
+
+
+@contextlib.contextmanager
+def held(url: str, connections: int) -> Iterator[None]:
+    """So many open sockets, whose messages a process of its own reads and drops."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(url, connections, ready), daemon=True)
+    process.start()
+    try:
+        if not ready.wait(30 + connections / 20):
+            raise LabError(f"{connections} connections could not be opened.")
+        yield
+    finally:
+        process.terminate()
+        process.join(5)
+
+
+def _hold(url, connections, ready):
+    parts = urlsplit(url)
+    nonce = base64.b64encode(bytes(16)).decode()
+    handshake = (
+        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+    selector = selectors.DefaultSelector()
+    for number in range(connections):
+        opened = socket.create_connection((parts.hostname, parts.port))
+        opened.sendall(handshake)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += opened.recv(4096)
+        selector.register(opened, selectors.EVENT_READ, bytearray())
+        if number % 50 == 0:
+            _drop_messages(selector, 0)
+    ready.set()
+    while True:
+        _drop_messages(selector, None)
+
+
+def _drop_messages(selector, timeout):
+    """Read what has come, and answer the pings, without which the server takes a connection for dead."""
+    for key, _ in selector.select(timeout):
+        received = key.data
+        received += key.fileobj.recv(65536)
+        # Frames from a server are not masked (RFC 6455, section 5.2), and these are shorter than 64 KB.
+        while len(received) >= 4:
+            start, size = (2, received[1]) if received[1] < 126 else (4, int.from_bytes(received[2:4], "big"))
+            if len(received) < start + size:
+                break
+            if received[0] == 0x89:  # ping; the pong's mask is four zeros
+                key.fileobj.sendall(bytes([0x8A, 0x80 | size]) + bytes(4) + received[start : start + size])
+            del received[: start + size]
+
+
+class Bound(NamedTuple):
+    """What must hold."""
+
+    name: str
+    measured: Callable[[pd.DataFrame, pd.DataFrame], float]
+    limit: float
+    at_most: bool = True
+
+    def check(self, broadcasts: pd.DataFrame, posts: pd.DataFrame) -> dict:
+        """The bound, what was measured and whether it holds, as JSON takes it."""
+        measured = self.measured(broadcasts, posts)
+        holds = measured <= self.limit if self.at_most else measured >= self.limit
+        return {"bound": self.name, "measured": round(measured, 3), "limit": self.limit, "holds": bool(holds)}
+
+
+def last_delivery_ratio(broadcasts: pd.DataFrame) -> float:
+    """(c)'s median time to last delivery over (a)'s, at the most connections."""
+    most = broadcasts[broadcasts["connections"] == broadcasts["connections"].max()]
+    median = most.groupby("variant")["last_ms"].median()
+    return median["fanout"] / median["sequential"]
+
+
+def ceiling_ratio(posts: pd.DataFrame) -> float:
+    """(c)'s posts per second over the ceiling's: the median over the rounds, in each of which they followed closely."""
+    by_round = posts.pivot_table(index="round", columns="variant", values="posts_per_s", aggfunc="median")
+    return (by_round["fanout"] / by_round["ceiling"]).median()
+
+
+BOUNDS = [
+    Bound("fanout's time to last delivery / sequential's", lambda broadcasts, _: last_delivery_ratio(broadcasts), 0.30),
+    Bound("fanout's posts a second / the ceiling's", lambda _, posts: ceiling_ratio(posts), 0.85, at_most=False),
+]
+
+
+def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Median and spread of a column, by connections and variant."""
+    groups = rows.groupby([name for name in ("connections", "variant") if name in rows], sort=False)[value]
+    table = groups.quantile([0.1, 0.5, 0.9]).unstack().set_axis(["p10", "median", "p90"], axis=1)
+    return table.assign(n=groups.size())[["median", "p10", "p90", "n"]]
+
+
+def picture(broadcasts: pd.DataFrame) -> Figure:
+    """Time to last delivery over connections, a line through the medians for each variant."""
+    median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
+    most = broadcasts["connections"].max()
+    times = median["sequential"][most] / median["fanout"][most]
+    figure, axes = plots._picture(
+        f"{most:,} connections: everyone has heard it {times:.1f} times sooner",
+        "Connections",
+        "Time to last delivery (ms)",
+    )
+    for variant, rows in broadcasts.groupby("variant", sort=False):
+        axes.plot(rows["connections"], rows["last_ms"], "o", ms=4, alpha=0.25, color=COLORS[variant])
+        axes.plot(median[variant].index, median[variant], "o-", ms=5, lw=2, color=COLORS[variant], label=variant)
+    axes.set_xlim(0)
+    axes.set_ylim(0)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all variants in turn; 0, or 1 if `--check` finds a bound that does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.benchmarks.fanout", description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="PATH", help="Write everything to this file")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="Save the plot, a PNG file")
+    parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Turns of each variant (default: 3)")
+    parser.add_argument("--broadcasts", type=int, default=4, metavar="N", help="Broadcasts in each turn (default: 4)")
+    parser.add_argument("--connections", default="100,500,1000", metavar="N,N", help="Default: 100,500,1000")
+    options = parser.parse_args(arguments)
+    steps = [int(step) for step in options.connections.split(",")]
+
+    broadcasts, posts = [], []
+    with a_chat() as lab:
+        for number in range(options.rounds):
+            for variant in RATES:
+                print(f"Round {number + 1}: {variant} …", flush=True)
+                with tempfile.TemporaryDirectory() as folder:
+                    rows = measure(lab, variant, steps, options.broadcasts, Path(folder))
+                broadcasts.append(rows.assign(round=number))
+        with held(lab.websocket_url(lab.require_api()), steps[-1]):
+            for number in range(3 * options.rounds):
+                for variant in ("ceiling", "fanout"):
+                    rates = posts_per_second(lab, variant, 3)
+                    posts.append(pd.DataFrame({"variant": variant, "round": number, "posts_per_s": rates}))
+    broadcasts, posts = pd.concat(broadcasts, ignore_index=True), pd.concat(posts, ignore_index=True)
+    bounds = [bound.check(broadcasts, posts) for bound in BOUNDS]
+
+    print(f"\nTime to last delivery, ms:\n{summary(broadcasts, 'last_ms').round(1).to_string()}")
+    print(f"\nPosts a second, to {steps[-1]:,} connections:\n{summary(posts, 'posts_per_s').round().to_string()}")
+    print("\n" + pd.DataFrame(bounds).to_string(index=False))
+    if options.plot:
+        picture(broadcasts).savefig(options.plot, dpi=120)
+    if options.json:
+        machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+        told = {
+            "machine": machine,
+            "broadcasts": broadcasts.to_dict("records"),
+            "posts": posts.to_dict("records"),
+            "bounds": bounds,
+        }
+        options.json.write_text(json.dumps(told, indent=2, default=np.ndarray.item))
+    broken = [bound["bound"] for bound in bounds if not bound["holds"]]
+    print(
+        f"\nAt {steps[-1]:,} connections fanout takes {last_delivery_ratio(broadcasts):.2f} of the sequential "
+        f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can: "
+        + (f"not within bounds: {'; '.join(broken)}." if broken else "all bounds hold.")
+    )
+    return 1 if options.check and broken else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(str(error))

@@ -1,0 +1,187 @@
+"""The fan-out's signatures are botocore's, its retries too, and what it reads of an answer is right."""
+
+import importlib.util
+import socket
+import string
+import sys
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.retries import quota, standard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatlab.paths import LAMBDAS
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("fanout_under_test", LAMBDAS / "fanout.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fanout = load()
+
+KEYS = st.text(string.ascii_letters + string.digits + "/+", min_size=16, max_size=64)
+TOKENS = st.none() | st.text(string.ascii_letters + string.digits + "/+=", min_size=1, max_size=800)
+CONNECTION_IDS = st.text(string.ascii_letters + string.digits + "-_=+/@ %", min_size=1, max_size=40)
+ENDPOINTS = st.sampled_from(
+    [
+        "https://abc123.execute-api.us-east-1.amazonaws.com/production",
+        "https://abc123.execute-api.cn-north-1.amazonaws.com.cn/production/",
+        "https://chat.example.com",
+        "https://chat.example.com:443/a/b",
+        "http://127.0.0.1:4566/_aws/execute-api/abc123/production",
+        "http://Localhost:80/p",
+    ]
+)
+
+
+@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    endpoint=ENDPOINTS,
+    connection_id=CONNECTION_IDS,
+    data=st.binary(min_size=1, max_size=300),
+    access_key=KEYS,
+    secret_key=KEYS,
+    token=TOKENS,
+    region=st.sampled_from(["us-east-1", "eu-central-2", "cn-north-1", "us-gov-west-1"]),
+)
+def test_a_request_is_signed_as_botocore_signs_it(endpoint, connection_id, data, access_key, secret_key, token, region):
+    environment = {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_DEFAULT_REGION": region,
+    } | ({"AWS_SESSION_TOKEN": token} if token else {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AWS_SESSION_TOKEN", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        head, _, body = fanout.Signer(endpoint, data).request(connection_id).partition(b"\r\n\r\n")
+    assert body == data
+    line, *lines = head.decode().split("\r\n")
+    fields = dict(field.split(": ", 1) for field in lines)
+    method, path, version = line.split(" ")
+    assert (method, version) == ("POST", "HTTP/1.1")
+    assert fields["content-length"] == str(len(data))
+
+    url = urlsplit(endpoint)
+    request = AWSRequest("POST", f"{url.scheme}://{url.netloc}{path}", data=data)
+    request.headers["Content-Type"] = "application/octet-stream"
+    auth = SigV4Auth(Credentials(access_key, secret_key, token), "execute-api", region)
+    with pytest.MonkeyPatch.context() as patch:
+        at = fields["x-amz-date"]
+        patch.setattr("botocore.auth.get_current_datetime", lambda **_: Instant(at))
+        auth.add_auth(request)
+    assert fields["authorization"] == request.headers["Authorization"]
+    assert fields["x-amz-date"] == request.headers["X-Amz-Date"]
+    assert fields.get("x-amz-security-token") == request.headers["X-Amz-Security-Token"]
+
+
+class Instant:
+    """A moment that botocore asks for its text only."""
+
+    def __init__(self, stamp):
+        self._stamp = stamp
+
+    def strftime(self, _):
+        return self._stamp
+
+
+def test_what_is_tried_again_is_what_boto3_tries_again():
+    assert set(standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES) == fanout.TRANSIENT_STATUSES
+    assert set(standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES) == fanout.TRANSIENT_CODES
+    assert set(standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES) == fanout.THROTTLING_CODES
+    assert fanout.RetryQuota.FULL == quota.RetryQuota.INITIAL_CAPACITY
+
+
+@pytest.mark.parametrize("attempt", range(1, 8))
+def test_the_backoff_is_boto3s(monkeypatch, attempt):
+    monkeypatch.setattr("random.random", lambda: 0.25)
+    theirs = standard.ExponentialBackoff(random=lambda: 0.25)
+    context = standard.RetryContext(attempt_number=attempt)
+    assert fanout.backoff_s(attempt) == theirs.delay_amount(context)
+
+
+def test_the_quota_of_retries_runs_out_and_comes_back():
+    mine, theirs = fanout.RetryQuota(), quota.RetryQuota()
+    for price in (5, 10) * 40:
+        assert mine.take(price) == theirs.acquire(price)
+    for amount in (1, 5, 10):
+        mine.give_back(amount)
+        theirs.release(amount)
+        assert mine.take(10) == theirs.acquire(10)
+
+
+@pytest.fixture
+def answered():
+    """`answered(b"...")`: what `read_answer` makes of these bytes, after which the connection ends."""
+
+    def read(data, piece=7):
+        ours, theirs = socket.socketpair()
+        with ours:
+
+            def send():
+                with theirs:
+                    for start in range(0, len(data), piece):
+                        theirs.sendall(data[start : start + piece])
+
+            threading.Thread(target=send).start()
+            return fanout.read_answer(ours)
+
+    return read
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_an_answer_is_read_to_its_end_however_it_is_cut(answered, piece):
+    data = b'HTTP/1.1 410 Gone\r\nContent-Type: x\r\ncontent-LENGTH: 11\r\nX-Amzn-errortype: Gone\r\n\r\n{"a": "bc"}'
+    status, fields, body, reusable = answered(data, piece)
+    assert (status, body, reusable) == (410, b'{"a": "bc"}', True)
+    assert fields[b"x-amzn-errortype"] == b"Gone"
+
+
+@pytest.mark.parametrize(
+    ("data", "reusable"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
+    ],
+)
+def test_a_connection_is_used_again_if_the_answers_end_is_known(answered, data, reusable):
+    status, _, _, is_reusable = answered(data, 1000)
+    assert 200 <= status < 300
+    assert is_reusable == reusable
+
+
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"])
+def test_a_connection_that_breaks_is_an_error(answered, data):
+    with pytest.raises(ConnectionError):
+        answered(data)
+
+
+@pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 two hundred\r\n\r\n"])
+def test_what_is_not_http_is_an_error(answered, data):
+    with pytest.raises(ValueError):
+        answered(data, 1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        (b"GoneException", b'{"message": "left"}', ("GoneException", "left")),
+        (b"a.b#LimitExceededException:http://x", b"{}", ("LimitExceededException", "")),
+        (None, b'{"__type": "a#B", "Message": "no"}', ("B", "no")),
+        (None, b"<html>", ("", "")),
+        (None, b"[1]", ("", "")),
+    ],
+)
+def test_an_errors_code_and_message_are_found_where_botocore_finds_them(kind, body, expected):
+    assert fanout.error_of({b"x-amzn-errortype": kind} if kind else {}, body) == expected
