@@ -9,11 +9,11 @@ Environment:
 
 import base64
 import json
-import math
 import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import boto3
 import fanout
@@ -32,10 +32,7 @@ FIRST_PAGE, GROWTH, LARGEST_PAGE = 100, 4, 10_000
 # Of the time that the function has, this much is kept for forgetting who has left, and for the log.
 RESERVE_S = 2
 
-# Items of one BatchWriteItem; how often what DynamoDB was too busy for is tried again.
-BATCH, BATCH_ATTEMPTS = 25, 3
-
-# Requests to Lambda, or scans of segments, at a time.
+# Requests to Lambda or DynamoDB at a time.
 PARALLEL = 16
 
 # What the log line tells CloudWatch to make metrics of.
@@ -87,15 +84,12 @@ def broadcast(data, deadline, event, log):
     was one.
     """
     started = time.perf_counter()
-    fresh = set()  # ids that are too young to be forgotten
 
     def read(segment, of):
         """Post to a segment's connections, and yield how many there were on each page."""
-        for page in pages(segment, of, deadline):
-            settled = time.time() - SETTLED_S
-            fresh.update(connection_id for connection_id, connected_at in page if connected_at >= settled)
-            posts.post([connection_id for connection_id, _ in page])
-            yield len(page)
+        for connection_ids in pages(segment, of, deadline):
+            posts.post(connection_ids)
+            yield len(connection_ids)
 
     posts = fanout.Fanout(data, deadline)
     try:
@@ -104,7 +98,7 @@ def broadcast(data, deadline, event, log):
             log["scan_ms"] = round((time.perf_counter() - started) * 1000, 1)
     finally:
         log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
-    forget([connection_id for connection_id in posts.gone if connection_id not in fresh], deadline + RESERVE_S / 2)
+    forget(posts.gone, deadline + RESERVE_S / 2)
 
 
 def read_all(read, event, broadcast_id):
@@ -154,7 +148,7 @@ def ask_for_shards(event, broadcast_id, of):
 
 
 def pages(segment, of, deadline):
-    """A segment of the table, one of `of`: for each page of its scan a list of (connection id, time of `$connect`).
+    """The connection ids of a segment of the table, one of `of`, as a list for each page of its scan.
 
     Raises TimeoutError at the deadline.
     """
@@ -164,33 +158,34 @@ def pages(segment, of, deadline):
         if time.monotonic() > deadline:
             raise TimeoutError("There was no time to read the whole table.")
         answer = dynamodb.scan(
-            TableName=os.environ["TABLE"],
-            ProjectionExpression="connection_id, connected_at",
-            Limit=limit,
-            **share,
-            **start,
+            TableName=os.environ["TABLE"], ProjectionExpression="connection_id", Limit=limit, **share, **start
         )
-        yield [
-            # What has no time counts as young: it is not ours to delete.
-            (item["connection_id"]["S"], float(item["connected_at"]["N"]) if "connected_at" in item else math.inf)
-            for item in answer["Items"]
-        ]
+        yield [item["connection_id"]["S"] for item in answer["Items"]]
         if "LastEvaluatedKey" not in answer:
             return
         limit, start = min(limit * GROWTH, LARGEST_PAGE), {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
 def forget(connection_ids, deadline):
-    """Delete clients that left without `$disconnect`. An id is never given twice, so no younger item can be hit.
+    """Delete the ids of clients that left without `$disconnect`, unless they are only just connecting.
 
     Those that are not deleted by the deadline are met again by the next broadcast.
     """
-    requests = [{"DeleteRequest": {"Key": {"connection_id": {"S": connection_id}}}} for connection_id in connection_ids]
-    for first in range(0, len(requests), BATCH):
-        batch = {os.environ["TABLE"]: requests[first : first + BATCH]}
-        for _ in range(BATCH_ATTEMPTS):
-            if batch and time.monotonic() < deadline:
-                batch = dynamodb.batch_write_item(RequestItems=batch).get("UnprocessedItems")
+    # BatchWriteItem knows no condition, and a transaction fails as a whole.
+    request = {
+        "TableName": os.environ["TABLE"],
+        "ConditionExpression": "connected_at < :settled",
+        "ExpressionAttributeValues": {":settled": {"N": str(int(time.time()) - SETTLED_S)}},
+    }
+
+    def delete(connection_id):
+        # Of an item that $disconnect has deleted meanwhile, the condition is false as well.
+        with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
+            if time.monotonic() < deadline:
+                dynamodb.delete_item(Key={"connection_id": {"S": connection_id}}, **request)
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(delete, connection_ids))
 
 
 def metrics(log):

@@ -300,36 +300,30 @@ def test_connections_are_kept_for_the_next_broadcast_unless_they_were_closed(fun
     assert all(json.loads(printed)["retried"] == 0 for printed in capsys.readouterr().out.splitlines())
 
 
-def test_who_has_left_is_forgotten_after_all_posts_and_in_batches(function, lab, connections, connected, monkeypatch):
-    names = [f"left-{number}" for number in range(60)]
+def test_who_has_left_is_forgotten_after_all_posts(function, lab, connections, connected, monkeypatch):
+    names = [f"left-{number}" for number in range(40)]
     connected(*names, "here")
     connected("young", age_s=0)
     connections.statuses |= {name: [410] for name in [*names, "young"]}
-    broadcast, batches = function("default"), []
-    write = broadcast.dynamodb.batch_write_item
+    broadcast, posted = function("default"), []
+    delete = broadcast.dynamodb.delete_item
 
-    def watched(RequestItems):
-        batches.append((len(RequestItems[lab.table]), sum(connections.posts.values())))
-        return write(RequestItems=RequestItems)
+    def watched(**arguments):
+        posted.append(sum(connections.posts.values()))
+        return delete(**arguments)
 
-    monkeypatch.setattr(broadcast.dynamodb, "batch_write_item", watched)
+    monkeypatch.setattr(broadcast.dynamodb, "delete_item", watched)
     broadcast.handler(event("hello"), Context())
-    assert batches == [(25, 62), (25, 62), (10, 62)]
+    assert posted == [42] * 41
     assert ids(lab) == {"here", "young"}
 
 
-def test_what_dynamodb_was_too_busy_to_delete_is_asked_for_again(function, lab, connections, connected, monkeypatch):
+def test_without_time_who_has_left_is_left_to_the_next_broadcast(function, lab, connected):
     connected("left")
-    connections.statuses["left"] = [410]
-    broadcast, asked = function("default"), []
-
-    def busy(RequestItems):
-        asked.append(RequestItems)
-        return {"UnprocessedItems": RequestItems if len(asked) < 2 else {}}
-
-    monkeypatch.setattr(broadcast.dynamodb, "batch_write_item", busy)
-    broadcast.handler(event("hello"), Context())
-    assert len(asked) == 2
+    function("default").forget(["left"], deadline=time.monotonic() - 1)
+    assert ids(lab) == {"left"}
+    function("default").forget(["left"], deadline=time.monotonic() + 10)
+    assert ids(lab) == set()
 
 
 def test_the_first_page_is_posted_to_while_the_next_is_read(function, connections, connected, monkeypatch):

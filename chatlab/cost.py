@@ -1,0 +1,151 @@
+"""What a chat costs: metered quantities times prices.
+
+    cost.broadcasts(connections=1_000, broadcasts=20, payload_bytes=200, minutes=2).dollars
+
+The quantities follow from what the lab's functions do; nothing is read from a bill. Prices are a dated table, or the
+live ones of a Region. There is no free tier in either, and no other traffic than the chat's own.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from botocore.exceptions import BotoCoreError, ClientError
+
+PRICES_DATE = "November 2026"
+PRICES = {
+    "WebSocket messages": 1.00e-6,
+    "connection minutes": 0.25e-6,
+    "Lambda requests": 0.20e-6,
+    "Lambda GB-seconds": 0.0000133334,
+    "DynamoDB read units": 0.125e-6,
+    "DynamoDB write units": 0.625e-6,
+    "log GB": 0.50,
+    "GB out": 0.09,
+}
+"""US dollars for one of each: us-east-1, arm64, on demand, the first tier, as AWS's pricing pages had them on
+`PRICES_DATE`. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
+
+# What is billed in which steps, and what the lab's own code and settings make of it.
+MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
+READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
+ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
+MEMORY_GB = {"connect": 0.25, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
+SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
+POSTS_PER_SECOND = 2_000  # of one invocation; notebook 07 measures it
+LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
+FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Quantities of what is metered, by the names of `PRICES`, and what they cost."""
+
+    quantities: dict
+    prices: dict
+    """US dollars for one of each."""
+
+    @property
+    def dollars(self):
+        """All of it, in US dollars."""
+        return sum(quantity * self.prices[what] for what, quantity in self.quantities.items())
+
+    @property
+    def table(self):
+        """A DataFrame: `quantity`, `price` (for one) and `dollars` of what is metered; the last row is all of it."""
+        rows = pd.DataFrame({"quantity": self.quantities, "price": pd.Series(self.prices)}).loc[list(self.quantities)]
+        rows["dollars"] = rows["quantity"] * rows["price"]
+        rows.loc["in all", "dollars"] = rows["dollars"].sum()
+        return rows
+
+    def __add__(self, other):
+        """Both together, at this one's prices."""
+        names = [*self.quantities, *(name for name in other.quantities if name not in self.quantities)]
+        quantities = {name: self.quantities.get(name, 0) + other.quantities.get(name, 0) for name in names}
+        return Bill(quantities, self.prices)
+
+
+def broadcasts(
+    connections, broadcasts, payload_bytes=200, minutes=0.0, shards=1, posts_per_second=POSTS_PER_SECOND, prices=PRICES
+):
+    """What a load test, or an hour of a room, uses: a Bill.
+
+    Args:
+        connections: how many connect, stay, and receive every broadcast.
+        broadcasts: how many messages are said in all.
+        payload_bytes: of each.
+        minutes: for how long the connections are open.
+        shards: into how many invocations each broadcast is split.
+        posts_per_second: of one invocation.
+        prices: `PRICES`, or what `live_prices` found.
+    """
+    deliveries = broadcasts * connections
+    steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
+    share_s = connections / shards / posts_per_second
+    reads = shards * math.ceil(max(1, connections / shards * ITEM_BYTES / READ_UNIT_BYTES)) / 2
+    calls = 2 * connections + broadcasts * shards
+    gb_seconds = (
+        connections * SHORT_CALL_S * (MEMORY_GB["connect"] + MEMORY_GB["disconnect"])
+        + broadcasts * shards * share_s * MEMORY_GB["default"]
+    )
+    quantities = {
+        "WebSocket messages": (deliveries + broadcasts) * steps,
+        "connection minutes": connections * math.ceil(minutes),  # each connection's are rounded up
+        "Lambda requests": calls,
+        "Lambda GB-seconds": gb_seconds,
+        "DynamoDB read units": broadcasts * reads,
+        "DynamoDB write units": 2 * connections,  # the item is put, and deleted
+        "log GB": calls * LOG_LINE_BYTES / 1e9,
+        "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
+    }
+    return Bill(quantities, prices)
+
+
+# For each of `PRICES` the service, and what tells its product from the service's others. The Price List API names a
+# usage by the Region's short code and a suffix: "USE2-ApiGatewayMessage".
+_PRODUCTS = {
+    "WebSocket messages": ("AmazonApiGateway", "ApiGatewayMessage"),
+    "connection minutes": ("AmazonApiGateway", "ApiGatewayMinute"),
+    "Lambda requests": ("AWSLambda", "Request-ARM"),
+    "Lambda GB-seconds": ("AWSLambda", "Lambda-GB-Second-ARM"),
+    "DynamoDB read units": ("AmazonDynamoDB", "ReadRequestUnits"),
+    "DynamoDB write units": ("AmazonDynamoDB", "WriteRequestUnits"),
+    "log GB": ("AmazonCloudWatch", "DataProcessing-Bytes"),
+}
+
+
+def live_prices(pricing, region):
+    """The prices of a Region, as `PRICES`, from the Price List API; what it does not tell stays as in `PRICES`.
+
+    Args:
+        pricing: a boto3 client of `pricing`, which exists in us-east-1, eu-central-1 and ap-south-1.
+        region: such as "eu-west-1".
+
+    Data out is never asked for: its tiers depend on the month's other traffic.
+    """
+    found = dict(PRICES)
+    for what, (service, usage) in _PRODUCTS.items():
+        try:
+            found[what] = _price(pricing, service, usage, region) or PRICES[what]
+        except (ClientError, BotoCoreError):
+            continue  # not allowed to ask, or no answer: the table is there for that
+    return found
+
+
+def _price(pricing, service, usage, region):
+    """The price of the first tier that costs anything, in US dollars, or None if there is no such product."""
+    filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
+    pages = pricing.get_paginator("get_products").paginate(ServiceCode=service, Filters=filters)
+    for product in (json.loads(text) for page in pages for text in page["PriceList"]):
+        kind = product["product"]["attributes"].get("usagetype", "")
+        if kind != usage and not kind.endswith(f"-{usage}"):
+            continue
+        tiers = [
+            (float(tier["beginRange"]), float(tier["pricePerUnit"].get("USD", 0)))
+            for term in product["terms"].get("OnDemand", {}).values()
+            for tier in term["priceDimensions"].values()
+        ]
+        if paid := sorted(tier for tier in tiers if tier[1] > 0):
+            return paid[0][1]
+    return None

@@ -1,0 +1,113 @@
+"""Quantities times prices, checked against sums that can be done by hand."""
+
+import json
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from chatlab import cost
+
+
+def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
+    bill = cost.broadcasts(connections=1000, broadcasts=36_000, minutes=60)
+    assert bill.quantities["WebSocket messages"] == 36_036_000
+    assert bill.quantities["connection minutes"] == 60_000
+    assert bill.table.loc["WebSocket messages", "dollars"] == pytest.approx(36.036)
+
+
+def test_a_bill_is_the_sum_of_its_rows():
+    bill = cost.broadcasts(connections=100, broadcasts=10, payload_bytes=200, minutes=1)
+    by_hand = {
+        "WebSocket messages": 1010 * 1.00e-6,
+        "connection minutes": 100 * 0.25e-6,
+        "Lambda requests": 210 * 0.20e-6,
+        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 2,000 a second
+        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.05 * 1769 / 1024) * 0.0000133334,
+        "DynamoDB read units": 10 * 3 / 2 * 0.125e-6,  # 11 KB are three units, and half are charged
+        "DynamoDB write units": 200 * 0.625e-6,
+        "log GB": 210 * 700 / 1e9 * 0.50,
+        "GB out": 1000 * 240 / 1e9 * 0.09,
+    }
+    rows = bill.table["dollars"]
+    assert rows.drop("in all").to_dict() == pytest.approx(by_hand)
+    assert rows["in all"] == bill.dollars == pytest.approx(sum(by_hand.values()))
+
+
+@pytest.mark.parametrize(("payload_bytes", "steps"), [(1, 1), (32_768, 1), (32_769, 2), (131_072, 4)])
+def test_messages_are_metered_in_steps_of_32_kb(payload_bytes, steps):
+    bill = cost.broadcasts(connections=9, broadcasts=1, payload_bytes=payload_bytes)
+    assert bill.quantities["WebSocket messages"] == 10 * steps
+
+
+def test_a_begun_minute_of_a_connection_counts():
+    assert cost.broadcasts(connections=7, broadcasts=1, minutes=1.01).quantities["connection minutes"] == 14
+
+
+def test_shards_cost_calls_and_no_more_time_of_posting():
+    one, ten = (cost.broadcasts(connections=100_000, broadcasts=1, shards=shards).quantities for shards in (1, 10))
+    assert ten["Lambda requests"] - one["Lambda requests"] == 9
+    assert ten["Lambda GB-seconds"] == pytest.approx(one["Lambda GB-seconds"])
+
+
+def test_bills_are_added():
+    one = cost.broadcasts(connections=10, broadcasts=2)
+    assert (one + one).dollars == pytest.approx(2 * one.dollars)
+
+
+@pytest.fixture
+def pricing():
+    client = boto3.client("pricing", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(client) as stub:
+        yield client, stub
+        stub.assert_no_pending_responses()
+
+
+def product(usage, *tiers):
+    """A price list's product, whose tiers are (from, US dollars)."""
+    dimensions = {
+        str(number): {"beginRange": str(begin), "pricePerUnit": {"USD": str(dollars)}}
+        for number, (begin, dollars) in enumerate(tiers)
+    }
+    return json.dumps(
+        {
+            "product": {"attributes": {"usagetype": usage}},
+            "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
+        }
+    )
+
+
+def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
+    client, stub = pricing
+    found = {
+        "AmazonApiGateway": [
+            product("EUC1-ApiGatewayRequest", (0, 9)),
+            product("EUC1-ApiGatewayMessage", (1_000_000_000, 0.9e-6), (0, 1.2e-6)),
+            product("EUC1-ApiGatewayMinute", (0, 0.3e-6)),
+        ],
+        "AWSLambda": [product("EUC1-Request-ARM", (0, 0.2e-6)), product("EUC1-Lambda-GB-Second-ARM", (0, 1e-5))],
+        "AmazonDynamoDB": [product("EUC1-ReadRequestUnits", (0, 0)), product("EUC1-WriteRequestUnits", (0, 7e-7))],
+        "AmazonCloudWatch": [product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63))],
+    }
+    for service, _ in cost._PRODUCTS.values():
+        expected = {
+            "ServiceCode": service,
+            "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-central-1"}],
+        }
+        stub.add_response("get_products", {"PriceList": found[service]}, expected)
+    prices = cost.live_prices(client, "eu-central-1")
+    assert prices == cost.PRICES | {
+        "WebSocket messages": 1.2e-6,
+        "connection minutes": 0.3e-6,
+        "Lambda requests": 0.2e-6,
+        "Lambda GB-seconds": 1e-5,
+        "DynamoDB write units": 7e-7,
+        "log GB": 0.63,
+    }
+
+
+def test_where_the_price_list_does_not_answer_the_table_does(pricing):
+    client, stub = pricing
+    for _ in cost._PRODUCTS:
+        stub.add_client_error("get_products", "AccessDeniedException")
+    assert cost.live_prices(client, "us-east-1") == cost.PRICES
