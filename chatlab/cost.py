@@ -102,6 +102,56 @@ def broadcasts(
     return Bill(quantities, prices)
 
 
+@dataclass(frozen=True)
+class Alternative:
+    """Another way to hold the connections and deliver to them: its list prices, and how much it delivers at once."""
+
+    message_dollars: float
+    """One message in or out."""
+    step_bytes: int
+    """A message is metered in steps of so many bytes."""
+    minute_dollars: float
+    """One connection minute."""
+    deliveries_per_s: int
+    """The account's default quota of deliveries a second."""
+
+
+ALTERNATIVES = {
+    "API Gateway (this chat)": Alternative(1.00e-6, MESSAGE_BYTES, 0.25e-6, 10_000),
+    "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
+    "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
+}
+"""Of us-east-1 on `PRICES_DATE`. Ask Service Quotas for your Region's."""
+
+SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1
+SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 50_000, 100_000  # of one with four vCPU. Assumed: measure yours
+FEWEST_SERVERS = 2  # one may fail
+
+
+def alternatives(connections, broadcasts_per_s, payload_bytes=200):
+    """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
+
+    Bytes out are in all of them; the functions and the table in the first one only, since the others need none.
+    """
+    count = round(broadcasts_per_s * 3600)
+    deliveries = count * connections
+    out = deliveries * (payload_bytes + FRAME_BYTES) / 1e9 * PRICES["GB out"]
+    rows = {}
+    for name, other in ALTERNATIVES.items():
+        steps = max(1, math.ceil(payload_bytes / other.step_bytes))
+        messages = (deliveries + count) * steps * other.message_dollars
+        rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
+    mine = broadcasts(connections, count, payload_bytes, minutes=60).dollars
+    rows["API Gateway (this chat)"] = mine, ALTERNATIVES["API Gateway (this chat)"].deliveries_per_s
+    servers = max(
+        FEWEST_SERVERS,
+        math.ceil(connections / SERVER_CONNECTIONS),
+        math.ceil(connections * broadcasts_per_s / SERVER_DELIVERIES_PER_S),
+    )
+    rows["servers of your own"] = servers * SERVER_HOUR_DOLLARS + out, servers * SERVER_DELIVERIES_PER_S
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["dollars_per_hour", "deliveries_per_s"])
+
+
 # For each of `PRICES` the service, and what tells its product from the service's others. The Price List API names a
 # usage by the Region's short code and a suffix: "USE2-ApiGatewayMessage".
 _PRODUCTS = {

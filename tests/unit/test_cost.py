@@ -31,7 +31,7 @@ def test_a_bill_is_the_sum_of_its_rows():
     }
     rows = bill.table["dollars"]
     assert rows.drop("in all").to_dict() == pytest.approx(by_hand)
-    assert rows["in all"] == bill.dollars == pytest.approx(sum(by_hand.values()))
+    assert rows["in all"] == pytest.approx(bill.dollars) == pytest.approx(sum(by_hand.values()))
 
 
 @pytest.mark.parametrize(("payload_bytes", "steps"), [(1, 1), (32_768, 1), (32_769, 2), (131_072, 4)])
@@ -53,6 +53,25 @@ def test_shards_cost_calls_and_no_more_time_of_posting():
 def test_bills_are_added():
     one = cost.broadcasts(connections=10, broadcasts=2)
     assert (one + one).dollars == pytest.approx(2 * one.dollars)
+
+
+def test_an_hour_of_a_busy_room_elsewhere():
+    hour = cost.alternatives(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
+    out = 36e6 * 240 / 1e9 * 0.09
+    assert hour["IoT Core"] == pytest.approx(36.036 + 60_000 * 0.08e-6 + out)
+    assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
+    assert hour["API Gateway (this chat)"] == cost.broadcasts(1000, 36_000, minutes=60).dollars
+
+
+def test_larger_messages_cost_more_where_the_steps_are_smaller():
+    small, large = (cost.alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
+    assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
+    assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
+
+
+def test_servers_are_as_many_as_connections_and_deliveries_need():
+    hour = cost.alternatives(connections=1_000_000, broadcasts_per_s=0.01)
+    assert hour.loc["servers of your own", "deliveries_per_s"] == 20 * cost.SERVER_DELIVERIES_PER_S
 
 
 @pytest.fixture

@@ -1,0 +1,271 @@
+"""How far the design goes: a small discrete-event model of one broadcast on AWS, and closed forms to check it against.
+
+    model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
+
+What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, posts on a number
+of connections each, the account's token bucket that they all draw from, and what the function does about a 429. What is
+not: the network's jitter beyond a post's own, other traffic of the account, errors, and clients that leave.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pandas as pd
+import simpy
+from matplotlib.figure import Figure
+
+from loadtest import plots
+
+MOST_SIMULATED = 32_000
+"""Of more connections, one that is simulated stands for several: quotas and posts in flight are scaled with them. Up to
+a million it stands for as many as an invocation has in flight at the most, so a lane's time and backoff stay true."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the model knows of AWS and of the function. Change one with `dataclasses.replace`."""
+
+    arrive_ms: float = 15.0
+    """From the speaker's frame to the function's first line. Assumed: a warm function behind API Gateway."""
+    post_ms: float = 10.0
+    """One post, from request to answer. Assumed; measure it with this notebook on `aws`."""
+    post_variation: float = 0.5
+    """Standard deviation of a post's time over its mean. Assumed."""
+    in_flight: int = 32
+    """Posts under way at a time in one invocation: `WORKERS` of lambdas/fanout.py."""
+    cpu_ms: float = 0.1
+    """CPU of one post with a whole vCPU (1,769 MB): twice what the local measurement says, for TLS."""
+    memory_mb: int = 1769
+    """Of the function, as notebook 03 sets it. CPU goes with it."""
+    first_page: int = 100
+    page_growth: int = 4
+    largest_page: int = 10_000
+    """Items of the scan's pages: as in lambdas/lambda_default.py."""
+    page_ms: float = 5.0
+    """One scan request. Assumed."""
+    item_ms: float = 0.01
+    """Of each item on a page, on top: mostly boto3's parsing. Measured."""
+    invoke_ms: float = 20.0
+    """One asynchronous call of Lambda, from asking to its answer. Assumed."""
+    invokes_at_a_time: int = 16
+    """`PARALLEL` of lambdas/lambda_default.py."""
+    begin_ms: float = 50.0
+    """From Lambda's answer to the beginning of the asynchronous invocation. Assumed."""
+    cold_ms: float = 600.0
+    """A cold start. Assumed. Of a broadcast's invocations the first is warm, and all others are cold."""
+    concurrency: int = 1_000
+    """Lambda's concurrency at the beginning, and what it grows by every `concurrency_every_s`: AWS's quotas."""
+    concurrency_every_s: float = 10.0
+    requests_per_s: float = 10_000.0
+    """Of the account, callbacks included: AWS's default quota L-8A5B8E43."""
+    bucket: float = 5_000.0
+    """Requests that may come at once. AWS's default; it is set by AWS with the quota."""
+    attempts: int = 4
+    """Of one post; then it is given up: `ATTEMPTS` of lambdas/fanout.py. Backoff is as there."""
+    timeout_s: float = 60.0
+    """Of the function, as notebook 03 sets it; Lambda's most is 900."""
+    connects_per_s: float = 500.0
+    """New connections: AWS's default quota L-9ED1E49A."""
+
+    @property
+    def posts_per_s(self) -> float:
+        """Of one invocation with no quota in its way: as many as are in flight, or as its CPU gives."""
+        return min(self.in_flight / self.post_ms, self.memory_mb / 1769 / self.cpu_ms) * 1000
+
+    def table(self) -> pd.DataFrame:
+        """Names and values, to be shown."""
+        return pd.DataFrame({field.name: [getattr(self, field.name)] for field in fields(self)}).T.set_axis(
+            ["value"], axis=1
+        )
+
+
+DEFAULT = Parameters()
+RAISED = replace(DEFAULT, requests_per_s=100_000.0, bucket=50_000.0, connects_per_s=5_000.0)
+"""Quotas ten times the default, as one would ask AWS for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a broadcast."""
+
+    last_s: float
+    """Until the last connection that was reached had it, in seconds."""
+    delivered: int
+    given_up: int
+    """Connections whose posts were throttled `attempts` times."""
+    unreached: int
+    """Connections that the function's time-out left without a post."""
+
+
+def broadcast(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
+    """Simulate one broadcast into a room that is otherwise quiet."""
+    weight = max(1, math.ceil(connections / MOST_SIMULATED))
+    simulation = _Simulation(parameters, weight, np.random.default_rng(seed))
+    share = -(-connections // shards)
+    for shard in range(shards):
+        simulation.start(started_s(parameters, shard), min(share, connections - shard * share))
+    simulation.environment.run()
+    given_up, unreached = (min(connections, simulation.counts[name] * weight) for name in ("given_up", "unreached"))
+    return Outcome(simulation.last_s, connections - given_up - unreached, given_up, unreached)
+
+
+def started_s(parameters: Parameters, shard: int) -> float:
+    """When an invocation of a broadcast begins, in seconds after the speaker's frame; the first one is number 0."""
+    p = parameters
+    if shard == 0:
+        return p.arrive_ms / 1000
+    turn = math.ceil(shard / p.invokes_at_a_time)
+    asked_s = (p.arrive_ms + p.page_ms + p.first_page * p.item_ms + turn * p.invoke_ms) / 1000
+    allowed_s = (shard // p.concurrency) * p.concurrency_every_s
+    return max(asked_s + p.begin_ms / 1000, allowed_s) + p.cold_ms / 1000
+
+
+class _Simulation:
+    """Invocations, each with its posts in flight, around one bucket."""
+
+    def __init__(self, parameters, weight, random):
+        self.environment, self.parameters, self.weight, self.random = simpy.Environment(), parameters, weight, random
+        self.bucket = _Bucket(parameters.bucket / weight, parameters.requests_per_s / weight)
+        self.counts = {"delivered": 0, "given_up": 0, "unreached": 0}
+        self.last_s = 0.0
+        self.lanes = max(1, round(parameters.in_flight / weight))
+        self.post_s = weight * self.lanes / parameters.posts_per_s
+
+    def start(self, at_s, connections):
+        """An invocation that begins at `at_s` and posts to its share."""
+        known_s = self._known_s(at_s, round(connections / self.weight))
+        end_s = at_s + self.parameters.timeout_s
+        for _ in range(self.lanes):
+            self.environment.process(self._lane(known_s, end_s))
+
+    def _known_s(self, at_s, connections):
+        """When each connection is read from the table: the pages come one after another."""
+        p, page, left = self.parameters, self.parameters.first_page, connections * self.weight
+        while left > 0:
+            items = min(page, left)
+            at_s += (p.page_ms + items * p.item_ms) / 1000
+            for _ in range(min(connections, math.ceil(items / self.weight))):
+                connections -= 1
+                yield at_s
+            left -= items
+            page = min(page * p.page_growth, p.largest_page)
+
+    def _lane(self, known_s, end_s):
+        """One connection to the API: a post at a time, again after a 429, as the function does it."""
+        p, now = self.parameters, self.environment
+        spread = p.post_variation**2
+        for at_s in known_s:
+            if at_s > now.now:
+                yield now.timeout(at_s - now.now)
+            for attempt in range(1, p.attempts + 1):
+                if now.now >= end_s:
+                    self.counts["unreached"] += 1
+                    break
+                accepted = self.bucket.take(now.now)
+                post_s = self.random.gamma(1 / spread, spread) * self.post_s if spread else self.post_s
+                yield now.timeout(post_s)
+                if accepted:
+                    self.counts["delivered"] += 1
+                    self.last_s = now.now
+                    break
+                if attempt == p.attempts:
+                    self.counts["given_up"] += 1
+                    break
+                yield now.timeout(self.random.random() * 2 ** (attempt - 1))
+
+
+class _Bucket:
+    """A token bucket: full at first, and filled at a rate."""
+
+    def __init__(self, size, per_s):
+        self.size, self.per_s, self.tokens, self.at_s = max(1.0, size), per_s, max(1.0, size), 0.0
+
+    def take(self, now_s):
+        """Whether there is a token for a request at `now_s`; if so, it is taken."""
+        self.tokens = min(self.size, self.tokens + (now_s - self.at_s) * self.per_s)
+        self.at_s = now_s
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Series:
+    """The seconds that each limit by itself would make the broadcast last, in closed form. The largest one binds."""
+    p, share = parameters, connections / shards
+    pages, page, left = 0, p.first_page, share
+    while left > 0:
+        pages, left, page = pages + 1, left - page, min(page * p.page_growth, p.largest_page)
+    return pd.Series(
+        {
+            "starting the invocations": started_s(p, shards - 1),
+            "reading the table": (pages * p.page_ms + share * p.item_ms) / 1000,
+            "posting": share / p.posts_per_s,
+            "the account's request quota": max(0.0, connections - p.bucket) / p.requests_per_s,
+        }
+    )
+
+
+def connect_s(parameters: Parameters, connections: int) -> float:
+    """How long so many people take to connect, in seconds."""
+    return connections / parameters.connects_per_s
+
+
+def sweep(parameters: Parameters, connections: list[int], shards: list[int], seed: int = 1) -> pd.DataFrame:
+    """A broadcast for each pair: a row with `connections`, `shards`, the Outcome's figures, and what `binds`."""
+    rows = []
+    for room in connections:
+        for number in shards:
+            outcome, binds = broadcast(parameters, room, number, seed), limits(parameters, room, number).idxmax()
+            rows.append({"connections": room, "shards": number, **vars(outcome), "binds": binds})
+    return pd.DataFrame(rows)
+
+
+BINDING = {
+    "starting the invocations": plots.GREY,
+    "reading the table": "#6a51a3",
+    "posting": plots.BLUE,
+    "the account's request quota": plots.RED,
+}
+"""A color for each of `limits`."""
+STYLES = ("-", "--", ":")
+
+
+def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
+    """Time to last delivery over connections: a panel for each table of `sweep`, a line for each number of shards.
+
+    A point's color is the limit that binds there; one that is not filled left somebody without the message.
+
+    Args:
+        tables: by the panel's title.
+        timeouts_s: horizontal lines, by what they are.
+    """
+    figure = plots._Picture(figsize=(8.5, 4.8), layout="constrained")
+    panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for axes, (title, table) in zip(panels, tables.items(), strict=True):
+        for (shards, rows), style in zip(table.groupby("shards"), STYLES, strict=False):
+            axes.plot(rows["connections"], rows["last_s"], style, color="black", lw=1, label=f"{shards} at a time")
+            for _, row in rows.iterrows():
+                color, whole = BINDING[row["binds"]], row["delivered"] == row["connections"]
+                axes.plot(row["connections"], row["last_s"], "o", ms=7, mec=color, mfc=color if whole else "white")
+        for name, seconds in timeouts_s.items():
+            axes.axhline(seconds, color=plots.ORANGE, lw=0.8)
+            axes.annotate(name, (table["connections"].min(), seconds * 1.08), color=plots.ORANGE, fontsize=8)
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_xlabel("Connections")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        plots._log(axes.xaxis, table["connections"])
+        plots._log(axes.yaxis, pd.concat(tables.values())["last_s"])
+        axes.set_xticks(sorted(set(table["connections"])))
+    panels[0].set_ylabel("Time to last delivery (s)")
+    for name, color in BINDING.items():
+        if any((table["binds"] == name).any() for table in tables.values()):
+            panels[0].plot([], [], "o", color=color, label=f"bound by {name}")
+    if any((table["delivered"] < table["connections"]).any() for table in tables.values()):
+        panels[0].plot([], [], "o", mec="black", mfc="white", label="did not reach everyone")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8
+    )
+    return figure

@@ -1,0 +1,122 @@
+"""The model against what can be computed by hand, and against itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from loadtest import model
+
+# Nothing but the limit that a test is about: no variation, and everything else at once.
+PLAIN = replace(
+    model.DEFAULT, arrive_ms=0, post_variation=0, page_ms=0, item_ms=0, invoke_ms=0, begin_ms=0, cold_ms=0,
+    requests_per_s=1e9, bucket=1e9, timeout_s=1e6,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("connections", [1, 32, 33, 1_000, 32_000])
+def test_posting_takes_as_many_turns_as_are_needed(connections):
+    turns = -(-connections // PLAIN.in_flight)
+    assert model.broadcast(PLAIN, connections).last_s == pytest.approx(turns * PLAIN.post_ms / 1000)
+
+
+@pytest.mark.parametrize("shards", [1, 4, 10])
+def test_shards_divide_the_posting(shards):
+    assert model.broadcast(PLAIN, 32_000, shards).last_s == pytest.approx(10 / shards, rel=0.02)
+
+
+@pytest.mark.parametrize("connections", [64_000, 320_000, 1_000_000])
+def test_one_that_stands_for_many_takes_as_long(connections):
+    assert model.broadcast(PLAIN, connections).last_s == pytest.approx(connections / PLAIN.posts_per_s, rel=0.01)
+
+
+def test_little_memory_is_little_cpu():
+    small = replace(PLAIN, memory_mb=256)
+    assert small.posts_per_s == pytest.approx(256 / 1769 / 0.1 * 1000)
+    assert model.broadcast(small, 10_000).last_s == pytest.approx(10_000 / small.posts_per_s, rel=0.03)
+
+
+@pytest.mark.parametrize("connections", [20_000, 30_000])
+def test_behind_the_bucket_posts_come_at_the_quotas_rate(connections):
+    """A bucket full of tokens goes first, the others at 10,000 a second; who was throttled comes a backoff later."""
+    p = replace(PLAIN, requests_per_s=10_000, bucket=5_000, post_ms=1)  # three times as fast as the quota
+    outcome = model.broadcast(p, connections)
+    earliest = (connections - 5_000) / 10_000
+    assert earliest <= outcome.last_s <= earliest + 1 + 2 + 4 + 0.1
+    assert outcome.delivered > 0.99 * connections
+
+
+def test_within_the_quota_nothing_is_throttled():
+    p = replace(PLAIN, requests_per_s=10_000, bucket=5_000)
+    outcome = model.broadcast(p, 32_000)
+    assert (outcome.delivered, outcome.given_up, outcome.unreached) == (32_000, 0, 0)
+    assert outcome.last_s == pytest.approx(10)
+
+
+def test_far_above_the_quota_posts_are_given_up():
+    p = replace(PLAIN, requests_per_s=10_000, bucket=5_000)
+    outcome = model.broadcast(p, 1_000_000, shards=100)
+    assert outcome.given_up > 10_000
+    assert outcome.delivered + outcome.given_up + outcome.unreached == 1_000_000
+
+
+def test_a_time_out_leaves_the_rest_unreached():
+    p = replace(PLAIN, timeout_s=5)
+    outcome = model.broadcast(p, 32_000)
+    assert outcome.unreached == pytest.approx(16_000, rel=0.01)
+    assert outcome.last_s == pytest.approx(5, rel=0.01)
+
+
+def test_reading_binds_where_it_is_slow():
+    p = replace(PLAIN, page_ms=100, largest_page=100, page_growth=1)
+    assert model.broadcast(p, 3_000).last_s == pytest.approx(30 * 0.1 + 4 * 0.01, rel=0.02)
+    assert model.limits(p, 3_000).idxmax() == "reading the table"
+
+
+def test_shards_begin_when_they_were_asked_for_and_are_warm():
+    p = replace(PLAIN, invoke_ms=20, begin_ms=50, cold_ms=600)
+    assert model.started_s(p, 0) == 0
+    assert model.started_s(p, 1) == model.started_s(p, 16) == pytest.approx(0.67)
+    assert model.started_s(p, 17) == pytest.approx(0.69)
+    assert model.broadcast(p, 64, shards=2).last_s == pytest.approx(0.68)
+
+
+def test_beyond_lambdas_concurrency_the_next_thousand_wait_ten_seconds():
+    assert model.started_s(PLAIN, 999) == 0
+    assert model.started_s(PLAIN, 1_000) == 10
+    assert model.started_s(PLAIN, 2_000) == 20
+
+
+def test_a_million_people_connect_in_half_an_hour():
+    assert model.connect_s(model.DEFAULT, 1_000_000) == 2_000
+
+
+@pytest.mark.parametrize("shards", [1, 10, 100])
+@pytest.mark.parametrize("connections", [1_000, 100_000])
+def test_no_limit_alone_is_above_the_whole(connections, shards):
+    whole = model.broadcast(model.DEFAULT, connections, shards).last_s
+    assert model.limits(model.DEFAULT, connections, shards).max() <= whole * 1.05
+
+
+def test_the_same_seed_gives_the_same_and_another_seed_nearly():
+    one, again, other = (model.broadcast(model.DEFAULT, 20_000, 10, seed).last_s for seed in (1, 1, 2))
+    assert one == again != other
+    assert other == pytest.approx(one, rel=0.5)
+
+
+def test_a_sweep_is_a_row_for_each_pair():
+    table = model.sweep(model.DEFAULT, [100, 1_000], [1, 10])
+    assert table[["connections", "shards"]].values.tolist() == [[100, 1], [100, 10], [1_000, 1], [1_000, 10]]
+    assert table["binds"].tolist()[2] == "posting"
+    assert model.DEFAULT.table().loc["requests_per_s", "value"] == 10_000
+
+
+def test_the_picture_has_a_panel_for_each_table_and_says_what_binds(tmp_path):
+    tables = {
+        name: model.sweep(parameters, [1_000, 100_000], [1, 10])
+        for name, parameters in {"Default quotas": model.DEFAULT, "Ten times the quotas": model.RAISED}.items()
+    }
+    figure = model.picture(tables, {"29 s": 29})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(tables)
+    said = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"1 at a time", "10 at a time", "bound by posting", "bound by the account's request quota"} <= said
+    figure.savefig(tmp_path / "picture.png")
