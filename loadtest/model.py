@@ -8,7 +8,7 @@ not: the network's jitter beyond a post's own, other traffic of the account, err
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -22,51 +22,39 @@ MOST_SIMULATED = 32_000
 a million it stands for as many as an invocation has in flight at the most, so a lane's time and backoff stay true."""
 
 
+def _is(value, meaning):
+    return field(default=value, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True)
 class Parameters:
-    """What the model knows of AWS and of the function. Change one with `dataclasses.replace`."""
+    """What the model knows of AWS and the function. Change one with `dataclasses.replace`; `table` says what is what.
 
-    arrive_ms: float = 15.0
-    """From the speaker's frame to the function's first line. Assumed: a warm function behind API Gateway."""
-    post_ms: float = 10.0
-    """One post, from request to answer. Assumed; measure it with this notebook on `aws`."""
-    post_variation: float = 0.5
-    """Standard deviation of a post's time over its mean. Assumed."""
-    in_flight: int = 32
-    """Posts under way at a time in one invocation: `WORKERS` of lambdas/fanout.py."""
-    cpu_ms: float = 0.1
-    """CPU of one post with a whole vCPU (1,769 MB): twice what the local measurement says, for TLS."""
-    memory_mb: int = 1769
-    """Of the function, as notebook 03 sets it. CPU goes with it."""
-    first_page: int = 100
-    page_growth: int = 4
-    largest_page: int = 10_000
-    """Items of the scan's pages: as in lambdas/lambda_default.py."""
-    page_ms: float = 5.0
-    """One scan request. Assumed."""
-    item_ms: float = 0.01
-    """Of each item on a page, on top: mostly boto3's parsing. Measured."""
-    invoke_ms: float = 20.0
-    """One asynchronous call of Lambda, from asking to its answer. Assumed."""
-    invokes_at_a_time: int = 16
-    """`PARALLEL` of lambdas/lambda_default.py."""
-    begin_ms: float = 50.0
-    """From Lambda's answer to the beginning of the asynchronous invocation. Assumed."""
-    cold_ms: float = 600.0
-    """A cold start. Assumed. Of a broadcast's invocations the first is warm, and all others are cold."""
-    concurrency: int = 1_000
-    """Lambda's concurrency at the beginning, and what it grows by every `concurrency_every_s`: AWS's quotas."""
-    concurrency_every_s: float = 10.0
-    requests_per_s: float = 10_000.0
-    """Of the account, callbacks included: AWS's default quota L-8A5B8E43."""
-    bucket: float = 5_000.0
-    """Requests that may come at once. AWS's default; it is set by AWS with the quota."""
-    attempts: int = 4
-    """Of one post; then it is given up: `ATTEMPTS` of lambdas/fanout.py. Backoff is as there."""
-    timeout_s: float = 60.0
-    """Of the function, as notebook 03 sets it; Lambda's most is 900."""
-    connects_per_s: float = 500.0
-    """New connections: AWS's default quota L-9ED1E49A."""
+    AWS's quotas are the defaults of November 2026. What is assumed stands for figures that differ by Region and hour.
+    """
+
+    arrive_ms: float = _is(15.0, "from the speaker's frame to a warm function's first line; assumed")
+    post_ms: float = _is(10.0, "one post, from request to answer; assumed, measure it on aws")
+    post_variation: float = _is(0.5, "standard deviation of a post's time over its mean; assumed")
+    in_flight: int = _is(32, "posts under way at a time in one invocation; lambdas/fanout.py")
+    cpu_ms: float = _is(0.1, "CPU of one post with a whole vCPU; twice the local measurement, for TLS")
+    memory_mb: int = _is(1769, "of the function, and CPU goes with it; notebook 03")
+    first_page: int = _is(100, "items on the scan's first page; lambdas/lambda_default.py")
+    page_growth: int = _is(4, "how much larger each page is than the one before; the same")
+    largest_page: int = _is(10_000, "items on the largest page; the same, about DynamoDB's 1 MB")
+    page_ms: float = _is(5.0, "one scan request; assumed")
+    item_ms: float = _is(0.01, "each item on a page, on top, mostly boto3's parsing; measured")
+    invoke_ms: float = _is(20.0, "one asynchronous call of Lambda, to its answer; assumed")
+    invokes_at_a_time: int = _is(16, "such calls under way at a time; lambdas/lambda_default.py")
+    begin_ms: float = _is(50.0, "from that answer to the invocation's beginning; assumed")
+    cold_ms: float = _is(600.0, "a cold start, of all a broadcast's invocations but the first; assumed")
+    concurrency: int = _is(1_000, "Lambda's concurrency at the beginning, and what it grows by; AWS's quota")
+    concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
+    requests_per_s: float = _is(10_000.0, "the account's requests, callbacks included; AWS's quota L-8A5B8E43")
+    bucket: float = _is(5_000.0, "of them, how many may come at once; AWS's quota")
+    attempts: int = _is(4, "of one post, then it is given up, with backoff in between; lambdas/fanout.py")
+    timeout_s: float = _is(60.0, "of the function; notebook 03, at most 900")
+    connects_per_s: float = _is(500.0, "new connections; AWS's quota L-9ED1E49A")
 
     @property
     def posts_per_s(self) -> float:
@@ -74,10 +62,9 @@ class Parameters:
         return min(self.in_flight / self.post_ms, self.memory_mb / 1769 / self.cpu_ms) * 1000
 
     def table(self) -> pd.DataFrame:
-        """Names and values, to be shown."""
-        return pd.DataFrame({field.name: [getattr(self, field.name)] for field in fields(self)}).T.set_axis(
-            ["value"], axis=1
-        )
+        """Each parameter's `value`, and its `meaning` with where it comes from."""
+        rows = {known.name: (getattr(self, known.name), known.metadata["meaning"]) for known in fields(self)}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "meaning"])
 
 
 DEFAULT = Parameters()
@@ -245,7 +232,14 @@ def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Fi
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         for (shards, rows), style in zip(table.groupby("shards"), STYLES, strict=False):
-            axes.plot(rows["connections"], rows["last_s"], style, color="black", lw=1, label=f"{shards} at a time")
+            axes.plot(
+                rows["connections"],
+                rows["last_s"],
+                style,
+                color="black",
+                lw=1,
+                label=f"{shards} invocation{'s' if shards > 1 else ''}",
+            )
             for _, row in rows.iterrows():
                 color, whole = BINDING[row["binds"]], row["delivered"] == row["connections"]
                 axes.plot(row["connections"], row["last_s"], "o", ms=7, mec=color, mfc=color if whole else "white")

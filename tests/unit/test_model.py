@@ -118,5 +118,5 @@ def test_the_picture_has_a_panel_for_each_table_and_says_what_binds(tmp_path):
     figure = model.picture(tables, {"29 s": 29})
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(tables)
     said = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"1 at a time", "10 at a time", "bound by posting", "bound by the account's request quota"} <= said
+    assert {"1 invocation", "10 invocations", "bound by posting", "bound by the account's request quota"} <= said
     figure.savefig(tmp_path / "picture.png")
