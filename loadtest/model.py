@@ -43,7 +43,7 @@ class Parameters:
     page_growth: int = _is(4, "how much larger each page is than the one before; the same")
     largest_page: int = _is(10_000, "items on the largest page; the same, about DynamoDB's 1 MB")
     page_ms: float = _is(5.0, "one scan request; assumed")
-    item_ms: float = _is(0.01, "each item on a page, on top, mostly boto3's parsing; measured")
+    item_ms: float = _is(0.01, "each item on a page, on top; twice the local measurement of boto3's parsing")
     invoke_ms: float = _is(20.0, "one asynchronous call of Lambda, to its answer; assumed")
     invokes_at_a_time: int = _is(16, "such calls under way at a time; lambdas/lambda_default.py")
     begin_ms: float = _is(50.0, "from that answer to the invocation's beginning; assumed")
