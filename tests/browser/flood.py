@@ -5,13 +5,17 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from chatlab import Lab
+from chatlab import Lab, poll
 
 
 def main(rate, seconds):
     lab = Lab.load()
-    items = lab.client("dynamodb").scan(TableName=lab.table)["Items"]
-    (connection_id,) = [item["connection_id"]["S"] for item in items]
+
+    def only_connection():
+        items = lab.client("dynamodb").scan(TableName=lab.table, ConsistentRead=True)["Items"]
+        return items[0]["connection_id"]["S"] if len(items) == 1 else None
+
+    connection_id = poll(only_connection, "those who have left to be forgotten", timeout_s=10, every_s=0.2)
     api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
 
     def post(number):
