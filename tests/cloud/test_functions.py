@@ -503,3 +503,15 @@ def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first(sharded, co
         broadcast.handler(message, Context())
     assert connections.posts == dict.fromkeys(names, 1)
     assert logs(capsys)[0]["shards"] == 3
+
+
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again(function, connections, connected, monkeypatch, capsys):
+    connected("a", "b")
+    connections.statuses["a"] = ["slow"]
+    broadcast = function("default")
+    monkeypatch.setattr(broadcast.fanout, "READ_TIMEOUT_S", 0.3)
+    broadcast.handler(event("hello"), Context())
+    assert connections.posts == {"a": 2, "b": 1}
+    log = line(capsys)
+    assert (log["delivered"], log["failed"], log["retried"]) == (2, 0, 1)
+    assert "TimeoutError" in log["error"]
