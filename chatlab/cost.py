@@ -121,7 +121,8 @@ ALTERNATIVES = {
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
-"""Of us-east-1 on `PRICES_DATE`. Ask Service Quotas for your Region's."""
+"""List prices of us-east-1 on `PRICES_DATE`. The quotas of the last two are not from a page of AWS's: before you rely on
+them, ask Service Quotas for your Region's."""
 
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1
 SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 50_000, 100_000  # of one with four vCPU. Assumed: measure yours

@@ -228,7 +228,7 @@ def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Fi
         tables: by the panel's title.
         timeouts_s: horizontal lines, by what they are.
     """
-    figure = plots._Picture(figsize=(8.5, 4.8), layout="constrained")
+    figure = plots.Picture(figsize=(8.5, 4.8), layout="constrained")
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         for (shards, rows), style in zip(table.groupby("shards"), STYLES, strict=False):
@@ -250,8 +250,8 @@ def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Fi
         axes.set_xlabel("Connections")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        plots._log(axes.xaxis, table["connections"])
-        plots._log(axes.yaxis, pd.concat(tables.values())["last_s"])
+        plots.log_axis(axes.xaxis, table["connections"])
+        plots.log_axis(axes.yaxis, pd.concat(tables.values())["last_s"])
         axes.set_xticks(sorted(set(table["connections"])))
     panels[0].set_ylabel("Time to last delivery (s)")
     for name, color in BINDING.items():

@@ -1,7 +1,7 @@
 """Pictures of a result. Each function returns a matplotlib Figure, which a notebook shows as a cell's last value."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,14 @@ from matplotlib.ticker import FuncFormatter
 from loadtest.results import Result
 
 __all__ = [
+    "Picture",
     "completeness",
     "harness_lag",
     "last_delivery",
-    "last_delivery_by_connections",
     "latency_by_position",
     "latency_distribution",
+    "log_axis",
+    "picture",
     "readings",
     "timeline",
 ]
@@ -25,7 +27,7 @@ BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9730d", "#c22f2f", "#8a8f98"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-class _Picture(Figure):
+class Picture(Figure):
     """A Figure that shows itself in a notebook whatever matplotlib's back end is, and only once."""
 
     def _repr_png_(self) -> bytes:
@@ -34,8 +36,9 @@ class _Picture(Figure):
         return buffer.getvalue()
 
 
-def _picture(title: str, x: str, y: str, height: float = 4.2):
-    figure = _Picture(figsize=(8.5, height), layout="constrained")
+def picture(title: str, x: str, y: str, height: float = 4.2):
+    """An empty picture with a title and labelled axes: the Figure and its Axes."""
+    figure = Picture(figsize=(8.5, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=12)
     axes.set_xlabel(x)
@@ -48,7 +51,7 @@ def _picture(title: str, x: str, y: str, height: float = 4.2):
 def latency_distribution(result: Result) -> Figure:
     """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
     latency = np.sort(_measured(result)["latency_ms"].to_numpy())
-    figure, axes = _picture("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
+    figure, axes = picture("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
     at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
@@ -66,7 +69,7 @@ def latency_distribution(result: Result) -> Figure:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
         text = f"{name} {_ms(value)}" + ("" if sure else " (too few broadcasts to be sure)")
         axes.annotate(text, (value, share), xytext=(-8, 3), textcoords="offset points", ha="right", color=ORANGE)
-    _log(axes.xaxis, latency)
+    log_axis(axes.xaxis, latency)
     axes.set_ylim(0, 110)
     axes.set_yticks(range(0, 101, 20))
     return figure
@@ -77,7 +80,7 @@ def last_delivery(result: Result) -> Figure:
     sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
     measured = sent[~sent["warm_up"]]
     title = f"A broadcast reached everyone in {_ms(measured['last_ms'].median())} (median)" if len(measured) else ""
-    figure, axes = _picture(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
+    figure, axes = picture(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
     for name, label, color in (
         ("last_ms", "last delivery", RED),
         ("median_ms", "median delivery", BLUE),
@@ -85,7 +88,7 @@ def last_delivery(result: Result) -> Figure:
     ):
         axes.plot(sent["broadcast"], sent[name], "o-", color=color, ms=3.5, lw=1, label=label)
     if len(sent) and sent["last_ms"].max() > 100 * sent["median_ms"].median():
-        _log(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
+        log_axis(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
     else:
         axes.set_ylim(0)
     warm_up = sent[sent["warm_up"]]
@@ -104,7 +107,7 @@ def completeness(result: Result) -> Figure:
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
     arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"
     title = f"{arrived}, {lost:,} missing, {twice:,} twice"
-    figure, axes = _picture(title, "Broadcast (number)", "Deliveries")
+    figure, axes = picture(title, "Broadcast (number)", "Deliveries")
     bottom = np.zeros(len(rows))
     for name, label, color in (
         ("delivered", "arrived", BLUE),
@@ -126,7 +129,7 @@ def latency_by_position(result: Result) -> Figure:
     from scipy import stats
 
     rows = _measured(result)
-    figure, axes = _picture("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
+    figure, axes = picture("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
     if rows.empty:
         return figure
     by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile([0.1, 0.5, 0.9]).unstack()
@@ -149,7 +152,7 @@ def latency_by_position(result: Result) -> Figure:
 def timeline(result: Result) -> Figure:
     """Every delivery over the test's time, and what went wrong: late sends, missing deliveries, dropped connections."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
-    figure, axes = _picture("No deliveries", "Time since the first connection (s)", "Latency (ms)")
+    figure, axes = picture("No deliveries", "Time since the first connection (s)", "Latency (ms)")
     rows = rows[rows["expected"] & (rows["copy"] == 0)]
     if rows.empty:
         return figure
@@ -161,7 +164,7 @@ def timeline(result: Result) -> Figure:
             axes.plot(
                 (part["arrived_ns"] - start) / 1e9, part["latency_ms"], ".", ms=2, color=color, alpha=0.5, label=label
             )
-    _log(axes.yaxis, rows["latency_ms"])
+    log_axis(axes.yaxis, rows["latency_ms"])
     low, high = axes.get_ylim()
     lossy = broadcasts[broadcasts["missing"] > 0]
     late = broadcasts[broadcasts["send_late_ms"] > LATE_MS]
@@ -189,7 +192,7 @@ def timeline(result: Result) -> Figure:
 def harness_lag(result: Result) -> Figure:
     """Latency by the kernel's clock beside the time that the load test then took to look at what had arrived."""
     rows = _measured(result)
-    figure, axes = _picture("No deliveries", "Time (ms)", "Share of deliveries (%)")
+    figure, axes = picture("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
     lag, latency = np.sort(rows["harness_lag_ms"]), np.sort(rows["latency_ms"])
@@ -203,44 +206,15 @@ def harness_lag(result: Result) -> Figure:
         loc="left",
         fontsize=12,
     )
-    _log(axes.xaxis, np.concatenate([lag, latency]))
+    log_axis(axes.xaxis, np.concatenate([lag, latency]))
     axes.set_ylim(0, 103)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
-def last_delivery_by_connections(results: Sequence[Result]) -> Figure:
-    """Time to the last delivery against the number of connections: a dot for each broadcast, a line for the medians.
-
-    Takes any number of results, and all phases of each.
-    """
-    broadcasts = [result.broadcasts.assign(result=k) for k, result in enumerate(results)]
-    rows = pd.concat(broadcasts) if broadcasts else pd.DataFrame(columns=["warm_up", "last_ms", "expected"])
-    rows = rows[~rows["warm_up"].astype(bool) & rows["last_ms"].notna()]
-    figure, axes = _picture("No deliveries", "Connections", "Time to the last delivery (ms)")
-    if rows.empty:
-        return figure
-    # Within a phase the number may change from one broadcast to the next, when connections drop or the shape is a ramp.
-    rows["connections"] = rows.groupby(["result", "phase"])["expected"].transform(
-        lambda counts: counts.median() if counts.max() <= 1.1 * counts.min() else counts
-    )
-    median = rows.groupby("connections")["last_ms"].median()
-    axes.plot(rows["connections"], rows["last_ms"], "o", color=BLUE, alpha=0.3, ms=4, label="one broadcast")
-    axes.plot(median.index, median, "o-" if len(median) <= 20 else "-", color=RED, lw=2, ms=5, label="median")
-    most = median.index[-1]
-    axes.set_title(
-        f"With {most:,.0f} connections a broadcast takes {_ms(median.iloc[-1])} to reach all", loc="left", fontsize=12
-    )
-    axes.set_xlim(0)
-    axes.set_ylim(0)
-    _whole(axes.xaxis)
-    axes.legend(frameon=False, loc="upper left")
-    return figure
-
-
 def readings(rows: dict[str, pd.DataFrame]) -> Figure:
     """What readers said beside the truth: for each of them a frame with `truth_ms` and `latency_ms`, by deliveries."""
-    figure, axes = _picture("", "Time from due to arrival (ms)", "Share of deliveries (%)")
+    figure, axes = picture("", "Time from due to arrival (ms)", "Share of deliveries (%)")
     errors = []
     for (name, part), color in zip(rows.items(), (BLUE, ORANGE, RED), strict=False):
         share = 100 * np.arange(1, len(part) + 1) / len(part)
@@ -248,7 +222,8 @@ def readings(rows: dict[str, pd.DataFrame]) -> Figure:
         axes.plot(np.sort(part["latency_ms"]), share, color=color, lw=1.5, label=f"{name}: what it read")
         errors.append(f"{name} is off by {_ms((part['latency_ms'] - part['truth_ms']).median())}")
     axes.set_title("; ".join(errors) + " (median)", loc="left", fontsize=12)
-    _log(axes.xaxis, np.concatenate([part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]))
+    times = [part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]
+    log_axis(axes.xaxis, np.concatenate(times))
     axes.set_ylim(0, 103)
     axes.legend(frameon=False, loc="upper left")
     return figure
@@ -272,7 +247,7 @@ def _ms(value: float) -> str:
     return f"{round(value, digits):,.{min(digits, 3)}f} ms"
 
 
-def _log(axis, values: Iterable[float]) -> None:
+def log_axis(axis, values: Iterable[float]) -> None:
     """A logarithmic axis over the positive values, labelled with plain numbers at 1, 2 and 5."""
     values = np.asarray(values, dtype=float)
     values = values[values > 0]

@@ -241,7 +241,7 @@ def picture(broadcasts: pd.DataFrame) -> Figure:
     median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
     most = broadcasts["connections"].max()
     times = median["sequential"][most] / median["fanout"][most]
-    figure, axes = plots._picture(
+    figure, axes = plots.picture(
         f"{most:,} connections: everyone has heard it {times:.1f} times sooner",
         "Connections",
         "Time to last delivery (ms)",

@@ -68,13 +68,6 @@ def test_the_cost_of_a_connection_is_the_slope():
     assert 80 < float(texts(plots.latency_by_position(result()))[0].split()[-2]) < 200  # 100 µs, and random delays
 
 
-def test_results_are_compared_by_their_connections():
-    figure = plots.last_delivery_by_connections([result(connections=10), result(connections=40)])
-    assert texts(figure)[1:] == ("Connections", "Time to the last delivery (ms)")
-    assert "With 40 connections" in texts(figure)[0]
-    assert texts(plots.last_delivery_by_connections([]))[0] == "No deliveries"
-
-
 def test_readings_stand_beside_the_truth():
     rows = pd.DataFrame({"truth_ms": [1.0, 2.0], "latency_ms": [3.0, 4.0]})
     assert "plain is off by 2.00 ms" in texts(plots.readings({"plain": rows}))[0]
