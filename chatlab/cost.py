@@ -121,7 +121,7 @@ ALTERNATIVES = {
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
-"""List prices of us-east-1 on `PRICES_DATE`. The quotas of the last two are not from a page of AWS's: before you rely on
+"""List prices of us-east-1 on `PRICES_DATE`. The quotas of the last two are not from a page of AWS: before you rely on
 them, ask Service Quotas for your Region's."""
 
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1
