@@ -1,12 +1,13 @@
 """What all tests share: a lab of their own, so that the one in use on this machine is not touched."""
 
+import json
 import os
 from contextlib import contextmanager
 
 import pytest
 
 from chatlab import Lab, local_cloud
-from chatlab.notebooks import execute
+from chatlab.notebooks import BUILD, execute
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
@@ -43,6 +44,18 @@ def run_notebook(name, folder):
     return path
 
 
+@contextmanager
+def without_policy(lab, name):
+    """The role's inline policy `name` taken away, and put back at the end."""
+    iam = lab.client("iam")
+    document = iam.get_role_policy(RoleName=lab.role, PolicyName=name)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=lab.role, PolicyName=name)
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
 @pytest.fixture
 def lab(tmp_path):
     """A lab with an empty local cloud."""
@@ -55,7 +68,7 @@ def chat(tmp_path_factory):
     """A lab whose chat is built, by the notebooks themselves, up to the WebSocket API."""
     folder = tmp_path_factory.mktemp("chat")
     with lab_in(folder / "home") as lab:
-        for name in ("00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api"):
+        for name in BUILD[:-1]:  # all but the page
             run_notebook(name, folder)
         yield lab
 

@@ -27,11 +27,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from chatlab.errors import LabError
+from chatlab.paths import ROOT
 from loadtest import live, plots, results, verdict
 from loadtest.benchmarks import reference
 from loadtest.benchmarks.reference import Faults, Reference
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_S = 180
 """No run takes longer; it is ended then."""
 STALL_S = 0.15  # less than the time between two broadcasts, whose arrivals could not be told apart afterwards

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from chatlab import poll
 from chatlab.paths import FRONTEND, home
 from tests.browser.conftest import messages, say, state
-from tests.conftest import environment_of_a_run
+from tests.conftest import environment_of_a_run, without_policy
 
 LIMIT_KB = 100
 
@@ -156,17 +156,12 @@ def test_coming_back_online_reconnects_at_once(joined, wire, picture):
 
 
 def test_a_refused_handshake_is_said(chat, window, picture):
-    iam = chat.client("iam")
-    policy = iam.get_role_policy(RoleName=chat.role, PolicyName="connections-table")["PolicyDocument"]
-    iam.delete_role_policy(RoleName=chat.role, PolicyName="connections-table")
-    try:
+    with without_policy(chat, "connections-table"):
         page = window(expected="405|403")  # the page asks whether anything is there, and no GET is taken
         page.get_by_label("Your name").fill("Ada")
         page.get_by_role("button", name="Join").click()
         expect(state(page)).to_have_attribute("data-state", "refused")
         picture(page, "refused")
-    finally:
-        iam.put_role_policy(RoleName=chat.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
     expect(state(page)).to_have_attribute("data-state", "connected", timeout=60_000)
 
 

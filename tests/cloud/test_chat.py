@@ -1,6 +1,5 @@
 """The chat as its clients know it: real sockets, the real functions, permissions enforced."""
 
-import json
 import time
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import pytest
 import websocket
 
 from chatlab import local_cloud, poll
+from tests.conftest import without_policy
 
 LONG_MESSAGE = "ü" * (60 * 1024)  # 120 KB
 
@@ -124,31 +124,21 @@ def test_functions_answer_nothing_to_the_sender(chat):
 
 
 def test_a_function_without_permission_refuses_the_connection(chat):
-    iam = chat.client("iam")
-    policy = iam.get_role_policy(RoleName=chat.role, PolicyName="connections-table")["PolicyDocument"]
-    iam.delete_role_policy(RoleName=chat.role, PolicyName="connections-table")
-    try:
+    with without_policy(chat, "connections-table"):
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
             websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=10)
         assert refused.value.status_code == 403
-    finally:
-        iam.put_role_policy(RoleName=chat.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
 
 
 @pytest.mark.parametrize("policy", ["connections-table", "post-to-connections"])
 def test_without_a_permission_nobody_hears_anything(chat, policy):
     """No permission of the role is there in vain."""
-    iam = chat.client("iam")
-    document = iam.get_role_policy(RoleName=chat.role, PolicyName=policy)["PolicyDocument"]
     with people(chat, 1) as (ada,):
-        iam.delete_role_policy(RoleName=chat.role, PolicyName=policy)
-        try:
+        with without_policy(chat, policy):
             ada.settimeout(2)
             ada.send("hello?")
             with pytest.raises(websocket.WebSocketTimeoutException):
                 ada.recv()
-        finally:
-            iam.put_role_policy(RoleName=chat.role, PolicyName=policy, PolicyDocument=json.dumps(document))
         ada.send("hello!")
         ada.settimeout(10)
         assert ada.recv() == "hello!"

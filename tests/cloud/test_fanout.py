@@ -11,6 +11,7 @@ import websocket
 
 from chatlab import poll
 from tests.cloud.test_chat import ids, people
+from tests.conftest import without_policy
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +72,9 @@ def test_a_split_broadcast_reaches_everyone_once(chat):
 
 
 def test_without_the_permission_to_invoke_itself_it_is_not_split_and_still_reaches_everyone(chat):
-    iam = chat.client("iam")
-    policy = iam.get_role_policy(RoleName=chat.role, PolicyName="invoke-itself")["PolicyDocument"]
     with people(chat, 40) as sockets, sharding(chat, shards=3, above=5):
-        iam.delete_role_policy(RoleName=chat.role, PolicyName="invoke-itself")
-        try:
+        with without_policy(chat, "invoke-itself"):
             assert say(chat, "hello")["shards"] == 1
-        finally:
-            iam.put_role_policy(RoleName=chat.role, PolicyName="invoke-itself", PolicyDocument=json.dumps(policy))
         assert heard(sockets) == [["hello"]] * 40
         assert say(chat, "again")["shards"] == 3
         assert heard(sockets) == [["again"]] * 40

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from chatlab.paths import ROOT
 from loadtest import live, results
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
 
 

@@ -9,7 +9,7 @@ import pytest
 from chatlab import Lab, inventory
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
-from tests.conftest import lab_in, run_notebook
+from tests.conftest import lab_in, run_notebook, without_policy
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
 
@@ -53,13 +53,8 @@ def test_running_each_again_changes_nothing(built, tmp_path):
 
 
 def test_the_notebook_that_failed_says_which_permission_is_missing(built, tmp_path):
-    iam = built.client("iam")
-    policy = iam.get_role_policy(RoleName=built.role, PolicyName="connections-table")["PolicyDocument"]
-    iam.delete_role_policy(RoleName=built.role, PolicyName="connections-table")
-    try:
+    with without_policy(built, "connections-table"):
         outcome = execute("04_websocket_api", tmp_path / "04.ipynb")
-    finally:
-        iam.put_role_policy(RoleName=built.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
     assert not outcome.ok
     assert outcome.seconds < 30
     assert re.search(
