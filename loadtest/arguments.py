@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
     )
     parser.add_argument("--trace", default="", help="File with one offset in seconds a line, for --arrivals trace")
-    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process, and of who leaves when")
     parser.add_argument(
         "--drain-time",
         type=float,
@@ -67,6 +67,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", default="", help="Numbers of connections for --shape steps, such as 50,100,200,400")
     parser.add_argument(
         "--connect-timeout", type=float, default=30.0, help="Seconds that one connection may take to be accepted"
+    )
+    parser.add_argument(
+        "--churn",
+        type=float,
+        default=0.0,
+        help="Share of the connections that leave in each second of broadcasting, such as 0.05, at random times, and "
+        "are replaced by new ones; the --speakers stay",
     )
     parser.add_argument(
         "--max-connection-rate",
@@ -104,6 +111,7 @@ class Settings:
     seed: int
     drain_time: float
     connect_timeout: float
+    churn: float
     max_connection_rate: float
     ca_file: str
     results: Path
@@ -135,7 +143,7 @@ class Settings:
         for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        for name in ("duration", "warm_up", "drain_time", "payload_bytes"):
+        for name in ("duration", "warm_up", "drain_time", "payload_bytes", "churn"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
         if self.payload_bytes > messages.MAX_BYTES:
@@ -144,6 +152,11 @@ class Settings:
             )
         if self.shape == "steps" and (not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(self.steps)):
             raise ValueError("--shape steps needs --steps with growing numbers of connections, such as 50,100,200.")
+        if self.churn and self.speakers >= self.phases[0]:
+            raise ValueError(
+                f"With --churn there have to be more connections than --speakers, which stay: {self.phases[0]} are not "
+                f"more than {self.speakers}."
+            )
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"There is no file {self.ca_file} of certificates to trust (--ca-file).")
         if not len(self.schedule()):

@@ -14,6 +14,7 @@ import gevent
 import gevent.socket
 import websocket
 from gevent import get_hub
+from gevent.event import Event
 
 from loadtest import clock
 
@@ -170,6 +171,8 @@ class Connection:
             OSError: (`ssl.SSLError` among them) or `websocket.WebSocketException`: whatever stands in the way;
                 `WebSocketBadStatusException` if the server refuses the handshake.
         """
+        self.closed = Event()
+        """Set once `close` has been called."""
         try:
             with gevent.Timeout(timeout_s):
                 self._open(url, ca_file)
@@ -223,6 +226,7 @@ class Connection:
     def close(self) -> None:
         """Say goodbye, without waiting for the answer."""
         self._websocket.close(timeout=0)
+        self.closed.set()
 
 
 def describe(error: BaseException) -> str:

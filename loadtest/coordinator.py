@@ -155,8 +155,8 @@ class Coordinator:
         if isinstance(shape, shapes.Steps):
             shape.users = target
         enough = min(target, settings.speakers) if settings.shape == "ramp" else target
-        while (opened := self._total("opened")) + (failed := self._total("failed")) < enough:
-            if not opened and failed >= min(target, 20):
+        while (there := self._total("opened") - self._total("left")) + (failed := self._total("failed")) < enough:
+            if not there and failed >= min(target, 20):
                 break
             if time.monotonic() > deadline:
                 break
@@ -164,7 +164,7 @@ class Coordinator:
         if not self._total("open"):
             reasons = sorted({reason for report in self.progress.values() for reason in report["errors"]})
             why = f": {'; '.join(reasons)}" if reasons else ""
-            raise Problem(f"None of the first {opened + failed} connections to {settings.url} could be made{why}.")
+            raise Problem(f"None of the first {there + failed} connections to {settings.url} could be made{why}.")
         deadline = time.monotonic() + SYNCHRONISE_S
         while not all(report["synchronised"] for report in self.progress.values()):
             if time.monotonic() > deadline:
@@ -186,6 +186,8 @@ class Coordinator:
             "speaker_count": speakers,
             "speakers": {client: list(range(speakers))[k :: len(clients)] for k, client in enumerate(clients)},
             "payload_bytes": settings.payload_bytes,
+            "churn": settings.churn,
+            "seed": settings.seed,
         }
         self.intended_ns += [plan["start_ns"] + offset_ns for offset_ns in offsets_ns]
         self.is_warm_up += [k < settings.warm_up for k in range(len(offsets_ns))]
@@ -263,7 +265,7 @@ class Coordinator:
             "state": self.state,
             "users": self.settings.phases[-1],
             "broadcasts": self.settings.broadcasts_in_all,
-            **{name: self._total(name) for name in ("open", "opened", "failed", "sent", "expected", "delivered")},
+            **{n: self._total(n) for n in ("open", "opened", "left", "failed", "sent", "expected", "delivered")},
             "deliveries_per_s": round(deliveries_per_s, 1),
             "p50_ms": quantile_ms(50),
             "p99_ms": quantile_ms(99),
@@ -335,6 +337,7 @@ class Coordinator:
             **{name: pd.concat(of_all, ignore_index=True) for name, of_all in tables.items()},
             asked=self.settings.broadcasts_in_all,
             users=self.settings.phases[-1],
+            drain_s=self.settings.drain_time,
             facts={
                 "run": self.run,
                 "target": self.settings.url,

@@ -66,13 +66,13 @@ class Generator:
         self.open: dict[int, Connection] = {}
         self.broadcasts: list[dict] = []
         self.intended_ns: list[int] = []  # of each broadcast, by the master's clock
-        self.opened = self.failed = self.sent = 0
+        self.opened = self.left = self.failed = self.sent = 0
         self.due = self.sending = self.delivered = self.expected = self.outstanding = 0
         self.offset = clock.Offset()
         self.cpu: list[float] = []
         self.bytes_per_connection = 0.0
         self._firing: list[gevent.Greenlet] = []
-        self._inbox: deque[tuple[Connection, ConnectionRecord, Event]] = deque()
+        self._inbox: deque[tuple[Connection, ConnectionRecord]] = deque()
         self._arrival = Event()
         self._next_connection = 0.0
 
@@ -116,14 +116,13 @@ class Generator:
 
     def listen(self, connection: Connection, record: ConnectionRecord) -> None:
         """Record every frame until the connection closes, and then how it closed."""
-        closed = Event()
 
         def on_arrival() -> None:
-            self._inbox.append((connection, record, closed))
+            self._inbox.append((connection, record))
             self._arrival.set()
 
         connection.watch(on_arrival)
-        closed.wait()
+        connection.closed.wait()
 
     def _read(self) -> None:
         """Handle what has arrived, in one greenlet for all connections and only when nothing else is to be done."""
@@ -135,16 +134,21 @@ class Generator:
                 for _ in range(min(FRAMES_AT_ONCE, len(self._inbox))):
                     self._handle(*self._inbox.popleft())
 
-    def _handle(self, connection: Connection, record: ConnectionRecord, closed: Event) -> None:
+    def _handle(self, connection: Connection, record: ConnectionRecord) -> None:
         try:
             for frame in connection.frames():
                 self._count(record, frame)
         except Closed as end:
-            if self.open.pop(record.connection, None) and not self.over.is_set():
-                record.closed_ns, record.error = clock.now_ns(), str(end)
-                self.outstanding -= self.due - record.due_before - record.seen.bit_count()
+            if record.connection in self.open and not self.over.is_set():
+                record.error = str(end)
+                self._forget(record)
             connection.close()
-            closed.set()
+
+    def _forget(self, record: ConnectionRecord) -> None:
+        """Expect nothing more of a connection that has closed, or is about to."""
+        del self.open[record.connection]
+        record.closed_ns = clock.now_ns()
+        self.outstanding -= self.due - record.due_before - record.seen.bit_count()
 
     def _count(self, record: ConnectionRecord, frame) -> None:
         message = messages.decode(frame.payload)
@@ -178,6 +182,30 @@ class Generator:
     def _follow(self, plan: dict) -> None:
         mine = plan["speakers"].get(self.runner.client_id, [])
         voices = dict(zip(mine, self.open, strict=False))
+        leaving = gevent.spawn(self._leave, plan, set(voices.values()))
+        try:
+            self._send_all(plan, voices)
+        finally:
+            leaving.kill()
+
+    def _leave(self, plan: dict, staying: set[int]) -> None:
+        """Close connections at random times, any but those that stay. Each one's user then makes another."""
+        random = np.random.default_rng((plan["seed"], max(self.runner.worker_index, 0)))
+        while plan["churn"]:
+            gevent.sleep(random.exponential(1 / (plan["churn"] * max(1, len(self.open)))))
+            if not (free := [number for number in self.open if number not in staying]):
+                continue
+            number = int(random.choice(free))
+            connection, record = self.open[number], self.connections[number % WORKER_STRIDE]
+            self._handle(connection, record)  # what it has received counts
+            if number in self.open:
+                record.left = True
+                self.left += 1
+                self._forget(record)
+                connection.close()
+
+    def _send_all(self, plan: dict, voices: dict[int, int]) -> None:
+        mine = plan["speakers"].get(self.runner.client_id, [])
         for k in range(len(plan["offsets_ns"])):
             broadcast, speaker = plan["first"] + k, k % plan["speaker_count"]
             self._sleep_until(self.intended_ns[broadcast])
@@ -265,6 +293,7 @@ class Generator:
                 "synchronised": not self.distributed or self.offset.count >= FIRST_PINGS,
                 "open": len(self.open),
                 "opened": self.opened,
+                "left": self.left,
                 "failed": self.failed,
                 "errors": [record.error for record in self.connections if record.error][:3],
                 "due": self.due,

@@ -46,7 +46,8 @@ class ChatUser(User):
 
     @task
     def listen(self):
-        """Connect, then record every delivery until the connection closes. It is not made again."""
+        """Connect, then record every delivery until the connection closes; only one that left (--churn) comes again."""
+        self.connection = record = None
         try:
             with self.environment.events.request.measure("WS", "connect") as request:
                 try:
@@ -56,7 +57,8 @@ class ChatUser(User):
             if self.connection:
                 self.generator.listen(self.connection, record)
         finally:
-            self.generator.over.wait()
+            if not (record and record.left):
+                self.generator.over.wait()
 
     def on_stop(self):
         if self.connection:

@@ -102,7 +102,7 @@ def last_delivery(result: Result) -> Figure:
 
 
 def completeness(result: Result) -> Figure:
-    """What became of each broadcast's deliveries: arrived, missing, or due to a connection that dropped."""
+    """What became of each broadcast's deliveries: arrived, missing, or due to a connection that dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
     arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"
@@ -111,6 +111,7 @@ def completeness(result: Result) -> Figure:
     bottom = np.zeros(len(rows))
     for name, label, color in (
         ("delivered", "arrived", BLUE),
+        ("departed", "connection left", GREY),
         ("dropped", "connection dropped", ORANGE),
         ("missing", "missing", RED),
     ):
@@ -168,7 +169,7 @@ def timeline(result: Result) -> Figure:
     low, high = axes.get_ylim()
     lossy = broadcasts[broadcasts["missing"] > 0]
     late = broadcasts[broadcasts["send_late_ms"] > LATE_MS]
-    gone = connections[connections["closed_ns"].notna()]
+    gone = connections[connections["closed_ns"].notna() & ~connections["left"]]
     failures = []
     for part, column, marker, color, label in (
         (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),

@@ -53,6 +53,7 @@ class ConnectionRecord:
     local_port: int | None = None
     opened_ns: int | None = None
     closed_ns: int | None = None  # only if it closed before the test's end
+    left: bool = False  # it was this side that closed it, as --churn asks
     error: str | None = None  # why it could not connect, or why it closed
     foreign: int = 0  # frames that are no broadcast of this run
     # For the live figures only: broadcasts that had left when it opened, and a bit for each one it received.
@@ -70,7 +71,7 @@ TYPES = {
     },
     "connections": {
         "connection": "int32", "started_ns": "int64", "local_port": "Int32", "opened_ns": "Int64", "closed_ns": "Int64",
-        "error": "string", "foreign": "int32",
+        "left": "bool", "error": "string", "foreign": "int32",
     },
 }  # fmt: skip
 """Columns and their types of each table of records. Those with a capital can be missing."""

@@ -12,7 +12,7 @@ from loadtest.intervals import quantile_interval
 from loadtest.records import STAMPS
 
 TABLES = ("deliveries", "broadcasts", "connections")
-COUNTS = ("expected", "delivered", "missing", "dropped", "duplicate", "out_of_order")
+COUNTS = ("expected", "delivered", "missing", "dropped", "departed", "duplicate", "out_of_order")
 """Columns of both broadcasts and connections, and keys of the summary."""
 
 
@@ -72,6 +72,7 @@ def assemble(
     connections: pd.DataFrame,
     asked: int,
     users: int,
+    drain_s: float,
     facts: dict,
 ) -> Result:
     """Turn what the generators wrote down (`loadtest.records`) into accounts.
@@ -81,6 +82,7 @@ def assemble(
             of their arrival at each connection.
         asked: how many broadcasts there were to be, without the warm-up's.
         users: how many connections there were to be.
+        drain_s: seconds after which a delivery that has not come is missing, even to a connection that left later.
         facts: goes into the summary as it is; `problem`, if not None, makes the test incomplete.
     """
     connections = connections.sort_values("connection", ignore_index=True)
@@ -96,8 +98,11 @@ def assemble(
     got[_rows(first["broadcast"], broadcasts["broadcast"]), _rows(first["connection"], connections["connection"])] = (
         True
     )
-    gone = connections["closed_ns"].notna().to_numpy()
-    missing, dropped = expected & ~got & ~gone, expected & ~got & gone
+    left = connections["left"].to_numpy()
+    gone = connections["closed_ns"].notna().to_numpy() & ~left
+    dropped = expected & ~got & gone
+    departed = expected & ~got & left & ~_overdue(broadcasts, connections, drain_s)
+    missing = expected & ~got & ~dropped & ~departed
     copies = deliveries[deliveries["expected"] & (deliveries["copy"] > 0)]
 
     for table, axis in ((broadcasts, 1), (connections, 0)):
@@ -105,6 +110,7 @@ def assemble(
         table["delivered"] = got.sum(axis=axis)
         table["missing"] = missing.sum(axis=axis)
         table["dropped"] = dropped.sum(axis=axis)
+        table["departed"] = departed.sum(axis=axis)
     for table, key in ((broadcasts, "broadcast"), (connections, "connection")):
         table["duplicate"] = _count(copies, table, key)
         table["out_of_order"] = _count(first[first["out_of_order"]], table, key)
@@ -124,6 +130,7 @@ def assemble(
         "connections_asked": int(users),
         "connections_failed": int((~opened).sum()),
         "connections_dropped": int(gone.sum()),
+        "connections_left": int(left.sum()),
         "broadcasts_asked": int(asked),
         **account(deliveries[~deliveries["warm_up"]], measured),
         "phases": [
@@ -190,6 +197,13 @@ def expected_pairs(broadcasts: pd.DataFrame, connections: pd.DataFrame) -> np.nd
     opened = connections["opened_ns"].to_numpy(dtype=float, na_value=np.nan)[None, :]
     closed = connections["closed_ns"].to_numpy(dtype=float, na_value=np.inf)[None, :]
     return (opened <= sent) & (sent < closed)  # a comparison with NaN is False: not sent, or never opened
+
+
+def _overdue(broadcasts: pd.DataFrame, connections: pd.DataFrame, drain_s: float) -> np.ndarray:
+    """Which broadcast had been sent over `drain_s` seconds before which connection closed; shape as above."""
+    sent = broadcasts["sent_ns"].to_numpy(dtype=float, na_value=np.nan)[:, None]
+    closed = connections["closed_ns"].to_numpy(dtype=float, na_value=np.inf)[None, :]
+    return closed - sent > drain_s * 1e9
 
 
 def quantiles(values: pd.Series, at: tuple[float, ...], with_max: bool = False) -> dict[str, float | None]:

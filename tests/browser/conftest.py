@@ -115,10 +115,12 @@ def window(chromium, page_url, wire):
         page.on("websocket", lambda websocket: hosts.add(websocket.url.split("/")[2]))
         page.on(
             "console",
-            lambda message: message.type == "error"
-            and not (expected and re.search(expected, message.text))
-            and not (wire.was_cut and "net::ERR_" in message.text)
-            and errors.append(message.text),
+            lambda message: (
+                message.type == "error"
+                and not (expected and re.search(expected, message.text))
+                and not (wire.was_cut and "net::ERR_" in message.text)
+                and errors.append(message.text)
+            ),
         )
         if goto:
             page.goto(page_url)
@@ -171,4 +173,3 @@ def picture():
         page.screenshot(path=folder / f"{name}.png", animations="disabled")
 
     return take
-

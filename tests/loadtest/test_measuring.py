@@ -156,3 +156,23 @@ def test_the_largest_message_is_measured(run):
         )
     assert test.status == 0, test.output
     assert test.summary["delivered"] == 50
+
+
+def test_people_come_and_leave_and_who_stays_gets_everything(run):
+    with reference.run(calibrate.delay(50)) as server:
+        test = run(
+            *["--host", server.url, "--users", 40, "--speakers", 3, "--warm-up", 0],
+            *["--churn", 0.2, "--broadcasts", 60, "--broadcast-rate", 20],
+        )
+    summary, connections = test.summary, test.result.connections
+    assert test.status == 0, test.output
+    assert 5 < summary["connections_left"] < 60  # 24 are likely: 20 % of 40 for 3 s
+    assert summary["connections"] == 40 + summary["connections_left"]
+    assert not set(test.result.broadcasts["speaker"]) & set(connections.loc[connections["left"], "connection"])
+    assert summary["expected"] == summary["delivered"] + summary["departed"]
+    assert 0 < summary["departed"] <= 3 * summary["connections_left"]  # the two or three under way for 50 ms
+    stayed = connections[(connections["opened_ns"] < test.result.broadcasts["sent_ns"].min()) & ~connections["left"]]
+    assert len(stayed) >= 3
+    assert (stayed["delivered"] == 60).all()
+    open_at_once = test.result.broadcasts["expected"]
+    assert open_at_once.between(36, 40).all(), open_at_once  # each is replaced at once

@@ -48,6 +48,12 @@ def test_no_warm_up_is_possible():
     assert settings("--warm-up", "0", "--broadcasts", "3").with_warm_up().tolist() == [0, 1, 2]
 
 
+def test_those_who_speak_stay_so_somebody_else_has_to_leave():
+    assert settings("--churn", "0.05", "--speakers", "9").churn == 0.05
+    with pytest.raises(ValueError, match="more connections than --speakers, which stay: 10 are not more than 10"):
+        settings("--churn", "0.05", "--speakers", "10")
+
+
 def test_steps_are_phases():
     chosen = settings("--shape", "steps", "--steps", "5,10,20", "--broadcasts", "7")
     assert chosen.phases == (5, 10, 20)

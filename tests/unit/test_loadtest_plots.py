@@ -37,6 +37,7 @@ def result(broadcasts=12, connections=30, lose=0):
         records.table("connections", [ConnectionRecord(k, NOW - 2, 1, NOW - 1) for k in range(connections)]),
         asked=broadcasts - 2,
         users=connections,
+        drain_s=10,
         facts={},
     )
 

@@ -47,6 +47,7 @@ def assemble(deliveries, broadcasts, connections, asked=None, problem=None):
         records.table("connections", connections),
         asked=sum(not row["warm_up"] for row in broadcasts) if asked is None else asked,
         users=len(connections),
+        drain_s=10,
         facts={"problem": problem},
     )
 
@@ -92,6 +93,25 @@ def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
     assert (result.summary["delivered"], result.summary["dropped"], result.summary["missing"]) == (2, 1, 0)
     assert result.summary["connections_dropped"] == 2
     assert "2 connections dropped" in results.shortfall(result.summary)
+
+
+def test_a_connection_that_leaves_as_it_was_asked_to_is_no_loss_unless_it_had_the_time_to_hear():
+    result = assemble(
+        [(0, 0, 101), (1, 0, 102), (1, 1, 15_001), (1, 2, 20_001)],
+        [broadcast(0, due=100), broadcast(1, due=15_000), broadcast(2, due=20_000)],
+        [connection(0, closed=15_002, left=True), connection(1), connection(2, closed=15_002, left=True)],
+    )
+    # The second was on its way to both when they left; the first to 2 was sent 15 s before, with a drain time of 10 s.
+    assert result.summary["expected"] == 7
+    assert [result.summary[key] for key in ("delivered", "departed", "missing", "dropped")] == [4, 2, 1, 0]
+    assert result.connections["departed"].tolist() == [1, 0, 1]
+    assert (result.summary["connections_left"], result.summary["connections_dropped"]) == (2, 0)
+    assert not result.summary["complete"]
+
+
+def test_people_who_come_and_leave_make_no_test_incomplete():
+    result = assemble([(0, 0, 101)], [broadcast(0, due=100)], [connection(0), connection(1, closed=100.5, left=True)])
+    assert result.summary["complete"]
 
 
 def test_a_second_copy_is_a_duplicate_and_its_time_does_not_count():
@@ -167,22 +187,17 @@ def test_a_test_in_which_nothing_happened_has_a_summary():
 @given(st.data())
 @settings(max_examples=50, deadline=None)
 def test_every_delivery_that_was_due_is_accounted_for(data):
+    lives = st.tuples(st.none() | st.integers(0, 500), st.none() | st.integers(1, 500), st.booleans())
     connections = [
-        connection(k, opened=opened, closed=None if stay is None else (opened or 0) + stay)
-        for k, (opened, stay) in enumerate(
-            data.draw(
-                st.lists(
-                    st.tuples(st.none() | st.integers(0, 500), st.none() | st.integers(1, 500)), min_size=1, max_size=6
-                )
-            )
-        )
+        connection(k, opened=at, closed=None if stay is None else (at or 0) + stay, left=stay is not None and leaves)
+        for k, (at, stay, leaves) in enumerate(data.draw(st.lists(lives, min_size=1, max_size=6)))
     ]
     sent = data.draw(st.lists(st.none() | st.integers(0, 900), min_size=1, max_size=5))
     broadcasts = [broadcast(k, due=0, sent=time) for k, time in enumerate(sent)]
     some = st.tuples(st.integers(0, len(connections) - 1), st.integers(0, len(sent) - 1), st.integers(0, 2_000))
     result = assemble(data.draw(st.lists(some, max_size=30)), broadcasts, connections)
     summary = result.summary
-    assert summary["expected"] == summary["delivered"] + summary["missing"] + summary["dropped"]
+    assert summary["expected"] == sum(summary[name] for name in ("delivered", "missing", "dropped", "departed"))
     first = result.deliveries["expected"] & (result.deliveries["copy"] == 0)
     assert first.sum() == summary["delivered"]
     assert len(result.deliveries) == summary["delivered"] + summary["duplicate"] + summary["unexpected"]

@@ -15,9 +15,7 @@ def name(requirement):
     return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
 
 
-@pytest.mark.parametrize(
-    "requirement", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]], ids=name
-)
+@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]], ids=name)
 def test_every_dependency_is_pinned_in_the_lock(requirement):
     assert name(requirement) in {name(line) for line in LOCK.splitlines() if re.match(r"[\w.-]+==\d", line)}
 

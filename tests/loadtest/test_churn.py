@@ -1,0 +1,25 @@
+"""The real broadcast, to people who come and leave all the time."""
+
+import pytest
+
+from tests.cloud.test_fanout import sharding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 2])
+def test_who_is_there_throughout_hears_each_of_1000_broadcasts_once(chat, run, shards):
+    """20 people, of whom 5 % are replaced each second; the eight who speak stay."""
+    with sharding(chat, shards=shards, above=5):
+        test = run(
+            *["--host", chat.websocket_url(chat.require_api()), "--users", 20, "--speakers", 8, "--churn", 0.05],
+            *["--broadcasts", 1000, "--broadcast-rate", 40, "--drain-time", 20],
+        )
+    summary, broadcasts, connections = test.summary, test.result.broadcasts, test.result.connections
+    assert test.status == 0, test.output
+    assert (summary["broadcasts"], summary["missing"], summary["duplicate"]) == (1000, 0, 0)
+    assert summary["expected"] == summary["delivered"] + summary["departed"]
+    assert summary["connections_left"] >= 10  # 25 are likely
+    there = connections[(connections["opened_ns"] < broadcasts["sent_ns"].min()) & connections["closed_ns"].isna()]
+    assert len(there) >= 8
+    assert (there["delivered"] == len(broadcasts)).all()
+    assert (there["duplicate"] == 0).all()
