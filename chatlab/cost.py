@@ -22,6 +22,7 @@ PRICES = {
     "DynamoDB read units": 0.125e-6,
     "DynamoDB write units": 0.625e-6,
     "log GB": 0.50,
+    "metric months": 0.30,
     "GB out": 0.09,
 }
 """US dollars for one of each: us-east-1, arm64, on demand, the first tier, as AWS's pricing pages had them on
@@ -35,6 +36,8 @@ MEMORY_GB = {"connect": 0.25, "default": 1769 / 1024, "disconnect": 0.25}  # as 
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
 POSTS_PER_SECOND = 2_000  # of one invocation; notebook 07 measures it
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
+METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
+HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
 
 
@@ -97,6 +100,7 @@ def broadcasts(
         "DynamoDB read units": broadcasts * reads,
         "DynamoDB write units": 2 * connections,  # the item is put, and deleted
         "log GB": calls * LOG_LINE_BYTES / 1e9,
+        "metric months": METRICS * max(1, math.ceil(minutes / 60)) / HOURS_A_MONTH,
         "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
     }
     return Bill(quantities, prices)
@@ -121,8 +125,8 @@ ALTERNATIVES = {
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
-"""List prices of us-east-1 on `PRICES_DATE`. The quotas of the last two are not from a page of AWS: before you rely on
-them, ask Service Quotas for your Region's."""
+"""List prices of us-east-1 on `PRICES_DATE`. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
+per second per account"). AppSync's is not from a page of AWS: before you rely on it, ask Service Quotas."""
 
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1
 SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 50_000, 100_000  # of one with four vCPU. Assumed: measure yours
@@ -163,6 +167,7 @@ _PRODUCTS = {
     "DynamoDB read units": ("AmazonDynamoDB", "ReadRequestUnits"),
     "DynamoDB write units": ("AmazonDynamoDB", "WriteRequestUnits"),
     "log GB": ("AmazonCloudWatch", "DataProcessing-Bytes"),
+    "metric months": ("AmazonCloudWatch", "CW:MetricMonitorUsage"),
 }
 
 

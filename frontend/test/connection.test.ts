@@ -10,36 +10,7 @@ import {
   RENEW_MS,
   type Socket,
 } from "../src/connection";
-
-class FakeSocket {
-  onopen: (() => void) | null = null;
-  onclose: (() => void) | null = null;
-  onmessage: ((event: { data: unknown }) => void) | null = null;
-  readyState = 0;
-  readonly sent: string[] = [];
-
-  send(frame: string): void {
-    this.sent.push(frame);
-  }
-
-  close(): void {
-    this.readyState = 3;
-  }
-
-  opens(): void {
-    this.readyState = 1;
-    this.onopen?.();
-  }
-
-  breaks(): void {
-    this.readyState = 3;
-    this.onclose?.();
-  }
-
-  brings(frame: unknown): void {
-    this.onmessage?.({ data: frame });
-  }
-}
+import { FakeSocket } from "./fake-socket";
 
 let sockets: FakeSocket[];
 let chance: number;

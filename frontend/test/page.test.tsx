@@ -4,40 +4,19 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { App } from "../src/App";
 import { readWebSocketUrl } from "../src/config";
 import { MessageText } from "../src/MessageText";
+import { FakeSocket } from "./fake-socket";
 
 /** A cloud with one room in it, in the place of the browser's WebSocket. What it is sent comes back only through `brings`. */
-class FakeWebSocket {
+class FakeWebSocket extends FakeSocket {
   static latest: FakeWebSocket;
-  onopen: (() => void) | null = null;
-  onclose: (() => void) | null = null;
-  onmessage: ((event: { data: string }) => void) | null = null;
-  readyState = 0;
-  readonly sent: string[] = [];
 
   constructor(readonly url: URL) {
+    super();
     FakeWebSocket.latest = this;
   }
 
-  send(frame: string): void {
-    this.sent.push(frame);
-  }
-
-  close(): void {
-    this.readyState = 3;
-  }
-
-  opens(): void {
-    this.readyState = 1;
-    this.onopen?.();
-  }
-
-  breaks(): void {
-    this.readyState = 3;
-    this.onclose?.();
-  }
-
-  brings(message: object | string): void {
-    this.onmessage?.({ data: typeof message === "string" ? message : JSON.stringify(message) });
+  override brings(message: object | string): void {
+    super.brings(typeof message === "string" ? message : JSON.stringify(message));
   }
 
   /** The chat messages that were sent, in order. */

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 import websocket
 
-from chatlab import poll
+from chatlab import cost, poll
 from tests.cloud.test_chat import ids, people
 from tests.conftest import without_policy
 
@@ -55,6 +55,7 @@ def test_the_log_line_tells_what_became_of_a_broadcast(chat):
         assert heard(sockets) == [["hello"]] * 5
     assert (log["connections"], log["delivered"], log["gone"], log["failed"], log["shards"]) == (5, 5, 0, 0, 1)
     assert log["scan_ms"] > 0 and log["post_ms"] > 0
+    assert len(log["_aws"]["CloudWatchMetrics"][0]["Metrics"]) == cost.METRICS
 
 
 def test_a_split_broadcast_reaches_everyone_once(chat):

@@ -27,6 +27,7 @@ def test_a_bill_is_the_sum_of_its_rows():
         "DynamoDB read units": 10 * 3 / 2 * 0.125e-6,  # 11 KB are three units, and half are charged
         "DynamoDB write units": 200 * 0.625e-6,
         "log GB": 210 * 700 / 1e9 * 0.50,
+        "metric months": 10 / 730 * 0.30,  # ten metrics for one hour
         "GB out": 1000 * 240 / 1e9 * 0.09,
     }
     rows = bill.table["dollars"]
@@ -42,6 +43,10 @@ def test_messages_are_metered_in_steps_of_32_kb(payload_bytes, steps):
 
 def test_a_begun_minute_of_a_connection_counts():
     assert cost.broadcasts(connections=7, broadcasts=1, minutes=1.01).quantities["connection minutes"] == 14
+
+
+def test_each_metric_of_the_log_line_costs_for_each_hour_that_has_begun():
+    assert cost.broadcasts(connections=1, broadcasts=1, minutes=61).quantities["metric months"] == 2 * 10 / 730
 
 
 def test_shards_cost_calls_and_no_more_time_of_posting():
@@ -106,7 +111,10 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
         ],
         "AWSLambda": [product("EUC1-Request-ARM", (0, 0.2e-6)), product("EUC1-Lambda-GB-Second-ARM", (0, 1e-5))],
         "AmazonDynamoDB": [product("EUC1-ReadRequestUnits", (0, 0)), product("EUC1-WriteRequestUnits", (0, 7e-7))],
-        "AmazonCloudWatch": [product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63))],
+        "AmazonCloudWatch": [
+            product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63)),
+            product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
+        ],
     }
     for service, _ in cost._PRODUCTS.values():
         expected = {
