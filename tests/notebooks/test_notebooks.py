@@ -1,14 +1,18 @@
 """The notebooks, executed as a learner would: each by itself, each twice, torn down from wherever one stopped."""
 
 import json
+import os
 import re
+import sys
+import sysconfig
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from chatlab import Lab, inventory
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
-from chatlab.paths import NOTEBOOKS
+from chatlab.paths import NOTEBOOKS, ROOT
 from tests.conftest import lab_in, run_notebook, without_policy
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
@@ -60,6 +64,26 @@ def test_the_notebook_that_failed_says_which_permission_is_missing(built, tmp_pa
     assert re.search(
         r"^cell \d+ \(Verify\): The chat does not work \(the handshake was refused with 403\), because the role "
         r"chat-lambda lacks dynamodb:PutItem on table/chat: run notebook 02_iam_role again\.$",
+        outcome.reason,
+    )
+
+
+def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, monkeypatch):
+    """Its kernel is the same Python, but in a folder in which there is no npm, and there is none on the PATH."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    kernel = tmp_path / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")]))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    outcome = execute("05_frontend_on_s3", tmp_path / "05.ipynb")
+    assert re.fullmatch(
+        r"cell \d+ \([\w ]+\): Node\.js is missing: `make setup` installs it into \.venv, and so does environment\.yml "
+        r"for conda\.",
         outcome.reason,
     )
 
