@@ -49,11 +49,12 @@ up: setup
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
 
-# Speed is measured elsewhere (loadtest/benchmarks): a test here is right or wrong.
+# Speed is measured elsewhere (loadtest/benchmarks): a test here is right or wrong. Most of the time the tests wait for
+# a process, so two files are run at a time; the long ones come first.
 test: setup $(VENV)/browser
 	@$(BIN)/ruff check --quiet
 	@cd frontend && $(BIN)/npm run --silent typecheck && $(BIN)/npm test --silent
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
 $(VENV)/browser: $(VENV)/installed

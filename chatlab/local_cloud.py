@@ -24,12 +24,15 @@ PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where somet
 MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
 START_TIMEOUT_S = 60
 
-SERVER = [
-    sys.executable, "-m", "uvicorn", "ministack.app:app", "--host", HOST,
-    "--loop", "uvloop", "--http", "httptools",  # twice as fast as MiniStack's own server
-    "--ws-max-size", str(MESSAGE_LIMIT), "--ws-per-message-deflate", "false",  # as API Gateway does
-    "--timeout-keep-alive", "75", "--no-access-log", "--log-level", "warning",
-]  # fmt: skip
+# uvloop and httptools are twice as fast as MiniStack's own server; of WebSockets it is as API Gateway.
+SERVE = f"""
+import socket, sys, uvicorn
+config = uvicorn.Config(
+    "ministack.app:app", loop="uvloop", http="httptools", ws_max_size={MESSAGE_LIMIT}, ws_per_message_deflate=False,
+    timeout_keep_alive=75, access_log=False, log_level="warning",
+)
+uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
 
 SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -50,7 +53,8 @@ def start():
     if _process():
         return url()
     folder = writable(home())
-    port = _free_port()
+    listener = _listener()
+    port = listener.getsockname()[1]
     temporary = folder / "tmp"  # where MiniStack unpacks the functions
     temporary.mkdir(exist_ok=True)
     # Functions inherit this environment, so nothing of the person's own AWS configuration may be in it, nor a proxy.
@@ -60,9 +64,9 @@ def start():
         if not key.startswith("AWS_") and not key.lower().endswith("_proxy")
     }
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    with open(folder / "cloud.log", "wb") as log:
+    with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [*SERVER, "--port", str(port)],
+            [sys.executable, "-c", SERVE, str(listener.fileno())], pass_fds=[listener.fileno()],
             env=inherited | SETTINGS | nowhere | {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
             start_new_session=True, preexec_fn=_allow_many_sockets,
@@ -151,15 +155,13 @@ def _healthy():
         return False
 
 
-def _free_port():
+def _listener():
+    """A socket that listens already, for the process to inherit: so two that start at once never get the same port."""
     for wanted in (PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, wanted))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
+        try:
+            return socket.create_server((HOST, wanted), backlog=2048)
+        except OSError:
+            continue
     raise LabError("No port is free on this machine for the local cloud: end something that listens.")
 
 

@@ -26,7 +26,7 @@ POLL_S = 0.05
 LEAD_S = 0.5
 """From telling the plan to its first broadcast."""
 SETTLE_S = 0.5
-"""After the last expected delivery: time for a second copy to show up."""
+"""After the last expected delivery of all: time for a second copy to show up."""
 HALT_S = 2.0
 """How long deliveries under way are waited for when somebody ends the test."""
 COLLECT_S = 20.0
@@ -121,6 +121,7 @@ class Coordinator:
                 self._connect(target)
                 self._broadcast(phase)
                 self._drain(self.settings.drain_time)
+            gevent.sleep(SETTLE_S)
         except Problem as problem:
             self.problem = str(problem)
         self._finish()
@@ -144,6 +145,7 @@ class Coordinator:
             self.halted_ns = clock.now_ns()
             self.runner.send_message("loadtest.halt")
             self._drain(min(HALT_S, self.settings.drain_time))
+            gevent.sleep(SETTLE_S)
         self._finish()
 
     # Phases
@@ -153,7 +155,7 @@ class Coordinator:
         settings, shape = self.settings, self.environment.shape_class
         deadline = time.monotonic() + target / self._connection_rate(settings) + settings.connect_timeout + 10
         if isinstance(shape, shapes.Steps):
-            shape.users = target
+            shape.grow_to(target)
         enough = min(target, settings.speakers) if settings.shape == "ramp" else target
         while (there := self._total("opened") - self._total("left")) + (failed := self._total("failed")) < enough:
             if not there and failed >= min(target, 20):
@@ -205,7 +207,6 @@ class Coordinator:
             due = sum(intended_ns <= min(clock.now_ns(), self.halted_ns) for intended_ns in self.intended_ns)
             level = all(report["due"] == due for client, report in self.progress.items() if self._is_there(client))
             if level and not self._total("sending") and self._total("outstanding") <= 0:
-                gevent.sleep(SETTLE_S)
                 return
             gevent.sleep(POLL_S)
 

@@ -3,6 +3,7 @@
 They end only when the coordinator stops the test: how long a phase takes depends on its broadcasts.
 """
 
+from gevent.event import Event
 from locust import LoadTestShape
 
 
@@ -29,7 +30,24 @@ class Steps(LoadTestShape):
 
     def __init__(self, first: int, rate: float):
         super().__init__()
-        self.users, self.rate = first, rate
+        self.first, self.rate = first, rate
+        self._changed = Event()
+        self.reset_time()
+
+    def reset_time(self) -> None:
+        """Begin anew: Locust calls this when a test starts."""
+        super().reset_time()
+        self.users = self.first
+        self._changed.set()
+
+    def grow_to(self, users: int) -> None:
+        """Have so many connections from now on."""
+        if users != self.users:
+            self.users = users
+            self._changed.set()
 
     def tick(self) -> tuple[int, float]:
+        # Locust asks once a second. An answer that waits for news saves that second at each step.
+        self._changed.wait()
+        self._changed.clear()
         return self.users, self.rate

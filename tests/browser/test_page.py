@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from chatlab import poll
-from chatlab.paths import FRONTEND, home
+from chatlab.paths import home
 from tests.browser.conftest import messages, say, state
 from tests.conftest import environment_of_a_run, without_policy
 
@@ -32,7 +32,7 @@ def texts(page):
 
 
 def test_the_built_page_is_small(page_url):
-    packed = sum(len(gzip.compress(file.read_bytes())) for file in (FRONTEND / "build").rglob("*") if file.is_file())
+    packed = sum(len(gzip.compress(file.read_bytes())) for file in (home() / "page").rglob("*") if file.is_file())
     assert packed < LIMIT_KB * 1024
 
 

@@ -2,11 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import urllib.request
 
 import psutil
 import pytest
 
 from chatlab import Lab, LabError, local_cloud
+from tests.conftest import environment_of_a_run
 
 
 def listening(process):
@@ -64,3 +68,22 @@ def test_permissions_are_enforced(lab):
     stranger = lab.client("dynamodb", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="wrong")
     with pytest.raises(stranger.exceptions.ClientError, match="security token"):
         stranger.list_tables()
+
+
+def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
+    homes = [tmp_path / name for name in ("one", "two")]
+    begin = [sys.executable, "-c", "from chatlab import local_cloud; print(local_cloud.start())"]
+    starting = [
+        subprocess.Popen(begin, env=environment_of_a_run(home), stdout=subprocess.PIPE, text=True) for home in homes
+    ]
+    try:
+        urls = {process.communicate(timeout=60)[0].strip() for process in starting}
+        assert [process.returncode for process in starting] == [0, 0]
+        assert len(urls) == 2
+        for url in urls:
+            with urllib.request.urlopen(f"{url}/_ministack/health", timeout=10) as answer:
+                assert answer.status == 200
+    finally:
+        for home in homes:
+            monkeypatch.setenv("CHATLAB_HOME", str(home))
+            assert local_cloud.stop()
