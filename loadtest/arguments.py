@@ -171,14 +171,15 @@ class Settings:
             return schedule.poisson(self.broadcasts, self.broadcast_rate, self.seed, self.duration)
         return schedule.constant(self.broadcasts, self.broadcast_rate, self.duration)
 
-    def with_warm_up(self) -> np.ndarray:
+    def with_warm_up(self, phase: int = 0) -> np.ndarray:
         """Offsets of one phase in seconds, shape (warm_up + broadcasts,): the warm-up at an even rate, then the rest.
 
-        At least `WARM_UP_GAP_S` lies between them, which is longer than the cold start of a small Lambda function.
+        In the first phase at least `WARM_UP_GAP_S` lies between them, which is longer than the cold start of a small
+        Lambda function. In those after it the function is warm.
         """
         gap = 1 / self.broadcast_rate
         lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
-        start = lead[-1] + max(gap, WARM_UP_GAP_S) if self.warm_up else 0.0
+        start = lead[-1] + (gap if phase else max(gap, WARM_UP_GAP_S)) if self.warm_up else 0.0
         return np.concatenate([lead, start + self.schedule()])
 
     @property

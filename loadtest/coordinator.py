@@ -177,7 +177,7 @@ class Coordinator:
         settings = self.settings
         clients = [client for client, report in self.progress.items() if report["open"]]
         speakers = min(settings.speakers, self._total("open"))
-        offsets_ns = np.rint(settings.with_warm_up() * 1e9).astype(np.int64).tolist()
+        offsets_ns = np.rint(settings.with_warm_up(phase) * 1e9).astype(np.int64).tolist()
         plan = {
             "run": self.run,
             "phase": phase,

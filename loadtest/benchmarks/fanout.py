@@ -30,7 +30,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from chatlab import Lab, LabError, local_cloud, poll
-from chatlab.notebooks import BUILD, execute
 from chatlab.paths import LAMBDAS, ROOT
 from loadtest import live, plots, results
 
@@ -128,6 +127,8 @@ def posts_per_second(lab: Lab, variant: str, invocations: int) -> list[float]:
 @contextlib.contextmanager
 def a_chat() -> Iterator[Lab]:
     """A chat, built by the notebooks on a local cloud of its own, which is stopped at the end."""
+    from chatlab.notebooks import BUILD, execute  # a second and more, which notebook 07 need not wait for
+
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"CHATLAB_HOME": folder, "CHATLAB_TARGET": "local", "CHATLAB_NAME": "chat"}
         os.environ.pop("CHATLAB_RUN", None)

@@ -40,8 +40,9 @@ def test_every_argument_has_a_help_text_and_a_default_of_its_type():
 
 
 def test_the_warm_up_leaves_before_the_others_and_apart_from_them():
-    offsets = settings("--warm-up", "2", "--broadcasts", "3", "--broadcast-rate", "10").with_warm_up()
-    assert offsets == pytest.approx([0, 0.1, 1.1, 1.2, 1.3])
+    chosen = settings("--warm-up", "2", "--broadcasts", "3", "--broadcast-rate", "10")
+    assert chosen.with_warm_up() == pytest.approx([0, 0.1, 1.1, 1.2, 1.3])
+    assert chosen.with_warm_up(phase=1) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_no_warm_up_is_possible():
