@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from contextlib import contextmanager
 
 import pytest
@@ -18,7 +19,8 @@ SET_ASIDE = [
 
 @pytest.fixture(scope="session", autouse=True)
 def environment():
-    """No setting of the shell's reaches a test."""
+    """No setting of the shell's reaches a test, nor that Ctrl-C is to be ignored, as by what runs in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)

@@ -92,15 +92,7 @@ def test_a_full_pipe_does_not_hold_the_test_up(tmp_path):
     assert live.watch(process, tmp_path) == 0
 
 
-@pytest.fixture
-def interruptible():
-    """Where the tests run in the background, Ctrl-C is ignored from the start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_ends_the_process_and_its_children(tmp_path, interruptible):
+def test_an_interrupt_ends_the_process_and_its_children(tmp_path):
     code = "import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
     process = child(tmp_path, code)
     family = psutil.Process(process.pid)
