@@ -58,6 +58,23 @@ def without_policy(lab, name):
         iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
+@contextmanager
+def sharding(lab, shards, above):
+    """The broadcast with `SHARDS` and `SHARD_ABOVE` set."""
+    functions, function = lab.client("lambda"), lab.functions["default"]
+    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+
+    def set_to(variables):
+        functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+
+    set_to(before | {"SHARDS": str(shards), "SHARD_ABOVE": str(above)})
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
 @pytest.fixture
 def lab(tmp_path):
     """A lab with an empty local cloud."""

@@ -2,37 +2,19 @@
 
 import base64
 import json
-from contextlib import contextmanager
 
 import pytest
 import websocket
 
 from chatlab import cost, poll
 from tests.cloud.test_chat import ids, people
-from tests.conftest import without_policy
+from tests.conftest import sharding, without_policy
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_left(chat):
     yield
     poll(lambda: not ids(chat), "the table to be empty", timeout_s=30)
-
-
-@contextmanager
-def sharding(lab, shards, above):
-    """The broadcast with `SHARDS` and `SHARD_ABOVE` set."""
-    functions, function = lab.client("lambda"), lab.functions["default"]
-    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-
-    def set_to(variables):
-        functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
-        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
-
-    set_to(before | {"SHARDS": str(shards), "SHARD_ABOVE": str(above)})
-    try:
-        yield
-    finally:
-        set_to(before)
 
 
 def say(lab, text):

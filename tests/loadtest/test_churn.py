@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cloud.test_fanout import sharding
+from tests.conftest import sharding
 
 
 @pytest.mark.slow

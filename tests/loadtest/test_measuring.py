@@ -158,11 +158,13 @@ def test_the_largest_message_is_measured(run):
     assert test.summary["delivered"] == 50
 
 
-def test_people_come_and_leave_and_who_stays_gets_everything(run):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_people_come_and_leave_and_who_stays_gets_everything(run, processes):
     with reference.run(calibrate.delay(50)) as server:
         test = run(
             *["--host", server.url, "--users", 40, "--speakers", 3, "--warm-up", 0],
             *["--churn", 0.2, "--broadcasts", 60, "--broadcast-rate", 20],
+            *(["--processes", processes] if processes > 1 else []),
         )
     summary, connections = test.summary, test.result.connections
     assert test.status == 0, test.output
