@@ -92,6 +92,7 @@ def broadcasts(
         connections * SHORT_CALL_S * (MEMORY_GB["connect"] + MEMORY_GB["disconnect"])
         + broadcasts * shards * share_s * MEMORY_GB["default"]
     )
+    hours = max(1, math.ceil(minutes / 60)) if broadcasts else 0
     quantities = {
         "WebSocket messages": (deliveries + broadcasts) * steps,
         "connection minutes": connections * math.ceil(minutes),  # each connection's are rounded up
@@ -100,7 +101,7 @@ def broadcasts(
         "DynamoDB read units": broadcasts * reads,
         "DynamoDB write units": 2 * connections,  # the item is put, and deleted
         "log GB": calls * LOG_LINE_BYTES / 1e9,
-        "metric months": METRICS * max(1, math.ceil(minutes / 60)) / HOURS_A_MONTH,
+        "metric months": METRICS * hours / HOURS_A_MONTH,
         "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
     }
     return Bill(quantities, prices)
@@ -136,7 +137,8 @@ FEWEST_SERVERS = 2  # one may fail
 def alternatives(connections, broadcasts_per_s, payload_bytes=200):
     """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
 
-    Bytes out are in all of them; the functions and the table in the first one only, since the others need none.
+    Bytes out are in all of them; the functions, their metrics and the table in the first one only, since the others
+    need none.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections

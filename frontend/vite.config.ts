@@ -71,7 +71,13 @@ export default defineConfig(({ mode }) => {
     base: "./",
     envPrefix: "REACT_APP_",
     plugins: [react(), contentSecurityPolicy(environment["REACT_APP_WEBSOCKET_URL"]), bundleSize()],
-    build: { outDir: process.env["BUILD_PATH"] ?? "build", emptyOutDir: true, assetsInlineLimit: 0, modulePreload: false, reportCompressedSize: false },
+    build: {
+      outDir: process.env["BUILD_PATH"] ?? "build",
+      emptyOutDir: true, // also where it is outside of this folder
+      assetsInlineLimit: 0,
+      modulePreload: false,
+      reportCompressedSize: false,
+    },
     server: { host: "127.0.0.1" },
     test: {
       environment: "jsdom",

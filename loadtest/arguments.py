@@ -179,7 +179,8 @@ class Settings:
         """
         gap = 1 / self.broadcast_rate
         lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
-        start = lead[-1] + (gap if phase else max(gap, WARM_UP_GAP_S)) if self.warm_up else 0.0
+        pause = gap if phase else max(gap, WARM_UP_GAP_S)
+        start = lead[-1] + pause if self.warm_up else 0.0
         return np.concatenate([lead, start + self.schedule()])
 
     @property

@@ -266,7 +266,7 @@ class Coordinator:
             "state": self.state,
             "users": self.settings.phases[-1],
             "broadcasts": self.settings.broadcasts_in_all,
-            **{n: self._total(n) for n in ("open", "opened", "left", "failed", "sent", "expected", "delivered")},
+            **{name: self._total(name) for name in ("open", "opened", "failed", "sent", "expected", "delivered")},
             "deliveries_per_s": round(deliveries_per_s, 1),
             "p50_ms": quantile_ms(50),
             "p99_ms": quantile_ms(99),

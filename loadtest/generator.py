@@ -184,7 +184,7 @@ class Generator:
         voices = dict(zip(mine, self.open, strict=False))
         leaving = gevent.spawn(self._leave, plan, set(voices.values()))
         try:
-            self._send_all(plan, voices)
+            self._send_all(plan, mine, voices)
         finally:
             leaving.kill()
 
@@ -204,8 +204,7 @@ class Generator:
                 self._forget(record)
                 connection.close()
 
-    def _send_all(self, plan: dict, voices: dict[int, int]) -> None:
-        mine = plan["speakers"].get(self.runner.client_id, [])
+    def _send_all(self, plan: dict, mine: list[int], voices: dict[int, int]) -> None:
         for k in range(len(plan["offsets_ns"])):
             broadcast, speaker = plan["first"] + k, k % plan["speaker_count"]
             self._sleep_until(self.intended_ns[broadcast])

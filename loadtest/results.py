@@ -100,17 +100,15 @@ def assemble(
     )
     left = connections["left"].to_numpy()
     gone = connections["closed_ns"].notna().to_numpy() & ~left
+    in_time = _ns(connections["closed_ns"])[None, :] - _ns(broadcasts["sent_ns"])[:, None] <= drain_s * 1e9
     dropped = expected & ~got & gone
-    departed = expected & ~got & left & ~_overdue(broadcasts, connections, drain_s)
+    departed = expected & ~got & left & in_time  # it was still on its way
     missing = expected & ~got & ~dropped & ~departed
     copies = deliveries[deliveries["expected"] & (deliveries["copy"] > 0)]
 
-    for table, axis in ((broadcasts, 1), (connections, 0)):
-        table["expected"] = expected.sum(axis=axis)
-        table["delivered"] = got.sum(axis=axis)
-        table["missing"] = missing.sum(axis=axis)
-        table["dropped"] = dropped.sum(axis=axis)
-        table["departed"] = departed.sum(axis=axis)
+    pairs = {"expected": expected, "delivered": got, "missing": missing, "dropped": dropped, "departed": departed}
+    for name, each in pairs.items():
+        broadcasts[name], connections[name] = each.sum(axis=1), each.sum(axis=0)
     for table, key in ((broadcasts, "broadcast"), (connections, "connection")):
         table["duplicate"] = _count(copies, table, key)
         table["out_of_order"] = _count(first[first["out_of_order"]], table, key)
@@ -193,17 +191,14 @@ def expected_pairs(broadcasts: pd.DataFrame, connections: pd.DataFrame) -> np.nd
 
     A connection is to receive what was sent after it had opened and before it closed.
     """
-    sent = broadcasts["sent_ns"].to_numpy(dtype=float, na_value=np.nan)[:, None]
-    opened = connections["opened_ns"].to_numpy(dtype=float, na_value=np.nan)[None, :]
-    closed = connections["closed_ns"].to_numpy(dtype=float, na_value=np.inf)[None, :]
+    sent = _ns(broadcasts["sent_ns"])[:, None]
+    opened, closed = _ns(connections["opened_ns"])[None, :], _ns(connections["closed_ns"], np.inf)[None, :]
     return (opened <= sent) & (sent < closed)  # a comparison with NaN is False: not sent, or never opened
 
 
-def _overdue(broadcasts: pd.DataFrame, connections: pd.DataFrame, drain_s: float) -> np.ndarray:
-    """Which broadcast had been sent over `drain_s` seconds before which connection closed; shape as above."""
-    sent = broadcasts["sent_ns"].to_numpy(dtype=float, na_value=np.nan)[:, None]
-    closed = connections["closed_ns"].to_numpy(dtype=float, na_value=np.inf)[None, :]
-    return closed - sent > drain_s * 1e9
+def _ns(times: pd.Series, missing: float = np.nan) -> np.ndarray:
+    """Times as float64, with `missing` where there is none."""
+    return times.to_numpy(dtype=float, na_value=missing)
 
 
 def quantiles(values: pd.Series, at: tuple[float, ...], with_max: bool = False) -> dict[str, float | None]:

@@ -1,17 +1,11 @@
 """Workers, on one machine and with clocks of their own."""
 
-import socket
-
 import pytest
 
 from loadtest.benchmarks import calibrate, reference
+from tests.loadtest.conftest import free_port
 
 WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def distributed(start, url, tmp_path, wrong_by_s):

@@ -1,18 +1,13 @@
 """Locust's own web page starts the test and shows it."""
 
 import json
-import socket
 import urllib.error
 import urllib.parse
 import urllib.request
 
 from chatlab import poll
 from loadtest.benchmarks import reference
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from tests.loadtest.conftest import free_port
 
 
 class WebPage:
