@@ -88,8 +88,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", default="", help="Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"
     )
-    # The table that Locust prints every two seconds is long, and progress.json has the figures.
-    parser.set_defaults(only_summary=True)
+    # The table that Locust prints every two seconds is long, and progress.json has the figures. Its web page and its
+    # master would listen on every address of the machine.
+    parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1")
 
 
 @dataclass(frozen=True)

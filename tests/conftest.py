@@ -5,6 +5,7 @@ import os
 import signal
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from chatlab import Lab, local_cloud
@@ -90,6 +91,13 @@ def chat(tmp_path_factory):
         for name in BUILD[:-1]:  # all but the page
             run_notebook(name, folder)
         yield lab
+
+
+def listening(pid):
+    """Addresses, as (host, port), that a process and its children listen on."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
 
 def environment_of_a_run(home, **more):

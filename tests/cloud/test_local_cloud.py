@@ -10,18 +10,12 @@ import psutil
 import pytest
 
 from chatlab import Lab, LabError, local_cloud
-from tests.conftest import environment_of_a_run
-
-
-def listening(process):
-    """Addresses that a process and its children listen on."""
-    family = [process, *process.children(recursive=True)]
-    return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+from tests.conftest import environment_of_a_run, listening
 
 
 def test_it_listens_on_loopback_and_nowhere_else(lab):
     status = local_cloud.status()
-    assert listening(psutil.Process(status["pid"])) == {("127.0.0.1", status["port"])}
+    assert listening(status["pid"]) == {("127.0.0.1", status["port"])}
 
 
 def test_starting_again_keeps_the_one_that_runs(lab):

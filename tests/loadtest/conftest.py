@@ -75,6 +75,8 @@ def start(tmp_path):
         command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"]
         command += ["--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
+        if "--processes" in words:  # another test may have processes of its own at the same time
+            command += ["--master-bind-port", port := str(free_port()), "--master-port", port]
         command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
         process = subprocess.Popen(
             [*command, "--results", f"{folder}", *map(str, words)],

@@ -3,6 +3,7 @@
 import pytest
 
 from loadtest.benchmarks import calibrate, reference
+from tests.conftest import listening
 from tests.loadtest.conftest import free_port
 
 WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
@@ -49,9 +50,12 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_share_the_connections(run):
+def test_processes_share_the_connections(start):
     with reference.run() as server:
-        test = run("--host", server.url, *WORDS, "--processes", 2)
+        test = start("--host", server.url, *WORDS, "--processes", 2)
+        test.until_heard(server, 1)
+        assert {host for host, _ in listening(test.process.pid)} == {"127.0.0.1"}
+        test.wait()
     assert test.status == 0, test.output
     assert [process["connections"] for process in test.summary["processes"]] == [20, 20]
     assert (test.summary["expected"], test.summary["delivered"]) == (480, 480)

@@ -7,6 +7,7 @@ import urllib.request
 
 from chatlab import poll
 from loadtest.benchmarks import reference
+from tests.conftest import listening
 from tests.loadtest.conftest import free_port
 
 
@@ -16,7 +17,7 @@ class WebPage:
     def __init__(self, start, server, *words):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.host = server.url
-        self.test = start("--web-host", "127.0.0.1", "--web-port", port, "--host", server.url, *words, headless=False)
+        self.test = start("--web-port", port, "--host", server.url, *words, headless=False)
         self.html = poll(lambda: self.get("/"), "the page to come", timeout_s=30, ignoring=urllib.error.URLError)
 
     def get(self, path, form=None):
@@ -41,6 +42,7 @@ def test_a_test_is_started_and_followed_on_the_web_page(start):
         page = WebPage(start, server)
         assert "broadcast_rate" in page.html
         assert "extended_tabs" in page.html
+        assert {host for host, _ in listening(page.test.process.pid)} == {"127.0.0.1"}
 
         page.swarm(user_count=20, broadcasts=5, broadcast_rate=-2)
         page.until("refused")
