@@ -1,8 +1,8 @@
 """Running the notebooks in order, with progress, and without leaving a process behind."""
 
-import atexit
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -54,12 +54,12 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
     reason = ""
     # In a thread of its own, nbclient leaves the signals alone, and this one is free to watch.
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(client.execute)
         try:
+            running = pool.submit(client.execute)
             while wait([running], timeout=0.5).not_done and not reason:
                 reason = guard() or ""
         finally:
-            _stop(client, running)
+            _stop(client)
             nbformat.write(notebook, save_as)
     try:
         running.result()
@@ -69,6 +69,8 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
         reason = reason or f"{_where(notebook)}: {said}"
     except DeadKernelError:
         reason = reason or f"{_where(notebook)}: the kernel died."
+    except RuntimeError as error:
+        reason = reason or f"the kernel did not start: {error}."
     return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
 
 
@@ -77,6 +79,16 @@ class _Client(NotebookClient):
         super().__init__(notebook, on_cell_start=self._begun, **options)
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
+        self.ended = threading.Event()
+
+    def execute(self):
+        try:
+            return super().execute()
+        finally:
+            self.ended.set()
+
+    def _cleanup_kernel(self):
+        """What nbclient calls at the end of this process, failing if the kernel is gone. `_stop` has seen to it."""
 
     def _begun(self, cell, cell_index):
         if self.is_stopped:  # before there was a kernel to end
@@ -93,18 +105,17 @@ class _Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
-def _stop(client, running):
+def _stop(client):
     """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes."""
     client.is_stopped = True
-    if running.done() or not client.km or not client.km.has_kernel:
+    if client.ended.is_set() or not client.km or not client.km.has_kernel:
         return
-    atexit.unregister(client._cleanup_kernel)  # nbclient's own, which fails where there is no kernel any more
     kernel = psutil.Process(client.km.provisioner.pid)
     family = [*kernel.children(recursive=True), kernel]
     try:
         if client.has_begun:  # a kernel that is only starting would answer with a traceback
             os.kill(kernel.pid, signal.SIGINT)
-            wait([running], timeout=GRACE_S)
+            client.ended.wait(GRACE_S)
     finally:
         for member in family:
             with suppress(psutil.NoSuchProcess):
