@@ -13,6 +13,7 @@ import uuid
 import gevent
 import numpy as np
 import pandas as pd
+from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner
@@ -41,7 +42,10 @@ class Coordinator:
     def __init__(self, environment: Environment):
         self.environment = environment
         self.runner = environment.runner
-        self.finished = True
+        self.finishing = True
+        self.finished = Event()
+        """Set unless a test is under way: records are taken until then."""
+        self.finished.set()
         self.live: dict = {}
         self.runner.register_message("loadtest.ping", self._on_ping)
         self.runner.register_message("loadtest.progress", self._on_progress)
@@ -83,7 +87,8 @@ class Coordinator:
         return min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
 
     def _on_test_start(self, **_) -> None:
-        self.finished = False
+        self.finishing = False
+        self.finished.clear()
         self.problem: str | None = None
         self.state = "connecting"
         self.missing: int | None = None
@@ -137,7 +142,8 @@ class Coordinator:
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
-        if self.finished or gevent.getcurrent() is self._conductor:
+        if self.finishing:
+            self.finished.wait()
             return
         self._conductor.kill()
         self.problem = self.problem or "The test was stopped before its end."
@@ -230,10 +236,12 @@ class Coordinator:
         self._keep(msg.data)
 
     def _on_worker_report(self, data: dict, **_) -> None:
-        if "loadtest" in data and not self.finished:
+        if "loadtest" in data:
             self._keep(data["loadtest"])
 
     def _keep(self, data: dict) -> None:
+        if self.finished.is_set():
+            return
         rows = records.unpack(data["deliveries"])
         self.deliveries.setdefault(data["client"], []).append(rows)
         if "connections" in data:
@@ -251,7 +259,7 @@ class Coordinator:
 
     def _watch(self) -> None:
         delivered, seen_at = 0, time.monotonic()
-        while not self.finished:
+        while not self.finishing:
             gevent.sleep(0.5)
             if self.settings:
                 now, total = time.monotonic(), self._total("delivered")
@@ -280,12 +288,21 @@ class Coordinator:
 
     def _finish(self) -> None:
         """Collect what there is and write it. Happens once, whoever asks."""
-        if self.finished:
-            return
-        self.finished = True
-        if self.settings is None:
-            self._end(1)
-            return
+        self.finishing = True
+        self.environment.process_exit_code = 1
+        try:
+            if self.settings:
+                self._collect()
+                self._conclude(self._assemble())
+            if self.problem:
+                logger.error(self.problem)
+            else:
+                self.environment.process_exit_code = 0
+        finally:
+            self.finished.set()
+
+    def _collect(self) -> None:
+        """Wait for the last records of each generator."""
         self.state = "collecting"
         self.runner.send_message("loadtest.collect")
         with gevent.Timeout(COLLECT_S, False):
@@ -295,7 +312,9 @@ class Coordinator:
             self.problem = f"{len(lost)} of {len(self.progress)} workers did not hand over their last records."
             for client in lost & set(self.accounts):
                 self._close(self.accounts[client])
-        result = self._assemble()
+
+    def _conclude(self, result: results.Result) -> None:
+        """Write the results, and say what is to be said about them."""
         self.missing = result.summary["missing"]
         self.state = "complete" if result.summary["complete"] else "incomplete"
         self.problem = self.problem or results.shortfall(result.summary)
@@ -307,13 +326,7 @@ class Coordinator:
         self._fire_missing(result.summary["missing"])
         for warning in result.summary["verdict"]["warnings"]:
             logger.warning(warning)
-        self._end(0 if result.summary["complete"] and not self.problem else 1)
         logger.info("Results are in %s", self.settings.results)
-
-    def _end(self, exit_code: int) -> None:
-        self.environment.process_exit_code = exit_code
-        if self.problem:
-            logger.error(self.problem)
 
     def _assemble(self) -> results.Result:
         """All records of all generators, put on the clock of this process."""

@@ -71,8 +71,10 @@ def start(tmp_path):
     """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own."""
     runs = []
 
-    def start_one(*words, headless=True, environment=None, folder=tmp_path / "results") -> Run:
-        command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"]
+    def start_one(
+        *words, headless=True, environment=None, folder=tmp_path / "results", locustfile="loadtest/locustfile.py"
+    ) -> Run:
+        command = [sys.executable, "-m", "locust", "-f", f"{locustfile}"]
         command += ["--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
         if "--processes" in words:  # another test may have processes of its own at the same time

@@ -26,6 +26,26 @@ def test_a_signal_leaves_complete_results(start, how):
     assert len(test.result.deliveries) == 30 * (summary["broadcasts"] + 1)
 
 
+def test_a_signal_while_the_records_are_collected_leaves_complete_results(start, tmp_path):
+    (tmp_path / "locustfile.py").write_text(
+        "import os, signal\n"
+        "import gevent\n"
+        "from loadtest.generator import Generator\n"
+        "from loadtest.locustfile import *\n"
+        "hand_over = Generator._on_collect\n"
+        "def press_ctrl_c(self, **_):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    gevent.sleep(1)\n"
+        "    hand_over(self)\n"
+        "Generator._on_collect = press_ctrl_c\n"
+    )
+    with reference.run() as server:
+        words = ["--host", server.url, *LONG, "--broadcasts", 5]
+        test = start(*words, locustfile=tmp_path / "locustfile.py").wait()
+    assert "Traceback" not in test.output
+    assert test.summary["delivered"] == test.summary["expected"] == 30 * 5
+
+
 def test_locusts_own_time_limit_leaves_complete_results(run):
     with reference.run() as server:
         test = run("--host", server.url, *LONG, "--run-time", 5)
