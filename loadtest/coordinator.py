@@ -142,16 +142,14 @@ class Coordinator:
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
-        if self.finishing:
-            self.finished.wait()
-            return
-        self._conductor.kill()
-        self.problem = self.problem or "The test was stopped before its end."
-        if self.settings:
-            self.halted_ns = clock.now_ns()
-            self.runner.send_message("loadtest.halt")
-            self._drain(min(HALT_S, self.settings.drain_time))
-            gevent.sleep(SETTLE_S)
+        if not self.finishing:
+            self._conductor.kill()
+            self.problem = self.problem or "The test was stopped before its end."
+            if self.settings:
+                self.halted_ns = clock.now_ns()
+                self.runner.send_message("loadtest.halt")
+                self._drain(min(HALT_S, self.settings.drain_time))
+                gevent.sleep(SETTLE_S)
         self._finish()
 
     # Phases
@@ -287,7 +285,10 @@ class Coordinator:
         os.replace(path.with_suffix(".tmp"), path)
 
     def _finish(self) -> None:
-        """Collect what there is and write it. Happens once, whoever asks."""
+        """Collect what there is and write it. Happens once, whoever asks; who asks again waits for it."""
+        if self.finishing:
+            self.finished.wait()
+            return
         self.finishing = True
         self.environment.process_exit_code = 1
         try:

@@ -10,12 +10,13 @@ from loadtest.benchmarks import reference
 LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_complete_results(start, how):
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
+def test_a_signal_leaves_complete_results(start, signals):
     with reference.run() as server:
         test = start("--host", server.url, *LONG)
         test.until_heard(server, 5)
-        test.process.send_signal(how)
+        for each in signals:
+            test.process.send_signal(each)
         test.wait()
     assert test.status == 1
     assert test.errors == ["The test was stopped before its end."]
