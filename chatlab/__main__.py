@@ -4,11 +4,11 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 
 from chatlab import LabError, inventory, local_cloud, report
+from chatlab.errors import exit_status
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
@@ -19,20 +19,13 @@ MOST_BROADCASTS = 500
 
 def main(arguments=None):
     """Parse the command line and do it; the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended is like Ctrl-C: tidy up first
-    try:
-        chosen = _parser().parse_args(arguments)
-        Lab(chosen.target or "local", chosen.name or "chat")  # a wrong one is said before anything is begun
-        if chosen.target:
-            os.environ["CHATLAB_TARGET"] = chosen.target
-        if chosen.name:
-            os.environ["CHATLAB_NAME"] = chosen.name
-        return chosen.command(chosen)
-    except LabError as error:
-        print(error, file=sys.stderr)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-    return 1
+    chosen = _parser().parse_args(arguments)
+    Lab(chosen.target or "local", chosen.name or "chat")  # a wrong one is said before anything is begun
+    if chosen.target:
+        os.environ["CHATLAB_TARGET"] = chosen.target
+    if chosen.name:
+        os.environ["CHATLAB_NAME"] = chosen.name
+    return chosen.command(chosen)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,4 +191,4 @@ def _up_folder():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

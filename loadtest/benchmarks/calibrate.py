@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from chatlab.errors import LabError
+from chatlab.errors import LabError, exit_status
 from chatlab.paths import ROOT
 from loadtest import live, plots, results, verdict
 from loadtest.benchmarks import reference
@@ -398,7 +398,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(str(error))
+    sys.exit(exit_status(main))

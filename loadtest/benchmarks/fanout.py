@@ -30,6 +30,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from chatlab import Lab, LabError, local_cloud, poll
+from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
 from loadtest import live, plots, results
 
@@ -255,6 +256,10 @@ def picture(broadcasts: pd.DataFrame) -> Figure:
     return figure
 
 
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure all variants in turn; 0, or 1 if `--check` finds a bound that does not hold."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.benchmarks.fanout", description=__doc__.split("\n")[0])
@@ -263,9 +268,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Turns of each variant (default: 3)")
     parser.add_argument("--broadcasts", type=int, default=4, metavar="N", help="Broadcasts in each turn (default: 4)")
-    parser.add_argument("--connections", default="100,500,1000", metavar="N,N", help="Default: 100,500,1000")
+    parser.add_argument(
+        "--connections", type=numbers, default="100,500,1000", metavar="N,N", help="Default: 100,500,1000"
+    )
     options = parser.parse_args(arguments)
-    steps = [int(step) for step in options.connections.split(",")]
+    most = options.connections[-1]
 
     broadcasts, posts = [], []
     with a_chat() as lab:
@@ -273,9 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
             for variant in RATES:
                 print(f"Round {number + 1}: {variant} …", flush=True)
                 with tempfile.TemporaryDirectory() as folder:
-                    rows = measure(lab, variant, steps, options.broadcasts, Path(folder))
+                    rows = measure(lab, variant, options.connections, options.broadcasts, Path(folder))
                 broadcasts.append(rows.assign(round=number))
-        with held(lab.websocket_url(lab.require_api()), steps[-1]):
+        with held(lab.websocket_url(lab.require_api()), most):
             for number in range(3 * options.rounds):
                 for variant in ("ceiling", "fanout"):
                     rates = posts_per_second(lab, variant, 3)
@@ -284,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     bounds = [bound.check(broadcasts, posts) for bound in BOUNDS]
 
     print(f"\nTime to last delivery, ms:\n{summary(broadcasts, 'last_ms').round(1).to_string()}")
-    print(f"\nPosts a second, to {steps[-1]:,} connections:\n{summary(posts, 'posts_per_s').round().to_string()}")
+    print(f"\nPosts a second, to {most:,} connections:\n{summary(posts, 'posts_per_s').round().to_string()}")
     print("\n" + pd.DataFrame(bounds).to_string(index=False))
     if options.plot:
         picture(broadcasts).savefig(options.plot, dpi=120)
@@ -299,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.json.write_text(json.dumps(told, indent=2, default=np.ndarray.item))
     broken = [bound["bound"] for bound in bounds if not bound["holds"]]
     print(
-        f"\nAt {steps[-1]:,} connections fanout takes {last_delivery_ratio(broadcasts):.2f} of the sequential "
+        f"\nAt {most:,} connections fanout takes {last_delivery_ratio(broadcasts):.2f} of the sequential "
         f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can: "
         + (f"not within bounds: {'; '.join(broken)}." if broken else "all bounds hold.")
     )
@@ -307,7 +314,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(str(error))
+    sys.exit(exit_status(main))

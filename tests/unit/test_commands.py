@@ -1,10 +1,8 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
-import io
 import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr, suppress
 
 import pandas as pd
 import pytest
@@ -63,10 +61,8 @@ def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(tmp_path, monkeypatch):
     found = pd.DataFrame([("dynamodb", "table", "chat", None)], columns=["service", "kind", "id", "created"])
     monkeypatch.setattr(commands, "inventory", lambda lab: found)
     monkeypatch.setattr(commands, "execute", lambda *_, **__: pytest.fail("a notebook was run"))
-    said = io.StringIO()
-    with redirect_stderr(said):
-        assert commands.main(["run", "--target", "aws"]) == 1
-    assert said.getvalue().startswith("There is a lab chat in this account already")
+    with pytest.raises(LabError, match=r"^There is a lab chat in this account already"):
+        commands.main(["run", "--target", "aws"])
 
 
 def test_make_gives_its_options_on(tmp_path):
@@ -81,10 +77,8 @@ def test_make_gives_its_options_on(tmp_path):
 
 def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    with socket.socket() as other:
-        with suppress(OSError):  # somebody has it already, which is the case that is tested
-            other.bind(("127.0.0.1", local_cloud.PORT))
-            other.listen()
+    with socket.create_server(("127.0.0.1", 0)) as other:  # a port that no other test's local cloud gives up meanwhile
+        monkeypatch.setattr(local_cloud, "PORT", other.getsockname()[1])
         try:
             lab = Lab.choose("local")
             assert local_cloud.status()["port"] != local_cloud.PORT
