@@ -329,8 +329,7 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, pict
     assert sent >= 0.3 * rate * seconds  # a machine that is busy with other tests can't do it all
     typing = sorted(ada.evaluate("window.typing"))
     assert len(typing) > 50
-    assert typing[len(typing) // 4] < 100  # such a machine slows some of the keys down
-    assert typing[len(typing) // 2] < 200
+    assert typing[len(typing) // 2] < 100
     expect(ada.get_by_text(f"flood {sent - 1}", exact=True)).to_be_visible()
     assert messages(ada).count() < 200
     assert ada.evaluate("performance.memory.usedJSHeapSize") < 100e6

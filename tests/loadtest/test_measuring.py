@@ -37,12 +37,11 @@ def test_a_complete_test(run):
 
 
 def test_latency_is_what_the_server_took_to_a_fraction_of_a_millisecond(tmp_path):
-    """The far end of the tail belongs to the machine, too: `python -m loadtest.benchmarks.calibrate --check` has it."""
     case = calibrate.Case("5 ms", calibrate.delay(5), connections=100, broadcasts=10)
     figures = calibrate.measure(case, tmp_path).figures()
     assert figures["truth_ms"]["p50"] > 5
-    assert abs(figures["error_ms"]["p50"]) < 0.5
-    assert abs(figures["error_ms"]["p90"]) < 0.5
+    assert abs(figures["error_ms"]["p50"]) < 0.3
+    assert abs(figures["error_ms"]["p99"]) < 0.3
 
 
 def test_exactly_the_dropped_doubled_and_reordered_deliveries_are_found(tmp_path):
@@ -75,8 +74,8 @@ def test_a_stopped_reader_is_not_taken_for_a_slow_server(tmp_path):
     reading = calibrate.measure(case, tmp_path)
     figures = reading.figures()
     assert figures["harness_lag_ms"]["max"] > 100
-    assert abs(figures["error_ms"]["p50"]) < 0.5
-    assert abs(figures["error_ms"]["p90"]) < 0.5
+    assert abs(figures["error_ms"]["p50"]) < 0.3
+    assert abs(figures["error_ms"]["p99"]) < 0.3
 
 
 def test_steps_give_latency_by_number_of_connections(run):
@@ -121,7 +120,7 @@ def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
     intended_ns = test.result.broadcasts["intended_ns"].to_numpy()
     truth = np.random.default_rng(7).exponential(1 / 20, 30).cumsum()
     assert (intended_ns - intended_ns[0]) / 1e9 == pytest.approx(truth - truth[0], abs=1e-6)
-    assert test.summary["send_late_ms"]["p50"] < 100  # and not the 400 that each delivery takes
+    assert test.summary["send_late_ms"]["p50"] < 5
     assert test.summary["latency_ms"]["p50"] > 400
 
 
