@@ -12,14 +12,14 @@ class LabError(Exception):
         return [f"LabError: {self}"]
 
 
-def exit_status(command, *arguments):
-    """`command(*arguments)` as all that a process does: its answer, or 1 after a LabError or Ctrl-C, which it says.
+def exit_status(command):
+    """`command()` as all that a process does: its answer, or 1 after a LabError or Ctrl-C, which it says.
 
     Being ended (SIGTERM) is like Ctrl-C, so that what was started is stopped then, too.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return command(*arguments)
+        return command()
     except LabError as error:
         print(error, file=sys.stderr)
     except KeyboardInterrupt:

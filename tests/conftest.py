@@ -100,6 +100,18 @@ def listening(pid):
     return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
 
+def processes_with(name, value):
+    """The running processes whose environment has `name` as `value`: one that was given it, and all that it started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == str(value):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
 def environment_of_a_run(home, **more):
     """The environment for a process that is to have a lab of its own in `home`."""
     inherited = {key: value for key, value in os.environ.items() if key not in SET_ASIDE}

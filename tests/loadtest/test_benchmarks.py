@@ -6,11 +6,11 @@ import subprocess
 import sys
 import uuid
 
-import psutil
 import pytest
 
 from chatlab import poll
 from chatlab.paths import ROOT
+from tests.conftest import processes_with
 
 
 @pytest.fixture
@@ -26,17 +26,7 @@ def comparison():
         begun.append(process)
         return process
 
-    def running():
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue
-        return found
-
-    yield begin, running
+    yield begin, lambda: processes_with("MARK", mark)
     for process in begun:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -47,7 +37,7 @@ def comparison():
 def test_a_comparison_that_is_ended_leaves_nothing_running(comparison, how):
     begin, running = comparison
     process = begin("--rounds", "1", "--connections", "20")
-    poll(lambda: any("ministack" in command for command in running()), "the local cloud to start", timeout_s=60)
+    poll(lambda: any("ministack" in " ".join(p.cmdline()) for p in running()), "the local cloud to start", timeout_s=60)
     process.send_signal(how)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1

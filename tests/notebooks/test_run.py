@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from chatlab import poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import ROOT
-from tests.conftest import environment_of_a_run
+from tests.conftest import environment_of_a_run, processes_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -42,14 +41,7 @@ def run(tmp_path):
 
 def left_over(folder):
     """Processes that the run has started: their environment names its folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("CHATLAB_RUN") == str(folder / "run"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes_with("CHATLAB_RUN", folder / "run")
 
 
 def begun(folder, name):
