@@ -9,6 +9,7 @@ Each user is one connection. All of Locust's own arguments work; `--help` lists 
 import signal
 
 import gevent
+from gevent.event import Event
 from locust import User, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -22,8 +23,7 @@ events.init_command_line_parser.add_listener(arguments.add)
 @events.init.add_listener
 def set_up(environment, runner, web_ui, **_):
     """Every process with users has a generator; the process that Locust is steered from has a coordinator."""
-    gevent.signal_handler(signal.SIGINT, interrupt)
-    gevent.get_hub().NOT_ERROR += (KeyboardInterrupt,)  # no traceback on Ctrl-C
+    interruption = Interruption()
     if not isinstance(runner, MasterRunner):
         ChatUser.generator = Generator(environment)
     if not isinstance(runner, WorkerRunner):
@@ -31,11 +31,34 @@ def set_up(environment, runner, web_ui, **_):
         coordinator.prepare()
         if web_ui:
             web.extend(web_ui, coordinator)
+    environment.events.quitting.add_listener(interruption.shut_down_once)  # the last to be added is told first
 
 
-def interrupt():
-    """Hand Ctrl-C to Locust's main greenlet, which waits for it, and not to what runs now: a delivery might be lost."""
-    raise KeyboardInterrupt
+class Interruption:
+    """SIGINT (Ctrl-C) and SIGTERM end the test, once, and in Locust's main greenlet, which waits for that.
+
+    Left to themselves, Ctrl-C would be raised in whatever runs and could lose a delivery; SIGTERM would end a test with
+    a load shape before anything is written; a second signal would break off the writing of the results.
+    """
+
+    def __init__(self):
+        self.over = False
+        hub = gevent.get_hub()
+        hub.NOT_ERROR += (KeyboardInterrupt,)  # no traceback
+        self.main = hub.parent
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, self.interrupt)
+
+    def interrupt(self):
+        if not self.over:
+            self.over = True
+            raise KeyboardInterrupt  # which gevent hands to the main greenlet
+
+    def shut_down_once(self, **_):
+        """Let only the main greenlet shut down. Locust's own handler of SIGTERM, in another, waits for the end."""
+        self.over = True
+        if gevent.getcurrent() is not self.main:
+            Event().wait()
 
 
 class ChatUser(User):

@@ -10,13 +10,31 @@ from loadtest.benchmarks import reference
 LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]])
-def test_a_signal_leaves_complete_results(start, signals):
+STEPS, PROCESSES = ["--shape", "steps", "--steps", "30,60"], ["--processes", 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "signals", "pause_s"),
+    [
+        ([], [signal.SIGINT], 0),
+        ([], [signal.SIGTERM], 0),
+        ([], [signal.SIGTERM, signal.SIGINT], 0),
+        ([], [signal.SIGINT, signal.SIGTERM], 0),
+        ([], [signal.SIGINT, signal.SIGINT], 0.3),  # while it still waits for late deliveries
+        ([], [signal.SIGTERM, signal.SIGTERM], 0.3),
+        (STEPS, [signal.SIGTERM], 0),
+        (STEPS, [signal.SIGINT, signal.SIGTERM], 0.3),
+        (PROCESSES, [signal.SIGTERM], 0),
+        (PROCESSES, [signal.SIGINT, signal.SIGTERM], 0.3),
+    ],
+)
+def test_signals_leave_complete_results(start, words, signals, pause_s):
     with reference.run() as server:
-        test = start("--host", server.url, *LONG)
+        test = start("--host", server.url, *LONG, *words)
         test.until_heard(server, 5)
         for each in signals:
             test.process.send_signal(each)
+            time.sleep(pause_s)
         test.wait()
     assert test.status == 1
     assert test.errors == ["The test was stopped before its end."]
