@@ -70,7 +70,7 @@ def test_locusts_own_time_limit_leaves_complete_results(run):
         test = run("--host", server.url, *LONG, "--run-time", 5)
     assert test.errors == ["The test was stopped before its end."]
     assert test.summary["missing"] == 0
-    assert test.summary["broadcasts"] > 0
+    assert test.summary["broadcasts"] == max(0, len(server.heard) - 1)  # a busy machine may not come past the warm-up
 
 
 def test_a_server_that_closes_some_connections_in_the_middle(start):
