@@ -1,4 +1,7 @@
-"""Post messages to the one connection that is open, at a steady rate: `python -m tests.browser.flood RATE SECONDS`."""
+"""Post messages to the one connection that is open: `python -m tests.browser.flood COUNT RATE`.
+
+At a steady rate per second, or as fast as a machine can that is busy with other tests.
+"""
 
 import json
 import sys
@@ -8,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chatlab import Lab, poll
 
 
-def main(rate, seconds):
+def main(count, rate):
     lab = Lab.load()
 
     def only_connection():
@@ -26,12 +29,11 @@ def main(rate, seconds):
 
     started, sent = time.monotonic(), 0
     with ThreadPoolExecutor(4) as pool:
-        while (now := time.monotonic() - started) < seconds:
-            due = int(now * rate)
+        while sent < count:
+            due = min(count, int((time.monotonic() - started) * rate))
             list(pool.map(post, range(sent, due)))
-            sent = max(sent, due)
+            sent = due
             time.sleep(0.005)
-    print(sent)
 
 
-main(int(sys.argv[1]), float(sys.argv[2]))
+main(*map(int, sys.argv[1:]))

@@ -315,22 +315,19 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, pict
             channel.port2.postMessage(0);
         }), true);
     }""")
-    rate, seconds = 500, 10
     flood = subprocess.Popen(
-        [sys.executable, "-m", "tests.browser.flood", str(rate), str(seconds)],
-        env=environment_of_a_run(home()), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.browser.flood", "5000", "500"], env=environment_of_a_run(home())
+    )
     composer = ada.get_by_label("Message")
     composer.focus()
     while flood.poll() is None:
         ada.keyboard.press("a")
         ada.wait_for_timeout(50)
-    sent = int(flood.communicate()[0])
-    assert sent >= 0.3 * rate * seconds  # a machine that is busy with other tests can't do it all
+    assert flood.returncode == 0
     typing = sorted(ada.evaluate("window.typing"))
     assert len(typing) > 50
     assert typing[len(typing) // 2] < 100
-    expect(ada.get_by_text(f"flood {sent - 1}", exact=True)).to_be_visible()
+    expect(ada.get_by_text("flood 4999", exact=True)).to_be_visible()
     assert messages(ada).count() < 200
     assert ada.evaluate("performance.memory.usedJSHeapSize") < 100e6
     assert composer.input_value() == "a" * len(typing)
