@@ -5,8 +5,9 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -38,13 +39,14 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
 
     `on_progress(text)` gets each new last line of what the running cell shows. `guard()` is called twice a second:
     a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again afterwards.
+    What the kernel itself has to say, beside the cells' outputs, is in a `.log` beside `save_as`, if it is anything.
     """
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     client = _Client(
         notebook,
         on_progress=on_progress,
         kernel_name="python3",
-        extra_arguments=["--log-level=ERROR"],  # otherwise each kernel says that loopback is not encrypted
+        extra_arguments=["--log-level=ERROR"],  # otherwise each kernel logs that loopback is not encrypted
         timeout=CELL_TIMEOUT_S,
         record_timing=False,  # a notebook that is run twice is the same twice
         coalesce_streams=True,
@@ -53,9 +55,9 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
     started = time.monotonic()
     reason = ""
     # In a thread of its own, nbclient leaves the signals alone, and this one is free to watch.
-    with ThreadPoolExecutor(1) as pool:
+    with _log_of_the_kernel(save_as) as log, ThreadPoolExecutor(1) as pool:
         try:
-            running = pool.submit(client.execute)
+            running = pool.submit(client.execute, stderr=log)
             while wait([running], timeout=0.5).not_done and not reason:
                 reason = guard() or ""
         finally:
@@ -74,6 +76,18 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
     return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
 
 
+@contextmanager
+def _log_of_the_kernel(save_as):
+    """A file for a kernel's standard error: a kernel that is ended may say on it that it could not end as it wanted."""
+    path = Path(save_as).with_suffix(".log")
+    try:
+        with path.open("wb") as log:
+            yield log
+    finally:
+        if not path.stat().st_size:
+            path.unlink()
+
+
 class _Client(NotebookClient):
     def __init__(self, notebook, on_progress, **options):
         super().__init__(notebook, on_cell_start=self._begun, **options)
@@ -81,9 +95,9 @@ class _Client(NotebookClient):
         self.has_begun = self.is_stopped = False
         self.ended = threading.Event()
 
-    def execute(self):
+    def execute(self, **launch_options):
         try:
-            return super().execute()
+            return super().execute(**launch_options)
         finally:
             self.ended.set()
 

@@ -129,11 +129,13 @@ def test_a_cell_that_fails_is_named_and_the_teardown_still_runs(run, tmp_path):
 def test_a_kernel_that_does_not_start_is_said(run, tmp_path, monkeypatch):
     (tmp_path / "kernels" / "python3").mkdir(parents=True)
     (tmp_path / "kernels" / "python3" / "kernel.json").write_text(
-        '{"argv": ["false", "{connection_file}"], "display_name": "a kernel that ends at once", "language": "python"}'
+        '{"argv": ["sh", "-c", "echo Traceback >&2; exit 1", "{connection_file}"],'
+        ' "display_name": "a kernel that ends at once", "language": "python"}'
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     said, _ = (process := run()).communicate(timeout=60)
     assert process.returncode != 0
     assert "00_start, the kernel did not start" in said
     assert "Traceback" not in said
+    assert [path.read_text() for path in tmp_path.rglob("00_start.log")] == ["Traceback\n"]
     assert left_over(tmp_path) == []
