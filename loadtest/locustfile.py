@@ -24,10 +24,11 @@ events.init_command_line_parser.add_listener(arguments.add)
 def set_up(environment, runner, web_ui, **_):
     """Every process with users has a generator; the process that Locust is steered from has a coordinator."""
     interruption = Interruption()
+    # The coordinator comes first: told that the test stops, it waits for deliveries, which the generator still takes.
+    coordinator = None if isinstance(runner, WorkerRunner) else Coordinator(environment)
     if not isinstance(runner, MasterRunner):
         ChatUser.generator = Generator(environment)
-    if not isinstance(runner, WorkerRunner):
-        coordinator = Coordinator(environment)
+    if coordinator:
         coordinator.prepare()
         if web_ui:
             web.extend(web_ui, coordinator)
