@@ -66,7 +66,8 @@ def run(chosen):
     folder = run_folder()
     saved = writable(folder / "notebooks")
     os.environ["CHATLAB_RUN"] = str(folder)
-    os.environ["CHATLAB_HOME"] = str(folder / "lab")  # so a lab that is up is left alone
+    # So a lab that is up is left alone. It is none of the run's results: the local cloud's key is in it.
+    os.environ["CHATLAB_HOME"] = str(home() / "runs" / folder.name)
     os.environ["CONNECTIONS"] = str(chosen.connections)
     os.environ["BROADCASTS"] = str(chosen.broadcasts)
     if chosen.target == "aws" and not inventory(Lab.choose()).empty:  # the local cloud is the run's own, AWS is not
@@ -100,6 +101,8 @@ def run(chosen):
         "failures": failures,
     }
     report.write(folder, summary)
+    if not failures:  # otherwise the local cloud's last words are there
+        shutil.rmtree(home(), ignore_errors=True)
     print("", *report.lines(summary, shown(folder)), sep="\n")
     return 1 if failures else 0
 

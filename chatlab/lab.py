@@ -105,9 +105,7 @@ class Lab:
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
             return _aws_session(region_name=self.region)
-        # The local cloud's root user. The profile is set aside: one that the shell names may not exist, or be real.
-        core = botocore.session.Session(session_vars={"profile": (None, [], None, None)})
-        return boto3.Session(botocore_session=core, region_name=self.region, **_LOCAL_KEYS)
+        return _session_without_profile(region_name=self.region, **local_cloud.credentials())
 
     @property
     def _options(self):
@@ -252,18 +250,21 @@ class Lab:
         return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
 
 
-_LOCAL_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-
-
 @cache
 def _partitions():
     """The partition of each Region with WebSocket APIs: read once, because botocore's list takes half a second."""
-    session = boto3.Session(**_LOCAL_KEYS)
+    session = _session_without_profile()
     return {
         region: partition
         for partition in session.get_available_partitions()
         for region in session.get_available_regions("apigatewayv2", partition_name=partition)
     }
+
+
+def _session_without_profile(**options):
+    """A boto3 session that sets the shell's profile aside: it may not exist, or be real."""
+    core = botocore.session.Session(session_vars={"profile": (None, [], None, None)})
+    return boto3.Session(botocore_session=core, **options)
 
 
 def _aws_session(**options):

@@ -1,18 +1,18 @@
-"""The local cloud: MiniStack, an emulator of AWS, as a background process on loopback.
+"""The local cloud: MiniStack, an emulator of AWS, as a background process on loopback, behind a guard.
 
-One lab has one local cloud. Its pid, port and log are in the lab's home; its resources are in its memory, so they are
-gone when it stops.
+One lab has one local cloud. Its pid, port, access key and log are in the lab's home, where nobody else may read; its
+resources are in its memory, so they are gone when it stops.
 """
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 
 import psutil
 
@@ -21,19 +21,8 @@ from chatlab.paths import home, writable
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
-MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
 START_TIMEOUT_S = 60
-
-# uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as at
-# API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a connection.
-SERVE = f"""
-import socket, sys, uvicorn
-config = uvicorn.Config(
-    "ministack.app:app", loop="uvloop", http="httptools", ws_max_size={MESSAGE_LIMIT}, ws_per_message_deflate=False,
-    timeout_keep_alive=75, access_log=False, log_level="warning",
-)
-uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
-"""
+EMULATOR = Path(__file__).parent / "emulator"
 
 SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -41,41 +30,39 @@ SETTINGS = {
     "SFTP_ENABLED": "0",  # nor a third
     "MINISTACK_HOST": HOST,
     "AWS_EC2_METADATA_DISABLED": "true",  # a function must not look for credentials elsewhere
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# Functions inherit the environment of the local cloud. Of the person's own it has these alone.
+INHERITED = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 
 
 def start():
     """Start the local cloud unless it runs already; its URL.
 
-    Raises LabError if the home can't be written or the process does not become healthy in time.
+    Raises LabError if the home can't be written or the process does not become ready in time.
     """
     if _process():
         return url()
     folder = writable(home())
+    folder.chmod(0o700)
+    _key_file().unlink(missing_ok=True)  # that of one which was killed
     listener = _listener()
     port = listener.getsockname()[1]
     temporary = folder / "tmp"  # where MiniStack unpacks the functions
     temporary.mkdir(exist_ok=True)
-    # Functions inherit this environment, so nothing of the person's own AWS configuration may be in it, nor a proxy.
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("AWS_") and not key.lower().endswith("_proxy")
-    }
-    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
+    own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(listener.fileno())], pass_fds=[listener.fileno()],
-            env=inherited | SETTINGS | nowhere | {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary)},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
+            [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
+            env=inherited | SETTINGS | own, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=temporary,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
     born = psutil.Process(process.pid).create_time()
     _state_file().write_text(json.dumps({"pid": process.pid, "born": born, "port": port}) + "\n")
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not _healthy():
+    while not _key_file().exists():  # it is made before the first connection is taken
         if process.poll() is not None or time.monotonic() > deadline:
             stop()
             raise LabError(f"The local cloud did not start: its last words are in {folder / 'cloud.log'}.")
@@ -94,7 +81,8 @@ def stop():
             if member.is_running():
                 member.kill()
         psutil.wait_procs(family, timeout=5)
-    _state_file().unlink(missing_ok=True)
+    for file in (_state_file(), _key_file()):
+        file.unlink(missing_ok=True)
     return process is not None
 
 
@@ -126,8 +114,23 @@ def url():
     return f"http://{HOST}:{state['port']}"
 
 
+def credentials():
+    """The access key of the lab's user, an administrator, as the arguments that `boto3.Session` takes.
+
+    Nobody else has one: the emulator makes it when it starts, and forgets it when it stops. Raises LabError if the local
+    cloud is not running.
+    """
+    require()
+    key = json.loads(_key_file().read_text())
+    return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+
+
 def _state_file():
     return home() / "cloud.json"
+
+
+def _key_file():
+    return home() / "key.json"
 
 
 def _state():
@@ -146,14 +149,6 @@ def _process():
         return process if same else None
     except psutil.NoSuchProcess:
         return None
-
-
-def _healthy():
-    try:
-        with _direct.open(f"{url()}/_ministack/health", timeout=2) as answer:
-            return answer.status == 200
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 def _listener():

@@ -100,12 +100,13 @@ def listening(pid):
     return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
 
-def processes_with(name, value):
-    """The running processes whose environment has `name` as `value`: one that was given it, and all that it started."""
+def processes_of(folder):
+    """The running processes that something in `folder` was named to, in their environment: what was begun for a test
+    that has its home, its run or its temporary files there, and all that it started."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(name) == str(value):
+            if any(value.startswith(f"{folder}/") for value in process.environ().values()):
                 found.append(process)
         except psutil.Error:
             continue

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import websocket
 
-from chatlab import local_cloud, poll
+from chatlab import poll
 from tests.conftest import without_policy
 
 LONG_MESSAGE = "ü" * (60 * 1024)  # 120 KB
@@ -105,7 +105,7 @@ def test_a_table_of_many_pages_is_read_to_its_end(chat):
 
 def test_a_message_over_128_kb_closes_the_socket_with_1009(chat):
     with people(chat, 2) as (ada, grace):
-        ada.send("x" * (local_cloud.MESSAGE_LIMIT + 1))
+        ada.send("x" * (128 * 1024 + 1))
         frame = ada.recv_frame()
         assert frame.opcode == websocket.ABNF.OPCODE_CLOSE
         assert int.from_bytes(frame.data[:2], "big") == 1009

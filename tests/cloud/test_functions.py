@@ -114,8 +114,8 @@ def function(lab, connections, monkeypatch):
     monkeypatch.setenv("APIGatewayEndpoint", connections.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", local_cloud.url())
     monkeypatch.setenv("AWS_DEFAULT_REGION", lab.region)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    for name, value in local_cloud.credentials().items():
+        monkeypatch.setenv(name.upper(), value)
     monkeypatch.syspath_prepend(LAMBDAS)
     monkeypatch.delitem(sys.modules, "fanout", raising=False)  # with connections to another test's server
 

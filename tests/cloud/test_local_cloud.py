@@ -1,10 +1,12 @@
 """The local cloud as a process."""
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
-import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -55,13 +57,21 @@ def test_nothing_of_the_persons_own_configuration_reaches_a_function(tmp_path, m
     assert "precious" not in environment.values()
     assert "AWS_PROFILE" not in environment
     assert "HTTPS_PROXY" not in environment
+    assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_permissions_are_enforced(lab):
-    """Keys that are nobody's are refused. (What a role may do is tested with the chat.)"""
-    stranger = lab.client("dynamodb", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="wrong")
-    with pytest.raises(stranger.exceptions.ClientError, match="security token"):
-        stranger.list_tables()
+def test_its_key_is_for_this_user_alone_and_another_one_each_time(lab):
+    folder, keys = Path(os.environ["CHATLAB_HOME"]), set()
+    for _ in range(2):
+        assert stat.filemode(folder.stat().st_mode) == "drwx------"
+        assert stat.filemode((folder / "key.json").stat().st_mode) == "-rw-------"
+        keys.add(json.dumps(local_cloud.credentials()))
+        local_cloud.stop()
+        assert not (folder / "key.json").exists()
+        with pytest.raises(LabError, match="is not running"):
+            local_cloud.credentials()
+        Lab.choose()
+    assert len(keys) == 2
 
 
 def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
@@ -74,9 +84,9 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         urls = {process.communicate(timeout=60)[0].strip() for process in starting}
         assert [process.returncode for process in starting] == [0, 0]
         assert len(urls) == 2
-        for url in urls:
-            with urllib.request.urlopen(f"{url}/_ministack/health", timeout=10) as answer:
-                assert answer.status == 200
+        for home in homes:
+            monkeypatch.setenv("CHATLAB_HOME", str(home))
+            assert Lab("local").account
     finally:
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))

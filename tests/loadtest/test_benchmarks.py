@@ -4,29 +4,30 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 
 import pytest
 
 from chatlab import poll
 from chatlab.paths import ROOT
-from tests.conftest import processes_with
+from tests.conftest import processes_of
 
 
 @pytest.fixture
-def comparison():
+def comparison(tmp_path):
     """`comparison("--rounds", "1")`: the comparison of broadcasts, begun; and what runs on its account."""
-    mark, begun = uuid.uuid4().hex, []
+    (temporary := tmp_path / "temporary").mkdir()
+    begun = []
 
     def begin(*arguments):
         process = subprocess.Popen(
             [sys.executable, "-m", "loadtest.benchmarks.fanout", *arguments],
-            cwd=ROOT, env=os.environ | {"MARK": mark}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         begun.append(process)
         return process
 
-    yield begin, lambda: processes_with("MARK", mark)
+    yield begin, lambda: processes_of(tmp_path)
     for process in begun:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -37,7 +38,7 @@ def comparison():
 def test_a_comparison_that_is_ended_leaves_nothing_running(comparison, how):
     begin, running = comparison
     process = begin("--rounds", "1", "--connections", "20")
-    poll(lambda: any("ministack" in " ".join(p.cmdline()) for p in running()), "the local cloud to start", timeout_s=60)
+    poll(lambda: any("emulator" in " ".join(p.cmdline()) for p in running()), "the local cloud to start", timeout_s=60)
     process.send_signal(how)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -12,7 +12,7 @@ import pytest
 from chatlab import poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import ROOT
-from tests.conftest import environment_of_a_run, processes_with
+from tests.conftest import environment_of_a_run, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -35,13 +35,8 @@ def run(tmp_path):
     for process in begun:
         if process.poll() is None:
             process.kill()
-    for process in left_over(tmp_path):
+    for process in processes_of(tmp_path):
         process.kill()
-
-
-def left_over(folder):
-    """Processes that the run has started: their environment names its folder."""
-    return processes_with("CHATLAB_RUN", folder / "run")
 
 
 def begun(folder, name):
@@ -74,13 +69,14 @@ def test_a_run_from_end_to_end(run, tmp_path):
     assert "200 expected, 200 received, 0 missing" in said
     assert "Leftovers: 0" in said
     assert str(folder) in said
-    assert left_over(tmp_path) == []
+    assert not list((tmp_path / "home" / "runs").iterdir())
+    assert processes_of(tmp_path) == []
 
 
 def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(run, tmp_path):
     process = run("--connections", "20", "--broadcasts", "3")
     poll(lambda: begun(tmp_path, "03_lambda_functions"), "the run to come to notebook 03", timeout_s=120, every_s=0.1)
-    cloud = json.loads((tmp_path / "run" / "lab" / "cloud.json").read_text())
+    cloud = json.loads((tmp_path / "home" / "runs" / "run" / "cloud.json").read_text())
     os.kill(cloud["pid"], signal.SIGKILL)
     killed = time.monotonic()
     said, _ = process.communicate(timeout=60)
@@ -90,7 +86,7 @@ def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(run, tmp_path):
     assert any("the local cloud died" in failure for failure in summary["failures"]), summary["failures"]
     assert "the local cloud died, and everything in it is gone with it: run it again." in said
     assert "Traceback" not in said
-    assert left_over(tmp_path) == []
+    assert processes_of(tmp_path) == []
 
 
 @pytest.mark.parametrize("during", ["03_lambda_functions", "06_load_test"])
@@ -98,7 +94,7 @@ def test_ctrl_c_removes_everything_and_leaves_no_process(run, tmp_path, during):
     process = run("--connections", "20", "--broadcasts", "30")
     poll(lambda: begun(tmp_path, during), f"the run to come to {during}", timeout_s=200, every_s=0.1)
     if during == "06_load_test":  # until Locust is there
-        poll(lambda: any("locust" in " ".join(p.cmdline()) for p in left_over(tmp_path)), "Locust to start")
+        poll(lambda: any("locust" in " ".join(p.cmdline()) for p in processes_of(tmp_path)), "Locust to start")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     said, _ = process.communicate(timeout=90)
     assert process.returncode != 0
@@ -106,7 +102,7 @@ def test_ctrl_c_removes_everything_and_leaves_no_process(run, tmp_path, during):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["failures"] == ["Stopped by hand."]
     assert summary["leftovers"] == 0
-    assert left_over(tmp_path) == []
+    assert processes_of(tmp_path) == []
 
 
 def test_a_cell_that_fails_is_named_and_the_teardown_still_runs(run, tmp_path):
@@ -138,4 +134,4 @@ def test_a_kernel_that_does_not_start_is_said(run, tmp_path, monkeypatch):
     assert "00_start, the kernel did not start" in said
     assert "Traceback" not in said
     assert [path.read_text() for path in tmp_path.rglob("00_start.log")] == ["Traceback\n"]
-    assert left_over(tmp_path) == []
+    assert processes_of(tmp_path) == []

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chatlab import Lab, LabError
-from chatlab.lab import MEMORY
+from chatlab.lab import MEMORY, _partitions
 
 ACCOUNT = "123456789012"
 
@@ -43,6 +43,12 @@ def test_a_wrong_target_is_refused():
 def test_a_wrong_region_is_refused(region):
     with pytest.raises(LabError, match="There is no AWS Region"):
         Lab("local", "chat", region)
+
+
+def test_a_profile_of_the_shell_that_does_not_exist_is_no_matter_on_the_local_cloud(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    _partitions.cache_clear()
+    assert Lab("local").partition == "aws"
 
 
 def test_urls_on_aws(aws):

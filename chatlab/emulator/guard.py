@@ -1,0 +1,216 @@
+"""Who may speak to the local cloud: an ASGI middleware in front of the emulator.
+
+Loopback is no fence. Every web page that is open in a browser on this machine can send requests to it, and so can every
+other user of the machine. The emulator answers all of them, takes some well-known keys for root without looking at the
+signature, and runs the code that it is given. So this refuses, before the emulator sees it, whatever does not come
+with a key that the emulator has issued (whose signature the emulator then checks). Without a key one can do what
+strangers can do on AWS, too: join the chat, and read the page; a web page of another site can do neither.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
+
+Message = MutableMapping
+Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+MAX_BODY_BYTES = 70_167_211  # the largest of all that the lab's services take: a function's code, as Lambda limits it
+MAX_STRANGERS_BODY_BYTES = 64 * 1024
+MAX_LOGGED = 1_000  # refusals: a page that knocks for hours fills no disk
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ONCE = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
+WEBSOCKET_API = re.compile(r"/_aws/execute-api/[a-z0-9]+/[^/]+(/.*)?")
+# A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may leave it again.
+PAGE = re.compile(r"/[a-z0-9-]{2,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
+STRANGERS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
+STRANGERS_HEADERS = frozenset(
+    b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"
+    b" if-modified-since if-unmodified-since content-type content-length".split()
+)
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html
+SIGNED = re.compile(
+    rb"AWS4-HMAC-SHA256 Credential=(?P<key>[^/ ,]+)/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
+    rb"SignedHeaders=[a-z0-9;-]+, ?Signature=[0-9a-f]{64}"
+)
+XML_SERVICES = (b"iam", b"sts", b"s3")
+
+
+class Refused(Exception):
+    """What is wrong with a request, in one sentence."""
+
+
+class Guard:
+    """`app`, an ASGI application, for those who may speak to it.
+
+    `host` is the only address that it is asked for, such as "127.0.0.1:4566". `is_issued(access_key_id)` tells whether
+    a key is one of those that were given out.
+    """
+
+    def __init__(self, app, host: str, is_issued: Callable[[str], bool]):
+        self._app, self._host, self._is_issued = app, host.encode(), is_issued
+        self._origin = b"http://" + self._host
+        self._refusals = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer with status 403 and a sentence, or let the request through."""
+        try:
+            if scope["type"] == "http":
+                scope = self._admit_request(scope)
+            elif scope["type"] == "websocket":
+                self._admit_websocket(scope)
+        except Refused as refused:
+            self._log(scope, refused)
+            await _answer(scope, receive, send, refused)
+            return
+        await self._app(scope, receive, _without_cors(send))
+
+    def _admit_request(self, scope: Message) -> Message:
+        """The request as the emulator may see it."""
+        headers = self._headers(scope)
+        method, path = scope["method"], scope["path"]
+        if method not in METHODS:
+            raise Refused(f"Nothing here takes {method[:20]}.")
+        body_bytes = _body_bytes(headers)
+        if self._has_key(scope, headers):
+            if path.startswith(("/_", "//")) and not WEBSOCKET_API.fullmatch(path):
+                raise Refused("The emulator's own paths are closed.")
+            self._require_own_page(headers)
+            return scope
+        if method not in STRANGERS_METHODS or not PAGE.fullmatch(path) or scope["query_string"]:
+            raise Refused("Without an access key only the page can be read: sign the request, as boto3 does.")
+        if not _is_navigation(method, headers):
+            self._require_own_page(headers)
+        if body_bytes > MAX_STRANGERS_BODY_BYTES:
+            raise Refused("The body is too large.")
+        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name in STRANGERS_HEADERS]}
+
+    def _admit_websocket(self, scope: Message) -> None:
+        headers = self._headers(scope)
+        origin = headers.get(b"origin")  # every browser sends it
+        if origin is not None and not _is_loopback(origin):
+            raise Refused("A page of another site may not join the chat.")
+        if not WEBSOCKET_API.fullmatch(scope["path"]):
+            raise Refused("There is no WebSocket API at this address.")
+        self._has_key(scope, headers)
+
+    def _headers(self, scope: Message) -> dict[bytes, bytes]:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in ONCE and name in headers:
+                raise Refused(f"The header {name.decode()} is there more than once.")
+            headers[name] = value
+        # Another name may be made to resolve to 127.0.0.1, and a page of that name would be of the same origin.
+        if headers.get(b"host") != self._host:
+            raise Refused(f"The local cloud answers at http://{self._host.decode()} only.")
+        return headers
+
+    def _require_own_page(self, headers: dict[bytes, bytes]) -> None:
+        if headers.get(b"origin", self._origin) != self._origin or headers.get(b"sec-fetch-site", b"none") not in (
+            b"none",
+            b"same-origin",
+        ):
+            raise Refused("A page of another site may ask for nothing here.")
+
+    def _has_key(self, scope: Message, headers: dict[bytes, bytes]) -> bool:
+        """Whether the request names a key that was issued; False if it names none."""
+        authorization, query = headers.get(b"authorization"), scope["query_string"]
+        if authorization is not None:
+            signed = SIGNED.fullmatch(authorization)
+            key = signed["key"].decode() if signed else ""
+        elif query and (credential := _credential(query)) is not None:
+            key = credential
+        else:
+            return False
+        if not self._is_issued(key):
+            raise Refused("The access key is none of this local cloud's: run notebook 00_start, which makes one.")
+        return True
+
+    def _log(self, scope: Message, refused: Refused) -> None:
+        self._refusals += 1
+        if self._refusals <= MAX_LOGGED:
+            asked = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
+            more = " Further refusals are not told." if self._refusals == MAX_LOGGED else ""
+            print(f"{time.strftime('%H:%M:%S')} Refused {asked}: {refused}{more}", file=sys.stderr, flush=True)
+
+
+def _body_bytes(headers: dict[bytes, bytes]) -> int:
+    """How long the body is going to be. What the header promises, the HTTP parser sees to."""
+    if b"transfer-encoding" in headers:
+        raise Refused("A request has to say how long its body is.")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        raise Refused("The body is too large.")
+    return int(length)
+
+
+def _credential(query: bytes) -> str | None:
+    """The access key that a presigned URL names, in its newer or older form; None if it is no such URL."""
+    fields = {name.lower(): values for name, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items()}
+    named = fields.get("x-amz-credential", []) + fields.get("awsaccesskeyid", [])
+    if not named:
+        return None
+    return named[0].partition("/")[0] if len(named) == 1 else ""
+
+
+def _is_loopback(origin: bytes) -> bool:
+    try:
+        parts = urlsplit(origin.decode("ascii"))
+        return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+def _is_navigation(method: str, headers: dict[bytes, bytes]) -> bool:
+    """Whether somebody follows a link to the page, as from a notebook: no other page sees what comes."""
+    return (
+        method == "GET"
+        and b"origin" not in headers
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+    )
+
+
+def _without_cors(send: Send) -> Send:
+    """No answer may be read by a page of another origin, whatever the emulator thinks of it."""
+
+    async def send_without_cors(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                header for header in message["headers"] if not header[0].lower().startswith(b"access-control-")
+            ]
+        await send(message)
+
+    return send_without_cors
+
+
+async def _answer(scope: Message, receive: Receive, send: Send, refused: Refused) -> None:
+    """Say it with status 403, in the form in which boto3 reads errors; the connection ends there."""
+    kind = "http" if scope["type"] == "http" else "websocket.http"
+    content_type, body = _error(dict(scope["headers"]).get(b"authorization", b""), str(refused))
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+    await send({"type": f"{kind}.response.start", "status": 403, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})
+
+
+def _error(authorization: bytes, sentence: str) -> tuple[bytes, bytes]:
+    """The content type and the body of an error."""
+    signed = SIGNED.fullmatch(authorization)
+    if not signed:
+        return b"text/plain; charset=utf-8", f"{sentence}\n".encode()
+    if signed["service"] in XML_SERVICES:
+        error = f"<Error><Code>AccessDenied</Code><Message>{escape(sentence)}</Message></Error>"
+        wrapped = error if signed["service"] == b"s3" else f"<ErrorResponse>{error}</ErrorResponse>"
+        return b"text/xml", wrapped.encode()
+    return b"application/json", json.dumps({"__type": "AccessDeniedException", "message": sentence}).encode()

@@ -1,0 +1,166 @@
+"""Pages of other sites in the learner's browser: of another name that resolves to this machine, and of another port."""
+
+import functools
+import http.server
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from chatlab import browser, local_cloud
+from tests.cloud.test_chat import ids
+
+EVIL = "evil.example"
+ACCOUNT = "000000000000"
+
+# Each is tried by a page, with the keys that anybody knows. `tried` is what the page itself gets to see of it.
+ATTEMPTS = """
+const open = (url) => new Promise((done) => {
+  const socket = new WebSocket(url);
+  socket.onopen = () => { done("open"); socket.close(); };
+  socket.onerror = () => done("refused");
+});
+const load = (tag, url) => new Promise((done) => {
+  const element = document.createElement(tag);
+  element.onload = () => done("loaded");
+  element.onerror = () => done("refused");
+  element.src = url;
+  document.body.append(element);
+});
+const post = (url, fields) => new Promise((done) => {
+  const frame = document.createElement("iframe");
+  frame.name = `frame${Math.random()}`;
+  document.body.append(frame);
+  const form = document.createElement("form");
+  Object.assign(form, { method: "POST", action: url, target: frame.name });
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(Object.assign(document.createElement("input"), { name, value }));
+  }
+  document.body.append(form);
+  frame.onload = () => done("sent");
+  form.submit();
+});
+const asked = (url, options) => fetch(url, options).then(
+  (answer) => (answer.type === "opaque" ? "sent" : "read"), () => "refused");
+const named = (key, service) => key === null ? {} : {
+  Authorization: `AWS4-HMAC-SHA256 Credential=${key}/20260101/us-east-1/${service}/aws4_request, ` +
+    `SignedHeaders=host, Signature=${"0".repeat(64)}` };
+const presigned = (key) => key === null ? "" : "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0&X-Amz-SignedHeaders=host" +
+  `&X-Amz-Credential=${encodeURIComponent(`${key}/20260101/us-east-1/iam/aws4_request`)}`;
+const role = { Action: "CreateRole", RoleName: "mine", AssumeRolePolicyDocument: "{}", Version: "2010-05-08" };
+
+async ({ url, socket, page, key }) => ({
+  "create, after a preflight": await asked(url, {
+    method: "POST", headers: { ...named(key, "iam"), "X-Mine": "1" }, body: new URLSearchParams(role) }),
+  "invoke, after a preflight": await asked(`${url}/2015-03-31/functions/chat-default/invocations`, {
+    method: "POST", headers: named(key, "lambda"), body: "{}" , ...(key === null ? { mode: "cors" } : {}) }),
+  "read a table": await asked(url, { method: "POST", body: '{"TableName": "chat"}', headers: {
+    ...named(key, "dynamodb"), "X-Amz-Target": "DynamoDB_20120810.Scan" } }),
+  "create, without a preflight": await asked(`${url}/?x=${presigned(key)}`, {
+    method: "POST", mode: "no-cors", body: new URLSearchParams(role) }),
+  "read, without a preflight": await asked(`${url}/2015-03-31/functions?x=${presigned(key)}`, {}),
+  "reset": await asked(`${url}/_ministack/reset`, { method: "POST", mode: "no-cors" }),
+  "configure": await asked(`${url}/_ministack/config`, { method: "POST", mode: "no-cors", body: "{}" }),
+  "a form": await post(`${url}/?x=${presigned(key)}`, role),
+  "a form that resets": await post(`${url}/_ministack/reset`, {}),
+  "a beacon": navigator.sendBeacon(`${url}/?x=${presigned(key)}`, new URLSearchParams(role)) ? "sent" : "refused",
+  "a beacon that resets": navigator.sendBeacon(`${url}/_ministack/reset`) ? "sent" : "refused",
+  "a picture": await load("img", `${url}/?Action=CreateRole&RoleName=mine${presigned(key)}`),
+  "a script of the page": await load("script", page),
+  "the page, to read it": await asked(page, {}),
+  "join the chat": await open(socket + (key === null ? "" : `?${presigned(key)}`)),
+})
+"""
+KEYS = {"none": None, "an empty one": "", "test": "test", "twelve digits": ACCOUNT}
+
+
+@pytest.fixture(scope="module")
+def other_port(tmp_path_factory):
+    """The port of a web server with an empty page, on loopback."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.html").write_text("<!doctype html><title>Another site</title><body>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser for whom evil.example is this machine."""
+    with sync_playwright() as playwright:
+        mapped = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"
+        chromium = playwright.chromium.launch(executable_path=browser.executable(), args=[*browser.ARGUMENTS, mapped])
+        yield chromium
+        chromium.close()
+
+
+def refusals():
+    """The lines of the log that tell of one."""
+    log = Path(os.environ["CHATLAB_HOME"]) / "cloud.log"
+    return [line for line in log.read_text().splitlines() if " Refused " in line]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("host", [EVIL, "127.0.0.1", "localhost"])
+def test_a_page_of_another_site_can_do_nothing(chromium, chat, page_url, other_port, host, key):
+    """But from another port of loopback, where the page in development is, the chat may be joined without a key."""
+    page = chromium.new_page()
+    page.goto(f"http://{host}:{other_port}/")
+    before = len(refusals())
+    arguments = {
+        "url": local_cloud.url(),
+        "socket": chat.websocket_url(chat.require_api()),
+        "page": page_url,
+        "key": KEYS[key],
+    }
+    seen = page.evaluate(ATTEMPTS, arguments)
+    page.wait_for_timeout(200)  # beacons are sent when there is time
+    page.close()
+
+    joined = "open" if host != EVIL and KEYS[key] is None else "refused"
+    assert seen.pop("join the chat") == joined
+    assert {name for name, got in seen.items() if got in ("read", "loaded", "open")} == set(), seen
+    # What the page could send without seeing an answer was refused as well, and so was each preflight.
+    assert len(refusals()) - before == len(seen) + (joined == "refused")
+    roles = [role["RoleName"] for role in chat.client("iam").list_roles()["Roles"]]
+    assert roles == [chat.role]
+    assert ids(chat) <= {""} or joined == "open"  # the table is there: nothing was reset
+
+
+def test_a_name_that_is_made_to_resolve_to_this_machine_is_answered_nothing(chromium, page_url):
+    page = chromium.new_page()
+    rebound = page_url.replace("127.0.0.1", EVIL)
+    answer = page.goto(rebound)
+    assert answer.status == 403
+    assert answer.text() == f"The local cloud answers at {local_cloud.url()} only.\n"
+    page.close()
+
+
+@pytest.mark.parametrize("host", [EVIL, "127.0.0.1", "localhost"])
+def test_a_link_to_the_page_works_from_anywhere_as_from_a_notebook(chromium, page_url, other_port, host):
+    page = chromium.new_page()
+    page.goto(f"http://{host}:{other_port}/")
+    page.evaluate("(url) => document.body.append(Object.assign(document.createElement('a'), { href: url, text: 'Chat' }))", page_url)
+    page.get_by_text("Chat").click()
+    page.get_by_role("button", name="Join").wait_for(timeout=10_000)
+    page.close()
+
+
+def test_the_page_itself_carries_no_key_and_can_ask_for_nothing_more(chromium, page_url):
+    page = chromium.new_page()
+    page.goto(page_url)
+    url = local_cloud.url()
+    statuses = page.evaluate(
+        """async (url) => [
+             (await fetch(`${url}/2015-03-31/functions`)).status,
+             (await fetch(`${url}/_ministack/reset`, { method: "POST" })).status,
+             (await fetch(url, { method: "POST", body: "Action=ListRoles" })).status ]""",
+        url,
+    )
+    assert statuses == [403, 403, 403]
+    page.close()

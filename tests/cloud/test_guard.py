@@ -1,0 +1,360 @@
+"""Who may speak to the local cloud: every request here is sent as it is written, over a socket."""
+
+import hashlib
+import http.client
+import io
+import json
+import multiprocessing
+import os
+import re
+import socket
+import stat
+import zipfile
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlencode
+
+import boto3
+import pytest
+import websocket
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from chatlab import local_cloud, poll
+from tests.cloud.test_chat import ids
+
+SOMEBODY = 65534  # the user nobody
+UNSIGNED = object()
+ACCOUNT = "000000000000"
+
+
+def form(**parameters):
+    return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(parameters)
+
+
+def target(name, **parameters):
+    return {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": name}, json.dumps(parameters)
+
+
+# What one would ask, as (the service that signs, method, path, (headers, body)).
+REQUESTS = {
+    "who am I": ("sts", "POST", "/", form(Action="GetCallerIdentity", Version="2011-06-15")),
+    "create a role": ("iam", "POST", "/", form(Action="CreateRole", RoleName="mine", AssumeRolePolicyDocument="{}")),
+    "create a key": ("iam", "POST", "/", form(Action="CreateAccessKey", UserName="learner")),
+    "list the functions": ("lambda", "GET", "/2015-03-31/functions", ({}, "")),
+    "create a function": ("lambda", "POST", "/2015-03-31/functions", ({}, '{"FunctionName": "mine"}')),
+    "invoke": ("lambda", "POST", "/2015-03-31/functions/chat-default/invocations", ({}, "{}")),
+    "read the table": ("dynamodb", "POST", "/", target("DynamoDB_20120810.Scan", TableName="chat")),
+    "list the buckets": ("s3", "GET", "/", ({}, "")),
+    "list the APIs": ("apigateway", "GET", "/v2/apis", ({}, "")),
+    "read the log groups": ("logs", "POST", "/", target("Logs_20140328.DescribeLogGroups")),
+    "post to a connection": ("execute-api", "POST", "/_aws/execute-api/{api}/production/@connections/x", ({}, "x")),
+    "reset": ("sts", "POST", "/_ministack/reset", ({}, "")),
+    "configure": ("sts", "POST", "/_ministack/config", ({}, '{"lambda_svc.LAMBDA_EXECUTOR": "docker"}')),
+    "ask for its health": ("sts", "GET", "/_ministack/health", ({}, "")),
+    "the same, encoded": ("sts", "POST", "/%5fministack/reset", ({}, "")),
+    "call a function's URL": ("lambda", "GET", "/_aws/lambda-url/x/", ({}, "")),
+}
+THE_EMULATORS_OWN = {"reset", "configure", "ask for its health", "the same, encoded", "call a function's URL"}
+KEYS = {
+    "none": UNSIGNED,
+    "an empty one": "",
+    "test": "test",
+    "twelve digits": ACCOUNT,
+    "one that looks right": "AKIAIOSFODNN7EXAMPLE",
+}
+
+
+@pytest.fixture(scope="module")
+def address(chat):
+    return "127.0.0.1", local_cloud.status()["port"]
+
+
+@pytest.fixture(scope="module")
+def page(chat):
+    """The path of an object in the page's bucket that everybody may read."""
+    s3 = chat.client("s3")
+    s3.create_bucket(Bucket=chat.bucket)
+    public = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{chat.bucket}/p"}
+    s3.put_public_access_block(Bucket=chat.bucket, PublicAccessBlockConfiguration={"BlockPublicPolicy": False})
+    s3.put_bucket_policy(Bucket=chat.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [public]}))
+    for key in ("p", "private"):
+        s3.put_object(Bucket=chat.bucket, Key=key, Body=b"page")
+    yield f"/{chat.bucket}/p"
+    for key in ("p", "private"):
+        s3.delete_object(Bucket=chat.bucket, Key=key)
+    s3.delete_bucket(Bucket=chat.bucket)
+
+
+def ask(address, method, path, headers=(), body=""):
+    """The answer's status, headers and text."""
+    with closing(http.client.HTTPConnection(*address, timeout=10)) as connection:
+        connection.request(method, path, body.encode(), dict(headers))
+        answer = connection.getresponse()
+        return answer.status, dict(answer.headers), answer.read().decode()
+
+
+def named(key, service):
+    """An Authorization header that names a key and whose signature is none."""
+    scope = f"{key}/20260101/us-east-1/{service}/aws4_request"
+    return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
+
+
+def signed(address, service, method, path, headers, body, credentials=None):
+    """The headers with a signature in which nothing is wrong."""
+    request = AWSRequest(method, f"http://{address[0]}:{address[1]}{path}", dict(headers), body.encode())
+    credentials = credentials or local_cloud.credentials()
+    SigV4Auth(Credentials(*credentials.values()), service, "us-east-1").add_auth(request)
+    return dict(request.headers)
+
+
+def request_of(chat, name):
+    service, method, path, (headers, body) = REQUESTS[name]
+    return service, method, path.format(api=chat.require_api()), headers, body
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("name", REQUESTS)
+def test_without_a_key_that_was_issued_nothing_is_answered(chat, address, name, key):
+    service, method, path, headers, body = request_of(chat, name)
+    authorization = {} if KEYS[key] is UNSIGNED else named(KEYS[key], service)
+    status, _, said = ask(address, method, path, headers | authorization, body)
+    assert status == 403
+    assert re.search("access key|own paths", said)
+    assert ids(chat) == set()  # the table is there: nothing was reset
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_key_without_its_secret_is_not_enough(chat, address, name):
+    service, method, path, headers, body = request_of(chat, name)
+    wrong = local_cloud.credentials() | {"aws_secret_access_key": "wrong"}
+    status, _, said = ask(address, method, path, signed(address, service, method, path, headers, body, wrong), body)
+    assert status in (400, 403)
+    assert re.search("signature|own paths", said), said
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if not name.startswith(("create", "invoke"))])
+def test_with_the_key_all_but_the_emulators_own_paths_are_open(chat, address, name):
+    service, method, path, headers, body = request_of(chat, name)
+    status, answered, _ = ask(address, method, path, signed(address, service, method, path, headers, body), body)
+    assert status == {"post to a connection": 410}.get(name, 403 if name in THE_EMULATORS_OWN else 200)
+    assert not [header for header in answered if header.lower().startswith("access-control-")]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Host": "evil.example"},
+        {"Host": "localhost:4566"},
+        {"Transfer-Encoding": "chunked"},
+    ],
+    ids=str,
+)
+def test_the_key_does_not_help_a_page_of_another_site(address, more):
+    headers = signed(address, "s3", "GET", "/", {}, "")
+    assert ask(address, "GET", "/", headers)[0] == 200
+    assert ask(address, "GET", "/", headers | more)[0] == 403
+
+
+def test_a_presigned_address_works_as_on_aws_and_one_without_the_secret_does_not(chat, address, page):
+    def presigned(version, **keys):
+        s3 = chat.client("s3", config=Config(signature_version=version), **keys)
+        url = s3.generate_presigned_url("get_object", Params={"Bucket": chat.bucket, "Key": "private"})
+        return url.removeprefix(local_cloud.url())
+
+    for version in ("s3v4", "s3"):
+        assert ask(address, "GET", presigned(version))[::2] == (200, "page")
+        for key in ("test", ACCOUNT, local_cloud.credentials()["aws_access_key_id"]):
+            wrong = presigned(version, aws_access_key_id=key, aws_secret_access_key="test")
+            assert ask(address, "GET", wrong)[0] == 403, key
+            assert ask(address, "GET", f"{wrong}&AWSAccessKeyId=test")[0] == 403, key
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}], ids=str)
+def test_everybody_may_read_the_page_and_nothing_beside_it(address, page, headers):
+    status, answered, said = ask(address, "GET", page, headers)
+    assert (status, said) == (200, "page")
+    assert not [header for header in answered if header.lower().startswith("access-control-")]
+    bucket = page.rpartition("/")[0]
+    for method, path in [
+        ("GET", f"{bucket}/private"), ("GET", bucket), ("GET", f"{bucket}?policy"), ("GET", f"{bucket}/../x/p"),
+        ("PUT", page), ("DELETE", page), ("POST", bucket), ("POST", page), ("GET", "/other-bucket/p"), ("GET", "//x"),
+        ("GET", f"{bucket}/2015-03-31/functions"), ("GET", f"{bucket}/%2e%2e/%2e%2e/2015-03-31/functions"),
+    ]:  # fmt: skip
+        assert ask(address, method, path, headers)[0] == 403, (method, path)
+    disguised = form(Action="CreateRole", RoleName="mine")[0] | target("DynamoDB_20120810.Scan")[0]
+    assert ask(address, "PUT", page, headers | disguised, '{"TableName": "chat"}')[0] == 403
+
+
+def test_a_link_to_the_page_may_be_anywhere_and_its_frame_or_picture_may_not(address, page):
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert ask(address, "GET", page, followed)[0] == 200
+    assert ask(address, "GET", page, followed | {"Sec-Fetch-Dest": "iframe"})[0] == 403
+    assert ask(address, "GET", page, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"})[0] == 403
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PROPFIND", "CONNECT"])
+def test_a_method_that_is_none_of_awss_ends_early(address, page, method):
+    headers = {"Access-Control-Request-Method": "PUT", "Origin": "https://evil.example"}
+    with socket.create_connection(address, timeout=10) as client:
+        lines = [f"{method} {page} HTTP/1.1", f"Host: {address[0]}:{address[1]}", *map(": ".join, headers.items())]
+        client.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = client.makefile("rb").read()
+    assert answer.split()[1] in (b"403", b"400")  # 400 where no HTTP parser takes it
+    assert b"access-control" not in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"X-Long: " + b"x" * 2**22, b"".join(b"X-%d: x\r\n" % n for n in range(2**18)), b"Content-Length: 99999999999\r\n\r\n"],
+    ids=["a header without an end", "headers without an end", "a body of 100 GB"],
+)
+def test_what_is_too_large_ends_early(address, page, head):
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(f"PUT {page} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n".encode())
+        with pytest.raises(OSError):
+            for _ in range(64):  # until the other end closes
+                client.sendall(head)
+                head = b"x" * 2**20
+            raise AssertionError("it takes 64 MB")
+
+
+def test_a_header_that_is_there_twice_is_refused(address, page):
+    for header in ("Host: evil.example", "Origin: null", "Content-Length: 1"):
+        with socket.create_connection(address, timeout=10) as client:
+            own = f"Host: {address[0]}:{address[1]}\r\nOrigin: http://{address[0]}:{address[1]}\r\nContent-Length: 0"
+            client.sendall(f"GET {page} HTTP/1.1\r\n{own}\r\n{header}\r\n\r\n".encode())
+            assert client.makefile("rb").readline().split()[1] in (b"403", b"400"), header
+
+
+@pytest.mark.parametrize(
+    ("origin", "joins"),
+    [
+        (None, True),  # wscat
+        ("http://127.0.0.1:{port}", True),  # the page, and websocket-client
+        ("http://localhost:5173", True),  # the page in development
+        ("http://[::1]:5173", True),
+        ("https://evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("http://localhost@evil.example", False),
+        ("file://", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_who_may_join_the_chat(chat, address, origin, joins):
+    options = {"suppress_origin": True} if origin is None else {"origin": origin.format(port=address[1])}
+    url = chat.websocket_url(chat.require_api())
+    if joins:
+        websocket.create_connection(url, timeout=10, **options).close()
+        poll(lambda: not ids(chat), "the table to be empty", timeout_s=10)
+        return
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        websocket.create_connection(url, timeout=10, **options)
+    assert refused.value.status_code == 403
+    assert refused.value.resp_body == b"A page of another site may not join the chat.\n"
+
+
+@pytest.mark.parametrize("credential", ["test", ACCOUNT, "AKIAIOSFODNN7EXAMPLE"])
+def test_nobody_joins_with_a_key_that_was_not_issued(chat, address, credential):
+    url = chat.websocket_url(chat.require_api())
+    query = urlencode({"X-Amz-Credential": f"{credential}/20260101/us-east-1/execute-api/aws4_request"})
+    for options in ({"url": f"{url}?{query}"}, {"url": url, "header": named(credential, "execute-api")}):
+        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+            websocket.create_connection(timeout=10, **options)
+        assert refused.value.status_code == 403
+
+
+def test_a_websocket_is_for_an_api_alone(address):
+    for path in ("/", "/_ministack/reset", "/_aws/execute-api/x"):
+        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+            websocket.create_connection(f"ws://{address[0]}:{address[1]}{path}", timeout=10)
+        assert refused.value.status_code == 403
+
+
+def test_a_refusal_is_one_line_in_the_log_and_no_key_is_in_it(address):
+    log = Path(os.environ["CHATLAB_HOME"]) / "cloud.log"
+    before = len(log.read_text().splitlines())
+    ask(address, "POST", "/a%0ab" + "c" * 500, named("test", "iam"), "x")
+    (line,) = log.read_text().splitlines()[before:]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d Refused POST '/a\\nbc{80,100}': The access key is none of .*", line)
+    for secret in local_cloud.credentials().values():
+        assert secret not in log.read_text()
+
+
+FUNCTION = """
+import os
+def handler(event, context):
+    return {"environment": dict(os.environ), "folder": os.getcwd()}
+"""
+
+
+def test_a_function_has_an_environment_of_its_own_and_keys_that_nobody_can_guess(chat, address):
+    code, functions = io.BytesIO(), chat.client("lambda")
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("tell.py", FUNCTION)
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]["Arn"]
+    made = functions.create_function(
+        FunctionName="tell", Role=role, Runtime="python3.13", Handler="tell.handler", Code={"ZipFile": code.getvalue()}
+    )
+    try:
+        told = json.loads(functions.invoke(FunctionName="tell")["Payload"].read())
+    finally:
+        functions.delete_function(FunctionName="tell")
+    environment, home = told["environment"], os.environ["CHATLAB_HOME"]
+    assert told["folder"].startswith(home) and environment["HOME"].startswith(home)
+    ours = {name for name, value in environment.items() if os.environ.get(name) == value}
+    assert all(re.fullmatch("PATH|TZ|LANG|LANGUAGE|LC_.*", name) for name in ours), ours
+    for value in local_cloud.credentials().values():
+        assert value not in environment.values()
+
+    keys = {name: environment[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+    who = boto3.client("sts", "us-east-1", endpoint_url=local_cloud.url(), **{f"aws_{k.lower()}": v for k, v in keys.items()})
+    assert who.get_caller_identity()["Arn"].endswith("assumed-role/chat-lambda/tell")
+    # As MiniStack computes them by itself.
+    digest = hashlib.sha256(f"{made['FunctionArn']}:{role}".encode()).hexdigest()
+    guessed = [f"ASIA{digest[:16].upper()}", *(hashlib.sha256(f"{k}:{digest}".encode()).hexdigest() for k in ("secret", "token"))]
+    assert not set(guessed) & set(keys.values())
+
+
+def as_somebody_else(address, files, results):
+    """What another user of this machine can do."""
+    os.setgroups([])
+    os.setgid(SOMEBODY)
+    os.setuid(SOMEBODY)
+    read = []
+    for file in files:
+        try:
+            read.append(Path(file).read_text())
+        except PermissionError:
+            continue
+    answers = {}
+    for name, (service, method, path, (headers, body)) in REQUESTS.items():
+        for key, value in KEYS.items():
+            authorization = {} if value is UNSIGNED else named(value, service)
+            answers[name, key] = ask(address, method, path, headers | authorization, body)[0]
+    results.put((read, answers))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user of this machine")
+def test_another_user_of_the_machine_can_do_nothing(chat, address):
+    home = Path(os.environ["CHATLAB_HOME"])
+    for folder in home.parents:  # so that it is the lab's own folder that keeps them out
+        if stat.S_IMODE(folder.stat().st_mode) == 0o700:
+            folder.chmod(0o711)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=as_somebody_else, args=(address, [home / "key.json", home / "cloud.json"], results))
+    process.start()
+    read, answers = results.get(timeout=60)
+    process.join(10)
+    assert read == []
+    assert set(answers.values()) == {403}
