@@ -56,7 +56,8 @@ def start():
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
-            env=inherited | SETTINGS | own, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=temporary,
+            env=inherited | SETTINGS | own, cwd=temporary,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
     born = psutil.Process(process.pid).create_time()
@@ -117,8 +118,8 @@ def url():
 def credentials():
     """The access key of the lab's user, an administrator, as the arguments that `boto3.Session` takes.
 
-    Nobody else has one: the emulator makes it when it starts, and forgets it when it stops. Raises LabError if the local
-    cloud is not running.
+    Nobody else has one: the emulator makes it when it starts, and forgets it when it stops. Raises LabError if the
+    local cloud is not running.
     """
     require()
     key = json.loads(_key_file().read_text())

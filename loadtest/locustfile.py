@@ -31,6 +31,7 @@ def set_up(environment, runner, web_ui, **_):
     if coordinator:
         coordinator.prepare()
         if web_ui:
+            web.refuse_other_sites(web_ui)
             web.extend(web_ui, coordinator)
     environment.events.quitting.add_listener(interruption.shut_down_once)  # the last to be added is told first
 

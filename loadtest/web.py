@@ -1,8 +1,10 @@
-"""The running figures in Locust's own web page: a tab beside its statistics."""
+"""Locust's own web page: the running figures in a tab beside its statistics, and who may use it."""
 
+import ipaddress
 import json
+from urllib.parse import urlsplit
 
-from flask import request
+from flask import Response, request
 from locust.web import WebUI
 
 from loadtest.coordinator import Coordinator
@@ -22,6 +24,36 @@ FIGURES = {
     "missing": "Deliveries missing (known at the end)",
     "message": "Message",
 }
+
+
+def refuse_other_sites(web_ui: WebUI) -> None:
+    """Let no page of another site start or stop a test.
+
+    Locust asks nobody who they are, and any page that is open in the same browser can send it a form. Whatever comes of
+    another site is refused with status 403, all but a link to the page; and so is a name that somebody may have made to
+    resolve to this machine (DNS rebinding).
+    """
+    listens_on = web_ui.environment.parsed_options.web_host
+
+    @web_ui.app.before_request
+    def refuse():
+        host, headers = request.headers.get("Host", ""), request.headers
+        if not _is_address(name := urlsplit(f"//{host}").hostname or "") and name not in ("localhost", listens_on):
+            return Response(f"This page is at http://{listens_on}:{web_ui.port} only.\n", 403)
+        if urlsplit(headers.get("Origin", f"//{host}")).netloc != host:
+            return Response("A page of another site may ask for nothing here.\n", 403)
+        is_link = request.path == "/" and headers.get("Sec-Fetch-Dest") == "document"
+        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_link:
+            return Response("A page of another site may ask for nothing here.\n", 403)
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def extend(web_ui: WebUI, coordinator: Coordinator) -> None:

@@ -20,30 +20,24 @@ from ministack.services import lambda_svc
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
-MAX_HEAD_BYTES = 64 * 1024  # of a request's line and headers
+MAX_HEAD_BYTES = 64 * 1024
 USER = "learner"
 ADMINISTRATOR = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP, with an end to how long the headers may be: the parser would collect them for ever."""
+    """HTTP, with an end to how long a request's line and headers may be: the parser would collect them for ever."""
 
-    _head_bytes: int | None = 0  # None within a body
-
-    def on_message_begin(self):
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self):
-        self._head_bytes = None
-        super().on_headers_complete()
+    _unanswered_bytes = 0
 
     def data_received(self, data):
         super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
+        if self.cycle is None or self.cycle.response_complete:  # nothing to answer yet
+            self._unanswered_bytes += len(data)
+            if self._unanswered_bytes > MAX_HEAD_BYTES:
                 self.transport.close()
+        else:
+            self._unanswered_bytes = 0
 
 
 def is_issued(access_key_id):
@@ -72,8 +66,8 @@ async def make_key():
     The emulator is asked within this process, as its root user.
     """
     root = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0"
-    transport = httpx.ASGITransport(emulator)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers={"Authorization": root}) as iam:
+    options = {"base_url": "http://127.0.0.1", "headers": {"Authorization": root}}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(emulator), **options) as iam:
 
         async def ask(**parameters):
             answer = await iam.post("/", data={"Version": "2010-05-08", "UserName": USER} | parameters)
@@ -115,7 +109,8 @@ def main(descriptor, key_file):
     host, port = listener.getsockname()
     let_no_function_have_keys_that_can_be_guessed()
     # uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as
-    # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a connection.
+    # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
+    # connection.
     config = uvicorn.Config(
         Guard(with_a_key(Path(key_file)), f"{host}:{port}", is_issued),
         lifespan="on",  # without a key there is nothing to serve

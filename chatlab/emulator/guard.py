@@ -25,7 +25,8 @@ MAX_LOGGED = 1_000  # refusals: a page that knocks for hours fills no disk
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ONCE = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
-WEBSOCKET_API = re.compile(r"/_aws/execute-api/[a-z0-9]+/[^/]+(/.*)?")
+EXECUTE_API = "/_aws/execute-api/"
+WEBSOCKET_API = re.compile(EXECUTE_API + r"[a-z0-9]+/[^/]+(/.*)?")
 # A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may leave it again.
 PAGE = re.compile(r"/[a-z0-9-]{2,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
 STRANGERS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
@@ -38,6 +39,8 @@ SIGNED = re.compile(
     rb"AWS4-HMAC-SHA256 Credential=(?P<key>[^/ ,]+)/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
     rb"SignedHeaders=[a-z0-9;-]+, ?Signature=[0-9a-f]{64}"
 )
+OWN_SITE = (b"none", b"same-origin")
+CORS = b"access-control-"
 XML_SERVICES = (b"iam", b"sts", b"s3")
 
 
@@ -55,6 +58,8 @@ class Guard:
     def __init__(self, app, host: str, is_issued: Callable[[str], bool]):
         self._app, self._host, self._is_issued = app, host.encode(), is_issued
         self._origin = b"http://" + self._host
+        # How the headers begin that name an issued key. One that is withdrawn stays here: the emulator refuses it.
+        self._issued: set[bytes] = set()
         self._refusals = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -78,7 +83,7 @@ class Guard:
             raise Refused(f"Nothing here takes {method[:20]}.")
         body_bytes = _body_bytes(headers)
         if self._has_key(scope, headers):
-            if path.startswith(("/_", "//")) and not WEBSOCKET_API.fullmatch(path):
+            if path.startswith(("/_", "//")) and not path.startswith(EXECUTE_API):
                 raise Refused("The emulator's own paths are closed.")
             self._require_own_page(headers)
             return scope
@@ -100,36 +105,39 @@ class Guard:
         self._has_key(scope, headers)
 
     def _headers(self, scope: Message) -> dict[bytes, bytes]:
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in ONCE and name in headers:
-                raise Refused(f"The header {name.decode()} is there more than once.")
-            headers[name] = value
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]):
+            names = [name for name, _ in scope["headers"]]
+            if any(names.count(name) > 1 for name in ONCE):
+                raise Refused("A header that says who asks is there more than once.")
         # Another name may be made to resolve to 127.0.0.1, and a page of that name would be of the same origin.
         if headers.get(b"host") != self._host:
             raise Refused(f"The local cloud answers at http://{self._host.decode()} only.")
         return headers
 
     def _require_own_page(self, headers: dict[bytes, bytes]) -> None:
-        if headers.get(b"origin", self._origin) != self._origin or headers.get(b"sec-fetch-site", b"none") not in (
-            b"none",
-            b"same-origin",
-        ):
+        is_own = headers.get(b"origin", self._origin) == self._origin
+        if not is_own or headers.get(b"sec-fetch-site", b"none") not in OWN_SITE:
             raise Refused("A page of another site may ask for nothing here.")
 
     def _has_key(self, scope: Message, headers: dict[bytes, bytes]) -> bool:
         """Whether the request names a key that was issued; False if it names none."""
         authorization, query = headers.get(b"authorization"), scope["query_string"]
         if authorization is not None:
-            signed = SIGNED.fullmatch(authorization)
-            key = signed["key"].decode() if signed else ""
-        elif query and (credential := _credential(query)) is not None:
-            key = credential
-        else:
-            return False
+            begins = authorization.partition(b"/")[0]
+            if begins not in self._issued:
+                signed = SIGNED.fullmatch(authorization)
+                self._require_issued(signed["key"].decode() if signed else "")
+                self._issued.add(begins)
+            return True
+        if query and (key := _credential(query)) is not None:
+            self._require_issued(key)
+            return True
+        return False
+
+    def _require_issued(self, key: str) -> None:
         if not self._is_issued(key):
             raise Refused("The access key is none of this local cloud's: run notebook 00_start, which makes one.")
-        return True
 
     def _log(self, scope: Message, refused: Refused) -> None:
         self._refusals += 1
@@ -144,14 +152,15 @@ def _body_bytes(headers: dict[bytes, bytes]) -> int:
     if b"transfer-encoding" in headers:
         raise Refused("A request has to say how long its body is.")
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+    if not length.isdigit() or (body_bytes := int(length)) > MAX_BODY_BYTES:
         raise Refused("The body is too large.")
-    return int(length)
+    return body_bytes
 
 
 def _credential(query: bytes) -> str | None:
     """The access key that a presigned URL names, in its newer or older form; None if it is no such URL."""
-    fields = {name.lower(): values for name, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items()}
+    parsed = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    fields = {name.lower(): values for name, values in parsed.items()}
     named = fields.get("x-amz-credential", []) + fields.get("awsaccesskeyid", [])
     if not named:
         return None
@@ -181,9 +190,7 @@ def _without_cors(send: Send) -> Send:
 
     async def send_without_cors(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [
-                header for header in message["headers"] if not header[0].lower().startswith(b"access-control-")
-            ]
+            message["headers"] = [header for header in message["headers"] if header[0][:15].lower() != CORS]
         await send(message)
 
     return send_without_cors

@@ -15,12 +15,13 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosedError
-from websockets.http11 import Response
+from websockets.http11 import Request, Response
 
 from loadtest import messages
 
@@ -83,8 +84,10 @@ class Reference:
         """The deliveries that were not made, as (broadcast, port)."""
         return set(self._dropped)
 
-    def admit(self, connection: ServerConnection, _) -> Response | None:
-        """Refuse a handshake if there are enough connections."""
+    def admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Refuse a handshake if there are enough connections, or if it is a page's of another site."""
+        if urlsplit(request.headers.get("Origin", self.url)).hostname != "127.0.0.1":
+            return connection.respond(HTTPStatus.FORBIDDEN, "Of another site\n")
         return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if len(self.ports) >= self.most else None
 
     async def handle(self, connection: ServerConnection) -> None:

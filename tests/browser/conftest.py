@@ -100,7 +100,7 @@ def window(chromium, page_url, wire):
 
     `expected` is a pattern for the errors that a test provokes. What Chromium itself says of a wire that a test has cut
     is not counted: that nothing gets through (net::ERR_), or, where the wire is whole again between a failed handshake
-    and the page's question whether anything is there, that the local cloud takes no such question (405).
+    and the page's question whether anything is there, that the local cloud takes no such question (403).
     """
     contexts, errors, hosts = [], [], set()
     wire.was_cut = False
@@ -119,7 +119,7 @@ def window(chromium, page_url, wire):
             lambda message: (
                 message.type == "error"
                 and not (expected and re.search(expected, message.text))
-                and not (wire.was_cut and re.search("net::ERR_|status of 405", message.text))
+                and not (wire.was_cut and re.search("net::ERR_|status of 403", message.text))
                 and errors.append(message.text)
             ),
         )

@@ -5,6 +5,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import pytest
+import websocket
+
 from chatlab import poll
 from loadtest.benchmarks import reference
 from tests.conftest import listening
@@ -20,14 +23,15 @@ class WebPage:
         self.test = start("--web-port", port, "--host", server.url, *words, headless=False)
         self.html = poll(lambda: self.get("/"), "the page to come", timeout_s=30, ignoring=urllib.error.URLError)
 
-    def get(self, path, form=None):
+    def get(self, path, form=None, headers=None):
         data = form and urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(self.url + path, data, timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers or {}), timeout=10) as answer:
             return answer.read().decode()
 
-    def swarm(self, **form):
+    def swarm(self, headers=None, **form):
         """Press the button, with the form filled in."""
-        self.get("/swarm", {"spawn_rate": 50, "host": self.host, "broadcast_rate": 10, "warm_up": 1} | form)
+        filled_in = {"spawn_rate": 50, "host": self.host, "broadcast_rate": 10, "warm_up": 1} | form
+        self.get("/swarm", filled_in, headers)
 
     def figures(self):
         (table,) = json.loads(self.get("/stats/requests"))["extended_stats"]
@@ -69,3 +73,38 @@ def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
             assert [phase["expected"] for phase in summary["phases"]] == [6, 12], summary
             assert summary["connections"] == 6
     assert len(runs) == 2
+
+
+OF_ANOTHER_SITE = [
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "image"},
+    {"Host": "evil.example"},
+    {"Host": "127.0.0.1.evil.example"},
+]
+
+
+def test_no_page_of_another_site_starts_or_stops_a_test_but_its_own_button_and_a_link_to_it_work(start):
+    with reference.run() as server:
+        page = WebPage(start, server)
+        for headers in OF_ANOTHER_SITE:
+            for path in ("/swarm", "/stop", "/stats/reset", "/exit", "/stats/requests"):
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    page.get(path, {"user_count": 5, "host": server.url} if path == "/swarm" else None, headers)
+        assert page.test.process.poll() is None
+        assert page.figures()["State"] == ""
+        assert not server.ports
+
+        assert "broadcast_rate" in page.get("/", headers=OF_ANOTHER_SITE[3])  # a link
+        page.swarm({"Origin": page.url, "Sec-Fetch-Site": "same-origin"}, user_count=5, broadcasts=1)
+        page.until("complete")
+        assert len(server.heard) == 2
+
+
+def test_no_page_of_another_site_takes_part_in_a_calibration():
+    with reference.run() as server:
+        websocket.create_connection(server.url).close()
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            websocket.create_connection(server.url, origin="https://evil.example")

@@ -47,6 +47,9 @@ def begun(folder, name):
 
 def test_a_run_from_end_to_end(run, tmp_path):
     process = run("--connections", "40", "--broadcasts", "5")
+    key_file = tmp_path / "home" / "runs" / "run" / "key.json"
+    poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)
+    key = json.loads(key_file.read_text())
     said, _ = process.communicate()
     assert process.returncode == 0, said
     folder = tmp_path / "run"
@@ -70,6 +73,11 @@ def test_a_run_from_end_to_end(run, tmp_path):
     assert "Leftovers: 0" in said
     assert str(folder) in said
     assert not list((tmp_path / "home" / "runs").iterdir())
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(kept) > 20
+    for secret in key.values():
+        assert secret not in said
+        assert not [path for path, content in kept.items() if secret.encode() in content]
     assert processes_of(tmp_path) == []
 
 
