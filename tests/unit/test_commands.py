@@ -55,8 +55,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(tmp_path, monkeypatch):
     """No AWS is to be had here, so its answer is made up: one table."""
-    for name in ("CHATLAB_RUN", "CHATLAB_HOME", "CHATLAB_TARGET", "CHATLAB_NAME", "CONNECTIONS", "BROADCASTS"):
+    for name in ("CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_NAME", "CONNECTIONS", "BROADCASTS"):
         monkeypatch.setenv(name, "")  # so that what the command sets is put back
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
     found = pd.DataFrame([("dynamodb", "table", "chat", None)], columns=["service", "kind", "id", "created"])
     monkeypatch.setattr(commands, "inventory", lambda lab: found)
