@@ -185,12 +185,17 @@ def test_everybody_may_read_the_page_and_nothing_beside_it(address, page, header
     assert (status, said) == (200, "page")
     assert not [header for header in answered if header.lower().startswith("access-control-")]
     bucket = page.rpartition("/")[0]
+    for method, path in [("GET", f"{bucket}/private"), ("GET", bucket), ("PUT", page), ("DELETE", page)]:
+        status, _, said = ask(address, method, path, headers)  # by the bucket's policy
+        assert status == 403 and (method == "HEAD" or "<Code>AccessDenied</Code>" in said), (method, path)
     for method, path in [
-        ("GET", f"{bucket}/private"), ("GET", bucket), ("GET", f"{bucket}?policy"), ("GET", f"{bucket}/../x/p"),
-        ("PUT", page), ("DELETE", page), ("POST", bucket), ("POST", page), ("GET", "/other-bucket/p"), ("GET", "//x"),
-        ("GET", f"{bucket}/2015-03-31/functions"), ("GET", f"{bucket}/%2e%2e/%2e%2e/2015-03-31/functions"),
+        ("POST", bucket), ("POST", page), ("GET", "/other-bucket/p"), ("GET", "//x"), ("GET", f"{bucket}?policy"),
+        ("GET", f"{page}?Action=ListRoles&Version=2010-05-08"), ("GET", f"{bucket}/../other-bucket/p"),
+        ("GET", f"{bucket}/%2e%2e/2015-03-31/functions"), ("GET", f"{bucket}/a/.."),
     ]:  # fmt: skip
-        assert ask(address, method, path, headers)[0] == 403, (method, path)
+        status, _, said = ask(address, method, path, headers)
+        assert (status, said.partition(":")[0]) == (403, "Without an access key only the page can be read"), path
+    assert ask(address, "GET", f"{bucket}/2015-03-31/functions", headers)[0] == 403
     disguised = form(Action="CreateRole", RoleName="mine")[0] | target("DynamoDB_20120810.Scan")[0]
     assert ask(address, "PUT", page, headers | disguised, '{"TableName": "chat"}')[0] == 403
 
@@ -228,12 +233,17 @@ def test_what_is_too_large_ends_early(address, page, head):
             raise AssertionError("it takes 64 MB")
 
 
-def test_a_header_that_is_there_twice_is_refused(address, page):
-    for header in ("Host: evil.example", "Origin: null", "Content-Length: 1"):
+@pytest.mark.parametrize(
+    "header", ["Host: evil.example", "Origin: null", "Content-Length: 1", "Sec-Fetch-Site: cross-site"]
+)
+def test_a_header_that_is_there_twice_is_refused_whichever_comes_first(address, page, header):
+    host = f"{address[0]}:{address[1]}"
+    own = {"Host": host, "Origin": f"http://{host}", "Content-Length": "0", "Sec-Fetch-Site": "same-origin"}
+    lines = [f"{name}: {value}" for name, value in own.items()]
+    for headers in ([header, *lines], [*lines, header]):
         with socket.create_connection(address, timeout=10) as client:
-            own = f"Host: {address[0]}:{address[1]}\r\nOrigin: http://{address[0]}:{address[1]}\r\nContent-Length: 0"
-            client.sendall(f"GET {page} HTTP/1.1\r\n{own}\r\n{header}\r\n\r\n".encode())
-            assert client.makefile("rb").readline().split()[1] in (b"403", b"400"), header
+            client.sendall("\r\n".join([f"GET {page} HTTP/1.1", *headers, "", ""]).encode())
+            assert client.makefile("rb").readline().split()[1] in (b"403", b"400")  # 400 by the HTTP parser
 
 
 @pytest.mark.parametrize(
