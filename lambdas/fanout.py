@@ -1,53 +1,49 @@
 """Post one message to many connections, fast: the fan-out of a broadcast.
 
-boto3 spends over a millisecond of CPU on each `post_to_connection`, urllib3 by itself 0.3 ms, and both hold Python's
-interpreter lock meanwhile, so threads around them gain little. Here a post is the bytes of one HTTP request on a socket
-that is kept open, of whose answer only the status, and for an error its code, are read: 0.05 ms. What is the same for
-all posts of a broadcast in Signature Version 4 is computed once. Everything else is as boto3's client does it in its
-"standard" retry mode: which answers are tried again, how often, after how long, and at which cost.
+boto3 spends over a millisecond of CPU on each `post_to_connection` and waits for its answer, and threads around it gain
+little, because they compute one at a time. Here one thread drives all connections to the API: a post is the bytes of
+one HTTP request on a connection that is kept open, of whose answer only the status, and for an error its code, are
+read.
+
+A throttle (429) is no failure but says: not so fast. So nobody is lost to the account's quota as long as there is time.
 """
 
-import hashlib
-import hmac
-import json
+import heapq
 import os
-import random
-import re
-import select
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections import Counter, deque
-from datetime import UTC, datetime
-from functools import lru_cache
-from queue import SimpleQueue
-from urllib.parse import quote, urlsplit
+from selectors import EVENT_READ, DefaultSelector
 
-from botocore.credentials import EnvProvider
-from botocore.httpsession import get_cert_path
+from http_pool import MAX_IDLE_S, connection_pool
+from rate_limiter import RateLimiter
+from retries import MAX_ATTEMPTS, RETRY_COST, TIMEOUT_RETRY_COST, backoff_s, is_throttle, is_transient
+from sigv4 import Signer
 
-# Posts under way at a time, each on a connection of its own. On the local cloud 8 are as fast as 32; on AWS a post
-# takes milliseconds of waiting, and the rate is this number divided by them.
-WORKERS = 32
-
-# As boto3's client with `retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5`.
-ATTEMPTS = 4
+# As boto3's client with `connect_timeout=2, read_timeout=5`. The first covers the TLS handshake, too.
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 5
-MOST_BACKOFF_S = 20
-TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
-TRANSIENT_CODES = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
-THROTTLING_CODES = frozenset(
-    "Throttling ThrottlingException ThrottledException RequestThrottledException TooManyRequestsException"
-    " ProvisionedThroughputExceededException TransactionInProgressException RequestLimitExceeded"
-    " BandwidthLimitExceeded LimitExceededException RequestThrottled SlowDown PriorRequestNotComplete"
-    " EC2ThrottledException".split()
-)
+SWEEP_S = 0.05  # how often it is looked for what has taken too long
+
+MAX_CONNECTIONS = 400
+BROADCASTS = 16  # that an additional connection is taken to serve, where there have been some already
+SMOOTHING = 0.1  # the weight of a new measurement of latency or of opening a connection
 
 # API Gateway refuses a signature that is five minutes old; a broadcast that takes longer is signed anew in between.
 SIGNATURE_LIFETIME_S = 120
+
+WAKE = None  # stands for the socket that ends the waiting
+
+
+class Post:
+    """A message on its way to one connection."""
+
+    __slots__ = ("attempt", "connection_id", "cost")
+
+    def __init__(self, connection_id):
+        self.connection_id, self.attempt, self.cost = connection_id, 0, 0
 
 
 class Fanout:
@@ -59,13 +55,16 @@ class Fanout:
     Args:
         data: the message, bytes, not empty.
         deadline: by `time.monotonic()`. Nothing is begun after it, and nothing waited for.
+        posts_per_second: what this broadcast may use of the account's quota; None if that is not known.
     """
 
-    def __init__(self, data, deadline):
-        self._data, self._deadline = data, deadline
-        self._api, self._signer = None, None
-        self._queue, self._workers, self._lock = SimpleQueue(), [], threading.Lock()
-        self._started = None
+    def __init__(self, data, deadline, posts_per_second=None):
+        self._data, self._deadline, self._limiter = data, deadline, RateLimiter(posts_per_second)
+        self._pool, self._signer, self._thread, self._lock = None, None, None, threading.Lock()
+        self._queue, self._later = deque(), []  # what may leave now, and a heap of (when, number, Post)
+        self._connections, self._idle, self._busy = set(), [], 0
+        self._no_more, self._started, self._swept, self._numbers = False, None, 0.0, 0
+        self._rest_is, self._throttle = "unreached", None
         self.counts = Counter(connections=0, delivered=0, gone=0, failed=0, throttled=0, retried=0, unreached=0)
         """Connections; those of them that were delivered to, gone (410), failed (anything else) and not reached by the
         deadline; answers that were a throttle (429), and posts that were tried again."""
@@ -84,276 +83,247 @@ class Fanout:
         if not connection_ids:
             return
         with self._lock:
-            if self._api is None:
-                self._started = time.perf_counter()
-                self._api = connections_api(os.environ["APIGatewayEndpoint"])
-                self._signer = Signer(self._api.endpoint, self._data)
+            if self._thread is None:
+                self._start()
             self.counts["connections"] += len(connection_ids)
-            for connection_id in connection_ids:
-                self._queue.put(connection_id)
-            while len(self._workers) < min(WORKERS, self.counts["connections"]):
-                self._workers.append(threading.Thread(target=self._work, daemon=True))
-                self._workers[-1].start()
+            self._queue.extend(map(Post, connection_ids))
+        self._waker.send(b"\0")
+
+    def limit(self, posts_per_second):
+        """From now on so many posts a second at most, or as many as are taken (None)."""
+        self._limiter.limit(posts_per_second)
 
     def __exit__(self, *_):
-        for _ in self._workers:
-            self._queue.put(None)
-        for worker in self._workers:
-            worker.join()
-        if self._started:
+        self._no_more = True
+        if self._thread:
+            self._waker.send(b"\0")
+            self._thread.join()
+            self._waker.close()
+            self._give_up_the_rest()
             self.post_ms = (time.perf_counter() - self._started) * 1000
 
-    def _work(self):
-        counts, lane = Counter(), Lane(self._api)
-        while (connection_id := self._queue.get()) is not None:
-            counts[self._deliver(lane, connection_id, counts)] += 1
-        lane.release()
-        with self._lock:
-            self.counts.update(counts)
+    def _start(self):
+        self._started = time.perf_counter()
+        self._endpoint = os.environ["APIGatewayEndpoint"]
+        self._pool, self._signer = connection_pool(self._endpoint), Signer(self._endpoint, self._data)
+        self._selector = DefaultSelector()
+        self._wakened, self._waker = socket.socketpair()
+        self._selector.register(self._wakened, EVENT_READ, WAKE)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
-    def _deliver(self, lane, connection_id, counts):
-        """Post to one connection, again if that may help; what became of it, as `counts` names it."""
-        cost = 0
-        for attempt in range(1, ATTEMPTS + 1):
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                return "unreached"
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def _run(self):
+        try:
+            self._take_idle()
+            self._pool.resolve(min(CONNECT_TIMEOUT_S, self._deadline - time.monotonic()))
+            while not self._is_done() and (now := time.monotonic()) < self._deadline:
+                for key, _ in self._selector.select(self._begin_posts(now)):
+                    if key.data is WAKE:
+                        self._wakened.recv(4096)
+                    else:
+                        self._advance(key.data)
+                if now - self._swept > SWEEP_S:
+                    self._sweep(now)
+        except (OSError, ValueError) as error:  # a name that is not resolved, a server that is not trusted
+            self.error, self._rest_is = _no_answer(error), "failed"
+        finally:
+            self._end()
+
+    def _is_done(self):
+        return self._no_more and not (self._queue or self._later or self._busy)
+
+    def _begin_posts(self, now):
+        """Begin what may be begun now; how many seconds there is nothing more to begin."""
+        while self._later and self._later[0][0] <= now:
+            self._queue.append(heapq.heappop(self._later)[2])
+        wait = SWEEP_S
+        while self._queue and self._idle and self._busy < self._pool.under_way:
+            if limited := self._limiter.acquire(now):
+                wait = limited
+                break
+            self._send(self._idle.pop(), now)
+        else:
+            self._open_connections(now)
+        if self._later:
+            wait = min(wait, self._later[0][0] - now)
+        return max(0.0, min(wait, SWEEP_S, self._deadline - now))
+
+    def _open_connections(self, now):
+        """Open more connections, as long as another one saves more time than it costs.
+
+        With k connections, n posts take n/k of an answer's time. One more saves n/(k (k + 1)) of it, and costs this
+        thread the work of opening it: once, while the next broadcasts have it, too. The first can't wait for that.
+        Beyond rate times latency (Little's law), or beyond n, more are of no use.
+        """
+        pool, k, n = self._pool, len(self._connections), len(self._queue) + self._busy
+        useful = min(n, pool.under_way, 1 + 2 * self._limiter.rate(now) * pool.latency_s)
+        saved_s = n * pool.latency_s * (BROADCASTS if self._is_warm else 1)
+        while self._queue and not self._idle and k < useful and saved_s > pool.opening_s * k * (k + 1):
             try:
-                status, code, text = lane.post(self._request(connection_id), min(READ_TIMEOUT_S, left))
-            except (OSError, ValueError) as error:  # refused, broken, timed out, not trusted, not HTTP
-                status, code, text = None, type(error).__name__, str(error)
-                price = 10 if isinstance(error, TimeoutError) else 5
+                connection = pool.open()
+            except OSError as error:
+                self._fail(self._queue.popleft(), error)
+                return
+            connection.expires = now + CONNECT_TIMEOUT_S
+            self._add(connection)
+            k += 1
+
+    def _send(self, connection, now):
+        post = self._queue.popleft()
+        post.attempt += 1
+        connection.post, connection.sent_at, connection.expires = post, now, now + READ_TIMEOUT_S
+        self._busy += 1
+        try:
+            connection.request(self._request(post.connection_id))
+        except OSError as error:
+            self._drop(connection, error)
+        else:
+            self._watch(connection)
+
+    def _advance(self, connection):
+        """Something has happened on a connection."""
+        if connection.is_open and connection.post is None:
+            if connection.is_dropped():
+                self._idle.remove(connection)
+                self._forget(connection)
+            return
+        try:
+            answer = connection.advance()
+        except (OSError, ValueError) as error:
+            self._drop(connection, error)
+            return
+        self._watch(connection)
+        if answer:
+            self._answered(connection, time.monotonic(), *answer)
+        elif connection.is_open and connection.post is None:
+            self._pool.opening_s += SMOOTHING * (connection.work_s - self._pool.opening_s)
+            self._make_idle(connection, time.monotonic())
+
+    def _answered(self, connection, now, status, code, text):
+        post, connection.post = connection.post, None
+        self._busy -= 1
+        self._pool.latency_s += SMOOTHING * (now - connection.sent_at - self._pool.latency_s)
+        if is_throttle(status, code):
+            self.counts["throttled"] += 1
+            self.counts["retried"] += 1
+            self._throttle = f"{status} {code}: {text}"
+            self._limiter.throttled(now, connection.sent_at)
+            post.attempt -= 1
+            self._queue.append(post)
+        else:
+            self._limiter.accepted(now)
+            if status < 300:
+                self.counts["delivered"] += 1
+                self._pool.quota.release(post.cost or 1)
+                self._pool.under_way = min(MAX_CONNECTIONS, self._pool.under_way + 1)
+            elif status == 410:
+                self.counts["gone"] += 1
+                self.gone.append(post.connection_id)
             else:
-                if status < 300:
-                    self._api.quota.give_back(cost or 1)
-                    return "delivered"
-                if status == 410:
-                    self.gone.append(connection_id)
-                    return "gone"
-                price = 5
-            throttled = code in THROTTLING_CODES
-            counts["throttled"] += throttled
-            transient = status is None or status in TRANSIENT_STATUSES or code in TRANSIENT_CODES or throttled
-            self.error = f"{status or 'no answer'} {code}: {text}"
-            if not transient or attempt == ATTEMPTS or not self._api.quota.take(price):
-                return "failed"
-            cost = price
-            counts["retried"] += 1
-            time.sleep(max(0.0, min(backoff_s(attempt), self._deadline - time.monotonic())))
+                self._fail_or_retry(post, f"{status} {code}: {text}", is_transient(status, code), RETRY_COST)
+        if connection.is_reusable:
+            self._make_idle(connection, now)
+        else:
+            self._forget(connection)
+
+    # --- what goes wrong -----------------------------------------------------------------------------------------
+
+    def _sweep(self, now):
+        """Give up what has taken too long."""
+        self._swept = now
+        for connection in list(self._connections):
+            if connection.expires < now and (connection.post or not connection.is_open):
+                self._drop(connection, TimeoutError("There was no answer in time."))
+
+    def _drop(self, connection, error):
+        """A connection that could not be made, or that broke. Raises an error that there will be on any other, too."""
+        post, connection.post = connection.post, None
+        self._forget(connection)
+        if post:
+            self._busy -= 1
+        elif self._queue:  # it was opened for one of these
+            post = self._queue.popleft()
+            post.attempt += 1
+        if post:
+            self._fail(post, error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise error
+
+    def _fail(self, post, error):
+        cost = TIMEOUT_RETRY_COST if isinstance(error, TimeoutError) else RETRY_COST
+        self._fail_or_retry(post, _no_answer(error), not isinstance(error, ssl.SSLCertVerificationError), cost)
+
+    def _fail_or_retry(self, post, error, is_transient, cost):
+        self.error = error
+        if is_transient and post.attempt < MAX_ATTEMPTS and self._pool.quota.acquire(cost):
+            post.cost = cost
+            self.counts["retried"] += 1
+            self._numbers += 1  # no two entries of the heap are equal: posts have no order
+            heapq.heappush(self._later, (time.monotonic() + backoff_s(post.attempt), self._numbers, post))
+        else:
+            self.counts["failed"] += 1
+
+    def _give_up_the_rest(self):
+        """What has not left by now is not going to."""
+        left = len(self._queue) + len(self._later)
+        self.counts[self._rest_is] += left
+        if left and self._rest_is == "unreached":
+            self.error = self.error or self._throttle
+
+    def _end(self):
+        for connection in self._connections.difference(self._idle):
+            if connection.post:
+                self.counts["failed"] += 1
+                self.error = _no_answer(TimeoutError("There was none by the deadline."))
+            connection.close()
+        self._pool.idle += self._idle
+        self._selector.close()
+        self._wakened.close()
+
+    # --- connections ---------------------------------------------------------------------------------------------
+
+    def _take_idle(self):
+        """Go on with the connections that the last broadcast has left."""
+        now = time.monotonic()
+        while self._pool.idle:
+            connection = self._pool.idle.pop()
+            if now - connection.used_at > MAX_IDLE_S or connection.is_dropped():
+                connection.close()
+            else:
+                self._add(connection)
+                self._idle.append(connection)
+        self._is_warm = bool(self._idle)
+
+    def _make_idle(self, connection, now):
+        """Give an open connection its next post at once, or keep it for later."""
+        if self._queue and self._busy < self._pool.under_way and not self._limiter.acquire(now):
+            self._send(connection, now)
+        else:
+            connection.used_at = now
+            self._idle.append(connection)
+
+    def _add(self, connection):
+        self._connections.add(connection)
+        self._selector.register(connection.fd, connection.interest, connection)
+        connection.watched = connection.interest
+
+    def _watch(self, connection):
+        if connection.interest != connection.watched:
+            self._selector.modify(connection.fd, connection.interest, connection)
+            connection.watched = connection.interest
+
+    def _forget(self, connection):
+        self._connections.discard(connection)
+        self._selector.unregister(connection.fd)
+        connection.close()
 
     def _request(self, connection_id):
         if self._signer.age_s > SIGNATURE_LIFETIME_S:
-            self._signer = Signer(self._api.endpoint, self._data)
+            self._signer = Signer(self._endpoint, self._data)
         return self._signer.request(connection_id)
 
 
-def backoff_s(attempt):
-    """Seconds to wait after the failed attempt of this number, from 1: exponential, with jitter."""
-    return random.random() * min(2 ** (attempt - 1), MOST_BACKOFF_S)
-
-
-class Signer:
-    """The requests that post one message, in Signature Version 4.
-
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-
-    The credentials are read from the environment, and the date is now: a signer is made for each broadcast.
-    """
-
-    def __init__(self, endpoint, data, now=None):
-        url = urlsplit(endpoint)
-        credentials = EnvProvider().load().get_frozen_credentials()
-        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        self._made = time.monotonic()
-        self._path = url.path.rstrip("/")
-        headers = {"content-type": "application/octet-stream", "host": host(url), "x-amz-date": stamp}
-        if credentials.token:
-            headers["x-amz-security-token"] = credentials.token
-        names = ";".join(headers)  # they are in order
-        scope = f"{stamp[:8]}/{os.environ['AWS_DEFAULT_REGION']}/execute-api/aws4_request"
-        key = f"AWS4{credentials.secret_key}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        self._keyed = hmac.new(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode(), "sha256")
-        canonical_headers = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in headers.items())
-        # The canonical request's parts in front of the connection's id and behind it. A path is quoted twice there.
-        self._before = f"POST\n{quote(self._path, safe='/~')}/%40connections/".encode()
-        self._after = f"\n\n{canonical_headers}\n{names}\n{hashlib.sha256(data).hexdigest()}".encode()
-        lines = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
-        self._head = (
-            f" HTTP/1.1{lines}\r\ncontent-length: {len(data)}\r\nauthorization: AWS4-HMAC-SHA256 "
-            f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature="
-        )
-        self._body = b"\r\n\r\n" + data
-
-    @property
-    def age_s(self):
-        return time.monotonic() - self._made
-
-    def request(self, connection_id):
-        """The whole HTTP request, bytes."""
-        quoted = quote(connection_id, safe="~")
-        canonical = hashlib.sha256(self._before + quote(quoted, safe="~").encode() + self._after)
-        signature = self._keyed.copy()
-        signature.update(canonical.hexdigest().encode())
-        line = f"POST {self._path}/@connections/{quoted}{self._head}{signature.hexdigest()}"
-        return line.encode() + self._body
-
-
-def host(url):
-    """The Host header of a split URL: without the port where that is the scheme's own, as botocore has it."""
-    usual = {"http": 80, "https": 443}[url.scheme]
-    return url.hostname if url.port in (None, usual) else f"{url.hostname}:{url.port}"
-
-
-class Lane:
-    """One worker's connection to the API: opened when it is needed, and again after it broke."""
-
-    def __init__(self, api):
-        self._api, self._socket = api, None
-
-    def post(self, request, timeout_s):
-        """Send a request, bytes; the answer's status, and where that is an error, its code and message.
-
-        Raises OSError without a connection or an answer within `timeout_s` seconds, ValueError if it is not HTTP.
-        """
-        if self._socket is None:
-            self._socket = self._api.open(timeout_s)
-        try:
-            if timeout_s < READ_TIMEOUT_S:  # the end is near
-                set_timeout(self._socket, timeout_s)
-            self._socket.sendall(request)
-            status, fields, body, reusable = read_answer(self._socket)
-        except BaseException:
-            self.close()
-            raise
-        if not reusable:
-            self.close()
-        return (status, None, None) if status < 300 else (status, *error_of(fields, body))
-
-    def release(self):
-        """Keep the connection for the next broadcast."""
-        if self._socket is not None:
-            self._api.idle.append(self._socket)
-            self._socket = None
-
-    def close(self):
-        self._socket.close()
-        self._socket = None
-
-
-class ConnectionsApi:
-    """What outlives a broadcast: open connections to one endpoint, and the quota of retries."""
-
-    def __init__(self, endpoint):
-        self.endpoint, self._url = endpoint, urlsplit(endpoint)
-        self.idle, self.quota = deque(), RetryQuota()
-        # The certificates that boto3 trusts.
-        trusted = os.environ.get("AWS_CA_BUNDLE") or get_cert_path(True)
-        self._tls = ssl.create_default_context(cafile=trusted) if self._url.scheme == "https" else None
-
-    def open(self, timeout_s):
-        """A connected socket: one that was kept, if it is still open, or a new one. Raises OSError."""
-        while self.idle:
-            try:
-                kept = self.idle.pop()
-            except IndexError:  # another worker took the last one
-                break
-            if is_quiet(kept):
-                set_timeout(kept, READ_TIMEOUT_S)
-                return kept
-            kept.close()
-        url = self._url
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-        opened = socket.create_connection((url.hostname, port), timeout=min(CONNECT_TIMEOUT_S, timeout_s))
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls:
-            opened = self._tls.wrap_socket(opened, server_hostname=url.hostname)
-        opened.settimeout(None)
-        set_timeout(opened, READ_TIMEOUT_S)
-        return opened
-
-
-@lru_cache(maxsize=1)
-def connections_api(endpoint):
-    """The endpoint's connections: made for the first broadcast, kept for all that follow."""
-    return ConnectionsApi(endpoint)
-
-
-class RetryQuota:
-    """Bounds the retries where everything fails, so that they do not make it worse: botocore's `RetryQuota`."""
-
-    FULL = 500
-
-    def __init__(self):
-        self._left, self._lock = self.FULL, threading.Lock()
-
-    def take(self, price):
-        """Whether a retry of this price may be made; if so, it is paid."""
-        with self._lock:
-            affordable = price <= self._left
-            self._left -= price if affordable else 0
-            return affordable
-
-    def give_back(self, amount):
-        """After a success: what its last retry cost, or 1 if there was none."""
-        if self._left < self.FULL:
-            with self._lock:
-                self._left = min(self.FULL, self._left + amount)
-
-
-def set_timeout(sock, seconds):
-    """Let the kernel keep the time of a blocking socket: Python's own time-out costs another call before each."""
-    whole, part = divmod(max(seconds, 0.001), 1)  # zero would be for ever
-    interval = struct.pack("ll", int(whole), int(part * 1e6))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
-
-
-def is_quiet(kept):
-    """Whether a connection that nothing is expected on is open: if there is something to read, it was closed."""
-    poll = select.poll()
-    poll.register(kept, select.POLLIN)
-    return not poll.poll(0)
-
-
-FIELDS = re.compile(rb"\r\n(content-length|connection|x-amzn-errortype) *: *([^\r]*)", re.IGNORECASE)
-
-
-def read_answer(sock):
-    """Read one HTTP answer: status, the fields that matter (lower-case bytes), body, whether another may follow it.
-
-    Raises OSError if the connection breaks before its end.
-    """
-    answer = b""
-    while (end := answer.find(b"\r\n\r\n")) < 0:
-        answer += received(sock)
-    fields = {name.lower(): value for name, value in FIELDS.findall(answer, 0, end)}
-    status, body = int(answer[9:12]), answer[end + 4 :]
-    if b"content-length" not in fields and status != 204:  # its end is not told in advance: never seen, but allowed
-        return status, fields, body, False
-    length = int(fields.get(b"content-length", 0))
-    while len(body) < length:
-        body += received(sock)
-    return status, fields, body, fields.get(b"connection", b"").lower() != b"close"
-
-
-def received(sock):
-    try:
-        if data := sock.recv(65536):
-            return data
-    except (BlockingIOError, ssl.SSLWantReadError):  # how the kernel's time-out looks from here
-        raise TimeoutError("There was no answer in time.") from None
-    raise ConnectionError("The connection was closed before there was an answer.")
-
-
-def error_of(fields, body):
-    """An error's code and message, from where botocore takes them."""
-    try:
-        said = json.loads(body)
-    except ValueError:
-        said = {}
-    said = said if isinstance(said, dict) else {}
-    code = fields.get(b"x-amzn-errortype", b"").decode() or said.get("code") or said.get("__type") or ""
-    # As in "com.amazon.coral.service#GoneException:http://..."
-    return str(code).partition(":")[0].rpartition("#")[2], said.get("message") or said.get("Message") or ""
+def _no_answer(error):
+    return f"no answer {type(error).__name__}: {error}"

@@ -5,6 +5,8 @@ Environment:
     `APIGatewayEndpoint`: the stage's URL without `/@connections`.
     `SHARDS`: into how many invocations a large broadcast is split. 1, the default, splits none.
     `SHARD_ABOVE`: how many connections make a broadcast large, 5,000 by default.
+    `POSTS_PER_SECOND`: what a broadcast may use of the account's quota, all its invocations together. Without it the
+        rate is whatever API Gateway takes.
 """
 
 import base64
@@ -91,21 +93,28 @@ def broadcast(data, deadline, event, log):
             posts.post(connection_ids)
             yield len(connection_ids)
 
-    posts = fanout.Fanout(data, deadline)
+    posts = fanout.Fanout(data, deadline, posts_per_second(event.get("shard", {}).get("of", 1)))
     try:
         with posts:
-            log.update(read_all(read, event, log["broadcast"]))
+            log.update(read_all(read, event, log["broadcast"], posts))
             log["scan_ms"] = round((time.perf_counter() - started) * 1000, 1)
     finally:
         log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
     forget(posts.gone, deadline + RESERVE_S / 2)
 
 
-def read_all(read, event, broadcast_id):
+def posts_per_second(of):
+    """The share of one of `of` invocations in the rate that a broadcast may have, or None if that is not known."""
+    known = os.environ.get("POSTS_PER_SECOND")
+    return float(known) / of if known else None
+
+
+def read_all(read, event, broadcast_id, posts):
     """Read this invocation's part of the table, with the generator function `read`; `shards` or `shard`, for the log.
 
     A large broadcast is split by the segments of a parallel scan. The first segment is read here, and tells how large
-    the table is: if it holds more than its part of `SHARD_ABOVE`, an invocation is asked for each of the others.
+    the table is: if it holds more than its part of `SHARD_ABOVE`, an invocation is asked for each of the others, and
+    each has its share of the rate from then on.
     """
     if shard := event.get("shard"):  # one level: a share is never split again
         sum(read(shard["segment"], shard["of"]))
@@ -117,6 +126,7 @@ def read_all(read, event, broadcast_id):
         found += number
         if not is_split and found * of > threshold:
             mine, is_split = ask_for_shards(event, broadcast_id, of), True
+            posts.limit(posts_per_second(of - len(mine)))
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda segment: sum(read(segment, of)), mine))
     return {"shards": of - len(mine)}

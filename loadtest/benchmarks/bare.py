@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlsplit
 
 import boto3
-import fanout
+import sigv4
 
 SOCKETS = 32
 
@@ -28,7 +28,7 @@ def handler(event, context):
     connection_ids = [item["connection_id"]["S"] for page in pages for item in page["Items"]]
     while len(sockets) < SOCKETS:
         sockets.append(socket.create_connection((url.hostname, url.port)))
-    signer, left, under_way = fanout.Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
+    signer, left, under_way = sigv4.Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
     started = time.perf_counter()
     with selectors.DefaultSelector() as selector:
         for number, connection_id in zip(range(SOCKETS), left):  # noqa: B905

@@ -38,8 +38,11 @@ HERE = Path(__file__).resolve().parent
 FILES = {
     "sequential": {"lambda_default.py": LAMBDAS / "sequential.py"},
     "threads": {"lambda_default.py": HERE / "threaded.py", "sequential.py": LAMBDAS / "sequential.py"},
-    "fanout": {"lambda_default.py": LAMBDAS / "lambda_default.py", "fanout.py": LAMBDAS / "fanout.py"},
-    "ceiling": {"lambda_default.py": HERE / "bare.py", "fanout.py": LAMBDAS / "fanout.py"},
+    "fanout": {
+        name: LAMBDAS / name
+        for name in ("lambda_default.py", "fanout.py", "http_pool.py", "rate_limiter.py", "retries.py", "sigv4.py")
+    },
+    "ceiling": {"lambda_default.py": HERE / "bare.py", "sigv4.py": LAMBDAS / "sigv4.py"},
 }
 """What the broadcast's deployment package holds, for each variant."""
 

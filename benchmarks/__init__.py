@@ -1,0 +1,1 @@
+"""Measurements of the lab's own parts, with bounds that must hold."""
