@@ -17,7 +17,7 @@ import time
 from collections import Counter, deque
 from selectors import EVENT_READ, DefaultSelector
 
-from http_pool import MAX_IDLE_S, connection_pool
+from http_pool import FIRST_UNDER_WAY, MAX_IDLE_S, connection_pool
 from rate_limiter import RateLimiter
 from retries import MAX_ATTEMPTS, RETRY_COST, TIMEOUT_RETRY_COST, backoff_s, is_throttle, is_transient
 from sigv4 import Signer
@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 5
 SWEEP_S = 0.05  # how often it is looked for what has taken too long
 
-MAX_CONNECTIONS = 400
+MAX_CONNECTIONS, MIN_UNDER_WAY = 400, 2
 BROADCASTS = 16  # that an additional connection is taken to serve, where there have been some already
 SMOOTHING = 0.1  # the weight of a new measurement of latency or of opening a connection
 
@@ -55,16 +55,18 @@ class Fanout:
     Args:
         data: the message, bytes, not empty.
         deadline: by `time.monotonic()`. Nothing is begun after it, and nothing waited for.
-        posts_per_second: what this broadcast may use of the account's quota; None if that is not known.
+        posts_per_second: what the whole broadcast may use of the account's quota; None if that is not known.
+        invocations: how many post at the same time, this one included, and share that.
     """
 
-    def __init__(self, data, deadline, posts_per_second=None):
-        self._data, self._deadline, self._limiter = data, deadline, RateLimiter(posts_per_second)
+    def __init__(self, data, deadline, posts_per_second=None, invocations=1):
+        self._data, self._deadline, self._posts_per_second = data, deadline, posts_per_second
+        self._limiter, self._invocations, self._under_way = RateLimiter(), invocations, 0
         self._pool, self._signer, self._thread, self._lock = None, None, None, threading.Lock()
         self._queue, self._later = deque(), []  # what may leave now, and a heap of (when, number, Post)
         self._connections, self._idle, self._busy = set(), [], 0
         self._no_more, self._started, self._swept, self._numbers = False, None, 0.0, 0
-        self._rest_is, self._throttle = "unreached", None
+        self._rest_is, self._throttle, self._enough = "unreached", None, MAX_CONNECTIONS
         self.counts = Counter(connections=0, delivered=0, gone=0, failed=0, throttled=0, retried=0, unreached=0)
         """Connections; those of them that were delivered to, gone (410), failed (anything else) and not reached by the
         deadline; answers that were a throttle (429), and posts that were tried again."""
@@ -89,9 +91,10 @@ class Fanout:
             self._queue.extend(map(Post, connection_ids))
         self._waker.send(b"\0")
 
-    def limit(self, posts_per_second):
-        """From now on so many posts a second at most, or as many as are taken (None)."""
-        self._limiter.limit(posts_per_second)
+    def share(self, invocations):
+        """From now on so many post at the same time."""
+        self._invocations = invocations
+        self._limiter.limit(self._posts_per_second and self._posts_per_second / invocations)
 
     def __exit__(self, *_):
         self._no_more = True
@@ -106,6 +109,8 @@ class Fanout:
         self._started = time.perf_counter()
         self._endpoint = os.environ["APIGatewayEndpoint"]
         self._pool, self._signer = connection_pool(self._endpoint), Signer(self._endpoint, self._data)
+        self.share(self._invocations)
+        self._under_way = max(MIN_UNDER_WAY, self._pool.under_way // self._invocations)
         self._selector = DefaultSelector()
         self._wakened, self._waker = socket.socketpair()
         self._selector.register(self._wakened, EVENT_READ, WAKE)
@@ -139,7 +144,7 @@ class Fanout:
         while self._later and self._later[0][0] <= now:
             self._queue.append(heapq.heappop(self._later)[2])
         wait = SWEEP_S
-        while self._queue and self._idle and self._busy < self._pool.under_way:
+        while self._queue and self._idle and self._busy < self._under_way:
             if limited := self._limiter.acquire(now):
                 wait = limited
                 break
@@ -158,7 +163,7 @@ class Fanout:
         Beyond rate times latency (Little's law), or beyond n, more are of no use.
         """
         pool, k, n = self._pool, len(self._connections), len(self._queue) + self._busy
-        useful = min(n, pool.under_way, 1 + 2 * self._limiter.rate(now) * pool.latency_s)
+        useful = min(n, self._enough, self._under_way, 1 + 2 * self._limiter.rate(now) * pool.latency_s)
         saved_s = n * pool.latency_s * (BROADCASTS if self._is_warm else 1)
         while self._queue and not self._idle and k < useful and saved_s > pool.opening_s * k * (k + 1):
             try:
@@ -217,7 +222,7 @@ class Fanout:
             if status < 300:
                 self.counts["delivered"] += 1
                 self._pool.quota.release(post.cost or 1)
-                self._pool.under_way = min(MAX_CONNECTIONS, self._pool.under_way + 1)
+                self._under_way = min(MAX_CONNECTIONS, self._under_way + 1)
             elif status == 410:
                 self.counts["gone"] += 1
                 self.gone.append(post.connection_id)
@@ -243,7 +248,9 @@ class Fanout:
         self._forget(connection)
         if post:
             self._busy -= 1
-        elif self._queue:  # it was opened for one of these
+        elif any(other.is_open for other in self._connections):  # no post was on it, and there are others
+            self._enough = len(self._connections)
+        elif self._queue:
             post = self._queue.popleft()
             post.attempt += 1
         if post:
@@ -279,6 +286,7 @@ class Fanout:
                 self.error = _no_answer(TimeoutError("There was none by the deadline."))
             connection.close()
         self._pool.idle += self._idle
+        self._pool.under_way = FIRST_UNDER_WAY if self._throttle else max(self._pool.under_way, self._under_way)
         self._selector.close()
         self._wakened.close()
 
@@ -298,7 +306,7 @@ class Fanout:
 
     def _make_idle(self, connection, now):
         """Give an open connection its next post at once, or keep it for later."""
-        if self._queue and self._busy < self._pool.under_way and not self._limiter.acquire(now):
+        if self._queue and self._busy < self._under_way and not self._limiter.acquire(now):
             self._send(connection, now)
         else:
             connection.used_at = now

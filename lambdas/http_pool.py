@@ -146,7 +146,7 @@ class ConnectionPool:
         self.idle = []
         self.quota = RetryQuota()
         self.under_way = FIRST_UNDER_WAY
-        """Posts that may be under way at a time: each that is taken allows one more."""
+        """Posts that may be under way at a time when a broadcast begins: each that is taken allows one more."""
         self.latency_s, self.opening_s = FIRST_LATENCY_S, FIRST_OPENING_S
         """What an answer takes, and what opening a connection takes of this thread: measured all the time."""
 

@@ -93,7 +93,8 @@ def broadcast(data, deadline, event, log):
             posts.post(connection_ids)
             yield len(connection_ids)
 
-    posts = fanout.Fanout(data, deadline, posts_per_second(event.get("shard", {}).get("of", 1)))
+    known = os.environ.get("POSTS_PER_SECOND")
+    posts = fanout.Fanout(data, deadline, known and float(known), event.get("shard", {}).get("of", 1))
     try:
         with posts:
             log.update(read_all(read, event, log["broadcast"], posts))
@@ -101,12 +102,6 @@ def broadcast(data, deadline, event, log):
     finally:
         log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
     forget(posts.gone, deadline + RESERVE_S / 2)
-
-
-def posts_per_second(of):
-    """The share of one of `of` invocations in the rate that a broadcast may have, or None if that is not known."""
-    known = os.environ.get("POSTS_PER_SECOND")
-    return float(known) / of if known else None
 
 
 def read_all(read, event, broadcast_id, posts):
@@ -126,7 +121,7 @@ def read_all(read, event, broadcast_id, posts):
         found += number
         if not is_split and found * of > threshold:
             mine, is_split = ask_for_shards(event, broadcast_id, of), True
-            posts.limit(posts_per_second(of - len(mine)))
+            posts.share(of - len(mine))
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda segment: sum(read(segment, of)), mine))
     return {"shards": of - len(mine)}

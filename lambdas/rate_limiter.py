@@ -11,7 +11,7 @@ does not stay there.
 import math
 
 BETA = 0.8  # what is left of the accepted rate after a throttle
-CLIMB_S = 0.6  # until the rate is again what was accepted before the throttle
+CLIMB_S = 0.4  # until the rate is again what was accepted before the throttle
 ADDED_PER_S = 20.0  # posts a second that each second adds at least
 MIN_RATE = 1.0
 BURST_S = 0.02  # seconds of the rate that may be made good in one go, where the sender was late

@@ -3,8 +3,9 @@
     model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
 
 What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, posts on a number
-of connections each, the account's token bucket that they all draw from, and what the function does about a 429. What is
-not: the network's jitter beyond a post's own, other traffic of the account, errors, and clients that leave.
+of connections each, and the account's token bucket that they all draw from, as far as the broadcast uses it. What is
+not: opening connections, the network's jitter beyond a post's own, other traffic of the account, errors, and clients
+that leave.
 """
 
 import math
@@ -19,7 +20,7 @@ from loadtest import plots
 
 MOST_SIMULATED = 32_000
 """Of more connections, one that is simulated stands for several: quotas and posts in flight are scaled with them. Up to
-a million it stands for as many as an invocation has in flight at the most, so a lane's time and backoff stay true."""
+a million it stands for fewer than an invocation has in flight, so a post's time stays true."""
 
 
 def _is(value, meaning):
@@ -36,8 +37,8 @@ class Parameters:
     arrive_ms: float = _is(15.0, "from the speaker's frame to a warm function's first line; assumed")
     post_ms: float = _is(10.0, "one post, from request to answer; assumed, measure it on aws")
     post_variation: float = _is(0.5, "standard deviation of a post's time over its mean; assumed")
-    in_flight: int = _is(32, "posts under way at a time in one invocation; lambdas/fanout.py")
-    cpu_ms: float = _is(0.1, "CPU of one post with a whole vCPU; twice the local measurement, for TLS")
+    in_flight: int = _is(400, "posts under way at a time in one invocation, at most; lambdas/fanout.py")
+    cpu_ms: float = _is(0.04, "CPU of one post with a whole vCPU; twice what benchmarks.limit measures over TLS")
     memory_mb: int = _is(1769, "of the function, and CPU goes with it; notebook 03")
     first_page: int = _is(100, "items on the scan's first page; lambdas/lambda_default.py")
     page_growth: int = _is(4, "how much larger each page is than the one before; the same")
@@ -52,7 +53,7 @@ class Parameters:
     concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
     requests_per_s: float = _is(10_000.0, "the account's requests, callbacks included; AWS's quota L-8A5B8E43")
     bucket: float = _is(5_000.0, "of them, how many may come at once; AWS's quota")
-    attempts: int = _is(4, "of one post, then it is given up, with backoff in between; lambdas/fanout.py")
+    quota_used: float = _is(0.95, "share of the quota that is used where it binds; benchmarks.limit: 0.92 to 1.0")
     timeout_s: float = _is(60.0, "of the function; notebook 03, at most 900")
     connects_per_s: float = _is(500.0, "new connections; AWS's quota L-9ED1E49A")
 
@@ -79,8 +80,6 @@ class Outcome:
     last_s: float
     """Until the last connection that was reached had it, in seconds."""
     delivered: int
-    given_up: int
-    """Connections whose posts were throttled `attempts` times."""
     unreached: int
     """Connections that the function's time-out left without a post."""
 
@@ -93,8 +92,8 @@ def broadcast(parameters: Parameters, connections: int, shards: int = 1, seed: i
     for shard in range(shards):
         simulation.start(started_s(parameters, shard), min(share, connections - shard * share))
     simulation.environment.run()
-    given_up, unreached = (min(connections, simulation.counts[name] * weight) for name in ("given_up", "unreached"))
-    return Outcome(simulation.last_s, connections - given_up - unreached, given_up, unreached)
+    unreached = min(connections, simulation.unreached * weight)
+    return Outcome(simulation.last_s, connections - unreached, unreached)
 
 
 def started_s(parameters: Parameters, shard: int) -> float:
@@ -113,9 +112,8 @@ class _Simulation:
 
     def __init__(self, parameters, weight, random):
         self.environment, self.parameters, self.weight, self.random = simpy.Environment(), parameters, weight, random
-        self.bucket = _Bucket(parameters.bucket / weight, parameters.requests_per_s / weight)
-        self.counts = {"delivered": 0, "given_up": 0, "unreached": 0}
-        self.last_s = 0.0
+        self.bucket = _Bucket(parameters.bucket / weight, parameters.requests_per_s * parameters.quota_used / weight)
+        self.unreached, self.last_s = 0, 0.0
         self.lanes = max(1, round(parameters.in_flight / weight))
         self.post_s = weight * self.lanes / parameters.posts_per_s
 
@@ -139,27 +137,19 @@ class _Simulation:
             page = min(page * p.page_growth, p.largest_page)
 
     def _lane(self, known_s, end_s):
-        """One connection to the API: a post at a time, again after a 429, as the function does it."""
+        """One connection to the API: a post at a time, and none before the quota has room for it."""
         p, now = self.parameters, self.environment
         spread = p.post_variation**2
         for at_s in known_s:
             if at_s > now.now:
                 yield now.timeout(at_s - now.now)
-            for attempt in range(1, p.attempts + 1):
-                if now.now >= end_s:
-                    self.counts["unreached"] += 1
-                    break
-                accepted = self.bucket.take(now.now)
-                post_s = self.random.gamma(1 / spread, spread) * self.post_s if spread else self.post_s
-                yield now.timeout(post_s)
-                if accepted:
-                    self.counts["delivered"] += 1
-                    self.last_s = now.now
-                    break
-                if attempt == p.attempts:
-                    self.counts["given_up"] += 1
-                    break
-                yield now.timeout(self.random.random() * 2 ** (attempt - 1))
+            wait_s = self.bucket.reserve(now.now)
+            if now.now + wait_s >= end_s:
+                self.unreached += 1
+                continue
+            yield now.timeout(wait_s)
+            yield now.timeout(self.random.gamma(1 / spread, spread) * self.post_s if spread else self.post_s)
+            self.last_s = now.now
 
 
 class _Bucket:
@@ -168,14 +158,11 @@ class _Bucket:
     def __init__(self, size, per_s):
         self.size, self.per_s, self.tokens, self.at_s = max(1.0, size), per_s, max(1.0, size), 0.0
 
-    def take(self, now_s):
-        """Whether there is a token for a request at `now_s`; if so, it is taken."""
-        self.tokens = min(self.size, self.tokens + (now_s - self.at_s) * self.per_s)
+    def reserve(self, now_s):
+        """Take a token, of those to come if there is none; how many seconds it is until then."""
+        self.tokens = min(self.size, self.tokens + (now_s - self.at_s) * self.per_s) - 1
         self.at_s = now_s
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+        return max(0.0, -self.tokens / self.per_s)
 
 
 def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Series:
@@ -189,7 +176,7 @@ def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Seri
             "starting the invocations": started_s(p, shards - 1),
             "reading the table": (pages * p.page_ms + share * p.item_ms) / 1000,
             "posting": share / p.posts_per_s,
-            "the account's request quota": max(0.0, connections - p.bucket) / p.requests_per_s,
+            "the account's request quota": max(0.0, connections - p.bucket) / (p.requests_per_s * p.quota_used),
         }
     )
 

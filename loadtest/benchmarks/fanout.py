@@ -3,7 +3,9 @@
 On a local cloud of its own, the notebooks build the chat. Then its broadcast is replaced again and again: by boto3
 posting to one connection after another, by the same in threads, and by `lambdas/fanout.py`. The load test measures each
 at several numbers of connections. Beside them stands the local cloud's ceiling: what a bare client makes of the same
-posts. They take turns, since a machine is not equally fast all the time. The limits are in `BOUNDS`.
+posts. They take turns, since a machine is not equally fast all the time. The limit is in `BOUNDS`: how much of what the
+local cloud can do is used. How much sooner the last delivery comes is told without one, since the local cloud's own
+time for a post is most of it.
 """
 
 import argparse
@@ -228,7 +230,6 @@ def ceiling_ratio(posts: pd.DataFrame) -> float:
 
 
 BOUNDS = [
-    Bound("fanout's time to last delivery / sequential's", lambda broadcasts, _: last_delivery_ratio(broadcasts), 0.30),
     Bound("fanout's posts a second / the ceiling's", lambda _, posts: ceiling_ratio(posts), 0.85, at_most=False),
 ]
 

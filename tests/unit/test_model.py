@@ -9,7 +9,7 @@ from loadtest import model
 # Nothing but the limit that a test is about: no variation, and everything else at once.
 PLAIN = replace(
     model.DEFAULT, arrive_ms=0, post_variation=0, page_ms=0, item_ms=0, invoke_ms=0, begin_ms=0, cold_ms=0,
-    requests_per_s=1e9, bucket=1e9, timeout_s=1e6,
+    requests_per_s=1e9, bucket=1e9, timeout_s=1e6, in_flight=32, cpu_ms=0.1, quota_used=1.0,
 )  # fmt: skip
 
 
@@ -37,26 +37,30 @@ def test_little_memory_is_little_cpu():
 
 @pytest.mark.parametrize("connections", [20_000, 30_000])
 def test_behind_the_bucket_posts_come_at_the_quotas_rate(connections):
-    """A bucket full of tokens goes first, the others at 10,000 a second; who was throttled comes a backoff later."""
-    p = replace(PLAIN, requests_per_s=10_000, bucket=5_000, post_ms=1)  # three times as fast as the quota
+    """A bucket full of tokens goes first, the others at 10,000 a second, as far as the broadcast uses them."""
+    p = replace(PLAIN, requests_per_s=10_000, bucket=5_000, post_ms=1, cpu_ms=0.03)  # three times as fast as the quota
     outcome = model.broadcast(p, connections)
-    earliest = (connections - 5_000) / 10_000
-    assert earliest <= outcome.last_s <= earliest + 1 + 2 + 4 + 0.1
-    assert outcome.delivered > 0.99 * connections
+    assert outcome.last_s == pytest.approx((connections - 5_000) / 10_000, abs=0.01)
+    assert outcome.delivered == connections
+    most = model.broadcast(replace(p, quota_used=0.8), connections)
+    assert most.last_s == pytest.approx((connections - 5_000) / 8_000, abs=0.01)
 
 
 def test_within_the_quota_nothing_is_throttled():
     p = replace(PLAIN, requests_per_s=10_000, bucket=5_000)
     outcome = model.broadcast(p, 32_000)
-    assert (outcome.delivered, outcome.given_up, outcome.unreached) == (32_000, 0, 0)
+    assert (outcome.delivered, outcome.unreached) == (32_000, 0)
     assert outcome.last_s == pytest.approx(10)
 
 
-def test_far_above_the_quota_posts_are_given_up():
+def test_far_above_the_quota_nobody_is_lost_as_long_as_there_is_time():
     p = replace(PLAIN, requests_per_s=10_000, bucket=5_000)
     outcome = model.broadcast(p, 1_000_000, shards=100)
-    assert outcome.given_up > 10_000
-    assert outcome.delivered + outcome.given_up + outcome.unreached == 1_000_000
+    assert outcome.delivered == 1_000_000
+    assert outcome.last_s == pytest.approx(99.5, rel=0.01)
+    short = model.broadcast(replace(p, timeout_s=60), 1_000_000, shards=100)
+    assert short.unreached == pytest.approx(395_000, rel=0.02)
+    assert short.delivered + short.unreached == 1_000_000
 
 
 def test_a_time_out_leaves_the_rest_unreached():

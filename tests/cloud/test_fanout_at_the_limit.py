@@ -1,0 +1,227 @@
+"""The broadcast against an endpoint as AWS's looks: TLS, a delay, a quota, peers that misbehave.
+
+What was delivered and refused is what the endpoint has counted.
+"""
+
+import socket
+import threading
+import time
+
+import fanout
+import http_pool
+import pytest
+
+from benchmarks import api_gateway
+from benchmarks.api_gateway import Endpoint, Settings
+
+SCHEMES = pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+
+
+@pytest.fixture
+def sender(monkeypatch):
+    """`sender(url, ca_file)`: the environment of an invocation that has posted nothing yet."""
+    for name, value in {"ACCESS_KEY_ID": "A" * 20, "SECRET_ACCESS_KEY": "none", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+
+    def at(url, ca_file=None):
+        monkeypatch.setenv("APIGatewayEndpoint", url)
+        if ca_file:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(ca_file))
+        http_pool.connection_pool.cache_clear()
+
+    yield at
+    http_pool.connection_pool.cache_clear()
+
+
+@pytest.fixture
+def gateway(sender):
+    """`gateway(quotas=...)`: an endpoint with these settings, to which the environment points."""
+    running = []
+
+    def begin(**settings):
+        context = api_gateway.run(Settings(**{"delay_ms": 2.0, "spread_ms": 0.5} | settings))
+        running.append(context)
+        opened = context.__enter__()
+        sender(opened.url, opened.ca_file)
+        return opened
+
+    yield begin
+    for context in running:
+        context.__exit__(None, None, None)
+
+
+def broadcast(number, seconds=20.0, name="id", **options):
+    """Post to so many ids; the `Fanout`, and the seconds that it took."""
+    started = time.monotonic()
+    with fanout.Fanout(b"hello", started + seconds, **options) as posts:
+        posts.post([f"{name}-{n}" for n in range(number)])
+    counts = posts.counts
+    outcomes = counts["delivered"] + counts["gone"] + counts["failed"] + counts["unreached"]
+    assert outcomes == counts["connections"] == number
+    return posts, time.monotonic() - started
+
+
+@SCHEMES
+def test_everyone_is_reached_once_over_connections_that_are_kept(gateway, tls):
+    endpoint = gateway(tls=tls)
+    for _ in range(4):
+        posts, _ = broadcast(300)
+        assert posts.counts["delivered"] == 300 and posts.error is None
+    report = endpoint.report()
+    assert (report["posts"], report["delivered"], report["doubled"]) == (1_200, 300, 300)
+    assert report["opened"] <= 300
+    kept = http_pool.connection_pool(endpoint.url).idle
+    assert 0 < len(kept) <= report["opened"]
+    if tls:  # one handshake in full, or a few that began together
+        assert sum(connection.socket.session_reused for connection in kept) > len(kept) / 2
+
+
+@pytest.mark.parametrize("known", [240, None])
+def test_a_quota_costs_time_and_nobody_is_lost_to_it(gateway, known):
+    endpoint = gateway(quotas=((300, 150),))
+    posts, _ = broadcast(900, posts_per_second=known)
+    report = endpoint.report()
+    assert posts.counts["delivered"] == report["delivered"] == 900
+    assert (report["doubled"], posts.error) == (0, None)
+    assert posts.counts["throttled"] == posts.counts["retried"] == report["refused"]
+    assert report["refused"] == 0 if known else 0 < report["refused"] < 300
+
+
+def test_invocations_share_what_is_known(gateway):
+    gateway(delay_ms=0)
+    _, seconds = broadcast(200, posts_per_second=400, invocations=2)
+    assert 0.9 < seconds < 3  # 200 a second for each
+
+
+@SCHEMES
+def test_a_peer_that_says_nothing_holds_nobody_and_the_deadline_is_kept(gateway, tls):
+    settings = {"tls": tls, "silent": 0.05}
+    endpoint = gateway(**settings)
+    silent = sum(Endpoint(Settings(**settings)).kind(b"id-%d" % n) == "silent" for n in range(300))
+    posts, seconds = broadcast(300, seconds=1.5)
+    assert posts.counts["delivered"] == endpoint.report()["delivered"] == 300 - silent
+    assert posts.counts["failed"] == silent > 0
+    assert "TimeoutError" in posts.error
+    assert 1.5 <= seconds < 2.5
+
+
+@SCHEMES
+def test_who_left_and_who_fails_is_told_apart(gateway, tls, monkeypatch):
+    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
+    settings = {"tls": tls, "gone": 0.1, "error": 0.03, "reset": 0.03}
+    endpoint = gateway(**settings)
+    kinds = {f"id-{n}": Endpoint(Settings(**settings)).kind(b"id-%d" % n) for n in range(400)}
+    of = {kind: [name for name, its in kinds.items() if its == kind] for kind in ("gone", "error", "reset", "here")}
+    posts, _ = broadcast(400)
+    assert sorted(posts.gone) == sorted(of["gone"])
+    assert posts.counts["failed"] == len(of["error"]) + len(of["reset"])
+    assert posts.counts["delivered"] == endpoint.report()["delivered"] == len(of["here"])
+    assert endpoint.report()["statuses"]["500"] == 4 * len(of["error"])
+
+
+@pytest.mark.parametrize("settings", [{"close_after": 3}, {"idle_s": 0.2}], ids=str)
+def test_a_connection_that_the_server_closes_costs_nobody_a_message(gateway, settings):
+    endpoint = gateway(**settings)
+    for _ in range(2):
+        posts, _ = broadcast(200)
+        assert posts.counts["delivered"] == 200
+        assert posts.counts["retried"] == 0
+        time.sleep(0.5)
+    assert endpoint.report()["posts"] == 400
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_server_that_accepts_and_says_nothing_is_given_up(sender, monkeypatch, scheme):
+    monkeypatch.setattr(fanout, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(fanout, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as nobody:
+        sender(f"{scheme}://127.0.0.1:{nobody.getsockname()[1]}/production")
+        posts, seconds = broadcast(3, seconds=10)
+    assert posts.counts["failed"] == 3
+    assert "TimeoutError" in posts.error
+    assert seconds < 8
+
+
+def test_a_peer_that_sends_drop_by_drop_is_given_up(sender, monkeypatch):
+    """Each byte is an answer's part, and no reason to wait any longer."""
+    monkeypatch.setattr(fanout, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(fanout, "MAX_ATTEMPTS", 1)
+
+    def drip(server):
+        client, _ = server.accept()
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" * 100:
+            try:
+                client.send(bytes([byte]))
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        sender(f"http://127.0.0.1:{server.getsockname()[1]}/production")
+        posts, seconds = broadcast(1)
+    assert posts.counts["failed"] == 1 and seconds < 3
+
+
+def test_a_name_that_nobody_has_is_one_line(sender):
+    sender("https://nobody.invalid/production")
+    posts, _ = broadcast(50, seconds=5)
+    assert posts.counts["failed"] == 50
+    assert posts.error.startswith("no answer ")
+
+
+def test_without_credentials_nothing_is_begun(gateway, monkeypatch):
+    endpoint = gateway()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(Exception, match="redential"), fanout.Fanout(b"x", time.monotonic() + 5) as posts:
+        posts.post(["a"])
+    assert endpoint.report()["posts"] == 0
+
+
+def test_after_the_deadline_nothing_is_begun(gateway):
+    endpoint = gateway()
+    posts, seconds = broadcast(50, seconds=0.0)
+    assert posts.counts["unreached"] == 50
+    assert endpoint.report()["posts"] == 0
+    assert seconds < 1
+
+
+def test_nobody_to_post_to_is_nothing_to_do(gateway):
+    endpoint = gateway()
+    with fanout.Fanout(b"x", time.monotonic() + 5) as posts:
+        posts.post([])
+    assert posts.counts["connections"] == 0
+    assert endpoint.report()["opened"] == 0
+
+
+def test_a_long_broadcast_is_signed_anew(gateway, monkeypatch):
+    gateway()
+    made = []
+    monkeypatch.setattr(fanout, "SIGNATURE_LIFETIME_S", 0.2)
+    monkeypatch.setattr(fanout, "Signer", lambda *of: made.append(time.monotonic()) or SIGNER(*of))
+    posts, _ = broadcast(100, posts_per_second=100)
+    assert posts.counts["delivered"] == 100
+    assert 3 <= len(made) <= 7
+
+
+SIGNER = fanout.Signer
+
+
+@pytest.mark.parametrize(("kind", "tries"), [("silent", 1), ("reset", 2)])
+def test_a_time_out_costs_more_of_the_quota_of_retries_than_another_failure(gateway, monkeypatch, kind, tries):
+    monkeypatch.setattr(fanout, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
+    endpoint = gateway(**{kind: 1.0})
+    http_pool.connection_pool(endpoint.url).quota._available = 9
+    posts, _ = broadcast(1)
+    assert posts.counts["failed"] == 1
+    assert endpoint.report()["posts"] == tries
+
+
+@pytest.mark.parametrize("connection_id", ["a/b", "a b", "ü%20", "?#&=+@:;,", "…" * 30], ids=ascii)
+def test_an_id_of_any_characters_is_posted_to(gateway, connection_id):
+    endpoint = gateway()
+    with fanout.Fanout(b"x", time.monotonic() + 5) as posts:
+        posts.post([connection_id])
+    assert posts.counts["delivered"] == endpoint.report()["delivered"] == 1
