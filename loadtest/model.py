@@ -3,9 +3,8 @@
     model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
 
 What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, posts on a number
-of connections each, and the account's token bucket that they all draw from, as far as the broadcast uses it. What is
-not: opening connections, the network's jitter beyond a post's own, other traffic of the account, errors, and clients
-that leave.
+of connections each, and the rate that they all share. What is not: opening connections, the network's jitter beyond a
+post's own, other traffic of the account, errors, and clients that leave.
 """
 
 import math
@@ -52,8 +51,7 @@ class Parameters:
     concurrency: int = _is(1_000, "Lambda's concurrency at the beginning, and what it grows by; AWS's quota")
     concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
     requests_per_s: float = _is(10_000.0, "the account's requests, callbacks included; AWS's quota L-8A5B8E43")
-    bucket: float = _is(5_000.0, "of them, how many may come at once; AWS's quota")
-    quota_used: float = _is(0.95, "share of the quota that is used where it binds; benchmarks.limit: 0.92 to 1.0")
+    share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 03")
     timeout_s: float = _is(60.0, "of the function; notebook 03, at most 900")
     connects_per_s: float = _is(500.0, "new connections; AWS's quota L-9ED1E49A")
 
@@ -62,6 +60,11 @@ class Parameters:
         """Of one invocation with no quota in its way: as many as are in flight, or as its CPU gives."""
         return min(self.in_flight / self.post_ms, self.memory_mb / 1769 / self.cpu_ms) * 1000
 
+    @property
+    def shared_per_s(self) -> float:
+        """Posts of all invocations of a broadcast, which pace themselves: `benchmarks.limit` finds 0.99 of it."""
+        return self.requests_per_s * self.share
+
     def table(self) -> pd.DataFrame:
         """Each parameter's `value`, and its `meaning` with where it comes from."""
         rows = {known.name: (getattr(self, known.name), known.metadata["meaning"]) for known in fields(self)}
@@ -69,7 +72,7 @@ class Parameters:
 
 
 DEFAULT = Parameters()
-RAISED = replace(DEFAULT, requests_per_s=100_000.0, bucket=50_000.0, connects_per_s=5_000.0)
+RAISED = replace(DEFAULT, requests_per_s=100_000.0, connects_per_s=5_000.0)
 """Quotas ten times the default, as one would ask AWS for."""
 
 
@@ -108,11 +111,11 @@ def started_s(parameters: Parameters, shard: int) -> float:
 
 
 class _Simulation:
-    """Invocations, each with its posts in flight, around one bucket."""
+    """Invocations, each with its posts in flight, that share one rate."""
 
     def __init__(self, parameters, weight, random):
         self.environment, self.parameters, self.weight, self.random = simpy.Environment(), parameters, weight, random
-        self.bucket = _Bucket(parameters.bucket / weight, parameters.requests_per_s * parameters.quota_used / weight)
+        self.pace = _Pace(parameters.shared_per_s / weight)
         self.unreached, self.last_s = 0, 0.0
         self.lanes = max(1, round(parameters.in_flight / weight))
         self.post_s = weight * self.lanes / parameters.posts_per_s
@@ -137,13 +140,13 @@ class _Simulation:
             page = min(page * p.page_growth, p.largest_page)
 
     def _lane(self, known_s, end_s):
-        """One connection to the API: a post at a time, and none before the quota has room for it."""
+        """One connection to the API: a post at a time, and none before it is its turn."""
         p, now = self.parameters, self.environment
         spread = p.post_variation**2
         for at_s in known_s:
             if at_s > now.now:
                 yield now.timeout(at_s - now.now)
-            wait_s = self.bucket.reserve(now.now)
+            wait_s = self.pace.reserve(now.now)
             if now.now + wait_s >= end_s:
                 self.unreached += 1
                 continue
@@ -152,17 +155,17 @@ class _Simulation:
             self.last_s = now.now
 
 
-class _Bucket:
-    """A token bucket: full at first, and filled at a rate."""
+class _Pace:
+    """A rate that posts leave at."""
 
-    def __init__(self, size, per_s):
-        self.size, self.per_s, self.tokens, self.at_s = max(1.0, size), per_s, max(1.0, size), 0.0
+    def __init__(self, per_s):
+        self.per_s, self.next_s = per_s, 0.0
 
     def reserve(self, now_s):
-        """Take a token, of those to come if there is none; how many seconds it is until then."""
-        self.tokens = min(self.size, self.tokens + (now_s - self.at_s) * self.per_s) - 1
-        self.at_s = now_s
-        return max(0.0, -self.tokens / self.per_s)
+        """Take the next turn; how many seconds it is until then."""
+        turn_s = max(self.next_s, now_s)
+        self.next_s = turn_s + 1 / self.per_s
+        return turn_s - now_s
 
 
 def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Series:
@@ -176,7 +179,7 @@ def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Seri
             "starting the invocations": started_s(p, shards - 1),
             "reading the table": (pages * p.page_ms + share * p.item_ms) / 1000,
             "posting": share / p.posts_per_s,
-            "the account's request quota": max(0.0, connections - p.bucket) / (p.requests_per_s * p.quota_used),
+            "the account's request quota": connections / p.shared_per_s,
         }
     )
 

@@ -210,13 +210,14 @@ def test_what_may_pass_is_tried_again_with_backoff(function, part, connections, 
     assert (log["delivered"], log["failed"], log["retried"]) == (2, 0, 2)
 
 
-@BROADCASTS
-@pytest.mark.parametrize("lasting", [429, 500, 413, 403, None])
+@pytest.mark.parametrize(
+    ("part", "lasting"),
+    [(part, lasting) for part in ("default", "sequential") for lasting in (500, 413, 403, None)]
+    + [("sequential", 429)],
+)
 def test_what_does_not_pass_is_given_up_and_stops_nobody_else(
     function, part, lab, connections, connected, capsys, lasting
 ):
-    if (part, lasting) == ("default", 429):
-        pytest.skip("a throttle is no failure: see the next test")
     connected("a", "b", "c")
     connections.statuses["b"] = [lasting] * 100
     function(part).handler(event("hello"), Context())
