@@ -122,7 +122,8 @@ class Fanout:
     def _run(self):
         try:
             self._take_idle()
-            self._pool.resolve(min(CONNECT_TIMEOUT_S, self._deadline - time.monotonic()))
+            if (left := self._deadline - time.monotonic()) > 0:
+                self._pool.resolve(min(CONNECT_TIMEOUT_S, left))
             while not self._is_done() and (now := time.monotonic()) < self._deadline:
                 for key, _ in self._selector.select(self._begin_posts(now)):
                     if key.data is WAKE:

@@ -244,6 +244,16 @@ def test_a_throttle_is_tried_again_until_there_is_no_time_and_stops_nobody_else(
     assert ids(lab) == {"a", "b", "c"}
 
 
+def test_throttles_are_none_of_the_attempts_that_a_failure_has(function, connections, connected, monkeypatch, capsys):
+    connected("a")
+    connections.statuses["a"] = [429] * 4 + [500]
+    broadcast = function("default")
+    monkeypatch.setattr(broadcast.fanout, "backoff_s", lambda attempt: 0)
+    broadcast.handler(event("hello"), Context())
+    log = line(capsys)
+    assert (log["delivered"], log["failed"], log["throttled"], log["retried"]) == (1, 0, 4, 5)
+
+
 @BROADCASTS
 def test_who_has_left_is_forgotten(function, part, lab, connections, connected, capsys):
     connected("a", "b")
