@@ -102,6 +102,7 @@ class Fanout:
             self._waker.send(b"\0")
             self._thread.join()
             self._waker.close()
+            self._wakened.close()  # not before: whoever posts after the deadline wakes nobody, and that is no error
             self._give_up_the_rest()
             self.post_ms = (time.perf_counter() - self._started) * 1000
 
@@ -289,7 +290,6 @@ class Fanout:
         self._pool.idle += self._idle
         self._pool.under_way = FIRST_UNDER_WAY if self._throttle else max(self._pool.under_way, self._under_way)
         self._selector.close()
-        self._wakened.close()
 
     # --- connections ---------------------------------------------------------------------------------------------
 

@@ -187,6 +187,16 @@ def test_after_the_deadline_nothing_is_begun(gateway):
     assert seconds < 1
 
 
+def test_a_page_that_is_read_after_the_deadline_is_not_reached_and_no_error(gateway):
+    endpoint = gateway()
+    with fanout.Fanout(b"x", time.monotonic() + 0.3) as posts:
+        for page in range(4):
+            posts.post([f"{page}-{n}" for n in range(10)])
+            time.sleep(0.2)
+    assert (posts.counts["delivered"], posts.counts["unreached"]) == (20, 20)
+    assert endpoint.report()["delivered"] == 20
+
+
 def test_nobody_to_post_to_is_nothing_to_do(gateway):
     endpoint = gateway()
     with fanout.Fanout(b"x", time.monotonic() + 5) as posts:
