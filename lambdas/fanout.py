@@ -133,7 +133,7 @@ class Fanout:
                         self._advance(key.data)
                 if now - self._swept > SWEEP_S:
                     self._sweep(now)
-        except (OSError, ValueError) as error:  # a name that is not resolved, a server that is not trusted
+        except Exception as error:  # a name that is not resolved, a server that is not trusted, no credentials any more
             self.error, self._rest_is = _no_answer(error), "failed"
         finally:
             self._end()
@@ -168,14 +168,20 @@ class Fanout:
         useful = min(n, self._enough, self._under_way, 1 + 2 * self._limiter.rate(now) * pool.latency_s)
         saved_s = n * pool.latency_s * (BROADCASTS if self._is_warm else 1)
         while self._queue and not self._idle and k < useful and saved_s > pool.opening_s * k * (k + 1):
-            try:
-                connection = pool.open()
-            except OSError as error:
-                self._fail(self._queue.popleft(), error)
+            if not self._open(now):
                 return
-            connection.expires = now + CONNECT_TIMEOUT_S
-            self._add(connection)
             k += 1
+
+    def _open(self, now):
+        """Begin to open a connection; whether that could be begun."""
+        try:
+            connection = self._pool.open()
+        except OSError as error:
+            self._opening_failed(error)
+            return False
+        connection.expires = now + CONNECT_TIMEOUT_S
+        self._add(connection)
+        return True
 
     def _send(self, connection, now):
         post = self._queue.popleft()
@@ -248,21 +254,26 @@ class Fanout:
         """A connection that could not be made, or that broke. Raises an error that there will be on any other, too."""
         post, connection.post = connection.post, None
         self._forget(connection)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise error
         if post:
             self._busy -= 1
-        elif any(other.is_open for other in self._connections):  # no post was on it, and there are others
+            self._fail(post, error)
+        else:
+            self._opening_failed(error)
+
+    def _opening_failed(self, error):
+        """No post was on it: if there are other connections, these are enough; otherwise one that waits has failed."""
+        if any(other.is_open for other in self._connections):
             self._enough = len(self._connections)
         elif self._queue:
             post = self._queue.popleft()
             post.attempt += 1
-        if post:
             self._fail(post, error)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise error
 
     def _fail(self, post, error):
         cost = TIMEOUT_RETRY_COST if isinstance(error, TimeoutError) else RETRY_COST
-        self._fail_or_retry(post, _no_answer(error), not isinstance(error, ssl.SSLCertVerificationError), cost)
+        self._fail_or_retry(post, _no_answer(error), True, cost)
 
     def _fail_or_retry(self, post, error, is_transient, cost):
         self.error = error
@@ -285,7 +296,8 @@ class Fanout:
         for connection in self._connections.difference(self._idle):
             if connection.post:
                 self.counts["failed"] += 1
-                self.error = _no_answer(TimeoutError("There was none by the deadline."))
+                if self._rest_is == "unreached":
+                    self.error = _no_answer(TimeoutError("There was none by the deadline."))
             connection.close()
         self._pool.idle += self._idle
         self._pool.under_way = FIRST_UNDER_WAY if self._throttle else max(self._pool.under_way, self._under_way)

@@ -164,6 +164,33 @@ def test_a_peer_that_sends_drop_by_drop_is_given_up(sender, monkeypatch):
     assert posts.counts["failed"] == 1 and seconds < 3
 
 
+def test_where_no_connection_can_be_begun_each_post_has_its_attempts(gateway, monkeypatch):
+    """As without a network, or without a file descriptor."""
+    gateway()
+    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
+    tried = []
+
+    def refuse(pool):
+        tried.append(pool)
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(http_pool.ConnectionPool, "open", refuse)
+    posts, _ = broadcast(3)
+    assert posts.counts["failed"] == 3 and len(tried) == 3 * 4
+    assert "Network is unreachable" in posts.error
+
+
+def test_credentials_that_are_gone_half_way_are_told(gateway, monkeypatch):
+    gateway()
+    monkeypatch.setattr(fanout, "SIGNATURE_LIFETIME_S", 0.2)
+    with fanout.Fanout(b"x", time.monotonic() + 10, posts_per_second=100) as posts:
+        posts.post([f"id-{n}" for n in range(100)])
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert posts.counts["delivered"] > 0 and posts.counts["failed"] > 0
+    assert posts.counts["delivered"] + posts.counts["failed"] == 100
+    assert "credentials" in posts.error
+
+
 def test_a_name_that_nobody_has_is_one_line(sender):
     sender("https://nobody.invalid/production")
     posts, _ = broadcast(50, seconds=5)
