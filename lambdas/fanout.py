@@ -31,6 +31,9 @@ MAX_CONNECTIONS, MIN_UNDER_WAY = 400, 2
 BROADCASTS = 16  # that an additional connection is taken to serve, where there have been some already
 SMOOTHING = 0.1  # the weight of a new measurement of latency or of opening a connection
 
+# Posts that wait for their turn while the next are read: more would only make the table's reader run ahead of them.
+AHEAD = 5_000
+
 # API Gateway refuses a signature that is five minutes old; a broadcast that takes longer is signed anew in between.
 SIGNATURE_LIFETIME_S = 120
 
@@ -62,7 +65,8 @@ class Fanout:
     def __init__(self, data, deadline, posts_per_second=None, invocations=1):
         self._data, self._deadline, self._posts_per_second = data, deadline, posts_per_second
         self._limiter, self._invocations, self._under_way = RateLimiter(), invocations, 0
-        self._pool, self._signer, self._thread, self._lock = None, None, None, threading.Lock()
+        self._pool, self._signer, self._thread = None, None, None
+        self._fewer, self._waiting, self._is_over = threading.Condition(), 0, False  # whoever posts waits for it
         self._queue, self._later = deque(), []  # what may leave now, and a heap of (when, number, Post)
         self._connections, self._idle, self._busy = set(), [], 0
         self._no_more, self._started, self._swept, self._numbers = False, None, 0.0, 0
@@ -81,15 +85,21 @@ class Fanout:
         return self
 
     def post(self, connection_ids):
-        """Begin to post to these connections, a list of ids. Returns at once; any thread may call it."""
+        """Begin to post to these connections, a list of ids. Any thread may call it.
+
+        Returns at once, or when there are few enough before the next ones: as long as more than `AHEAD` wait, it waits.
+        """
         if not connection_ids:
             return
-        with self._lock:
+        with self._fewer:
             if self._thread is None:
                 self._start()
             self.counts["connections"] += len(connection_ids)
             self._queue.extend(map(Post, connection_ids))
-        self._waker.send(b"\0")
+            self._waker.send(b"\0")
+            self._waiting += 1
+            self._fewer.wait_for(lambda: self._is_over or len(self._queue) <= AHEAD)
+            self._waiting -= 1
 
     def share(self, invocations):
         """From now on so many post at the same time."""
@@ -133,10 +143,18 @@ class Fanout:
                         self._advance(key.data)
                 if now - self._swept > SWEEP_S:
                     self._sweep(now)
+                if self._waiting and len(self._queue) <= AHEAD:
+                    self._let_go_on()
         except Exception as error:  # a name that is not resolved, a server that is not trusted, no credentials any more
             self.error, self._rest_is = _no_answer(error), "failed"
         finally:
+            self._is_over = True
+            self._let_go_on()
             self._end()
+
+    def _let_go_on(self):
+        with self._fewer:
+            self._fewer.notify_all()
 
     def _is_done(self):
         return self._no_more and not (self._queue or self._later or self._busy)

@@ -4,7 +4,7 @@ Environment:
     `TABLE`: the DynamoDB table of connection ids.
     `APIGatewayEndpoint`: the stage's URL without `/@connections`.
     `SHARDS`: into how many invocations a large broadcast is split. 1, the default, splits none.
-    `SHARD_ABOVE`: how many connections make a broadcast large, 5,000 by default.
+    `SHARD_ABOVE`: how many connections make a broadcast large, 20,000 by default: a second's work of one invocation.
     `POSTS_PER_SECOND`: what a broadcast may use of the account's quota, all its invocations together. Without it the
         rate is whatever API Gateway takes.
 """
@@ -16,6 +16,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 
 import boto3
 import fanout
@@ -28,8 +29,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 SETTLED_S = 30
 
 # Items on a page of the scan. The first is small, so that posting begins at once; each is larger than the one before,
-# up to the most, which is about DynamoDB's own 1 MB.
-FIRST_PAGE, GROWTH, LARGEST_PAGE = 100, 4, 10_000
+# up to the most. That is a quarter of DynamoDB's own 1 MB, since the next one is parsed while this one is posted to.
+FIRST_PAGE, GROWTH, LARGEST_PAGE = 100, 4, 2_500
+
+# API Gateway waits 29 s for this function, and then tells the speaker of an error while the function goes on. What is
+# not read from the table by this time is handed to an asynchronous invocation, which has the function's whole time;
+# there is enough left for what has been read. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+HAND_OVER_S = 18
 
 # Of the time that the function has, this much is kept for forgetting who has left, and for the log.
 RESERVE_S = 2
@@ -47,7 +53,12 @@ PATIENCE = Config(
     max_pool_connections=PARALLEL,
 )  # fmt: skip
 dynamodb = boto3.client("dynamodb", config=PATIENCE)
-functions = boto3.client("lambda", config=PATIENCE)
+
+
+@lru_cache(maxsize=1)
+def functions():
+    """The client of Lambda: most broadcasts need none, and it takes longer to make than a small room takes to reach."""
+    return boto3.client("lambda", config=PATIENCE)
 
 
 def handler(event, context):
@@ -78,97 +89,128 @@ def message_bytes(event):
 
 
 def broadcast(data, deadline, event, log):
-    """Post `data` (bytes) to every connection in the table, or to this shard's share of them.
+    """Post `data` (bytes) to every connection in the table, or to this shard's part of them.
 
-    Reading and posting overlap: the first page's connections are posted to while the next page is read. Adds to the
-    dict `log` the counts of `fanout.Fanout`; `shards`, how many invocations share the broadcast, or in one that was
-    asked for by another `shard`, its number; `scan_ms` and `post_ms`; and `error`, the last failure's text, if there
-    was one.
+    Reading and posting overlap: the first page's connections are posted to while the next page is read. The speaker
+    comes first: its page takes the echo for the proof that the message is on its way, and repeats it without.
+
+    Adds to the dict `log` the counts of `fanout.Fanout`; `shards`, how many invocations share the broadcast, or in one
+    that was asked for by another `shard`, its segment; `handed_over`, of how many segments another invocation has taken
+    the rest; `scan_ms` and `post_ms`; and `error`, the last failure's text, if there was one.
     """
     started = time.perf_counter()
-
-    def read(segment, of):
-        """Post to a segment's connections, and yield how many there were on each page."""
-        for connection_ids in pages(segment, of, deadline):
-            posts.post(connection_ids)
-            yield len(connection_ids)
-
     known = os.environ.get("POSTS_PER_SECOND")
-    posts = fanout.Fanout(data, deadline, known and float(known), event.get("shard", {}).get("of", 1))
+    shard = event.get("shard")
+    posts = fanout.Fanout(data, deadline, known and float(known), shard["of"] if shard else 1)
     try:
         with posts:
-            log.update(read_all(read, event, log["broadcast"], posts))
+            if shard:
+                log["shard"] = shard["segment"]
+                for connection_ids, _ in pages(deadline, **shard):
+                    posts.post(without(connection_ids, speaker(event)))
+            else:
+                read_all(posts, event, deadline, log)
             log["scan_ms"] = round((time.perf_counter() - started) * 1000, 1)
     finally:
         log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
     forget(posts.gone, deadline + RESERVE_S / 2)
 
 
-def read_all(read, event, broadcast_id, posts):
-    """Read this invocation's part of the table, with the generator function `read`; `shards` or `shard`, for the log.
+def speaker(event):
+    """Who has said it, as a list: nobody where the event is none of API Gateway's, as in notebook 03."""
+    request = event["requestContext"]
+    return [request["connectionId"]] if request.get("eventType") == "MESSAGE" else []
+
+
+def without(connection_ids, some):
+    """Those of the ids that are not among some."""
+    return [connection_id for connection_id in connection_ids if connection_id not in some]
+
+
+def read_all(posts, event, deadline, log):
+    """Read the table, and post to whom it names. Adds `shards` and `handed_over` to `log`.
 
     A large broadcast is split by the segments of a parallel scan. The first segment is read here, and tells how large
     the table is: if it holds more than its part of `SHARD_ABOVE`, an invocation is asked for each of the others, and
-    each has its share of the rate from then on.
+    each has its share of the rate from then on. Whatever Lambda does not take is read here.
     """
-    if shard := event.get("shard"):  # one level: a share is never split again
-        sum(read(shard["segment"], shard["of"]))
-        return {"shard": shard["segment"]}
+    hand_over_at = time.monotonic() + HAND_OVER_S
     of = int(os.environ.get("SHARDS", 1))
-    threshold = int(os.environ.get("SHARD_ABOVE", 5_000))
+    threshold = int(os.environ.get("SHARD_ABOVE", 20_000))
+    first = speaker(event)
+    log |= {"shards": 1, "handed_over": 0}
+
+    def read(segment):
+        """Post to a segment's connections, and yield how many there were on each page."""
+        ahead = first if segment == 0 else []
+        for connection_ids, last in pages(deadline, segment, of):
+            posts.post(ahead + without(connection_ids, first))
+            ahead = []
+            yield len(connection_ids)
+            rest = {"segment": segment, "of": of, "start": last}
+            if last and time.monotonic() > hand_over_at and not ask_for([rest], event, log):
+                log["handed_over"] += 1
+                return
+
     mine, found, is_split = range(1, of), 0, of == 1
-    for number in read(0, of):
+    for number in read(0):
         found += number
         if not is_split and found * of > threshold:
-            mine, is_split = ask_for_shards(event, broadcast_id, of), True
+            refused = ask_for([{"segment": segment, "of": of} for segment in range(1, of)], event, log)
+            mine, is_split = [part["segment"] for part in refused], True
+            log["shards"] = of - len(mine)
             posts.share(of - len(mine))
     with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(lambda segment: sum(read(segment, of)), mine))
-    return {"shards": of - len(mine)}
+        list(pool.map(lambda segment: sum(read(segment)), mine))
 
 
-def ask_for_shards(event, broadcast_id, of):
-    """Invoke this function for each segment but the first; the segments that Lambda would not take, as a list.
+def ask_for(parts, event, log):
+    """Invoke this function for each of these parts of the table; those that Lambda would not take, as a list.
 
-    Lambda runs an asynchronous invocation at least once, and now and then twice: docs/fanout.md says what that means.
+    One level deep: what was asked for asks for nothing. Lambda runs an asynchronous invocation at least once, and now
+    and then twice: docs/fanout.md says what that means.
     """
+    request = {name: event["requestContext"].get(name) for name in ("connectionId", "eventType")}
     message = {
-        "requestContext": {"connectionId": event["requestContext"]["connectionId"], "messageId": broadcast_id},
+        "requestContext": request | {"messageId": log["broadcast"]},
         "body": event["body"],
         "isBase64Encoded": event.get("isBase64Encoded", False),
     }
 
-    def refused(segment):
+    def refused(part):
         try:
-            functions.invoke(
+            functions().invoke(
                 FunctionName=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
                 InvocationType="Event",
-                Payload=json.dumps(message | {"shard": {"segment": segment, "of": of}}),
+                Payload=json.dumps(message | {"shard": part}),
             )
         except (ClientError, BotoCoreError):
             return True
 
     with ThreadPoolExecutor(PARALLEL) as pool:
-        return [segment for segment, no in zip(range(1, of), pool.map(refused, range(1, of)), strict=True) if no]
+        return [part for part, no in zip(parts, pool.map(refused, parts), strict=True) if no]
 
 
-def pages(segment, of, deadline):
-    """The connection ids of a segment of the table, one of `of`, as a list for each page of its scan.
+def pages(deadline, segment=0, of=1, start=None):
+    """A part of the table, page by page: the connection ids, a list, and the id that the next page starts behind.
 
+    The part is a segment, one of `of`, from behind the id `start`, if there is one. Behind the last page there is None.
     Raises TimeoutError at the deadline.
     """
     share = {"Segment": segment, "TotalSegments": of} if of > 1 else {}
-    limit, start = FIRST_PAGE, {}
+    limit = FIRST_PAGE
     while True:
         if time.monotonic() > deadline:
             raise TimeoutError("There was no time to read the whole table.")
+        from_here = {"ExclusiveStartKey": {"connection_id": {"S": start}}} if start else {}
         answer = dynamodb.scan(
-            TableName=os.environ["TABLE"], ProjectionExpression="connection_id", Limit=limit, **share, **start
+            TableName=os.environ["TABLE"], ProjectionExpression="connection_id", Limit=limit, **share, **from_here
         )
-        yield [item["connection_id"]["S"] for item in answer["Items"]]
-        if "LastEvaluatedKey" not in answer:
+        start = answer.get("LastEvaluatedKey", {}).get("connection_id", {}).get("S")
+        yield [item["connection_id"]["S"] for item in answer["Items"]], start
+        if not start:
             return
-        limit, start = min(limit * GROWTH, LARGEST_PAGE), {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        limit = min(limit * GROWTH, LARGEST_PAGE)
 
 
 def forget(connection_ids, deadline):

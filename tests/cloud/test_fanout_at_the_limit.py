@@ -224,6 +224,32 @@ def test_a_page_that_is_read_after_the_deadline_is_not_reached_and_no_error(gate
     assert endpoint.report()["delivered"] == 20
 
 
+def test_who_posts_waits_while_many_are_still_waiting(gateway, monkeypatch):
+    gateway(delay_ms=0)
+    monkeypatch.setattr(fanout, "AHEAD", 50)
+    started = time.monotonic()
+    with fanout.Fanout(b"x", started + 10, posts_per_second=200) as posts:
+        posts.post([f"a-{n}" for n in range(40)])
+        assert time.monotonic() - started < 0.15
+        posts.post([f"b-{n}" for n in range(150)])
+        assert sum(posts.counts[outcome] for outcome in ("delivered", "gone")) >= 100
+    assert posts.counts["delivered"] == 190
+
+
+def test_nobody_waits_for_a_broadcast_that_has_ended(gateway, monkeypatch):
+    endpoint = gateway()
+    monkeypatch.setattr(fanout, "AHEAD", 0)
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    http_pool.connection_pool.cache_clear()
+    started = time.monotonic()
+    with fanout.Fanout(b"x", started + 30) as posts:
+        for page in range(3):
+            posts.post([f"{page}-{n}" for n in range(10)])
+    assert posts.counts["failed"] == 30 and "SSLCertVerificationError" in posts.error
+    assert endpoint.report()["posts"] == 0
+    assert time.monotonic() - started < 10
+
+
 def test_nobody_to_post_to_is_nothing_to_do(gateway):
     endpoint = gateway()
     with fanout.Fanout(b"x", time.monotonic() + 5) as posts:

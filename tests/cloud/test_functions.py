@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import fanout
@@ -473,7 +474,7 @@ def sharded(function, monkeypatch):
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
             asked.append(message)
 
-        monkeypatch.setattr(broadcast.functions, "invoke", invoke)
+        monkeypatch.setattr(broadcast, "functions", lambda: SimpleNamespace(invoke=invoke))
         return broadcast, asked
 
     return load
@@ -531,6 +532,77 @@ def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first(sharded, co
         broadcast.handler(message, Context())
     assert connections.posts == dict.fromkeys(names, 1)
     assert logs(capsys)[0]["shards"] == 3
+
+
+@pytest.fixture
+def handing_over(sharded, monkeypatch):
+    """`handing_over(shards=1)`: the same with pages of two, after the first of which the rest is handed over."""
+
+    def load(shards=1, above=10, refuse=()):
+        broadcast, asked = sharded(shards, above, refuse)
+        for name, value in {"HAND_OVER_S": -1, "FIRST_PAGE": 2, "GROWTH": 1}.items():
+            monkeypatch.setattr(broadcast, name, value)
+        return broadcast, asked
+
+    return load
+
+
+def test_what_is_not_read_in_time_is_handed_over_once(handing_over, connections, connected, capsys):
+    names = [f"c-{number}" for number in range(9)]
+    connected(*names)
+    broadcast, asked = handing_over()
+    broadcast.handler(event("hello"), Context())
+    (message,) = asked
+    assert (message["shard"]["segment"], message["shard"]["of"]) == (0, 1)
+    assert len(connections.posts) == 2
+    broadcast.handler(message, Context())
+    assert len(asked) == 1, "what was handed over must not be handed over again"
+    assert connections.posts == dict.fromkeys(names, 1)
+    first, rest = logs(capsys)
+    assert (first["shards"], first["handed_over"], first["delivered"]) == (1, 1, 2)
+    assert (rest["shard"], rest["delivered"]) == (0, 7)
+    assert first["broadcast"] == rest["broadcast"]
+
+
+def test_of_a_split_broadcast_only_the_rest_of_the_own_segment_is_handed_over(
+    handing_over, connections, connected, capsys
+):
+    names = [f"c-{number}" for number in range(60)]
+    connected(*names)
+    broadcast, asked = handing_over(shards=3, above=0)
+    broadcast.handler(event("hello"), Context())
+    assert sorted((message["shard"]["segment"], bool(message["shard"].get("start"))) for message in asked) == [
+        (0, True), (1, False), (2, False),
+    ]  # fmt: skip
+    for message in list(asked):
+        broadcast.handler(message, Context())
+    assert len(asked) == 3
+    assert connections.posts == dict.fromkeys(names, 1)
+
+
+def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connections, connected, capsys):
+    names = [f"c-{number}" for number in range(9)]
+    connected(*names)
+    broadcast, _ = handing_over(refuse=[0])
+    broadcast.handler(event("hello"), Context())
+    assert connections.posts == dict.fromkeys(names, 1)
+    log = line(capsys)
+    assert (log["handed_over"], log["delivered"]) == (0, 9)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_speaker_hears_it_first_and_once(handing_over, connections, connected, monkeypatch, shards):
+    names = [f"c-{number}" for number in range(30)]
+    connected(*names)
+    monkeypatch.setattr("fanout.MAX_CONNECTIONS", 1)
+    broadcast, asked = handing_over(shards, above=0)
+    said = event("hello", connection_id="c-17")
+    said["requestContext"]["eventType"] = "MESSAGE"
+    broadcast.handler(said, Context())
+    for message in asked:
+        broadcast.handler(message, Context())
+    assert next(iter(connections.heard)) == "c-17"
+    assert connections.posts == dict.fromkeys(names, 1)
 
 
 def test_an_answer_that_does_not_come_in_time_is_asked_for_again(function, connections, connected, monkeypatch, capsys):
