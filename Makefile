@@ -49,7 +49,7 @@ up: setup
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
 
-# Speed is measured elsewhere (loadtest/benchmarks): a test here is right or wrong. Most of the time the tests wait for
+# Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for
 # a process, so two files are run at a time; the long ones come first.
 test: setup $(VENV)/browser
 	@$(BIN)/ruff check --quiet

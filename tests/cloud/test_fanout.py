@@ -1,11 +1,15 @@
 """The broadcast on the local cloud: its log line, its shards as real invocations, and its permissions."""
 
 import base64
+import io
 import json
+import zipfile
+from contextlib import contextmanager
 
 import pytest
 import websocket
 
+from benchmarks import broadcasts
 from chatlab import cost, poll
 from tests.cloud.test_chat import ids, people
 from tests.conftest import sharding, without_policy
@@ -46,10 +50,44 @@ def test_a_split_broadcast_reaches_everyone_once(chat):
         assert heard(sockets) == [["hello"]] * 40
         sockets[0].send("and over the socket")
         assert heard(sockets) == [["and over the socket"]] * 40
-        for socket in sockets:
-            socket.settimeout(0.05)
-            with pytest.raises(websocket.WebSocketTimeoutException):
-                socket.recv()
+        nothing_more_is_heard(sockets)
+
+
+@contextmanager
+def impatient(lab):
+    """The broadcast with small pages, after the first of which it hands the rest over."""
+    functions, function = lab.client("lambda"), lab.functions["default"]
+
+    def deploy(package):
+        functions.update_function_code(FunctionName=function, ZipFile=package)
+        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+
+    package = io.BytesIO(broadcasts.package("fanout"))
+    with zipfile.ZipFile(package, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        source = archive.read("lambda_default.py").decode()
+        archive.writestr("lambda_default.py", source + "\nHAND_OVER_S, FIRST_PAGE, LARGEST_PAGE = -1, 5, 5\n")
+    deploy(package.getvalue())
+    try:
+        yield
+    finally:
+        deploy(broadcasts.package("fanout"))
+
+
+def test_what_is_handed_over_reaches_everyone_once(chat):
+    with people(chat, 20) as sockets, impatient(chat):
+        log = say(chat, "hello")
+        assert (log["handed_over"], log["delivered"]) == (1, 5)
+        assert heard(sockets) == [["hello"]] * 20
+        sockets[0].send("and over the socket")
+        assert heard(sockets) == [["and over the socket"]] * 20
+        nothing_more_is_heard(sockets)
+
+
+def nothing_more_is_heard(sockets):
+    for socket in sockets:
+        socket.settimeout(0.05)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            socket.recv()
 
 
 def test_without_the_permission_to_invoke_itself_it_is_not_split_and_still_reaches_everyone(chat):

@@ -120,8 +120,8 @@ def function(lab, connections, monkeypatch):
     fanout.connection_pool.cache_clear()  # with connections to another test's server
 
     def load(part):
-        name = "sequential" if part == "sequential" else f"lambda_{part}"
-        spec = importlib.util.spec_from_file_location(name, LAMBDAS / f"{name}.py")
+        path = LAMBDAS / ("variants/sequential.py" if part == "sequential" else f"lambda_{part}.py")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module

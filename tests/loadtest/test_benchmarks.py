@@ -20,7 +20,7 @@ def comparison(tmp_path):
 
     def begin(*arguments):
         process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.benchmarks.fanout", *arguments],
+            [sys.executable, "-m", "benchmarks.broadcasts", *arguments],
             cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The least that posting to all connections can cost: the ceiling in the fan-out benchmark, which deploys this.
+"""The least that posting to all connections can cost: the ceiling in the benchmark, which deploys this.
 
 One thread, one HTTP request after another on each of some sockets, signed; of an answer nothing is read but its status.
 There is no retry, no time-out and no TLS: it is no way to run a chat.

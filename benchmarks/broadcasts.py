@@ -1,4 +1,4 @@
-"""Compare ways to broadcast: `python -m loadtest.benchmarks.fanout`.
+"""Compare ways to broadcast: `python -m benchmarks.broadcasts`.
 
 On a local cloud of its own, the notebooks build the chat. Then its broadcast is replaced again and again: by boto3
 posting to one connection after another, by the same in threads, and by `lambdas/fanout.py`. The load test measures each
@@ -36,15 +36,15 @@ from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
 from loadtest import live, plots, results
 
-HERE = Path(__file__).resolve().parent
+VARIANTS = LAMBDAS / "variants"
 FILES = {
-    "sequential": {"lambda_default.py": LAMBDAS / "sequential.py"},
-    "threads": {"lambda_default.py": HERE / "threaded.py", "sequential.py": LAMBDAS / "sequential.py"},
+    "sequential": {"lambda_default.py": VARIANTS / "sequential.py"},
+    "threads": {"lambda_default.py": VARIANTS / "threads.py", "sequential.py": VARIANTS / "sequential.py"},
     "fanout": {
         name: LAMBDAS / name
         for name in ("lambda_default.py", "fanout.py", "http_pool.py", "rate_limiter.py", "retries.py", "sigv4.py")
     },
-    "ceiling": {"lambda_default.py": HERE / "bare.py", "sigv4.py": LAMBDAS / "sigv4.py"},
+    "ceiling": {"lambda_default.py": VARIANTS / "ceiling.py", "sigv4.py": LAMBDAS / "sigv4.py"},
 }
 """What the broadcast's deployment package holds, for each variant."""
 
@@ -266,7 +266,7 @@ def numbers(text: str) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure all variants in turn; 0, or 1 if `--check` finds a bound that does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.benchmarks.fanout", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.broadcasts", description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, metavar="PATH", help="Write everything to this file")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="Save the plot, a PNG file")
     parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")

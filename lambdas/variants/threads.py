@@ -1,4 +1,4 @@
-"""The sequential broadcast in threads: what one would try first to make it faster. The fan-out benchmark deploys it."""
+"""The sequential broadcast in threads: what one would try first to make it faster. The benchmark deploys it."""
 
 from concurrent.futures import ThreadPoolExecutor
 

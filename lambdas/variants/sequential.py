@@ -29,7 +29,7 @@ RETRYING = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect
 
 dynamodb = boto3.client("dynamodb")
 
-# One after another. A thread pool's `map` in its place is the benchmark's second variant.
+# One after another. `threads.py` puts a thread pool's `map` in its place.
 in_turn = map
 
 
