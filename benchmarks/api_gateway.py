@@ -55,6 +55,8 @@ class Settings:
     error: float = 0.0
     reset: float = 0.0
     silent: float = 0.0
+    body: str = ""
+    """What an answer of 200 holds: with a service's own, in JSON, the endpoint stands for that service."""
     seed: int = 1
 
 
@@ -79,6 +81,9 @@ class Endpoint:
 
     def __init__(self, settings: Settings):
         self.settings, self.random = settings, random.Random(settings.seed)
+        self.responses = {
+            (status, closes): response(status, closes, settings.body) for status in PHRASES for closes in (False, True)
+        }
         self.clear()
 
     def clear(self) -> None:
@@ -146,18 +151,15 @@ PHRASES = {200: "OK", 410: "Gone", 429: "Too Many Requests", 500: "Internal Serv
 ERRORS = {410: "GoneException", 429: "LimitExceededException", 500: "InternalServerErrorException"}
 
 
-def response(status: int, closes: bool) -> bytes:
+def response(status: int, closes: bool, told: str) -> bytes:
     """An answer as API Gateway writes it."""
-    body = b"" if status == 200 else json.dumps({"message": PHRASES[status], "connectionId": "x"}).encode()
+    body = told.encode() if status == 200 else json.dumps({"message": PHRASES[status], "connectionId": "x"}).encode()
     kind = f"x-amzn-ErrorType: {ERRORS[status]}\r\n" if status in ERRORS else ""
     keep = "close" if closes else "keep-alive"
     return (
         f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         f"{kind}x-amzn-RequestId: 00000000-0000-0000-0000-000000000000\r\nConnection: {keep}\r\n\r\n"
     ).encode() + body
-
-
-RESPONSES = {(status, closes): response(status, closes) for status in PHRASES for closes in (False, True)}
 
 
 class Connection(asyncio.Protocol):
@@ -202,7 +204,7 @@ class Connection(asyncio.Protocol):
         if status == "reset":
             self.transport.abort()
             return
-        self.transport.write(RESPONSES[status, closes])
+        self.transport.write(self.endpoint.responses[status, closes])
         if closes:
             self.transport.close()
         else:
