@@ -14,6 +14,7 @@ It runs as a process of its own, on loopback, for as long as its `with` block la
 import asyncio
 import contextlib
 import json
+import math
 import random
 import socket
 import ssl
@@ -128,8 +129,8 @@ class Endpoint:
         if not mean:
             return 0.0
         if self.settings.long_tail:
-            sigma = spread / mean
-            return mean * self.random.lognormvariate(-(sigma**2) / 2, sigma) / 1000
+            variance = math.log(1 + (spread / mean) ** 2)
+            return mean * self.random.lognormvariate(-variance / 2, math.sqrt(variance)) / 1000
         return max(0.0, self.random.gauss(mean, spread)) / 1000
 
     def report(self) -> dict:

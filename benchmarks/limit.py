@@ -64,7 +64,8 @@ def post(kind, name, number, is_cold, seconds=120, rate=None, invocations=1):
         posts.post([f"{name}-{n}" for n in range(number)])
     took = time.perf_counter() - started
     cpu_ms = (time.process_time() - cpu) * 1000 / number
-    return dict(posts.counts) | {"error": posts.error, "seconds": took, "cpu_ms": cpu_ms}
+    kept = len(http_pool.connection_pool(os.environ["APIGatewayEndpoint"]).idle)
+    return dict(posts.counts) | {"error": posts.error, "seconds": took, "cpu_ms": cpu_ms, "kept": kept}
 
 
 def at(gateway):
@@ -131,9 +132,9 @@ def sizes(rounds):
 
 
 def invocation(pipe):
-    """A process that broadcasts whenever it is told to: (environment, arguments of `post`)."""
+    """A process that broadcasts whenever it is told to: (environment, when, arguments of `post`, most connections)."""
     while task := pipe.recv():
-        environment, at_s, arguments = task
+        environment, at_s, arguments, fanout.MAX_CONNECTIONS = task
         os.environ |= environment
         time.sleep(max(0.0, at_s - time.time()))
         pipe.send(post(fanout.Fanout, *arguments))
@@ -182,7 +183,7 @@ def limit(quota, shards, known, pipes):
         begin, done = time.time() + 0.5, False
         for number, pipe in enumerate(pipes[:shards]):
             share = ids // shards + (number < ids % shards)
-            pipe.send((at(gateway), begin, (f"s{number}", share, True, 60, rate, shards)))
+            pipe.send((at(gateway), begin, (f"s{number}", share, True, 60, rate, shards), fanout.MAX_CONNECTIONS))
         client = beside.submit(polite, gateway, lambda: done)
         outcomes = [pipe.recv() for pipe in pipes[:shards]]
         report, done = gateway.report(), True

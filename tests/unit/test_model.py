@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest import model
+from chatlab import model
 
 # Nothing but the limit that a test is about: no variation, and everything else at once.
 PLAIN = replace(
