@@ -121,8 +121,8 @@ class Alternative:
     """The account's default quota of deliveries a second."""
 
 
+DELIVERIES_PER_S = 10_000  # of this chat: API Gateway's default quota of requests a second, which posts count among
 ALTERNATIVES = {
-    "API Gateway (this chat)": Alternative(1.00e-6, MESSAGE_BYTES, 0.25e-6, 10_000),
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
@@ -134,22 +134,24 @@ SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 50_000, 100_000  # of one with fou
 FEWEST_SERVERS = 2  # one may fail
 
 
-def alternatives(connections, broadcasts_per_s, payload_bytes=200):
+def alternatives(
+    connections, broadcasts_per_s, payload_bytes=200, shards=1, posts_per_second=POSTS_PER_SECOND, prices=PRICES
+):
     """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
 
-    Bytes out are in all of them; the functions, their metrics and the table in the first one only, since the others
-    need none.
+    The arguments are those of `broadcasts`, and the first line is its sum. Bytes out are in all of the lines, at the
+    same price; the functions, their metrics and the table in the first one only, since the others need none. What else
+    the others cost is us-east-1's, whatever `prices` are.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections
-    out = deliveries * (payload_bytes + FRAME_BYTES) / 1e9 * PRICES["GB out"]
-    rows = {}
+    mine = broadcasts(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
+    out = mine.quantities["GB out"] * prices["GB out"]
+    rows = {"API Gateway (this chat)": (mine.dollars, DELIVERIES_PER_S)}
     for name, other in ALTERNATIVES.items():
         steps = max(1, math.ceil(payload_bytes / other.step_bytes))
         messages = (deliveries + count) * steps * other.message_dollars
         rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
-    mine = broadcasts(connections, count, payload_bytes, minutes=60).dollars
-    rows["API Gateway (this chat)"] = mine, ALTERNATIVES["API Gateway (this chat)"].deliveries_per_s
     servers = max(
         FEWEST_SERVERS,
         math.ceil(connections / SERVER_CONNECTIONS),

@@ -68,6 +68,17 @@ def test_an_hour_of_a_busy_room_elsewhere():
     assert hour["API Gateway (this chat)"] == cost.broadcasts(1000, 36_000, minutes=60).dollars
 
 
+def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
+    dear = {what: 1.7 * price for what, price in cost.PRICES.items()}
+    options = {"payload_bytes": 300, "shards": 3, "posts_per_second": 777, "prices": dear}
+    hour = cost.alternatives(1000, 1, **options)["dollars_per_hour"]
+    bill = cost.broadcasts(1000, 3600, minutes=60, **options)
+    assert hour["API Gateway (this chat)"] == bill.dollars
+    out = bill.table.loc["GB out", "dollars"]
+    assert hour["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + 60_000 * 0.08e-6 + out)
+    assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
+
+
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
     small, large = (cost.alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
