@@ -7,6 +7,7 @@ import pytest
 from botocore.stub import Stubber
 
 from chatlab import cost
+from loadtest import model
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -22,8 +23,8 @@ def test_a_bill_is_the_sum_of_its_rows():
         "WebSocket messages": 1010 * 1.00e-6,
         "connection minutes": 100 * 0.25e-6,
         "Lambda requests": 210 * 0.20e-6,
-        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 2,000 a second
-        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.05 * 1769 / 1024) * 0.0000133334,
+        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 8,000 a second
+        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.0125 * 1769 / 1024) * 0.0000133334,
         "DynamoDB read units": 10 * 3 / 2 * 0.125e-6,  # 11 KB are three units, and half are charged
         "DynamoDB write units": 200 * 0.625e-6,
         "log GB": 210 * 700 / 1e9 * 0.50,
@@ -53,6 +54,11 @@ def test_shards_cost_calls_and_no_more_time_of_posting():
     one, ten = (cost.broadcasts(connections=100_000, broadcasts=1, shards=shards).quantities for shards in (1, 10))
     assert ten["Lambda requests"] - one["Lambda requests"] == 9
     assert ten["Lambda GB-seconds"] == pytest.approx(one["Lambda GB-seconds"])
+
+
+def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
+    parameters = model.DEFAULT
+    assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
 
 
 def test_bills_are_added():
