@@ -91,9 +91,13 @@ def test_larger_messages_cost_more_where_the_steps_are_smaller():
     assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
 
 
-def test_servers_are_as_many_as_connections_and_deliveries_need():
-    hour = cost.alternatives(connections=1_000_000, broadcasts_per_s=0.01)
-    assert hour.loc["servers of your own", "deliveries_per_s"] == 20 * cost.SERVER_DELIVERIES_PER_S
+@pytest.mark.parametrize(
+    ("connections", "broadcasts_per_s", "servers"),
+    [(1, 1, 2), (7 * cost.SERVER_CONNECTIONS, 0.01, 7), (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3)],
+)
+def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
+    hour = cost.alternatives(connections, broadcasts_per_s)
+    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S
 
 
 @pytest.fixture
