@@ -35,7 +35,7 @@ ITEM_BYTES = 110  # an item of the table: names and values of connection_id, con
 MEMORY_GB = {"connect": 0.25, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
 # Of one invocation: 0.8 of the account's default quota of 10,000, which is the rate that notebook 03 gives it. It could
-# post 25,000 (`loadtest.model`), so the quota is what it waits for, and what its time is paid for.
+# post over 20,000 (docs/fanout.md), so the quota is what it waits for.
 POSTS_PER_SECOND = 8_000
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
