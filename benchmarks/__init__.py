@@ -1,1 +1,1 @@
-"""Measurements of the lab's own parts, with bounds that must hold."""
+"""Measurements of the broadcast, with bounds that must hold, and of the server that it is compared with."""

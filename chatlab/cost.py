@@ -34,7 +34,9 @@ READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is ch
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.25, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
-POSTS_PER_SECOND = 2_000  # of one invocation; notebook 07 measures it
+# Of one invocation: 0.8 of the account's default quota of 10,000, which is the rate that notebook 03 gives it. It could
+# post over 20,000 (docs/fanout.md), so the quota is what it waits for.
+POSTS_PER_SECOND = 8_000
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
@@ -80,7 +82,7 @@ def broadcasts(
         payload_bytes: of each.
         minutes: for how long the connections are open.
         shards: into how many invocations each broadcast is split.
-        posts_per_second: of one invocation.
+        posts_per_second: of one invocation. Where shards wait for the account's quota, each one's part of it.
         prices: `PRICES`, or what `live_prices` found.
     """
     deliveries = broadcasts * connections
@@ -121,35 +123,41 @@ class Alternative:
     """The account's default quota of deliveries a second."""
 
 
+DELIVERIES_PER_S = 10_000  # of this chat: API Gateway's default quota of requests a second, which posts count among
 ALTERNATIVES = {
-    "API Gateway (this chat)": Alternative(1.00e-6, MESSAGE_BYTES, 0.25e-6, 10_000),
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
 """List prices of us-east-1 on `PRICES_DATE`. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
 per second per account"). AppSync's is not from a page of AWS: before you rely on it, ask Service Quotas."""
 
-SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1
-SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 50_000, 100_000  # of one with four vCPU. Assumed: measure yours
+SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB. A load balancer would be extra
+# Of one server: 200 bytes over wss://, its connections spread over a process for each vCPU. Measured on two cores of an
+# Intel Xeon by `python -m benchmarks.server`, 25 November 2026: 15 to 17 µs of CPU a delivery with 5,000 connections,
+# which is 240,000 to 260,000 a second of four cores; 290 KB a connection, of which 21,700 fit into 6 GB. Rounded down.
+# The figures are that machine's and not AWS's: measure yours.
+SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 20_000, 200_000
 FEWEST_SERVERS = 2  # one may fail
 
 
-def alternatives(connections, broadcasts_per_s, payload_bytes=200):
+def alternatives(
+    connections, broadcasts_per_s, payload_bytes=200, shards=1, posts_per_second=POSTS_PER_SECOND, prices=PRICES
+):
     """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
 
-    Bytes out are in all of them; the functions, their metrics and the table in the first one only, since the others
-    need none.
+    The arguments are those of `broadcasts`, and the first line is its sum. Bytes out are in all of the lines, at the
+    same price; the functions, their metrics and the table in the first one only, since the others need none. What else
+    the others cost is us-east-1's, whatever `prices` are.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections
-    out = deliveries * (payload_bytes + FRAME_BYTES) / 1e9 * PRICES["GB out"]
-    rows = {}
+    mine = broadcasts(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
+    out = mine.quantities["GB out"] * prices["GB out"]
+    rows = {"API Gateway (this chat)": (mine.dollars, DELIVERIES_PER_S)}
     for name, other in ALTERNATIVES.items():
         steps = max(1, math.ceil(payload_bytes / other.step_bytes))
         messages = (deliveries + count) * steps * other.message_dollars
         rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
-    mine = broadcasts(connections, count, payload_bytes, minutes=60).dollars
-    rows["API Gateway (this chat)"] = mine, ALTERNATIVES["API Gateway (this chat)"].deliveries_per_s
     servers = max(
         FEWEST_SERVERS,
         math.ceil(connections / SERVER_CONNECTIONS),

@@ -1,5 +1,6 @@
 """The benchmarks as commands. What they measure is theirs to check: `--check`."""
 
+import json
 import os
 import signal
 import subprocess
@@ -52,3 +53,60 @@ def test_a_comparison_of_what_is_no_number_is_refused(comparison):
     said, _ = (process := begin("--connections", "many")).communicate(timeout=60)
     assert process.returncode == 2
     assert said.endswith("argument --connections: invalid numbers value: 'many'\n")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """`server("--rounds", "1")`: the measurement of a server of one's own, begun; and what runs on its account."""
+    (temporary := tmp_path / "temporary").mkdir()
+    begun = []
+
+    def begin(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.server", *arguments],
+            cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        begun.append(process)
+        return process
+
+    yield begin, lambda: processes_of(tmp_path)
+    for process in begun:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_server_is_measured_with_few_and_more_connections_with_tls_and_without(server, tmp_path):
+    begin, running = server
+    told = tmp_path / "server.json"
+    process = begin("--connections", "2", "10", "--rounds", "3", "--json", f"{told}")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    measured, table = (json.loads(told.read_text())[name] for name in ("measured", "table"))
+    cases = [("ws", 2), ("ws", 10), ("wss", 2), ("wss", 10)]
+    assert [(row["scheme"], row["connections"]) for row in measured] == cases
+    for row, shown in zip(measured, table, strict=True):
+        assert len(row["us_per_delivery"]) == 3
+        assert 0 < shown["least"] <= shown["us_per_delivery"] <= shown["most"]
+        assert shown["per_s_4_cores"] == 4 * shown["per_s_one_core"] == 4 * int(1e6 / shown["us_per_delivery"])
+        assert shown["kb_per_connection"] > 0
+        assert f"{shown['per_s_4_cores']}" in said
+    assert running() == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_measurement_that_is_ended_leaves_no_server(server, how):
+    begin, running = server
+    process = begin("--connections", "20", "--rounds", "100000")
+    poll(lambda: any("spawn_main" in " ".join(p.cmdline()) for p in running()), "the server to start", timeout_s=60)
+    process.send_signal(how)
+    said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    poll(lambda: not running(), "the server to end", timeout_s=10)
+
+
+def test_a_measurement_that_needs_more_sockets_than_it_may_have_says_so(server):
+    begin, _ = server
+    said, _ = (process := begin("--connections", "100000000")).communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.startswith("This needs 100,000,100 open files")

@@ -7,6 +7,7 @@ import pytest
 from botocore.stub import Stubber
 
 from chatlab import cost
+from loadtest import model
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -22,8 +23,8 @@ def test_a_bill_is_the_sum_of_its_rows():
         "WebSocket messages": 1010 * 1.00e-6,
         "connection minutes": 100 * 0.25e-6,
         "Lambda requests": 210 * 0.20e-6,
-        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 2,000 a second
-        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.05 * 1769 / 1024) * 0.0000133334,
+        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 8,000 a second
+        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.0125 * 1769 / 1024) * 0.0000133334,
         "DynamoDB read units": 10 * 3 / 2 * 0.125e-6,  # 11 KB are three units, and half are charged
         "DynamoDB write units": 200 * 0.625e-6,
         "log GB": 210 * 700 / 1e9 * 0.50,
@@ -55,6 +56,11 @@ def test_shards_cost_calls_and_no_more_time_of_posting():
     assert ten["Lambda GB-seconds"] == pytest.approx(one["Lambda GB-seconds"])
 
 
+def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
+    parameters = model.DEFAULT
+    assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
+
+
 def test_bills_are_added():
     one = cost.broadcasts(connections=10, broadcasts=2)
     assert (one + one).dollars == pytest.approx(2 * one.dollars)
@@ -68,15 +74,30 @@ def test_an_hour_of_a_busy_room_elsewhere():
     assert hour["API Gateway (this chat)"] == cost.broadcasts(1000, 36_000, minutes=60).dollars
 
 
+def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
+    dear = {what: 1.7 * price for what, price in cost.PRICES.items()}
+    options = {"payload_bytes": 300, "shards": 3, "posts_per_second": 777, "prices": dear}
+    hour = cost.alternatives(1000, 1, **options)["dollars_per_hour"]
+    bill = cost.broadcasts(1000, 3600, minutes=60, **options)
+    assert hour["API Gateway (this chat)"] == bill.dollars
+    out = bill.table.loc["GB out", "dollars"]
+    assert hour["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + 60_000 * 0.08e-6 + out)
+    assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
+
+
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
     small, large = (cost.alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
     assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
 
 
-def test_servers_are_as_many_as_connections_and_deliveries_need():
-    hour = cost.alternatives(connections=1_000_000, broadcasts_per_s=0.01)
-    assert hour.loc["servers of your own", "deliveries_per_s"] == 20 * cost.SERVER_DELIVERIES_PER_S
+@pytest.mark.parametrize(
+    ("connections", "broadcasts_per_s", "servers"),
+    [(1, 1, 2), (7 * cost.SERVER_CONNECTIONS, 0.01, 7), (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3)],
+)
+def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
+    hour = cost.alternatives(connections, broadcasts_per_s)
+    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S
 
 
 @pytest.fixture
