@@ -124,6 +124,7 @@ def main(descriptor, key_file):
         ws_max_size=MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: it would be waited for
         access_log=False,
         log_level="warning",
     )
