@@ -40,6 +40,8 @@ INHERITED = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 def start():
     """Start the local cloud unless it runs already; its URL.
 
+    It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder as in `_tls`, HTTPS.
+
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
     if _process():
@@ -53,15 +55,17 @@ def start():
     temporary.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
+    tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
-            env=inherited | SETTINGS | own, cwd=temporary,
+            env=inherited | SETTINGS | own | tls, cwd=temporary,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
     born = psutil.Process(process.pid).create_time()
-    _state_file().write_text(json.dumps({"pid": process.pid, "born": born, "port": port}) + "\n")
+    state = {"pid": process.pid, "born": born, "port": port, "scheme": "https" if tls else "http"}
+    _state_file().write_text(json.dumps(state) + "\n")
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _key_file().exists():  # it is made before the first connection is taken
         if process.poll() is not None or time.monotonic() > deadline:
@@ -112,7 +116,7 @@ def url():
     state = _state()
     if not state:
         raise LabError("The local cloud is not running: run notebook 00_start first.")
-    return f"http://{HOST}:{state['port']}"
+    return f"{state['scheme']}://{HOST}:{state['port']}"
 
 
 def credentials():
@@ -150,6 +154,22 @@ def _process():
         return process if same else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _tls():
+    """MiniStack's settings for HTTPS, and whom its functions trust; none without `CHATLAB_CERTIFICATE`.
+
+    That names a folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, who has signed it.
+    """
+    if not (name := os.environ.get("CHATLAB_CERTIFICATE")):
+        return {}
+    folder = Path(name).resolve()  # the process works in another folder
+    return {
+        "USE_SSL": "1",
+        "MINISTACK_SSL_CERT": str(folder / "certificate.pem"),
+        "MINISTACK_SSL_KEY": str(folder / "key.pem"),
+        "AWS_CA_BUNDLE": str(folder / "ca.pem"),
+    }
 
 
 def _listener():

@@ -13,8 +13,8 @@ from chatlab.notebooks import BUILD, execute
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
-    "CHATLAB_HOME", "CHATLAB_NAME", "CHATLAB_REGION", "CHATLAB_RUN", "CHATLAB_TARGET", "CONNECTIONS", "BROADCASTS",
-    "AWS_ENDPOINT_URL", "AWS_PROFILE",
+    "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_NAME", "CHATLAB_REGION", "CHATLAB_RUN", "CHATLAB_TARGET",
+    "CONNECTIONS", "BROADCASTS", "AWS_ENDPOINT_URL", "AWS_PROFILE",
 ]  # fmt: skip
 
 
@@ -60,20 +60,25 @@ def without_policy(lab, name):
 
 
 @contextmanager
-def sharding(lab, shards, above):
-    """The broadcast with `SHARDS` and `SHARD_ABOVE` set."""
+def variables(lab, **more):
+    """The broadcast with these environment variables beside, or in place of, its own."""
     functions, function = lab.client("lambda"), lab.functions["default"]
     before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
 
-    def set_to(variables):
-        functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+    def set_to(wanted):
+        functions.update_function_configuration(FunctionName=function, Environment={"Variables": wanted})
         functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
-    set_to(before | {"SHARDS": str(shards), "SHARD_ABOVE": str(above)})
+    set_to(before | more)
     try:
         yield
     finally:
         set_to(before)
+
+
+def sharding(lab, shards, above):
+    """The broadcast with `SHARDS` and `SHARD_ABOVE` set."""
+    return variables(lab, SHARDS=str(shards), SHARD_ABOVE=str(above))
 
 
 @pytest.fixture
@@ -83,13 +88,19 @@ def lab(tmp_path):
         yield lab
 
 
-@pytest.fixture(scope="session")
-def chat(tmp_path_factory):
-    """A lab whose chat is built, by the notebooks themselves, up to the WebSocket API."""
-    folder = tmp_path_factory.mktemp("chat")
+@contextmanager
+def chat_in(folder):
+    """A lab in `folder` whose chat is built, by the notebooks themselves, up to the WebSocket API."""
     with lab_in(folder / "home") as lab:
         for name in BUILD[:-1]:  # all but the page
             run_notebook(name, folder)
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def chat(tmp_path_factory):
+    """A chat for all tests."""
+    with chat_in(tmp_path_factory.mktemp("chat")) as lab:
         yield lab
 
 

@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 from guard import Guard
 from ministack.app import app as emulator
-from ministack.core import iam_evaluator, lambda_runtime
+from ministack.core import iam_evaluator, lambda_runtime, tls
 from ministack.services import lambda_svc
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -108,17 +108,23 @@ def main(descriptor, key_file):
     listener = socket.socket(fileno=int(descriptor))
     host, port = listener.getsockname()
     let_no_function_have_keys_that_can_be_guessed()
+    # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
+    certificate, key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
+    scheme = "https" if certificate else "http"
     # uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as
     # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
     # connection.
     config = uvicorn.Config(
-        Guard(with_a_key(Path(key_file)), f"{host}:{port}", is_issued),
+        Guard(with_a_key(Path(key_file)), f"{scheme}://{host}:{port}", is_issued),
         lifespan="on",  # without a key there is nothing to serve
         loop="uvloop",
         http=Protocol,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         ws_max_size=MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: it would be waited for
         access_log=False,
         log_level="warning",
     )

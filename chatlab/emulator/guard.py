@@ -51,13 +51,13 @@ class Refused(Exception):
 class Guard:
     """`app`, an ASGI application, for those who may speak to it.
 
-    `host` is the only address that it is asked for, such as "127.0.0.1:4566". `is_issued(access_key_id)` tells whether
-    a key is one of those that were given out.
+    `url` is the only address that it is asked at, such as "http://127.0.0.1:4566". `is_issued(access_key_id)` tells
+    whether a key is one of those that were given out.
     """
 
-    def __init__(self, app, host: str, is_issued: Callable[[str], bool]):
-        self._app, self._host, self._is_issued = app, host.encode(), is_issued
-        self._origin = b"http://" + self._host
+    def __init__(self, app, url: str, is_issued: Callable[[str], bool]):
+        self._app, self._is_issued = app, is_issued
+        self._origin, self._host = url.encode(), urlsplit(url).netloc.encode()
         # How the headers begin that name an issued key. One that is withdrawn stays here: the emulator refuses it.
         self._issued: set[bytes] = set()
         self._refusals = 0
@@ -112,7 +112,7 @@ class Guard:
                 raise Refused("A header that says who asks is there more than once.")
         # Another name may be made to resolve to 127.0.0.1, and a page of that name would be of the same origin.
         if headers.get(b"host") != self._host:
-            raise Refused(f"The local cloud answers at http://{self._host.decode()} only.")
+            raise Refused(f"The local cloud answers at {self._origin.decode()} only.")
         return headers
 
     def _require_own_page(self, headers: dict[bytes, bytes]) -> None:

@@ -1,0 +1,118 @@
+"""The whole chat once as it is on AWS: over https and wss, every certificate verified by whoever connects."""
+
+import os
+import ssl
+import time
+
+import httpx
+import pytest
+import trustme
+import websocket
+
+from benchmarks import api_gateway
+from chatlab import local_cloud, poll
+from tests.cloud.test_chat import ids, people
+from tests.cloud.test_fanout import heard, say
+from tests.cloud.test_guard import signed
+from tests.conftest import chat_in, listening, variables
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A folder as `CHATLAB_CERTIFICATE` names it, from an authority that nobody knows yet."""
+    folder = tmp_path_factory.mktemp("certificate")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chat(certificate, tmp_path_factory):
+    """A chat over TLS, in an environment in which boto3 and Python trust its authority and no other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_CERTIFICATE", str(certificate))
+        for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+            patch.setenv(name, str(certificate / "ca.pem"))
+        with chat_in(tmp_path_factory.mktemp("tls")) as lab:
+            yield lab
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left(chat):
+    yield
+    poll(lambda: not ids(chat), "the table to be empty", timeout_s=10, every_s=0.1)
+
+
+def test_nothing_is_said_in_the_clear(chat):
+    status = local_cloud.status()
+    assert listening(status["pid"]) == {("127.0.0.1", status["port"])}
+    url = chat.websocket_url(chat.require_api())
+    function = chat.client("lambda").get_function_configuration(FunctionName=chat.functions["default"])
+    assert url.startswith("wss://")
+    assert function["Environment"]["Variables"]["APIGatewayEndpoint"].startswith("https://")
+    with pytest.raises((OSError, websocket.WebSocketException)):
+        websocket.create_connection(url.replace("wss", "ws", 1), timeout=5)
+
+
+def test_the_functions_reach_everyone(chat):
+    with people(chat, 5) as sockets:
+        sockets[0].send("from a person")
+        assert heard(sockets) == [["from a person"]] * 5
+        log = say(chat, "from the function")
+        assert heard(sockets) == [["from the function"]] * 5
+    assert (log["connections"], log["delivered"], log["failed"]) == (5, 5, 0)
+    assert "error" not in log
+
+
+def test_a_client_that_left_without_disconnect_is_forgotten(chat):
+    dynamodb = chat.client("dynamodb")
+    with people(chat, 1) as (ada,):
+        (before,) = ids(chat)
+        with people(chat, 1):
+            (grace,) = ids(chat) - {before}
+        poll(lambda: ids(chat) == {before}, "$disconnect to remove the item", timeout_s=10, every_s=0.1)
+        item = {"connection_id": {"S": grace}, "connected_at": {"N": str(int(time.time()) - 3600)}}
+        dynamodb.put_item(TableName=chat.table, Item=item)  # as if there had been no $disconnect
+        log = say(chat, "anybody?")
+        assert ada.recv() == "anybody?"
+        assert (log["delivered"], log["gone"], log["failed"]) == (1, 1, 0)
+        assert ids(chat) == {before}
+
+
+def test_a_load_test_hears_everything_once(chat, certificate, run):
+    test = run(
+        *["--host", chat.websocket_url(chat.require_api()), "--ca-file", certificate / "ca.pem"],
+        *["--users", 60, "--speakers", 3, "--warm-up", 0, "--broadcasts", 5, "--broadcast-rate", 5],
+        environment={"SSL_CERT_FILE": os.devnull},  # so that it trusts --ca-file alone
+    )
+    assert test.status == 0, test.output
+    assert test.summary["complete"]
+    assert test.summary["clock"] == "kernel"
+    counts = {name: test.summary[name] for name in ("expected", "delivered", "missing", "duplicate")}
+    assert counts == {"expected": 300, "delivered": 300, "missing": 0, "duplicate": 0}
+
+
+def test_a_function_posts_to_nobody_that_it_does_not_trust(chat):
+    with people(chat, 3), api_gateway.run() as impostor, variables(chat, APIGatewayEndpoint=impostor.url):
+        started = time.monotonic()
+        log = say(chat, "a secret")
+        assert time.monotonic() - started < 15
+        assert (log["connections"], log["delivered"], log["failed"]) == (3, 0, 3)
+        assert "SSLCertVerificationError" in log["error"]
+        assert impostor.report()["posts"] == 0
+
+
+@pytest.mark.parametrize(("scheme", "status"), [("https", 200), ("http", 403)])
+def test_a_page_is_the_clouds_own_if_it_came_over_tls(chat, scheme, status):
+    address = "127.0.0.1", local_cloud.status()["port"]
+    headers = signed(address, "s3", "GET", "/", {}, "") | {"Origin": f"{scheme}://{address[0]}:{address[1]}"}
+    answer = httpx.get(local_cloud.url(), headers=headers, verify=ssl.create_default_context())
+    assert answer.status_code == status
+
+
+def test_the_guard_says_where_the_cloud_answers(chat):
+    answer = httpx.get(local_cloud.url(), headers={"Host": "evil.example"}, verify=ssl.create_default_context())
+    assert (answer.status_code, answer.text) == (403, f"The local cloud answers at {local_cloud.url()} only.\n")
