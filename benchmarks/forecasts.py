@@ -118,7 +118,7 @@ def compare(known: model.Parameters, pipes, shards: int, ids: int, rounds: int, 
 
 
 def forecasts(rounds: int = 3) -> pd.DataFrame:
-    """All cases: a row for each, as `compare` makes it, and its `error`: the foreseen time over the measured, less 1."""
+    """All cases: a row for each, as `compare` makes it; `error` is the foreseen time over the measured one, less 1."""
     known = calibrated()
     names = ("cpu_ms", "opening_ms", "accept_ms")
     print("Calibrated:", ", ".join(f"{name} {getattr(known, name):.3f}" for name in names), flush=True)

@@ -32,7 +32,7 @@ PRICES = {
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
 READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
-MEMORY_GB = {"connect": 0.25, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
+MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
 # Of one invocation: 0.8 of the account's default quota of 10,000, which is the rate that notebook 03 gives it. It could
 # post over 20,000 (docs/fanout.md), so the quota is what it waits for.

@@ -160,7 +160,7 @@ class _Invocation:
         self.to_read, self.page, self.is_reading = self.simulated, p.first_page, False
         self.queue, self.busy = deque(), 0
         self.idle = self.open = min(p.kept, p.in_flight)
-        self.under_way = max(2, (p.in_flight if p.kept else p.first_under_way) // shards)
+        self.under_way = min(p.in_flight, max(2, (p.in_flight if p.kept else p.first_under_way) // shards))
         self.quota, self.failed, self.delivered_at, self.done_s = RETRY_QUOTA, 0, [], at_s
         sigma = math.sqrt(math.log(1 + p.post_variation**2))
         self.latency = math.log(p.post_ms / 1000) - sigma**2 / 2, sigma
@@ -211,7 +211,9 @@ class _Invocation:
         self.to_read, self.is_reading = self.to_read - items, False
         self.page = min(self.page * self.p.page_growth, self.p.largest_page)
         errors, first = self.p.errors, self.simulated - self.to_read - items
-        self.queue.extend((1, number * errors % 1 > 1 - errors) for number in range(first, first + items))
+        self.queue.extend(
+            (1, int((number + 1) * errors) > int(number * errors)) for number in range(first, first + items)
+        )
         self._begin_posts()
 
     def _begin_posts(self):

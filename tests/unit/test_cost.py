@@ -6,8 +6,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chatlab import cost
-from loadtest import model
+from chatlab import cost, model
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -23,8 +22,8 @@ def test_a_bill_is_the_sum_of_its_rows():
         "WebSocket messages": 1010 * 1.00e-6,
         "connection minutes": 100 * 0.25e-6,
         "Lambda requests": 210 * 0.20e-6,
-        # 200 calls of 10 ms with a quarter of a GB, and ten that post to 100 connections at 8,000 a second
-        "Lambda GB-seconds": (200 * 0.010 * 0.25 + 10 * 0.0125 * 1769 / 1024) * 0.0000133334,
+        # 100 calls of 10 ms each with 0.5 and 0.25 GB, and ten that post to 100 connections at 8,000 a second
+        "Lambda GB-seconds": (100 * 0.010 * 0.75 + 10 * 0.0125 * 1769 / 1024) * 0.0000133334,
         "DynamoDB read units": 10 * 3 / 2 * 0.125e-6,  # 11 KB are three units, and half are charged
         "DynamoDB write units": 200 * 0.625e-6,
         "log GB": 210 * 700 / 1e9 * 0.50,
