@@ -18,7 +18,7 @@ from botocore.httpsession import get_cert_path
 
 from benchmarks import api_gateway
 from benchmarks.api_gateway import Settings
-from benchmarks.limit import ENVIRONMENT, at
+from benchmarks.senders import ENVIRONMENT, at
 from chatlab import cost
 from chatlab.paths import LAMBDAS
 

@@ -1,4 +1,4 @@
-"""The model against the real broadcast: what `chatlab.model` foresees of `benchmarks.limit`'s endpoint.
+"""The model against the real broadcast: what `chatlab.model` foresees of `benchmarks.api_gateway`.
 
 Two figures of this machine are measured first, at an endpoint without delay: what a post computes, and what opening a
 connection does. All else that the model is told is the endpoint's settings. Where many invocations without a quota
@@ -12,9 +12,9 @@ from selectors import DefaultSelector
 
 import pandas as pd
 
-from benchmarks import api_gateway, limit
+from benchmarks import api_gateway, senders
 from benchmarks.api_gateway import Settings
-from benchmarks.limit import fanout, http_pool
+from benchmarks.senders import http_pool
 from chatlab import model
 
 # Invocations, the delay in ms, and posts under way at most.
@@ -28,10 +28,10 @@ TIMEOUT_S = 3.0
 def calibrated() -> model.Parameters:
     """What the model is to know of this machine: its own work for a post and for a connection, endpoint's included."""
     with api_gateway.run(Settings(delay_ms=0)) as gateway:
-        os.environ |= limit.at(gateway)
+        os.environ |= senders.at(gateway)
         for _ in range(2):  # the second completes what is open
-            limit.post(fanout.Fanout, "calibration", 10_000, False)
-        took = [limit.post(fanout.Fanout, "calibration", 10_000, False)["seconds"] for _ in range(5)]
+            senders.post("calibration", 10_000, False)
+        took = [senders.post("calibration", 10_000, False)["seconds"] for _ in range(5)]
         cpu_ms = sorted(took)[2] * 1000 / 10_000
         opening_ms, accept_ms = 1000 * pd.DataFrame([opening(gateway, 100) for _ in range(5)]).median()
     nothing = dict.fromkeys(("arrive_ms", "page_ms", "item_ms", "invoke_ms", "begin_ms", "cold_ms"), 0.0)
@@ -60,17 +60,13 @@ def opening(gateway, number) -> tuple[float, float]:
     return (time.process_time() - cpu) / number, (time.perf_counter() - started) / number
 
 
-def measured(gateway, pipes, shards, ids, is_cold, rate, most, seconds=120.0) -> dict:
-    """One broadcast by so many invocations: its seconds, its losses, and how many connections each had kept."""
-    begin = time.time() + 0.3
-    for number, pipe in enumerate(pipes[:shards]):
-        part = ids // shards + (number < ids % shards)
-        pipe.send((limit.at(gateway), begin, (f"s{number}", part, is_cold, seconds, rate, shards), most))
-    outcomes = [pipe.recv() for pipe in pipes[:shards]]
+def measured(gateway, pipes, ids, is_cold, seconds, rate, most) -> dict:
+    """One broadcast by all of these: its seconds, its losses, and how many connections each has kept."""
+    outcomes = senders.together(pipes, gateway, senders.post, ids, is_cold, seconds, rate, len(pipes), most=most)
     return {
         "seconds": max(outcome["seconds"] for outcome in outcomes),
         "lost": ids - sum(outcome["delivered"] for outcome in outcomes),
-        "kept": round(sum(outcome["kept"] for outcome in outcomes) / shards),
+        "kept": round(sum(outcome["kept"] for outcome in outcomes) / len(pipes)),
     }
 
 
@@ -86,20 +82,17 @@ def compare(known: model.Parameters, pipes, shards: int, ids: int, rounds: int, 
         delay_ms=delay, spread_ms=variation * delay, long_tail=bool(case.get("long_tail")), error=errors,
         quotas=((quota, quota / 2),) if quota else (),
     )  # fmt: skip
-    rate, seconds = limit.KNOWN_SHARE * quota if quota else None, case.get("seconds", 120.0)
+    rate, seconds = known.share * quota if quota else None, case.get("seconds", 120.0)
     with api_gateway.run(settings) as gateway:
-        kept, rows = 0, []
-        if not is_cold:
-            for _ in range(2):
-                kept = measured(gateway, pipes, shards, ids, False, rate, most, seconds)["kept"]
-        for _ in range(rounds):
-            rows.append(measured(gateway, pipes, shards, ids, is_cold, rate, most, seconds))
+        how = (gateway, pipes[:shards], ids, is_cold, seconds, rate, most)
+        kept = 0 if is_cold else [measured(*how) for _ in range(2)][-1]["kept"]
+        rows = [measured(*how) for _ in range(rounds)]
     found = pd.DataFrame(rows).median()
     if errors:  # which ids fail is drawn by the endpoint
         kinds = api_gateway.Endpoint(settings)
         errors = sum(kinds.kind(f"s0-{n}".encode()) == "error" for n in range(ids)) / ids
     parameters = replace(
-        known, post_ms=delay, post_variation=variation, in_flight=most, kept=0 if is_cold else kept, errors=errors,
+        known, post_ms=delay, post_variation=variation, in_flight=most, kept=kept, errors=errors,
         requests_per_s=quota or 1e9, timeout_s=seconds,
     )  # fmt: skip
     outcome = model.broadcast(parameters, ids, shards)
@@ -123,7 +116,7 @@ def forecasts(rounds: int = 3) -> pd.DataFrame:
     names = ("cpu_ms", "opening_ms", "accept_ms")
     print("Calibrated:", ", ".join(f"{name} {getattr(known, name):.3f}" for name in names), flush=True)
     rows = []
-    with limit.invocations(max(SCALES)) as pipes:
+    with senders.invocations(max(SCALES)) as pipes:
 
         def case(shards, ids, rounds, **options):
             rows.append(compare(known, pipes, shards, ids, rounds, **options))
