@@ -173,8 +173,8 @@ class _Invocation:
         at, delivered, failed = self.delivered_at, len(self.delivered_at), self.failed
         last_s, done_s = at[-1] if at else 0.0, self.done_s
         if (more := self.connections - self.simulated) and delivered + failed == self.simulated:
-            first, third = delivered // 4, 3 * delivered // 4
-            per_s = (third - first) / (at[third] - at[first])
+            begin, end = delivered // 4, delivered * 5 // 8  # three of the largest pages; later, nothing more is read
+            per_s = (end - begin) / (at[end] - at[begin])
             more_delivered = more * delivered / self.simulated
             longer_s = min(more_delivered / per_s, max(0.0, self.end_s - last_s))
             reached = longer_s * per_s / more_delivered
@@ -295,14 +295,31 @@ def connect_s(parameters: Parameters, connections: int) -> float:
     return connections / parameters.connects_per_s
 
 
-def sweep(parameters: Parameters, connections: list[int], shards: list[int], seed: int = 1) -> pd.DataFrame:
-    """A broadcast for each pair: a row with `connections`, `shards`, the Outcome's figures, and what `binds`."""
+def sweep(
+    parameters: Parameters, connections: list[int], shards: list[int], posts_ms=(5.0, 10.0, 25.0), seeds=range(1, 6)
+) -> pd.DataFrame:
+    """A broadcast for each pair, many times: with each of these times for a post, and with each seed.
+
+    Returns:
+        A row for each pair, with `connections` and `shards`; `last_s`, `delivered` and `unreached`, which are medians
+        over the seeds with the parameters' own time for a post; `low_s` and `high_s`, the shortest and the longest time
+        to last delivery of all; and which of the `limits` `binds`.
+    """
     rows = []
     for room in connections:
         for number in shards:
-            outcome, binds = broadcast(parameters, room, number, seed), limits(parameters, room, number).idxmax()
-            rows.append({"connections": room, "shards": number, **vars(outcome), "binds": binds})
-    return pd.DataFrame(rows)
+            own = pd.DataFrame(vars(broadcast(parameters, room, number, seed)) for seed in seeds)
+            others = [
+                broadcast(replace(parameters, post_ms=post_ms), room, number, seed).last_s
+                for post_ms in posts_ms
+                for seed in seeds
+                if post_ms != parameters.post_ms
+            ]
+            times = [*own["last_s"], *others]
+            row = {"connections": room, "shards": number} | own[["last_s", "delivered", "unreached"]].median().to_dict()
+            row |= {"low_s": min(times), "high_s": max(times), "binds": limits(parameters, room, number).idxmax()}
+            rows.append(row)
+    return pd.DataFrame(rows).astype({"delivered": int, "unreached": int})
 
 
 BINDING = {
@@ -312,13 +329,14 @@ BINDING = {
     "the account's request quota": plots.RED,
 }
 """A color for each of `limits`."""
-STYLES = ("-", "--", ":")
+STYLES = ("-", "--", "-.", ":")
 
 
 def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
     """Time to last delivery over connections: a panel for each table of `sweep`, a line for each number of shards.
 
-    A point's color is the limit that binds there; one that is not filled left somebody without the message.
+    A point's color is the limit that binds there; one that is not filled left somebody without the message. The bar
+    through it goes from the shortest to the longest time that was foreseen.
 
     Args:
         tables: by the panel's title.
@@ -338,6 +356,7 @@ def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Fi
             )
             for _, row in rows.iterrows():
                 color, whole = BINDING[row["binds"]], row["delivered"] == row["connections"]
+                axes.plot([row["connections"]] * 2, [row["low_s"], row["high_s"]], color=color, lw=5, alpha=0.25)
                 axes.plot(row["connections"], row["last_s"], "o", ms=7, mec=color, mfc=color if whole else "white")
         for name, seconds in timeouts_s.items():
             axes.axhline(seconds, color=plots.ORANGE, lw=0.8)

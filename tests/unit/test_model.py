@@ -151,10 +151,14 @@ def test_the_same_seed_gives_the_same_and_another_seed_nearly():
     assert other == pytest.approx(one, rel=0.5)
 
 
-def test_a_sweep_is_a_row_for_each_pair():
-    table = model.sweep(model.DEFAULT, [100, 1_000], [1, 10])
+def test_a_sweep_is_a_row_for_each_pair_with_a_band():
+    table = model.sweep(model.DEFAULT, [100, 1_000], [1, 10], posts_ms=(5, 10, 25), seeds=(1, 2, 3))
     assert table[["connections", "shards"]].values.tolist() == [[100, 1], [100, 10], [1_000, 1], [1_000, 10]]
-    assert table["binds"].tolist()[2] == "the account's request quota"
+    assert table["delivered"].tolist() == [100, 100, 1_000, 1_000]
+    for _, row in table.iterrows():
+        assert row["low_s"] < row["last_s"] < row["high_s"]
+        slow = replace(model.DEFAULT, post_ms=25)
+        assert row["high_s"] == max(model.broadcast(slow, row.connections, row.shards, s).last_s for s in (1, 2, 3))
     assert model.DEFAULT.table().loc["requests_per_s", "value"] == 10_000
 
 
