@@ -4,15 +4,15 @@ The shape is that of CUBIC (RFC 9438), as in botocore's "adaptive" retry mode (`
 throttle cuts the rate, which then climbs back quickly to where it was, waits there, and tries more and more beyond it.
 Three things differ from botocore's. The cut is a share of what was *accepted* lately, not of what was sent: where many
 senders start at once, most of what they send is refused. The time of the climb does not grow with the rate, so that it
-suits a quota of 400 as well as one of 10,000. And a part of the climb is additive, so that one who was cut to nothing
-does not stay there.
+suits a quota of 400 as well as one of 10,000; but some posts are made in it, or of a few posts a second each second one
+would be a try too much. And a part of the climb is additive, so that one who was cut to nothing does not stay there.
 """
 
 import math
 
 BETA = 0.8  # what is left of the accepted rate after a throttle
-CLIMB_S = 0.4  # until the rate is again what was accepted before the throttle
-ADDED_PER_S = 20.0  # posts a second that each second adds at least
+CLIMB_S, CLIMB_POSTS = 0.4, 8  # until the rate is again what was accepted before the throttle: the longer of both
+ADDED_PER_S = 10.0  # posts a second that each second adds at least
 MIN_RATE = 1.0
 BURST_S = 0.02  # seconds of the rate that may be made good in one go, where the sender was late
 WINDOW_S, SLOTS = 1.0, 10  # over which the accepted posts are counted
@@ -41,7 +41,8 @@ class RateLimiter:
         if self._accepted_at_cut is None:
             return self._max_rate
         accepted, elapsed = self._accepted_at_cut, now - self._cut_at
-        cubic = accepted + accepted * (1 - BETA) * ((elapsed - CLIMB_S) / CLIMB_S) ** 3
+        climb_s = max(CLIMB_S, CLIMB_POSTS / max(accepted, MIN_RATE))
+        cubic = accepted + accepted * (1 - BETA) * (elapsed / climb_s - 1) ** 3
         added = BETA * accepted + ADDED_PER_S * elapsed
         return min(self._max_rate, max(MIN_RATE, cubic, added))
 

@@ -66,7 +66,13 @@ def test_what_was_under_way_at_the_cut_cuts_no_further():
 def test_one_that_was_cut_to_nothing_comes_back():
     limiter = throttled(0)
     assert limiter.rate(10.0) == 1.0
-    assert limiter.rate(12.0) >= 40
+    assert limiter.rate(12.0) >= 20
+
+
+def test_of_a_few_posts_a_second_some_are_made_before_more_is_tried():
+    """The climb takes as long as eight posts, and no less than at a higher rate."""
+    assert throttled(1_000).rate(12.0) > 10_000
+    assert throttled(10).rate(12.0) < 30
 
 
 def test_a_rate_that_is_known_is_not_exceeded_after_a_throttle():
