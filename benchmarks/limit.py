@@ -7,6 +7,7 @@ to what a bare client can do. Machines differ, so what is bounded is ratios of w
 """
 
 import argparse
+import gc
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -232,6 +233,7 @@ def main(arguments=None):
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args(arguments)
     os.environ |= senders.ENVIRONMENT
+    gc.freeze()  # as the function does
     measured, bounds = {}, Bounds()
     for name in options.only:
         measure, bound = PARTS[name]

@@ -40,7 +40,9 @@ class Parameters:
     cpu_ms: float = _is(0.04, "CPU of one post with a whole vCPU; twice what benchmarks.limit measures over TLS")
     opening_ms: float = _is(1.0, "CPU of opening one connection; twice what benchmarks.limit measures")
     opening_wait_ms: float = _is(5.0, "waiting while it opens: three round trips and the server's work; assumed")
-    accept_ms: float = _is(0.0, "the same, where the server opens one after another; AWS's are many")
+    accept_ms: float = _is(0.0, "CPU of a server that opens them all by itself; AWS's are many")
+    serve_ms: float = _is(0.0, "CPU of such a server for one post; the same")
+    check_ms: float = _is(0.01, "CPU of seeing whether a kept connection is still there; twice what is measured")
     kept: int = _is(0, "connections that the last broadcast has left open; none, in the worst case")
     first_under_way: int = _is(32, "posts under way at a time at first, of all shards; lambdas/http_pool.py")
     in_flight: int = _is(400, "the same in one invocation at most; lambdas/fanout.py")
@@ -150,7 +152,7 @@ class _Invocation:
         self.connections, self.simulated = connections, min(connections, MOST_SIMULATED)
         self.end_s = at_s + hand_over_s + p.timeout_s - p.reserve_s
         self.post_cpu_s, self.opening_cpu_s = p.cpu_ms / 2000 / p.cpu, p.opening_ms / 2000 / p.cpu  # before and after
-        self.accepted_at, self.cpu_at, self.turn_at, self.interval_s, self.is_waiting = (
+        self.server_at, self.cpu_at, self.turn_at, self.interval_s, self.is_waiting = (
             at_s,
             at_s,
             at_s,
@@ -167,7 +169,7 @@ class _Invocation:
 
     def run(self):
         """Until all is done, or there is no time."""
-        self._read()
+        self._after(self._compute(self.idle * self.p.check_ms / 1000 / self.p.cpu), self._read)
         while self.environment.peek() < self.end_s:
             self.environment.step()
         at, delivered, failed = self.delivered_at, len(self.delivered_at), self.failed
@@ -192,6 +194,12 @@ class _Invocation:
         now = self.environment.now
         self.cpu_at = max(self.cpu_at, now) + work_s
         return self.cpu_at - now
+
+    def _serve(self, asked_s, work_s):
+        """What is asked for so many seconds from now, the server has done so many seconds from now."""
+        now = self.environment.now
+        self.server_at = max(self.server_at, now + asked_s) + work_s if work_s else now + asked_s
+        return self.server_at - now
 
     def _read(self):
         """Ask for the next page, unless many wait already."""
@@ -228,7 +236,8 @@ class _Invocation:
             sent_s = self._compute(self.post_cpu_s)
             self.turn_at = max(self.turn_at, now + sent_s - BURST_S) + self.interval_s
             self.idle, self.busy = self.idle - 1, self.busy + 1
-            self._after(sent_s + self.random.lognormvariate(*self.latency), self._answered, *self.queue.popleft())
+            served_s = self._serve(sent_s, self.p.serve_ms / 1000)
+            self._after(served_s + self.random.lognormvariate(*self.latency), self._answered, *self.queue.popleft())
         else:
             self._open_connections()
         self._read()
@@ -244,8 +253,7 @@ class _Invocation:
         while self.queue and not self.idle and self.open < useful and worth > self.open * (self.open + 1):
             self.open += 1
             asked_s = self._compute(self.opening_cpu_s) + p.opening_wait_ms / 1000
-            self.accepted_at = max(self.accepted_at, self.environment.now + asked_s) + p.accept_ms / 1000
-            self._after(self.accepted_at - self.environment.now, self._accepted)
+            self._after(self._serve(asked_s, p.accept_ms / 1000), self._accepted)
 
     def _accepted(self):
         self._after(self._compute(self.opening_cpu_s), self._opened)

@@ -10,6 +10,7 @@ Environment:
 """
 
 import base64
+import gc
 import json
 import os
 import time
@@ -53,6 +54,10 @@ PATIENCE = Config(
     max_pool_connections=PARALLEL,
 )  # fmt: skip
 dynamodb = boto3.client("dynamodb", config=PATIENCE)
+
+# What has been imported stays. Otherwise the garbage collector looks through all of it now and then, in the middle of a
+# broadcast, for longer than an answer takes.
+gc.freeze()
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from chatlab import model
 PLAIN = replace(
     model.DEFAULT, arrive_ms=0, post_variation=0, page_ms=0, item_ms=0, invoke_ms=0, begin_ms=0, cold_ms=0,
     requests_per_s=1e9, timeout_s=1e6, in_flight=32, first_under_way=32_000, cpu_ms=1e-6, opening_ms=1e-6,
-    opening_wait_ms=0, share=1.0,
+    opening_wait_ms=0, check_ms=0, share=1.0,
 )  # fmt: skip
 
 
