@@ -2,7 +2,7 @@
 # On the command line: TARGET=local|aws  NAME=chat  CONNECTIONS=200  BROADCASTS=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test up down lab notebooks lock
+.PHONY: help setup run test rehearse up down lab notebooks lock
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -14,11 +14,12 @@ export PATH := $(BIN):$(PATH)
 OPTIONS := $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)")
 LOAD := $(if $(CONNECTIONS),--connections "$(CONNECTIONS)") $(if $(BROADCASTS),--broadcasts "$(BROADCASTS)")
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION TRAITS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
 	@echo "make test       all tests"
+	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
@@ -42,6 +43,11 @@ frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-loc
 
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(LOAD)
+
+# REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper.
+rehearse: setup
+	@exec $(BIN)/python -m chatlab.rehearsal $(if $(REGION),--region "$(REGION)") $(if $(TRAITS),--traits "$(TRAITS)") \
+		-- $(BIN)/python -m chatlab run --target aws $(if $(NAME),--name "$(NAME)") $(LOAD)
 
 up: setup
 	@exec $(BIN)/python -m chatlab up $(OPTIONS)

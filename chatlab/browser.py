@@ -1,5 +1,6 @@
 """Finding a Chromium on this machine, to look at the page as people do."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server",
+    *os.environ.get("CHATLAB_BROWSER_ARGUMENTS", "").split(),  # a rehearsal's: whose certificate to trust
 ]  # fmt: skip
 
 

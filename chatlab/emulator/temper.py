@@ -1,0 +1,408 @@
+"""AWS's temper: what AWS does and the emulator does not, trait by trait, each a wrapper around the ASGI application.
+
+Nothing here knows the lab. A trait looks at requests as AWS sees them: which service, which operation, of what.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote
+
+App = Callable[[dict, Callable, Callable], Awaitable[None]]
+
+
+@dataclass
+class Call:
+    """A request to a service's API."""
+
+    service: str
+    """As the signature names it: lambda, s3, apigateway, execute-api, ...; "" if it is not signed."""
+    key: str
+    """The access key's id. A role's begin with ASIA, a user's with AKIA."""
+    operation: str
+    """Its name where the protocol has one (DynamoDB, IAM, logs, tags); else method and path, "GET /v2/apis"."""
+    host: str
+    body: bytes
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Of an operation of the query protocol (IAM, STS)."""
+
+    @property
+    def is_post_to_connection(self) -> bool:
+        """Whether it is a message on its way to one connection."""
+        return (
+            self.service == "execute-api" and self.operation.startswith("POST ") and "/@connections/" in self.operation
+        )
+
+
+@dataclass
+class Answer:
+    """An answer to a call."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def describe(scope: dict, body: bytes) -> Call:
+    """What a request asks for."""
+    headers = dict(scope["headers"])
+    _, _, credential = headers.get(b"authorization", b"").decode().partition("Credential=")
+    parts = credential.partition(",")[0].split("/")
+    key, service = (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+    parameters = {}
+    operation = f"{scope['method']} {unquote(scope['path'])}"
+    if target := headers.get(b"x-amz-target", b"").decode():
+        operation = target.rpartition(".")[2]
+    elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
+        parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        operation = parameters.get("Action", operation)
+    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters)
+
+
+def refusal(status: int, code: str, message: str) -> Answer:
+    """An error as the services with JSON write it."""
+    body = json.dumps({"message": message, "Message": message, "__type": code}).encode()
+    return Answer(status, [(b"content-type", b"application/json"), (b"x-amzn-errortype", code.encode())], body)
+
+
+def xml_refusal(status: int, code: str, message: str) -> Answer:
+    """An error as S3 writes it."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    return Answer(status, [(b"content-type", b"application/xml")], body)
+
+
+class Bucket:
+    """A token bucket: so many a second, and that many at once."""
+
+    def __init__(self, rate: float, burst: float):
+        self._rate, self._burst, self._tokens, self._at = rate, burst, burst, time.monotonic()
+
+    def take(self) -> bool:
+        """Take a token, if there is one."""
+        now = time.monotonic()
+        self._tokens, self._at = min(self._burst, self._tokens + (now - self._at) * self._rate), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Trait:
+    """One trait. A subclass overrides what it changes."""
+
+    def before(self, call: Call) -> Answer | None:
+        """An answer instead of the emulator's; None lets the call through."""
+
+    def after(self, call: Call, answer: Answer) -> Answer:
+        """What becomes of the emulator's answer."""
+        return answer
+
+    def delay_s(self, call: Call) -> float:
+        """Seconds that the call takes longer."""
+        return 0.0
+
+    def handshake(self) -> bool:
+        """Whether a WebSocket may be opened."""
+        return True
+
+    def closes(self, message: dict) -> int | None:
+        """The code with which a socket is closed for what it said (an ASGI message), or None."""
+
+
+class Delay(Trait):
+    """Answers take milliseconds: 8 for a message to a connection, as in the wind tunnel; 30 for all else. Assumed."""
+
+    def delay_s(self, call):
+        mean_ms = 8 if call.is_post_to_connection else 30
+        return mean_ms / 1000 * random.lognormvariate(-0.03, 0.25)
+
+
+class ControlPlaneRate(Trait):
+    """API Gateway's control plane takes 10 calls a second and 40 at once, and a deployment each 5 s.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+    """
+
+    def __init__(self):
+        self._calls, self._deployments = Bucket(10, 40), Bucket(1 / 5, 1)
+
+    def before(self, call):
+        if call.service != "apigateway":
+            return None
+        is_deployment = call.operation.startswith("POST ") and call.operation.endswith("/deployments")
+        if self._calls.take() and (not is_deployment or self._deployments.take()):
+            return None
+        return refusal(429, "TooManyRequestsException", "Too Many Requests")
+
+
+class NewRole(Trait):
+    """A role can't be assumed for some seconds after it was made, and says so in two ways.
+
+    terraform-provider-aws #4633; Lambda's documentation has the first sentence only.
+    """
+
+    SETTLES_S = 10.0
+    SENTENCES = (
+        "The role defined for the function cannot be assumed by Lambda.",
+        "Lambda was unable to configure access to your environment variables because the KMS key is invalid for "
+        "CreateGrant. Please check your KMS key settings. KMS Exception: InvalidArnException KMS Message: ARN does not "
+        "refer to a valid principal",
+    )
+
+    def __init__(self):
+        self._made = {}
+
+    def before(self, call):
+        if call.operation != "POST /2015-03-31/functions":
+            return None
+        role = json.loads(call.body)["Role"].rpartition("/")[2]
+        age_s = time.monotonic() - self._made.get(role, -1e9)
+        if age_s > self.SETTLES_S:
+            return None
+        return refusal(400, "InvalidParameterValueException", self.SENTENCES[age_s > self.SETTLES_S / 2])
+
+    def after(self, call, answer):
+        if call.operation == "CreateRole" and answer.status == 200:
+            self._made[call.parameters["RoleName"]] = time.monotonic()
+        return answer
+
+
+class LatePolicy(Trait):
+    """What a policy of a role newly allows is refused for some seconds.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+
+    SETTLES_S = 4.0
+
+    def __init__(self):
+        self._until = {}  # of actions
+
+    def before(self, call):
+        action = self._action(call)
+        if not call.key.startswith("ASIA") or time.monotonic() > self._until.get(action, 0.0):
+            return None
+        return refusal(403 if call.service != "dynamodb" else 400, "AccessDeniedException", f"Not authorized: {action}")
+
+    def after(self, call, answer):
+        if call.operation == "PutRolePolicy" and answer.status == 200:
+            for statement in json.loads(call.parameters["PolicyDocument"])["Statement"]:
+                actions = statement["Action"]
+                for action in [actions] if isinstance(actions, str) else actions:
+                    self._until[action] = time.monotonic() + self.SETTLES_S
+        return answer
+
+    @staticmethod
+    def _action(call):
+        if call.is_post_to_connection:
+            return "execute-api:ManageConnections"
+        if call.operation.endswith("/invocations"):
+            return "lambda:InvokeFunction"
+        return f"{call.service}:{call.operation}"
+
+
+class StaleLists(Trait):
+    """Lists and tags are those of some seconds ago, once they were read.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel (lists of buckets), and IAM's
+    page on eventual consistency.
+    """
+
+    LAG_S = 3.0
+    OPERATIONS = frozenset({"ListRoles", "GetResources", "ListTagsOfResource"})
+
+    def __init__(self):
+        self._read = {}
+
+    def before(self, call):
+        read_at, answer = self._read.get(self._key(call), (0.0, None))
+        return answer if time.monotonic() - read_at < self.LAG_S else None
+
+    def after(self, call, answer):
+        if answer.status == 200 and self._is_list(call) and self.before(call) is None:
+            self._read[self._key(call)] = time.monotonic(), answer
+        return answer
+
+    def _is_list(self, call):
+        is_buckets = call.service == "s3" and call.operation == "GET /" and call.host.startswith("s3.")
+        return call.operation in self.OPERATIONS or is_buckets
+
+    @staticmethod
+    def _key(call):
+        return call.service, call.operation, call.host, call.body
+
+
+class BusyBucketName(Trait):
+    """A bucket's name conflicts for a while after the bucket was deleted.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshooting.html
+    """
+
+    SETTLES_S = 8.0
+
+    def __init__(self):
+        self._deleted = {}
+
+    def before(self, call):
+        if self._is_for_bucket(call, "PUT") and time.monotonic() - self._deleted.get(call.host, -1e9) < self.SETTLES_S:
+            return xml_refusal(
+                409, "OperationAborted",
+                "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+            )  # fmt: skip
+        return None
+
+    def after(self, call, answer):
+        if self._is_for_bucket(call, "DELETE") and answer.status == 204:
+            self._deleted[call.host] = time.monotonic()
+        return answer
+
+    @staticmethod
+    def _is_for_bucket(call, method):
+        return call.service == "s3" and call.operation == f"{method} /"
+
+
+class ConnectionsRate(Trait):
+    """Messages to connections are 10,000 a second and 5,000 at once, all of the account's requests together."""
+
+    def __init__(self):
+        self._bucket = Bucket(10_000, 5_000)
+
+    def before(self, call):
+        if call.is_post_to_connection and not self._bucket.take():
+            return refusal(429, "LimitExceededException", "Rate exceeded")
+        return None
+
+
+class ConnectRate(Trait):
+    """New WebSocket connections are 500 a second. How many at once is not documented: as many, assumed."""
+
+    def __init__(self):
+        self._bucket = Bucket(500, 500)
+
+    def handshake(self):
+        return self._bucket.take()
+
+
+class Frames(Trait):
+    """A frame of more than 32 KB closes its socket with 1009, a binary one with 1003.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+    """
+
+    LIMIT_BYTES = 32 * 1024
+
+    def closes(self, message):
+        if message.get("bytes") is not None:
+            return 1003
+        return 1009 if len((message.get("text") or "").encode()) > self.LIMIT_BYTES else None
+
+
+TRAITS = {
+    "delay": Delay,
+    "control-plane-rate": ControlPlaneRate,
+    "new-role": NewRole,
+    "late-policy": LatePolicy,
+    "stale-lists": StaleLists,
+    "busy-bucket-name": BusyBucketName,
+    "connections-rate": ConnectionsRate,
+    "connect-rate": ConnectRate,
+    "frames": Frames,
+}
+"""All traits, by name."""
+
+
+def chosen(names: str) -> list[str]:
+    """The traits that are meant: their names with commas between, "all", or "" for none.
+
+    Raises ValueError for a name that there is not.
+    """
+    found = list(TRAITS) if names == "all" else [name for name in names.split(",") if name]
+    if unknown := sorted(set(found) - set(TRAITS)):
+        raise ValueError(f"There is no trait {unknown[0]}: the traits are {', '.join(TRAITS)}.")
+    return found
+
+
+def with_traits(app: App, names: str) -> App:
+    """The application with these traits, as `chosen` reads them. Raises what that does."""
+    traits = [TRAITS[name]() for name in chosen(names)]
+    return _Temper(app, traits) if traits else app
+
+
+class _Temper:
+    def __init__(self, app, traits):
+        self._app, self._traits = app, traits
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope, receive, send):
+        body = await _whole_body(receive)
+        call = describe(scope, body)
+        if delay_s := sum(trait.delay_s(call) for trait in self._traits):
+            await asyncio.sleep(delay_s)
+        answer = next((answer for trait in self._traits if (answer := trait.before(call))), None)
+        if answer is None:
+            answer = await self._ask(scope, body, receive)
+            for trait in self._traits:
+                answer = trait.after(call, answer)
+        headers = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        if scope["method"] == "HEAD":
+            headers = answer.headers
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _ask(self, scope, body, receive):
+        """The emulator's answer, as a whole."""
+        answer, told = Answer(500, [], b""), False
+
+        async def tell():
+            nonlocal told
+            if told:
+                return await receive()
+            told = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def take(message):
+            if message["type"] == "http.response.start":
+                answer.status, answer.headers = message["status"], list(message.get("headers", []))
+            elif message["type"] == "http.response.body":
+                answer.body += message.get("body", b"")
+
+        await self._app(scope, tell, take)
+        return answer
+
+    async def _websocket(self, scope, receive, send):
+        if not all([trait.handshake() for trait in self._traits]):
+            await receive()
+            await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b'{"message": "Too Many Requests"}'})
+            return
+
+        async def listen():
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                codes = [code for trait in self._traits if (code := trait.closes(message))]
+                if codes:
+                    await send({"type": "websocket.close", "code": codes[0]})
+                    return {"type": "websocket.disconnect", "code": codes[0]}
+            return message
+
+        await self._app(scope, listen, send)
+
+
+async def _whole_body(receive):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False) and message["type"] != "http.disconnect"
+    return body

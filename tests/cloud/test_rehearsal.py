@@ -1,0 +1,116 @@
+"""The rehearsal of AWS: its network, its names, whom it trusts, and that nothing is left of it."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from chatlab.errors import LabError
+from chatlab.paths import ROOT
+from chatlab.rehearsal import __main__ as rehearsal
+from tests.conftest import processes_of
+
+try:
+    rehearsal.require_namespaces()
+except LabError as reason:
+    pytestmark = pytest.mark.skip(reason=str(reason))
+
+
+@pytest.fixture
+def rehearse(tmp_path):
+    """`rehearse(code, *options)`: Python code, run in a rehearsal; the process, ended."""
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def run(code, *options, **more):
+        command = [sys.executable, "-m", "chatlab.rehearsal", *options, "--", sys.executable, "-c", code]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=120
+        )  # fmt: skip
+
+    yield run
+    assert processes_of(tmp_path) == []
+
+
+ASK = """
+import boto3, httpx, socket, ssl, os
+identity = boto3.client("sts").get_caller_identity()
+s3, region = boto3.client("s3"), os.environ["AWS_DEFAULT_REGION"]
+where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+s3.create_bucket(Bucket="rehearsed", **where)
+assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["rehearsed"]
+api = boto3.client("apigatewayv2").create_api(
+    Name="rehearsed", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action")
+boto3.client("iam").list_roles(); boto3.client("dynamodb").list_tables(); boto3.client("lambda").list_functions()
+boto3.client("logs").describe_log_groups(); boto3.client("resourcegroupstaggingapi").get_resources()
+print(identity["Arn"].rpartition("/")[2], region)
+"""
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
+def test_aws_is_on_this_machine_and_everyone_s_certificates_are_verified(rehearse, region):
+    done = rehearse(ASK, "--region", region)
+    assert (done.returncode, done.stdout) == (0, f"learner {region}\n"), done.stderr
+
+
+def test_nothing_else_can_be_reached(rehearse):
+    code = """
+import socket
+for name in ("example.com", "amazonaws.com.example.com"):
+    try:
+        print(socket.getaddrinfo(name, 443))
+    except socket.gaierror:
+        print("no such name")
+print([name for _, name in socket.if_nameindex()])
+"""
+    assert rehearse(code).stdout.splitlines() == ["no such name", "no such name", "['lo']"]
+
+
+def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(rehearse):
+    code = 'import boto3, os; del os.environ["AWS_CA_BUNDLE"]; boto3.client("sts").get_caller_identity()'
+    done = rehearse(code)
+    assert done.returncode == 1 and "certificate verify failed" in done.stderr
+
+
+def test_no_credentials_of_the_persons_are_taken_along(rehearse):
+    code = 'import os; print(sorted(name for name in os.environ if os.environ[name] == "the person\'s"))'
+    mine = dict.fromkeys(["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"], "the person's")
+    assert rehearse(code, **mine).stdout == "[]\n"
+
+
+def test_the_commands_status_is_the_rehearsals(rehearse):
+    done = rehearse("raise SystemExit(3)")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
+    done = rehearse("print('never')", "--traits", "bad")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("There is no trait bad: the traits are delay, ")
+
+
+def test_what_the_command_leaves_running_ends_with_it(rehearse):
+    code = f"import subprocess, sys; subprocess.Popen(['sleep', '{os.getpid()}.5'], start_new_session=True)"
+    assert rehearse(code).returncode == 0
+    for _ in range(50):
+        if not any(
+            f"{os.getpid()}.5" in process.info["cmdline"]
+            for process in psutil.process_iter(["cmdline"])
+            if process.info["cmdline"]
+        ):
+            return
+        time.sleep(0.1)
+    raise AssertionError("A process has survived.")
+
+
+def test_without_namespaces_a_sentence_says_so(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "chatlab.rehearsal"],
+        cwd=ROOT, env=os.environ | {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "A rehearsal of AWS needs Linux's network namespaces and the command unshare (util-linux).\n"

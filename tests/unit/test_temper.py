@@ -1,0 +1,187 @@
+"""AWS's temper around an application that answers everything at once: each trait by itself."""
+
+import asyncio
+import json
+
+import boto3
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from chatlab.emulator import temper
+from chatlab.emulator.temper import TRAITS, with_traits
+
+PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
+
+
+async def cloud(scope, receive, send):
+    """Answers everything, and says how often it was asked."""
+    cloud.asked += 1
+    status = 204 if scope["method"] == "DELETE" else 200
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": b"" if status == 204 else b'{"asked": %d}' % cloud.asked})
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """The time, turned by hand: `clock.now += 5`."""
+
+    class Clock:
+        now = 1_000.0
+
+        @staticmethod
+        def monotonic():
+            return Clock.now
+
+    cloud.asked = 0
+    monkeypatch.setattr(temper, "time", Clock)
+    return Clock
+
+
+def ask(app, service, method, url, body=b"", key=PERSON, **headers):
+    """One signed request; the answer."""
+    request = AWSRequest(method, url, data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
+    SigV4Auth(Credentials(key, "none"), service, "eu-central-1").add_auth(request)
+
+    async def send():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return await client.request(method, url, content=body, headers=dict(request.headers.items()))
+
+    return asyncio.run(send())
+
+
+LAMBDA = "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions"
+APIS = "https://apigateway.eu-central-1.amazonaws.com/v2/apis"
+POST = "https://abc.execute-api.eu-central-1.amazonaws.com/production/@connections/one%3D"
+FORM = {"content_type": "application/x-www-form-urlencoded"}
+
+
+def iam(app, **parameters):
+    return ask(
+        app, "iam", "POST", "https://iam.amazonaws.com/", httpx.QueryParams(parameters).__str__().encode(), **FORM
+    )
+
+
+def test_without_a_trait_it_is_the_application_itself():
+    assert with_traits(cloud, "") is cloud
+
+
+def test_a_trait_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="There is no trait bad: the traits are delay, "):
+        with_traits(cloud, "delay,bad")
+
+
+def test_api_gateways_control_plane_takes_40_calls_at_once_and_10_a_second(clock):
+    app = with_traits(cloud, "control-plane-rate")
+    statuses = [ask(app, "apigateway", "GET", APIS).status_code for _ in range(42)]
+    assert statuses == [200] * 40 + [429] * 2
+    clock.now += 1
+    assert [ask(app, "apigateway", "GET", APIS).status_code for _ in range(11)] == [200] * 10 + [429]
+    assert ask(app, "lambda", "GET", LAMBDA).status_code == 200
+
+
+def test_a_deployment_is_made_each_five_seconds(clock):
+    app = with_traits(cloud, "control-plane-rate")
+    deploy = [ask(app, "apigateway", "POST", f"{APIS}/abc/deployments").status_code for _ in range(2)]
+    clock.now += 5
+    assert [*deploy, ask(app, "apigateway", "POST", f"{APIS}/abc/deployments").status_code] == [200, 429, 200]
+
+
+def test_a_new_role_can_not_be_assumed_in_two_ways_and_then_it_can(clock):
+    app = with_traits(cloud, "new-role")
+    body = json.dumps({"Role": "arn:aws:iam::000000000000:role/chat-lambda"}).encode()
+    iam(app, Action="CreateRole", RoleName="chat-lambda")
+    first = ask(app, "lambda", "POST", LAMBDA, body)
+    clock.now += 6
+    second = ask(app, "lambda", "POST", LAMBDA, body)
+    clock.now += 5
+    assert (first.status_code, second.status_code) == (400, 400)
+    assert first.headers["x-amzn-errortype"] == "InvalidParameterValueException"
+    assert "cannot be assumed" in first.json()["message"] and "KMS key is invalid" in second.json()["message"]
+    assert ask(app, "lambda", "POST", LAMBDA, body).status_code == 200
+
+
+def test_boto3_takes_the_refusals_for_what_they_are(clock):
+    """As the notebooks catch them."""
+    app = with_traits(cloud, "new-role")
+    iam(app, Action="CreateRole", RoleName="chat-lambda")
+    answer = ask(app, "lambda", "POST", LAMBDA, b'{"Role": "x:role/chat-lambda"}')
+    client = boto3.client("lambda", region_name="eu-central-1")
+    shape = client.meta.service_model.operation_model("CreateFunction").output_shape
+    parser = client._response_parser
+    told = parser.parse({"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}, shape)
+    assert told["Error"]["Code"] == "InvalidParameterValueException"
+    assert "cannot be assumed" in told["Error"]["Message"]
+
+
+def test_what_a_role_is_newly_allowed_is_refused_for_a_while_and_nothing_else(clock):
+    app = with_traits(cloud, "late-policy")
+    document = {"Statement": [{"Action": ["dynamodb:Scan"]}, {"Action": "execute-api:ManageConnections"}]}
+    iam(app, Action="PutRolePolicy", PolicyDocument=json.dumps(document))
+    table = "https://dynamodb.eu-central-1.amazonaws.com/"
+
+    def scan(operation="Scan", key=ROLE):
+        target = f"DynamoDB_20120810.{operation}"
+        return ask(app, "dynamodb", "POST", table, b"{}", key, x_amz_target=target).status_code
+
+    def post():
+        return ask(app, "execute-api", "POST", POST, b"hello", ROLE).status_code
+
+    assert (scan(), scan("PutItem"), scan(key=PERSON), post()) == (400, 200, 200, 403)
+    clock.now += 5
+    assert (scan(), post()) == (200, 200)
+
+
+def test_lists_are_those_of_a_while_ago(clock):
+    app = with_traits(cloud, "stale-lists")
+    buckets = "https://s3.eu-central-1.amazonaws.com/"
+    first, again = (ask(app, "s3", "GET", buckets).json() for _ in range(2))
+    assert first == again
+    clock.now += 4
+    assert ask(app, "s3", "GET", buckets).json() != first
+    bucket = "https://chat.s3.eu-central-1.amazonaws.com/"
+    assert ask(app, "s3", "GET", bucket).json() != ask(app, "s3", "GET", bucket).json()  # what is in it is not stale
+
+
+def test_the_name_of_a_bucket_that_was_deleted_conflicts_for_a_while(clock):
+    app = with_traits(cloud, "busy-bucket-name")
+    bucket, other = (f"https://{name}.s3.eu-central-1.amazonaws.com/" for name in ("chat", "other"))
+    assert ask(app, "s3", "PUT", bucket).status_code == 200
+    ask(app, "s3", "DELETE", bucket)
+    refused = ask(app, "s3", "PUT", bucket)
+    assert refused.status_code == 409 and "<Code>OperationAborted</Code>" in refused.text
+    assert ask(app, "s3", "PUT", other).status_code == 200
+    clock.now += 9
+    assert ask(app, "s3", "PUT", bucket).status_code == 200
+
+
+def test_messages_to_connections_have_the_accounts_quota(clock):
+    app = with_traits(cloud, "connections-rate")
+    statuses = [ask(app, "execute-api", "POST", POST, b"hello").status_code for _ in range(3)]
+    assert statuses == [200] * 3
+    bucket = app._traits[0]._bucket
+    while bucket.take():
+        pass
+    refused = ask(app, "execute-api", "POST", POST, b"hello")
+    assert (refused.status_code, refused.headers["x-amzn-errortype"]) == (429, "LimitExceededException")
+
+
+def test_answers_take_milliseconds(monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(temper.asyncio, "sleep", sleep)
+    app = with_traits(cloud, "delay")
+    for _ in range(20):
+        ask(app, "execute-api", "POST", POST, b"hello")
+        ask(app, "lambda", "GET", LAMBDA)
+    assert 0.004 < sum(slept[::2]) / 20 < 0.012 and 0.02 < sum(slept[1::2]) / 20 < 0.045
+
+
+def test_all_together_let_an_ordinary_call_through():
+    assert ask(with_traits(cloud, "all"), "lambda", "GET", LAMBDA).json() == {"asked": 1}
+    assert len(TRAITS) == len(with_traits(cloud, "all")._traits)
