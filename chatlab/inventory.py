@@ -4,10 +4,13 @@ Written apart from the teardown on purpose: it looks for names and tags in lists
 forgot.
 """
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pandas as pd
+from botocore.exceptions import ClientError
 
+NOT_FOUND = frozenset({"NoSuchBucket", "NoSuchEntity", "NotFoundException", "ResourceNotFoundException"})
 COLUMNS = ["service", "kind", "id", "created"]
 
 
@@ -21,16 +24,27 @@ def inventory(lab):
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
 
+@contextmanager
+def _unless_gone():
+    """AWS's lists lag behind: they name what is deleted, of which it then says that there is no such thing."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in NOT_FOUND:
+            raise
+
+
 def _dynamodb(lab):
     dynamodb = lab.client("dynamodb")
     for page in dynamodb.get_paginator("list_tables").paginate():
         for name in page["TableNames"]:
             if name != lab.table and not name.startswith(f"{lab.name}-"):
                 continue
-            table = dynamodb.describe_table(TableName=name)["Table"]
-            tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
-            if lab.owns(tags):
-                yield "dynamodb", "table", name, table["CreationDateTime"]
+            with _unless_gone():
+                table = dynamodb.describe_table(TableName=name)["Table"]
+                tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
+                if lab.owns(tags):
+                    yield "dynamodb", "table", name, table["CreationDateTime"]
 
 
 def _iam(lab):
@@ -38,13 +52,16 @@ def _iam(lab):
     for page in iam.get_paginator("list_roles").paginate():
         for role in page["Roles"]:
             name = role["RoleName"]
-            if not name.startswith(f"{lab.name}-") or not lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
+            if not name.startswith(f"{lab.name}-"):
                 continue
-            yield "iam", "role", name, role["CreateDate"]
-            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-                yield "iam", "role policy", f"{name}/{policy}", None
-            for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
-                yield "iam", "attached policy", f"{name}/{policy['PolicyName']}", None
+            with _unless_gone():
+                if not lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
+                    continue
+                yield "iam", "role", name, role["CreateDate"]
+                for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+                    yield "iam", "role policy", f"{name}/{policy}", None
+                for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+                    yield "iam", "attached policy", f"{name}/{policy['PolicyName']}", None
 
 
 def _lambda(lab):
@@ -54,8 +71,9 @@ def _lambda(lab):
             name = function["FunctionName"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
-                yield "lambda", "function", name, function["LastModified"]
+            with _unless_gone():
+                if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
+                    yield "lambda", "function", name, function["LastModified"]
 
 
 def _logs(lab):
@@ -79,20 +97,26 @@ def _apigateway(lab):
             if not lab.owns(api.get("Tags", {})):
                 continue
             api_id = api["ApiId"]
-            yield "apigateway", "api", api_id, api["CreatedDate"]
-            for route in items("get_routes", api_id):
-                yield "apigateway", "route", f"{api_id}/{route['RouteKey']}", None
-            for integration in items("get_integrations", api_id):
-                yield "apigateway", "integration", f"{api_id}/{integration['IntegrationId']}", None
-            for stage in items("get_stages", api_id):
-                yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
+            with _unless_gone():
+                routes, integrations, stages = (
+                    list(items(operation, api_id)) for operation in ("get_routes", "get_integrations", "get_stages")
+                )
+                yield "apigateway", "api", api_id, api["CreatedDate"]
+                for route in routes:
+                    yield "apigateway", "route", f"{api_id}/{route['RouteKey']}", None
+                for integration in integrations:
+                    yield "apigateway", "integration", f"{api_id}/{integration['IntegrationId']}", None
+                for stage in stages:
+                    yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
 
 
 def _s3(lab):
     s3 = lab.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         name = bucket["Name"]
-        if name == lab.bucket:
+        if name != lab.bucket:
+            continue
+        with _unless_gone():
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)
             objects = sum(page["KeyCount"] for page in pages)
             yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]

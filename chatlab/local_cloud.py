@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from chatlab.emulator import temper
 from chatlab.errors import LabError
 from chatlab.paths import home, writable
 
@@ -40,12 +41,17 @@ INHERITED = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 def start():
     """Start the local cloud unless it runs already; its URL.
 
-    It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder as in `_tls`, HTTPS.
+    It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder as in `_tls`, HTTPS. Of AWS's temper it has what
+    `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by default.
 
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
     if _process():
         return url()
+    try:
+        temper.chosen(os.environ.get("CHATLAB_TRAITS", ""))
+    except ValueError as error:
+        raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
     folder = writable(home())
     folder.chmod(0o700)
     _key_file().unlink(missing_ok=True)  # that of one which was killed
@@ -55,6 +61,7 @@ def start():
     temporary.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
+    own["CHATLAB_TRAITS"] = os.environ.get("CHATLAB_TRAITS", "")
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(

@@ -14,7 +14,7 @@ from chatlab.notebooks import BUILD, execute
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
     "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_NAME", "CHATLAB_REGION", "CHATLAB_RUN", "CHATLAB_TARGET",
-    "CONNECTIONS", "BROADCASTS", "AWS_ENDPOINT_URL", "AWS_PROFILE",
+    "CHATLAB_TRAITS", "CONNECTIONS", "BROADCASTS", "AWS_ENDPOINT_URL", "AWS_PROFILE",
 ]  # fmt: skip
 
 

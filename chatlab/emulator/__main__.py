@@ -3,6 +3,7 @@
 Run by its folder and not as a part of `chatlab`, so that it imports nothing of what notebooks need.
 """
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import uvicorn
 from guard import Guard
 from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack.core import tls
+from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
@@ -44,7 +46,11 @@ def main(descriptor, key_file):
     # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
     # connection.
     config = uvicorn.Config(
-        Guard(with_a_key(Path(key_file)), f"{scheme}://{host}:{port}", is_issued),
+        Guard(
+            with_traits(with_a_key(Path(key_file)), os.environ["CHATLAB_TRAITS"]),
+            f"{scheme}://{host}:{port}",
+            is_issued,
+        ),
         lifespan="on",  # without a key there is nothing to serve
         loop="uvloop",
         http=Protocol,
