@@ -116,20 +116,23 @@ class Outcome:
 def broadcast(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
     """Simulate one broadcast into a room that is otherwise quiet.
 
-    Shards keep to their parts of one rate, so none waits for another. All but the first are alike, and of these the
-    last one to begin is simulated.
+    Shards keep to their parts of one rate, so none waits for another. All but the first are alike, and the last one to
+    begin is simulated. The first one begins at once and has more time: it is simulated where the last one does not
+    reach everyone.
     """
     p, share = parameters, -(-connections // shards)
-    lone = _Invocation(p, connections - share * (shards - 1), shards, started_s(p, 0), p.hand_over_s, seed)
-    outcome = lone.run()
-    if shards > 1:
-        last = _Invocation(p, share, shards, started_s(p, shards - 1), 0.0, seed + 1).run()
-        delivered, failed, unreached = (
-            getattr(outcome, name) + (shards - 1) * getattr(last, name) for name in ("delivered", "failed", "unreached")
-        )
-        last_s, done_s = (max(getattr(outcome, name), getattr(last, name)) for name in ("last_s", "done_s"))
-        outcome = Outcome(last_s, delivered, failed, unreached, done_s)
-    return outcome
+    first = _Invocation(p, connections - share * (shards - 1), shards, started_s(p, 0), p.hand_over_s, seed)
+    if shards == 1:
+        return first.run()
+    last = _Invocation(p, share, shards, started_s(p, shards - 1), 0.0, seed).run()
+    if last.delivered == share:
+        return Outcome(last.last_s, connections, 0, 0, last.done_s)
+    others = first.run()
+    delivered, failed, unreached = (
+        getattr(others, name) + (shards - 1) * getattr(last, name) for name in ("delivered", "failed", "unreached")
+    )
+    last_s, done_s = (max(getattr(others, name), getattr(last, name)) for name in ("last_s", "done_s"))
+    return Outcome(last_s, delivered, failed, unreached, done_s)
 
 
 def started_s(parameters: Parameters, shard: int) -> float:
@@ -288,9 +291,12 @@ def limits(parameters: Parameters, connections: int, shards: int = 1) -> pd.Seri
     pages, page, left = 0, p.first_page, share
     while left > 0:
         pages, left, page = pages + 1, left - page, min(page * p.page_growth, p.largest_page)
+    opened = 0 if p.kept else min(p.in_flight, share, math.sqrt(share * p.post_ms / p.opening_ms * p.cpu))
+    turns = 0 if p.kept else math.log2(max(1.0, share * shards / p.first_under_way))  # each allows twice as many
     return pd.Series(
         {
             "starting the invocations": started_s(p, shards - 1),
+            "opening connections": (opened * p.opening_ms / p.cpu + min(turns, 5) * p.post_ms) / 1000,
             "reading the table": (pages * p.page_ms + share * p.item_ms) / 1000,
             "posting": share / p.posts_per_s,
             "the account's request quota": connections / p.shared_per_s,
@@ -331,6 +337,7 @@ def sweep(
 
 
 BINDING = {
+    "opening connections": "#1b9e77",
     "starting the invocations": plots.GREY,
     "reading the table": "#6a51a3",
     "posting": plots.BLUE,

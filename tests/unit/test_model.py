@@ -58,6 +58,11 @@ def test_connections_are_opened_as_long_as_one_more_pays_off():
     assert model.broadcast(replace(p, opening_ms=1e-6), 100).last_s == pytest.approx(0.01, rel=0.01)
 
 
+def test_of_a_small_room_that_is_talked_to_for_the_first_time_opening_connections_is_most():
+    assert model.limits(model.DEFAULT, 1_000).idxmax() == "opening connections"
+    assert model.limits(replace(model.DEFAULT, kept=400), 1_000)["opening connections"] == 0
+
+
 def test_a_connection_that_is_kept_need_not_be_opened():
     p = replace(PLAIN, opening_wait_ms=100, in_flight=50)
     assert model.broadcast(p, 50).last_s == pytest.approx(0.11, rel=0.01)
