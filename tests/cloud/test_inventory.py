@@ -1,7 +1,35 @@
 """The inventory finds what is the lab's, and leaves out what is not."""
 
-from chatlab import inventory
-from tests.conftest import run_notebook
+import pytest
+
+from chatlab import LabError, inventory, local_cloud
+from tests.conftest import lab_in, run_notebook
+
+
+@pytest.fixture
+def stale(tmp_path, monkeypatch):
+    """A lab whose cloud answers with lists of some seconds ago."""
+    monkeypatch.setenv("CHATLAB_TRAITS", "stale-lists")
+    with lab_in(tmp_path / "home") as lab:
+        yield lab
+
+
+def test_what_a_list_still_names_and_nothing_else_knows_is_gone(stale):
+    iam, s3 = stale.client("iam"), stale.client("s3")
+    iam.create_role(RoleName=stale.role, AssumeRolePolicyDocument="{}", Tags=stale.tag_list)
+    s3.create_bucket(Bucket=stale.bucket)
+    assert sorted(inventory(stale)["service"]) == ["iam", "s3"]
+    iam.delete_role(RoleName=stale.role)
+    s3.delete_bucket(Bucket=stale.bucket)
+    assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == [stale.role]
+    assert inventory(stale).empty
+
+
+def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "bad")
+    with pytest.raises(LabError, match=r"CHATLAB_TRAITS is wrong\. There is no trait bad"), lab_in(tmp_path / "home"):
+        pass
+    assert not local_cloud.status()["running"]
 
 
 def test_everything_that_the_notebooks_make_is_found(chat):

@@ -11,7 +11,7 @@ import pytest
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
 from chatlab.rehearsal import __main__ as rehearsal
-from tests.conftest import processes_of
+from tests.conftest import lab_in, processes_of, run_notebook
 
 try:
     rehearsal.require_namespaces()
@@ -69,7 +69,7 @@ print([name for _, name in socket.if_nameindex()])
 
 
 def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(rehearse):
-    code = 'import boto3, os; del os.environ["AWS_CA_BUNDLE"]; boto3.client("sts").get_caller_identity()'
+    code = 'import boto3, os; del os.environ["AWS_CA_BUNDLE"]; os.environ["AWS_MAX_ATTEMPTS"] = "1"; boto3.client("sts").get_caller_identity()'
     done = rehearse(code)
     assert done.returncode == 1 and "certificate verify failed" in done.stderr
 
@@ -104,6 +104,14 @@ def test_what_the_command_leaves_running_ends_with_it(rehearse):
             return
         time.sleep(0.1)
     raise AssertionError("A process has survived.")
+
+
+@pytest.mark.slow
+def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "new-role,late-policy")
+    with lab_in(tmp_path / "home"):
+        for name in ("01_dynamodb_table", "02_iam_role", "03_lambda_functions"):
+            run_notebook(name, tmp_path)
 
 
 def test_without_namespaces_a_sentence_says_so(tmp_path):
