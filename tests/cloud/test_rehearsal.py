@@ -69,7 +69,12 @@ print([name for _, name in socket.if_nameindex()])
 
 
 def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(rehearse):
-    code = 'import boto3, os; del os.environ["AWS_CA_BUNDLE"]; os.environ["AWS_MAX_ATTEMPTS"] = "1"; boto3.client("sts").get_caller_identity()'
+    code = """
+import boto3, os
+del os.environ["AWS_CA_BUNDLE"]
+os.environ["AWS_MAX_ATTEMPTS"] = "1"
+boto3.client("sts").get_caller_identity()
+"""
     done = rehearse(code)
     assert done.returncode == 1 and "certificate verify failed" in done.stderr
 
