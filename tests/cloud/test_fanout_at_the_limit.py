@@ -232,7 +232,8 @@ def test_who_posts_waits_while_many_are_still_waiting(gateway, monkeypatch):
         posts.post([f"a-{n}" for n in range(40)])
         assert time.monotonic() - started < 0.15
         posts.post([f"b-{n}" for n in range(150)])
-        assert sum(posts.counts[outcome] for outcome in ("delivered", "gone")) >= 100
+        assert posts.counts["delivered"] >= 100
+        assert time.monotonic() - started < 8, "it has waited for the deadline"
     assert posts.counts["delivered"] == 190
 
 

@@ -590,12 +590,12 @@ def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connection
     assert (log["handed_over"], log["delivered"]) == (0, 9)
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_the_speaker_hears_it_first_and_once(handing_over, connections, connected, monkeypatch, shards):
+@pytest.mark.parametrize(("shards", "refuse"), [(1, ()), (3, ()), (1, [0])], ids=["handed over", "split", "neither"])
+def test_the_speaker_hears_it_first_and_once(handing_over, connections, connected, monkeypatch, shards, refuse):
     names = [f"c-{number}" for number in range(30)]
     connected(*names)
     monkeypatch.setattr("fanout.MAX_CONNECTIONS", 1)
-    broadcast, asked = handing_over(shards, above=0)
+    broadcast, asked = handing_over(shards, 0, refuse)
     said = event("hello", connection_id="c-17")
     said["requestContext"]["eventType"] = "MESSAGE"
     broadcast.handler(said, Context())
