@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatlab import LabError, inventory, local_cloud
+from chatlab import LabError, inventory
 from tests.conftest import lab_in, run_notebook
 
 
@@ -29,7 +29,7 @@ def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_TRAITS", "bad")
     with pytest.raises(LabError, match=r"CHATLAB_TRAITS is wrong\. There is no trait bad"), lab_in(tmp_path / "home"):
         pass
-    assert not local_cloud.status()["running"]
+    assert not list(tmp_path.rglob("cloud.json")), "nothing was started"
 
 
 def test_everything_that_the_notebooks_make_is_found(chat):
