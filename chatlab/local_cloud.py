@@ -123,7 +123,7 @@ def url():
     state = _state()
     if not state:
         raise LabError("The local cloud is not running: run notebook 00_start first.")
-    return f"{state['scheme']}://{HOST}:{state['port']}"
+    return f"{state.get('scheme', 'http')}://{HOST}:{state['port']}"  # one that was started before there was a choice
 
 
 def credentials():

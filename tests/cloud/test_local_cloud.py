@@ -91,3 +91,9 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
             assert local_cloud.stop()
+
+
+def test_one_that_an_older_lab_has_started_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    (tmp_path / "cloud.json").write_text('{"pid": 1, "born": 0.0, "port": 4566}')
+    assert local_cloud.status() == {"running": False, "pid": 1, "port": 4566, "url": "http://127.0.0.1:4566"}
