@@ -1,5 +1,5 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
-# On the command line: TARGET=local|aws  NAME=chat  CONNECTIONS=200  BROADCASTS=20
+# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  CONNECTIONS=200  BROADCASTS=20
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test rehearse up down lab notebooks lock
@@ -11,10 +11,13 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
-OPTIONS := $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)")
-LOAD := $(if $(CONNECTIONS),--connections "$(CONNECTIONS)") $(if $(BROADCASTS),--broadcasts "$(BROADCASTS)")
+# A variable that make was given, as the option that the lab takes. One that a shell has by chance (NAME, under WSL the
+# computer's) is not meant.
+given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
+OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
+LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION TRAITS MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE TRAITS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -46,8 +49,8 @@ run: setup
 
 # REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper.
 rehearse: setup
-	@exec $(BIN)/python -m chatlab.rehearsal $(if $(REGION),--region "$(REGION)") $(if $(TRAITS),--traits "$(TRAITS)") \
-		-- $(BIN)/python -m chatlab run --target aws $(if $(NAME),--name "$(NAME)") $(LOAD)
+	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
+		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(LOAD)
 
 up: setup
 	@exec $(BIN)/python -m chatlab up $(OPTIONS)

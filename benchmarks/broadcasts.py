@@ -134,13 +134,14 @@ def posts_per_second(lab: Lab, variant: str, invocations: int) -> list[float]:
 def a_chat() -> Iterator[Lab]:
     """A chat, built by the notebooks on a local cloud of its own, which is stopped at the end."""
     from chatlab.notebooks import BUILD, execute  # a second and more, which notebook 07 need not wait for
+    from chatlab.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {"CHATLAB_HOME": folder, "CHATLAB_TARGET": "local", "CHATLAB_NAME": "chat"}
+        os.environ["CHATLAB_HOME"] = folder
         os.environ.pop("CHATLAB_RUN", None)
         try:
             for name in BUILD[:-1]:  # all but the page
-                outcome = execute(name, Path(folder) / f"{name}.ipynb")
+                outcome = execute(name, Path(folder) / f"{name}.ipynb", Settings().parameters)
                 if not outcome.ok:
                     raise LabError(f"{name}, {outcome.reason}")
             yield Lab.load()

@@ -7,11 +7,15 @@ import shutil
 import sys
 import time
 
-from chatlab import LabError, inventory, local_cloud, report
-from chatlab.errors import exit_status
+import nbformat
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatlab import LabError, inventory, ledger, local_cloud, report
+from chatlab.errors import exit_status, nobody_reads
 from chatlab.lab import Lab
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
+from chatlab.settings import Settings
 
 MOST_CONNECTIONS = 5_000
 MOST_BROADCASTS = 500
@@ -20,11 +24,6 @@ MOST_BROADCASTS = 500
 def main(arguments=None):
     """Parse the command line and do it; the exit status."""
     chosen = _parser().parse_args(arguments)
-    Lab(chosen.target or "local", chosen.name or "chat")  # a wrong one is said before anything is begun
-    if chosen.target:
-        os.environ["CHATLAB_TARGET"] = chosen.target
-    if chosen.name:
-        os.environ["CHATLAB_NAME"] = chosen.name
     return chosen.command(chosen)
 
 
@@ -44,8 +43,16 @@ def _parser():
     ]:
         part = commands.add_parser(command.__name__, help=what)
         part.set_defaults(command=command)
-        part.add_argument("--target", help="local (the default) or aws")
-        part.add_argument("--name", help="the lab's name, a prefix of all that it makes (default: chat)")
+        part.add_argument(
+            "--target", default=os.environ.get("CHATLAB_TARGET"), help="local (the default) or aws; or CHATLAB_TARGET"
+        )
+        part.add_argument(
+            "--name",
+            default=os.environ.get("CHATLAB_NAME"),
+            help="the lab's name, a prefix of all that it makes (default: chat); or CHATLAB_NAME",
+        )
+        part.add_argument("--region", help="the AWS Region (default: that of your AWS configuration)")
+        part.add_argument("--profile", help="the profile of your AWS configuration (default: AWS_PROFILE)")
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
@@ -61,92 +68,146 @@ def _count(name, most):
     return count
 
 
+def _settings(chosen):
+    """The Settings that the command line means. Raises LabError for what can't be, before anything is begun."""
+    return Settings.resolve(chosen.target, chosen.name, chosen.region, chosen.profile)
+
+
 def run(chosen):
     """Every notebook in order, in a lab of the run's own; the teardown whatever happens; then the summary."""
+    settings = _settings(chosen)
     folder = run_folder()
     saved = writable(folder / "notebooks")
     os.environ["CHATLAB_RUN"] = str(folder)
     # So a lab that is up is left alone. It is none of the run's results: the local cloud's key is in it.
-    os.environ["CHATLAB_HOME"] = str(home() / "runs" / folder.name)
-    os.environ["CONNECTIONS"] = str(chosen.connections)
-    os.environ["BROADCASTS"] = str(chosen.broadcasts)
-    if chosen.target == "aws" and not inventory(Lab.choose()).empty:  # the local cloud is the run's own, AWS is not
-        raise LabError(
-            f"There is a lab {Lab.choose().name} in this account already, which a run would use and then remove: "
-            "give the run another NAME=, or remove that lab with `make down TARGET=aws`."
-        )
+    base = home()
+    os.environ["CHATLAB_HOME"] = str(base / "runs" / folder.name)
+    if settings.target == "aws":  # the local cloud is the run's own, AWS is not: what stays there is to be known here
+        os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
+        _require_free(settings)
+    parameters = settings.parameters | {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
     outcomes, failures, left = [], [], None
     try:
         try:
-            _execute_all([*BUILD, *MEASURE], saved, outcomes)
+            _execute_all([*BUILD, *MEASURE], saved, parameters, outcomes)
         except KeyboardInterrupt:
             failures.append("Stopped by hand.")
             print("Stopped: removing what was built (Ctrl-C again leaves it).")
-        if home().joinpath("lab.json").exists():  # otherwise nothing can have been built
-            _execute_all([TEARDOWN], saved, outcomes)
-            left = len(inventory(Lab.choose()))
+        except BrokenPipeError:
+            failures.append("What read this run's lines has ended.")
+            nobody_reads()
+        if ledger.chosen():  # otherwise nothing can have been built
+            _execute_all([TEARDOWN], saved, parameters, outcomes)
+            left, why = _count_left(settings)
+            failures += [why] if why else []
     except KeyboardInterrupt:
-        failures.append("The teardown was stopped: `make down` removes what is left.")
+        failures.append("The teardown was stopped.")
     finally:
         local_cloud.stop()
     failures += [f"{outcome.name}, {outcome.reason}" for outcome in outcomes if not outcome.ok]
-    if left:
-        failures.append(f"{left} things are left after the teardown: `make down` tries again.")
+    if settings.target == "aws" and failures and left != 0 and ledger.chosen():
+        what = "It is not known what is left" if left is None else f"{left} things are left"
+        failures.append(f"{what}: `{settings.make('down')}` removes it.")
     measured = folder / "load_test" / "summary.json"
     summary = {
-        "target": os.environ.get("CHATLAB_TARGET", "local"),
+        "target": settings.target,
         "notebooks": [{"name": o.name, "seconds": o.seconds, "ok": o.ok} for o in outcomes],
         "fanout": json.loads(measured.read_text()) if measured.exists() else None,
         "leftovers": left,
         "failures": failures,
     }
-    report.write(folder, summary)
+    try:
+        report.write(folder, summary)
+    except OSError as error:
+        failures.append(f"The summary can't be written into {shown(folder)}: {error.strerror}.")
     if not failures:  # otherwise the local cloud's last words are there
         shutil.rmtree(home(), ignore_errors=True)
     print("", *report.lines(summary, shown(folder)), sep="\n")
     return 1 if failures else 0
 
 
+def _require_free(settings):
+    """Raises LabError if there is something of a lab of this name, which a run would use and then remove."""
+    left, why = _count_left(settings)
+    if why:
+        raise LabError(why)
+    if left:
+        raise LabError(
+            f"There is a lab {settings.name} in this account and Region already, which a run would use and then "
+            f"remove: give the run another NAME=, or remove that lab with `{settings.make('down')}`."
+        )
+
+
+def _count_left(settings):
+    """How many things there are; None, and a sentence, if it can't be told."""
+    try:
+        return len(inventory(Lab.of(settings))), ""
+    except (LabError, ClientError, BotoCoreError) as error:
+        return None, f"What there is of the lab can't be told: {error}"
+
+
 def notebooks(chosen):
     """Run everything, and keep the executed notebooks as the ones of the repository, if all went well."""
-    if (chosen.target or "local") != "local":
+    if chosen.target not in (None, "local"):
         raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
     status = run(chosen)
     if status == 0:
         for path in sorted(run_folder().joinpath("notebooks").glob("*.ipynb")):
-            shutil.copy(path, NOTEBOOKS)
+            nbformat.write(without_injected(nbformat.read(path, as_version=4)), NOTEBOOKS / path.name)
     return status
 
 
 def up(chosen):
     """Build the chat, and say where it is."""
+    settings = _settings(chosen)
     outcomes = []
-    _execute_all(BUILD, _up_folder(), outcomes)
+    _execute_all(BUILD, _up_folder(), settings.parameters, outcomes)
     if not outcomes[-1].ok:
-        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}")
-    print(f"\nThe chat is at {Lab.load().page_url}/index.html\n`make down` removes it.")
+        raise LabError(
+            f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "
+            f"on, `{settings.make('down')}` removes it."
+        )
+    print(f"\nThe chat is at {Lab.load().page_url}/index.html\n`{settings.make('down')}` removes it.")
     return 0
 
 
 def down(chosen):
-    """Remove the chat, and stop the local cloud."""
+    """Remove a chat. The local cloud stops with the last one in it."""
+    named = {"target": chosen.target, "name": chosen.name, "region": chosen.region, "profile": chosen.profile}
+    meant = ledger.the_one(**named)
+    if not meant and chosen.target != "aws":
+        local_cloud.stop()
+        print(
+            f"There is no lab{f' {chosen.name}' if chosen.name else ''} here that could be removed. One that was made "
+            "in another folder, or on another machine, is removed with "
+            f"`make down TARGET=aws NAME={chosen.name or '...'} REGION=...`."
+        )
+        return _others_open()
+    settings = meant[0].settings if meant else _settings(chosen)
+    print(f"{settings}{'' if meant else ', which was not made from this folder: it is found by its tag'}.")
     outcomes = []
-    _execute_all([TEARDOWN], _up_folder(), outcomes)
+    _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
     if not outcomes[-1].ok:
-        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}")
+        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make('down')}` tries again.")
+    return _others_open()
+
+
+def _others_open():
+    for entry in ledger.entries():
+        print(f"Still open: {entry}.")
     return 0
 
 
-def _execute_all(names, saved, outcomes):
+def _execute_all(names, saved, parameters, outcomes):
     """Run the notebooks until one fails, save them into the folder `saved`, and add their Outcomes to `outcomes`."""
     if not local_cloud.status()["running"]:
         local_cloud.stop()  # one that died before this began is no reason to stop now
     for name in names:
         line = _Line(name)
         guard = _stopped_by_itself if name == TEARDOWN else _cloud_is_alive
-        outcome = execute(name, saved / f"{name}.ipynb", on_progress=line.update, guard=guard)
-        line.end(outcome)
+        outcome = execute(name, saved / f"{name}.ipynb", parameters, on_progress=line.update, guard=guard)
         outcomes.append(outcome)
+        line.end(outcome)
         if not outcome.ok:
             break
 

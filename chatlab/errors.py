@@ -1,6 +1,8 @@
 """The one exception that a person may meet: a sentence that says what is wrong and what to do."""
 
+import os
 import signal
+import stat
 import sys
 
 
@@ -15,9 +17,12 @@ class LabError(Exception):
 def exit_status(command):
     """`command()` as all that a process does: its answer, or 1 after a LabError or Ctrl-C, which it says.
 
-    Being ended (SIGTERM) is like Ctrl-C, so that what was started is stopped then, too.
+    Being ended (SIGTERM), and losing the terminal (SIGHUP, unless that is ignored, as by nohup), are like Ctrl-C, so
+    that what was started is stopped then, too.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _lost_terminal)
     try:
         return command()
     except LabError as error:
@@ -25,3 +30,17 @@ def exit_status(command):
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     return 1
+
+
+def nobody_reads():
+    """Whatever is still said goes nowhere: writing to a terminal or a pipe that is gone would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _lost_terminal(number, frame):
+    if not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+        nobody_reads()
+    raise KeyboardInterrupt

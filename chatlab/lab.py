@@ -1,30 +1,20 @@
-"""The lab: which target, region and name it has, and every name, tag, client and URL that follows from them."""
+"""The lab: its settings, and every name, tag, client and URL that follows from them."""
 
 import hashlib
-import json
-import os
-import re
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 
-import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import local_cloud
+from chatlab import ledger, local_cloud
 from chatlab.errors import LabError
-from chatlab.paths import home, writable
+from chatlab.paths import home, in_a_run, writable
+from chatlab.settings import Settings, aws_session, partitions, session_without_profile
 from chatlab.tables import table
 
-TARGETS = ("local", "aws")
 STAGE = "production"
-MEMORY = "lab.json"
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
-
-# The name is a prefix of the bucket's, so S3's rules apply; 20 characters leave room for the rest of it in 63.
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
 
 # Website endpoints with a dash before the Region; all other Regions have a dot there.
 # https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
@@ -35,64 +25,80 @@ DASHED_WEBSITE_REGIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Lab:
+class Lab(Settings):
     """One lab. `Lab.choose` makes it in notebook 00, `Lab.load` finds it again in every other kernel."""
-
-    target: str = "local"
-    name: str = "chat"
-    region: str = "us-east-1"
-
-    def __post_init__(self):
-        """Raises LabError for a target, name or region that can't be."""
-        if self.target not in TARGETS:
-            raise LabError(f'The target is "{self.target}", but it has to be "local" or "aws".')
-        if not NAME.fullmatch(self.name):
-            raise LabError(
-                f"The name \"{self.name}\" can't begin a bucket's name: take 2 to 20 lower-case letters, digits and "
-                "single hyphens, beginning with a letter and not ending with a hyphen."
-            )
-        if self.region not in _partitions():
-            raise LabError(f'There is no AWS Region "{self.region}" with WebSocket APIs: take one such as us-east-1.')
 
     # --- choosing and remembering -------------------------------------------------------------------------------
 
     @classmethod
-    def choose(cls, target=None, name=None, region=None):
-        """Make the lab and remember it; on the target `local`, start the local cloud if it is not running.
+    def choose(cls, target=None, name=None, region=None, profile=None):
+        """The lab with these settings (see `Settings.resolve`), written into the ledger as the one in use.
 
-        `CHATLAB_TARGET`, `CHATLAB_NAME` and `CHATLAB_REGION` (which `make` sets) win over the arguments. What neither
-        gives is as remembered, and otherwise `local`, `chat`, and the Region of your AWS configuration or us-east-1.
+        On the target `local`, the local cloud is started if it is not running. Raises LabError for settings that can't
+        be, and on `aws` without credentials: before anything is made.
         """
-        last = _remembered() or {}
-        target = os.environ.get("CHATLAB_TARGET") or target or last.get("target", "local")
-        name = os.environ.get("CHATLAB_NAME") or name or last.get("name", "chat")
-        region = os.environ.get("CHATLAB_REGION") or region
-        if region is None and target == last.get("target"):
-            region = last["region"]
-        if region is None and target == "aws":
-            region = _aws_session().region_name
-        lab = cls(target, name, region or "us-east-1")
-        folder = writable(home())
-        if lab.target == "local":
-            local_cloud.start()
-        (folder / MEMORY).write_text(json.dumps(asdict(lab)) + "\n")
+        lab = cls.resolve(target, name, region, profile)
+        lab.begin()
+        ledger.record(lab)
         return lab
 
     @classmethod
     def load(cls):
-        """The lab that notebook 00 chose. Raises LabError if it chose none, or if its local cloud is gone."""
-        last = _remembered()
-        if last is None:
+        """The lab that notebook 00 chose.
+
+        Raises LabError if it chose none, if its local cloud is gone, or if the credentials are another account's.
+        """
+        entry = ledger.chosen()
+        if entry is None:
             raise LabError("No lab is chosen yet: run notebook 00_start first.")
-        lab = cls(**last)
+        lab = cls.of(entry.settings)
         if lab.target == "local":
             local_cloud.require()
+        ledger.require_same_place(lab, [entry])
         return lab
 
+    @classmethod
+    def find(cls, target=None, name=None, region=None, profile=None):
+        """The lab to remove: the one that these settings name, or, where all are None, the one that notebook 00 chose.
+
+        One that is not in the ledger can be meant, too: it was made in another folder or on another machine, and is
+        found by its tag. Raises LabError if several are meant, or if the credentials are another account's.
+        """
+        wanted = {"target": target, "name": name, "region": region, "profile": profile}
+        if any(wanted.values()):
+            meant = ledger.the_one(**wanted)
+        else:
+            entry = ledger.chosen()
+            meant = [entry] if entry else []
+        lab = cls.of(meant[0].settings) if meant else cls.resolve(**wanted)
+        lab.begin()
+        ledger.require_same_place(lab, meant)
+        return lab
+
+    @classmethod
+    def of(cls, settings):
+        """The lab with these Settings."""
+        return cls(settings.target, settings.name, settings.region, settings.profile)
+
+    def begin(self):
+        """Start the local cloud if it is this lab's, and does not run; on `aws`, see who you are, or raise LabError."""
+        writable(home())
+        if self.target == "local":
+            local_cloud.start()
+        else:
+            _ = self.account
+
     def close(self):
-        """Stop the local cloud. A run's own (`CHATLAB_RUN`) is left to the run, which takes an inventory first."""
-        if self.target == "local" and "CHATLAB_RUN" not in os.environ:
+        """Take the lab, of which nothing is left, out of the ledger; print which other ones are open.
+
+        The last one on a local cloud stops it. A run's own is left to the run, which takes an inventory first.
+        """
+        ledger.forget(self)
+        others = ledger.entries()
+        if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
             local_cloud.stop()
+        for other in others:
+            print(f"Still open: {other}.")
 
     # --- talking to the target ----------------------------------------------------------------------------------
 
@@ -104,8 +110,8 @@ class Lab:
     def session(self):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
-            return _aws_session(region_name=self.region)
-        return _session_without_profile(region_name=self.region, **local_cloud.credentials())
+            return aws_session(profile_name=self.profile, region_name=self.region)
+        return session_without_profile(region_name=self.region, **local_cloud.credentials())
 
     @property
     def _options(self):
@@ -193,7 +199,7 @@ class Lab:
     @property
     def partition(self):
         """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
-        return _partitions()[self.region]
+        return partitions()[self.region]
 
     def arn(self, service, resource):
         """The ARN of `resource` of a regional service, in the lab's Region and account."""
@@ -248,39 +254,3 @@ class Lab:
     @property
     def _dns_suffix(self):
         return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
-
-
-@cache
-def _partitions():
-    """The partition of each Region with WebSocket APIs: read once, because botocore's list takes half a second."""
-    session = _session_without_profile()
-    return {
-        region: partition
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions("apigatewayv2", partition_name=partition)
-    }
-
-
-def _session_without_profile(**options):
-    """A boto3 session that sets the shell's profile aside: it may not exist, or be real."""
-    core = botocore.session.Session(session_vars={"profile": (None, [], None, None)})
-    return boto3.Session(botocore_session=core, **options)
-
-
-def _aws_session(**options):
-    try:
-        return boto3.Session(**options)
-    except BotoCoreError as error:  # a profile that does not exist, a configuration file that can't be read
-        raise LabError(f"The AWS configuration can't be used: {error}.") from None
-
-
-def _remembered():
-    """The last choice as a dict, or None. Raises LabError if the file is there but is none of ours."""
-    path = home() / MEMORY
-    try:
-        last = json.loads(path.read_text())
-        return {key: last[key] for key in ("target", "name", "region")}
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, TypeError, ValueError):
-        raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

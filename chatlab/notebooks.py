@@ -1,5 +1,6 @@
 """Running the notebooks in order, with progress, and without leaving a process behind."""
 
+import ast
 import os
 import signal
 import threading
@@ -8,17 +9,19 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from chatlab.paths import NOTEBOOKS
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
+INJECTED = "injected-parameters"
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
 GRACE_S = 10  # for a cell to stop what it started, once it has been interrupted
@@ -34,14 +37,15 @@ class Outcome:
     reason: str = ""
 
 
-def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
+def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda text: None, guard=lambda: None):
     """Run the notebook `name` in a kernel of its own, and save it with its outputs, whole or not; an Outcome.
 
+    Of `parameters` (a dict), the notebook takes those that it has: see `inject`.
     `on_progress(text)` gets each new last line of what the running cell shows. `guard()` is called twice a second:
     a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again afterwards.
     What the kernel itself has to say, beside the cells' outputs, is in a `.log` beside `save_as`, if it is anything.
     """
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
     client = _Client(
         notebook,
         on_progress=on_progress,
@@ -62,18 +66,58 @@ def execute(name, save_as, on_progress=lambda text: None, guard=lambda: None):
                 reason = guard() or ""
         finally:
             _stop(client)
-            nbformat.write(notebook, save_as)
+            unsaved = _save(notebook, save_as)
     try:
         running.result()
+        reason = reason or unsaved
     except CellExecutionError as error:
         said = " ".join(error.evalue.split())
         said = said if error.ename == "LabError" else f"{error.ename}: {said}"
         reason = reason or f"{_where(notebook)}: {said}"
+    except CellTimeoutError:
+        reason = reason or f"{_where(notebook)}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
     except DeadKernelError:
         reason = reason or f"{_where(notebook)}: the kernel died."
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
         reason = reason or f"the kernel did not start: {error}."
     return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
+
+
+def inject(notebook, parameters):
+    """`notebook`, with a cell after the one that is tagged `parameters`, which sets those of the dict that it assigns.
+
+    The convention is papermill's: https://papermill.readthedocs.io/en/latest/usage-parameterize.html
+    """
+    for place, cell in enumerate(notebook.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            assigned = {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
+            lines = [f"{name} = {value!r}" for name, value in parameters.items() if name in assigned]
+            if lines:
+                source = "\n".join(["# Parameters of this run", *lines])
+                injected = nbformat.v4.new_code_cell(source, id=INJECTED, metadata={"tags": [INJECTED]})
+                notebook.cells.insert(place + 1, injected)
+            break
+    return notebook
+
+
+def without_injected(notebook):
+    """An executed `notebook` as if nothing had been injected."""
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for number, cell in enumerate(code, start=1):
+        for part in (cell, *cell.outputs):
+            if "execution_count" in part:
+                part.execution_count = number
+    return notebook
+
+
+def _save(notebook, path):
+    """Write it; a sentence if that can't be done, because the disk is full, for example."""
+    try:
+        nbformat.write(notebook, path)
+    except OSError as error:
+        return f"it ran, but can't be saved: {error.strerror}."
+    return ""
 
 
 @contextmanager

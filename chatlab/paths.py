@@ -27,6 +27,11 @@ def run_folder():
     return writable(folder)
 
 
+def in_a_run():
+    """Whether this is a part of a run: a notebook that is, or a test's, has its results' folder named by the run."""
+    return "CHATLAB_RUN" in os.environ
+
+
 def writable(folder):
     """`folder`, made if need be. Raises LabError if it can't be made or written to."""
     try:

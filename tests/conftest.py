@@ -13,8 +13,8 @@ from chatlab.notebooks import BUILD, execute
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
-    "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_NAME", "CHATLAB_REGION", "CHATLAB_RUN", "CHATLAB_TARGET",
-    "CHATLAB_TRAITS", "CONNECTIONS", "BROADCASTS", "AWS_ENDPOINT_URL", "AWS_PROFILE",
+    "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_LEDGER", "CHATLAB_NAME", "CHATLAB_RUN", "CHATLAB_TARGET",
+    "CHATLAB_TRAITS", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
 ]  # fmt: skip
 
 
@@ -39,10 +39,10 @@ def lab_in(folder):
             local_cloud.stop()
 
 
-def run_notebook(name, folder):
+def run_notebook(name, folder, **parameters):
     """Execute a notebook, which has to succeed; the executed notebook's path."""
     path = folder / f"{name}.ipynb"
-    outcome = execute(name, path)
+    outcome = execute(name, path, parameters)
     assert outcome.ok, f"{name}, {outcome.reason}"
     return path
 

@@ -90,9 +90,7 @@ def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, 
 
 def test_a_load_test_at_another_size(built, tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
-    monkeypatch.setenv("CONNECTIONS", "30")
-    monkeypatch.setenv("BROADCASTS", "4")
-    run_notebook("06_load_test", tmp_path)
+    run_notebook("06_load_test", tmp_path, CONNECTIONS=30, BROADCASTS=4)
     summary = json.loads((tmp_path / "run" / "load_test" / "summary.json").read_text())
     assert (summary["connections"], summary["broadcasts"]) == (30, 4)
     assert (summary["expected"], summary["delivered"], summary["missing"], summary["duplicate"]) == (120, 120, 0, 0)

@@ -97,13 +97,17 @@ def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(run, tmp_path):
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("during", ["03_lambda_functions", "06_load_test"])
-def test_ctrl_c_removes_everything_and_leaves_no_process(run, tmp_path, during):
+@pytest.mark.parametrize(
+    ("during", "signalled"),
+    [("03_lambda_functions", signal.SIGHUP), ("06_load_test", signal.SIGINT)],
+    ids=["a lost terminal", "Ctrl-C"],
+)
+def test_being_stopped_removes_everything_and_leaves_no_process(run, tmp_path, during, signalled):
     process = run("--connections", "20", "--broadcasts", "30")
     poll(lambda: begun(tmp_path, during), f"the run to come to {during}", timeout_s=200, every_s=0.1)
     if during == "06_load_test":  # until Locust is there
         poll(lambda: any("locust" in " ".join(p.cmdline()) for p in processes_of(tmp_path)), "Locust to start")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(process.pid, signalled)  # as a terminal does
     said, _ = process.communicate(timeout=90)
     assert process.returncode != 0
     assert "Traceback" not in said

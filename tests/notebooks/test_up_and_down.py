@@ -7,36 +7,44 @@ import urllib.request
 import psutil
 import pytest
 
-from chatlab import local_cloud
+from chatlab import Lab, inventory, local_cloud
 from chatlab.paths import ROOT
 from tests.conftest import environment_of_a_run
 
 pytestmark = pytest.mark.slow
 
 
-def test_up_leaves_the_chat_running_and_down_removes_it(tmp_path, monkeypatch):
+def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(tmp_path, monkeypatch):
     home = tmp_path / "home"
     monkeypatch.setenv("CHATLAB_HOME", str(home))
 
-    def chatlab(command):
-        return subprocess.run(
-            [sys.executable, "-m", "chatlab", command],
+    def chatlab(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "chatlab", *arguments],
             cwd=ROOT, env=environment_of_a_run(home), capture_output=True, text=True, timeout=200,
         )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     try:
-        up = chatlab("up")
-        assert up.returncode == 0, up.stdout + up.stderr
-        url = next(word for word in up.stdout.split() if word.startswith("http") and word.endswith("/index.html"))
+        said = chatlab("up")
+        url = next(word for word in said.split() if word.startswith("http") and word.endswith("/index.html"))
+        cloud = psutil.Process(local_cloud.status()["pid"])
+        chat = Lab.load()
+
+        demo = Lab.choose("local", "demo")
+        demo.client("logs").create_log_group(logGroupName=demo.log_groups["connect"], tags=demo.tags)
+        said = chatlab("down", "--name", "demo")
+        assert "The lab demo on the local cloud." in said
+        assert "Still open: The lab chat on the local cloud" in said
+        assert inventory(demo).empty
+        assert not inventory(chat).empty
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert b"<!doctype html>" in answer.read().lower()
-        cloud = psutil.Process(local_cloud.status()["pid"])
 
-        for _ in range(2):  # the second time there is nothing to remove
-            down = chatlab("down")
-            assert down.returncode == 0, down.stdout + down.stderr
-            assert "99_teardown" in down.stdout
-            assert not cloud.is_running()
-            assert not local_cloud.status()["running"]
+        assert "99_teardown" in chatlab("down")
+        assert not cloud.is_running()
+        assert not local_cloud.status()["running"]
+        assert "There is no lab here that could be removed" in chatlab("down")
     finally:
         local_cloud.stop()

@@ -1,14 +1,17 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
+import json
 import socket
 import subprocess
 import sys
 
+import nbformat
 import pandas as pd
 import pytest
 
 import chatlab.__main__ as commands
 from chatlab import Lab, LabError, local_cloud
+from chatlab.notebooks import _save
 from chatlab.paths import ROOT, writable
 from tests.conftest import environment_of_a_run
 
@@ -55,15 +58,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(tmp_path, monkeypatch):
     """No AWS is to be had here, so its answer is made up: one table."""
-    for name in ("CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_NAME", "CONNECTIONS", "BROADCASTS"):
-        monkeypatch.setenv(name, "")  # so that what the command sets is put back
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
     found = pd.DataFrame([("dynamodb", "table", "chat", None)], columns=["service", "kind", "id", "created"])
     monkeypatch.setattr(commands, "inventory", lambda lab: found)
     monkeypatch.setattr(commands, "execute", lambda *_, **__: pytest.fail("a notebook was run"))
-    with pytest.raises(LabError, match=r"^There is a lab chat in this account already"):
-        commands.main(["run", "--target", "aws"])
+    with pytest.raises(LabError, match=r"remove that lab with `make down TARGET=aws NAME=chat REGION=eu-west-1`"):
+        commands.main(["run", "--target", "aws", "--region", "eu-west-1"])
 
 
 def test_make_gives_its_options_on(tmp_path):
@@ -86,3 +88,25 @@ def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):
             assert lab.client("sts").get_caller_identity()["Account"]
         finally:
             local_cloud.stop()
+
+
+def test_a_full_disk_is_a_sentence():
+    notebook = nbformat.v4.new_notebook()
+    assert _save(notebook, "/dev/full") == "it ran, but can't be saved: No space left on device."
+
+
+def test_a_run_that_nobody_reads_is_torn_down(tmp_path):
+    """`make run | head`: its lines can't be written any more."""
+    environment = environment_of_a_run(tmp_path / "home", CHATLAB_RUN=str(tmp_path / "run"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chatlab", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 1
+    assert b"Traceback" not in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["failures"] == ["What read this run's lines has ended."]
+    assert [notebook["name"] for notebook in summary["notebooks"]] == ["00_start", "99_teardown"]
+    assert summary["leftovers"] == 0

@@ -1,11 +1,8 @@
 """The lab's target, Region and name, and what follows from them."""
 
-import json
-
 import pytest
 
 from chatlab import Lab, LabError
-from chatlab.lab import MEMORY, _partitions
 
 ACCOUNT = "123456789012"
 
@@ -17,38 +14,6 @@ def aws(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     return lambda region="eu-central-1", name="chat": Lab("aws", name, region)
-
-
-@pytest.mark.parametrize("name", ["chat", "ab", "team-7", "a" * 20])
-def test_names_that_can_begin_a_bucket_name(name):
-    assert Lab("local", name).name == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "a", "Chat", "7chat", "chat-", "-chat", "a--b", "a_b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça"],
-)
-def test_a_name_that_cannot_begin_a_bucket_name_is_refused_in_one_sentence(name):
-    with pytest.raises(LabError, match="can't begin a bucket's name: take 2 to 20") as error:
-        Lab("local", name)
-    assert str(error.value).count(". ") == 0
-
-
-def test_a_wrong_target_is_refused():
-    with pytest.raises(LabError, match='The target is "azure", but it has to be "local" or "aws"'):
-        Lab("azure")
-
-
-@pytest.mark.parametrize("region", ["", "mars-north-1", "us-east-1a", "US-EAST-1"])
-def test_a_wrong_region_is_refused(region):
-    with pytest.raises(LabError, match="There is no AWS Region"):
-        Lab("local", "chat", region)
-
-
-def test_a_profile_of_the_shell_that_does_not_exist_is_no_matter_on_the_local_cloud(monkeypatch):
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    _partitions.cache_clear()
-    assert Lab("local").partition == "aws"
 
 
 def test_urls_on_aws(aws):
@@ -102,32 +67,6 @@ def test_tags_in_either_form_say_whose_a_thing_is():
     assert not lab.owns([])
     with pytest.raises(LabError, match="it is not this lab's"):
         lab.require_own("a table chat", {})
-
-
-def test_without_a_choice_a_notebook_says_where_to_begin(monkeypatch, tmp_path):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    with pytest.raises(LabError, match="run notebook 00_start first"):
-        Lab.load()
-
-
-def test_a_spoilt_memory_is_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    (tmp_path / MEMORY).write_text("{")
-    with pytest.raises(LabError, match="delete it, and run notebook 00_start again"):
-        Lab.load()
-
-
-def test_what_is_chosen_is_remembered_and_the_environment_wins(monkeypatch, tmp_path):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    chosen = Lab.choose("aws", "mine")
-    assert chosen == Lab("aws", "mine", "eu-west-1")
-    assert json.loads((tmp_path / MEMORY).read_text()) == {"target": "aws", "name": "mine", "region": "eu-west-1"}
-    monkeypatch.delenv("AWS_DEFAULT_REGION")
-    assert Lab.load() == Lab.choose() == chosen
-    monkeypatch.setenv("CHATLAB_NAME", "theirs")
-    monkeypatch.setenv("CHATLAB_REGION", "us-west-2")
-    assert Lab.choose("aws", "mine") == Lab("aws", "theirs", "us-west-2")
 
 
 def test_missing_credentials_are_said_without_a_traceback(monkeypatch, tmp_path):

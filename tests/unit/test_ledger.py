@@ -1,0 +1,164 @@
+"""Which labs are open, and that a teardown never goes to another one than is meant."""
+
+import json
+
+import nbformat
+import pytest
+
+import chatlab.__main__ as commands
+from chatlab import Lab, LabError, ledger, local_cloud
+from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
+from chatlab.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty home, and credentials that are an account's without asking AWS, which can't be had here."""
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(Lab, "account", property(lambda lab: "222222222222" if lab.profile == "work" else "1" * 12))
+    return tmp_path
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """What would be run: (notebook, parameters) each time. The teardown takes its lab out of the ledger, as it does."""
+    calls = []
+
+    def execute(name, save_as, parameters, **_):
+        calls.append((name, parameters))
+        if name == TEARDOWN:
+            Lab.find(*(parameters[key] for key in ("TARGET", "NAME", "REGION", "PROFILE"))).close()
+        return Outcome(name, 1.0, True)
+
+    monkeypatch.setattr(commands, "execute", execute)
+    return calls
+
+
+def names():
+    return [entry.settings.name for entry in ledger.entries()]
+
+
+def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():
+    lab = Lab.choose("aws", "mine", "eu-west-1")
+    (entry,) = ledger.entries()
+    assert entry.settings == Settings("aws", "mine", "eu-west-1")
+    assert "1" * 12 not in json.dumps(ledger._read(ledger._path(entry)).place)
+    assert Lab.load() == Lab.find() == Lab.choose("aws", "mine", "eu-west-1") == lab
+    assert len(ledger.entries()) == 1
+    lab.close()
+    assert ledger.entries() == []
+
+
+def test_plain_down_goes_to_the_one_lab_that_is_open(executed, capsys):
+    """Killed, a run on AWS leaves its lab. "Nothing is left" must not be said of another target."""
+    Lab.choose("aws", "chat", "eu-west-1", "work")
+    assert commands.main(["down"]) == 0
+    assert executed == [(TEARDOWN, {"TARGET": "aws", "NAME": "chat", "REGION": "eu-west-1", "PROFILE": "work"})]
+    assert "The lab chat on AWS, eu-west-1." in capsys.readouterr().out
+    assert names() == []
+
+
+def test_of_several_one_has_to_be_named_and_the_others_stay(executed, capsys):
+    Lab.choose("aws", "chat", "eu-west-1")
+    Lab.choose("aws", "demo", "eu-west-1")
+    with pytest.raises(LabError) as error:
+        commands.main(["down"])
+    assert "make down TARGET=aws NAME=chat REGION=eu-west-1" in str(error.value)
+    assert "make down TARGET=aws NAME=demo REGION=eu-west-1" in str(error.value)
+    assert executed == []
+    assert commands.main(["down", "--name", "demo"]) == 0
+    said = capsys.readouterr().out
+    assert "Still open: The lab chat on AWS, eu-west-1, since" in said
+    assert names() == ["chat"]
+    assert commands.main(["down"]) == 0
+    assert names() == []
+    assert commands.main(["down"]) == 0
+    assert "There is no lab here that could be removed" in capsys.readouterr().out
+    assert len(executed) == 2
+
+
+def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, capsys):
+    assert commands.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
+    assert "is found by its tag" in capsys.readouterr().out
+    assert executed[0][1]["NAME"] == "theirs"
+
+
+def test_a_profile_is_remembered_and_another_account_is_refused(monkeypatch):
+    Lab.choose("aws", "chat", "eu-west-1", "work")
+    assert Lab.find("aws", "chat").profile == "work"
+    Lab.choose("aws", "chat", "us-west-2")
+    monkeypatch.setattr(Lab, "account", "333333333333")
+    for open_it in (Lab.load, Lab.find, lambda: Lab.find("aws", "chat", "us-west-2")):
+        with pytest.raises(LabError, match="made in another AWS account than the one that your credentials are for"):
+            open_it()
+
+
+def test_a_name_in_two_accounts_is_the_one_of_the_credentials(monkeypatch):
+    Lab.choose("aws", "chat", "eu-west-1")
+    monkeypatch.setattr(Lab, "account", "333333333333")
+    Lab.choose("aws", "chat", "eu-west-1")
+    assert len(ledger.entries()) == 2
+    Lab.find("aws", "chat", "eu-west-1").close()
+    monkeypatch.setattr(Lab, "account", "1" * 12)
+    assert Lab.find("aws", "chat", "eu-west-1").account == "1" * 12
+    assert len(ledger.entries()) == 1
+
+
+def test_a_spoilt_memory_is_said(home):
+    (home / ledger.CHOSEN).write_text("{")
+    with pytest.raises(LabError, match="delete it, and run notebook 00_start again"):
+        Lab.load()
+
+
+def test_without_a_choice_a_notebook_says_where_to_begin():
+    with pytest.raises(LabError, match="run notebook 00_start first"):
+        Lab.load()
+
+
+def test_the_local_cloud_stops_with_its_last_lab(capsys):
+    try:
+        chat, demo = Lab.choose("local", "chat"), Lab.choose("local", "demo")
+        assert names() == ["chat", "demo"]
+        demo.close()
+        assert "Still open: The lab chat on the local cloud, since" in capsys.readouterr().out
+        assert chat.client("sts").get_caller_identity()["Account"]
+        chat.close()
+        assert not local_cloud.status()["running"]
+        Lab.choose("local", "demo")
+        local_cloud.stop()  # or it dies: what was in it is gone with it
+        assert names() == []
+        Lab.choose("local", "chat")
+        assert names() == ["chat"]
+    finally:
+        local_cloud.stop()
+
+
+def test_what_a_run_is_told_wins_over_what_the_notebook_says():
+    """A plain `make run` stays on the local cloud, whatever was edited in notebook 00."""
+    cells = [nbformat.v4.new_code_cell('TARGET = "aws"\nNAME = "mine"', metadata={"tags": ["parameters"]})]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    inject(notebook, Settings().parameters | {"CONNECTIONS": 3, "BROADCASTS": 2})
+    said = {}
+    for cell in notebook.cells:
+        exec(cell.source, said)
+    assert (said["TARGET"], said["NAME"]) == ("local", "chat")
+    assert "CONNECTIONS" not in said
+    assert "REGION" not in said
+    assert [cell.source for cell in without_injected(notebook).cells] == ['TARGET = "aws"\nNAME = "mine"']
+
+
+def test_the_notebooks_take_the_parameters_of_a_run():
+    for name, expected in [
+        ("00_start", {"TARGET", "NAME", "REGION", "PROFILE"}),
+        ("06_load_test", {"CONNECTIONS", "BROADCASTS"}),
+    ]:
+        notebook = nbformat.read(commands.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        before = len(notebook.cells)
+        inject(notebook, Settings().parameters | {"CONNECTIONS": 3, "BROADCASTS": 2})
+        assert len(notebook.cells) == before + 1
+        injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
+        assert {line.split(" = ")[0] for line in injected.source.splitlines()[1:]} == expected
