@@ -160,6 +160,9 @@ def notebooks(chosen):
 def up(chosen):
     """Build the chat, and say where it is."""
     settings = _settings(chosen)
+    known = ledger.the_one(target=settings.target, name=settings.name, region=settings.region)
+    if settings.target == "aws" and not known and _count_left(settings)[0]:
+        print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
     outcomes = []
     _execute_all(BUILD, _up_folder(), settings.parameters, outcomes)
     if not outcomes[-1].ok:

@@ -8,10 +8,11 @@ import sys
 import nbformat
 import pandas as pd
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 import chatlab.__main__ as commands
-from chatlab import Lab, LabError, local_cloud
-from chatlab.notebooks import _save
+from chatlab import Lab, LabError, ledger, local_cloud
+from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, writable
 from tests.conftest import environment_of_a_run
 
@@ -56,18 +57,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(tmp_path, monkeypatch):
-    """No AWS is to be had here, so its answer is made up: one table."""
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
-    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
-    found = pd.DataFrame([("dynamodb", "table", "chat", None)], columns=["service", "kind", "id", "created"])
-    monkeypatch.setattr(commands, "inventory", lambda lab: found)
-    monkeypatch.setattr(commands, "execute", lambda *_, **__: pytest.fail("a notebook was run"))
-    with pytest.raises(LabError, match=r"remove that lab with `make down TARGET=aws NAME=chat REGION=eu-west-1`"):
-        commands.main(["run", "--target", "aws", "--region", "eu-west-1"])
-
-
 def test_make_gives_its_options_on(tmp_path):
     done = subprocess.run(
         ["make", "--silent", "run", "CONNECTIONS=abc"],
@@ -76,6 +65,87 @@ def test_make_gives_its_options_on(tmp_path):
     assert done.returncode != 0
     assert 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "abc".' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_variable_that_the_shell_has_by_chance_is_not_meant(tmp_path):
+    """Under WSL, NAME is the computer's."""
+    done = subprocess.run(
+        ["make", "--silent", "down"],
+        cwd=ROOT, env=environment_of_a_run(tmp_path, NAME="MY PC"), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "There is no lab here that could be removed." in done.stdout
+
+
+@pytest.fixture
+def aws(tmp_path, monkeypatch):
+    """AWS, made up since none is to be had here: what is `left`, which notebooks fail, which were run."""
+    answers = {"left": 0, "fails": {}, "run": []}
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
+    monkeypatch.setattr(Lab, "account", "1" * 12)
+
+    def look(lab):
+        if isinstance(answers["left"], Exception):
+            raise answers["left"]
+        return pd.DataFrame([("dynamodb", "table", "chat", None)] * answers["left"])
+
+    def execute(name, save_as, parameters, **_):
+        answers["run"].append(name)
+        if name == "00_start":
+            Lab.choose(parameters["TARGET"], parameters["NAME"], parameters["REGION"], parameters["PROFILE"])
+            answers["left"] = answers.get("later", 0)
+        reason = answers["fails"].get(name, "")
+        return Outcome(name, 1.0, not reason, reason)
+
+    monkeypatch.setattr(commands, "inventory", look)
+    monkeypatch.setattr(commands, "execute", execute)
+    return answers
+
+
+RUN_ON_AWS = ["run", "--target", "aws", "--name", "demo", "--region", "eu-west-1"]
+
+
+def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, capsys):
+    aws["fails"] = {"03_lambda_functions": "cell 2: expired.", "99_teardown": "cell 2: expired."}
+    aws["later"] = LabError("The credentials have expired.")
+    assert commands.main(RUN_ON_AWS) == 1
+    said = capsys.readouterr().out
+    assert "Leftovers: not known" in said
+    assert "It is not known what is left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in said
+    assert aws["run"][-1] == "99_teardown"
+    assert [entry.settings.name for entry in ledger.entries()] == ["demo"]  # so a plain `make down` finds it
+
+
+def test_what_is_left_is_counted_with_the_command_to_go_on_with(aws, capsys):
+    aws["fails"] = {"99_teardown": "cell 9: refused."}
+    aws["later"] = 3
+    assert commands.main(RUN_ON_AWS) == 1
+    assert "3 things are left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in capsys.readouterr().out
+
+
+def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(aws):
+    aws["left"] = 1
+    with pytest.raises(LabError, match=r"remove that lab with `make down TARGET=aws NAME=demo REGION=eu-west-1`"):
+        commands.main(RUN_ON_AWS)
+    assert aws["run"] == []
+
+
+def test_a_run_on_aws_that_cannot_be_begun_is_one_sentence(aws):
+    aws["left"] = NoCredentialsError()
+    with pytest.raises(LabError, match="What there is of the lab can't be told: Unable to locate credentials"):
+        commands.main(RUN_ON_AWS)
+    assert aws["run"] == []
+
+
+def test_a_lab_of_another_folder_is_used_and_that_is_said(aws, capsys):
+    aws["left"] = 2
+    aws["fails"] = {"00_start": "cell 1: no."}
+    with pytest.raises(LabError) as error:
+        commands.main(["up", *RUN_ON_AWS[1:]])
+    assert "was not made from this folder: its parts are found by their tag." in capsys.readouterr().out
+    assert "`make down TARGET=aws NAME=demo REGION=eu-west-1` removes it" in str(error.value)
 
 
 def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):
