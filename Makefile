@@ -8,8 +8,8 @@
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
-export PATH := $(BIN):$(PATH)
+BIN := $(VENV)/bin# relative: the folder's own path may have spaces
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # A variable that make was given, as the option that the lab takes. One that a shell has by chance (NAME, under WSL the
 # computer's) is not meant.
@@ -41,7 +41,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 
 frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-lock.json
 	@echo "Installing the page's packages (once)"
-	@cd frontend && $(BIN)/npm ci --silent --no-audit --no-fund
+	@cd frontend && npm ci --loglevel=error --no-audit --no-fund >/dev/null
 	@touch $@
 
 run: setup
@@ -62,7 +62,7 @@ down: setup
 # a process, so two files are run at a time; the long ones come first.
 test: setup $(VENV)/browser
 	@$(BIN)/ruff check --quiet
-	@cd frontend && $(BIN)/npm run --silent typecheck && $(BIN)/npm test --silent
+	@cd frontend && npm run --silent typecheck && npm test --silent
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.

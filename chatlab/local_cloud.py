@@ -46,8 +46,19 @@ def start():
 
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
-    if _process():
-        return url()
+    if not _process():
+        _begin()
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _key_file().exists():  # it is made before the first connection is taken
+        if not _process() or time.monotonic() > deadline:
+            stop()
+            raise LabError(f"The local cloud did not start: its last words are in {home() / 'cloud.log'}.")
+        time.sleep(0.05)
+    return url()
+
+
+def _begin():
+    """Start the process, which becomes ready some time later. Raises LabError for what is wrong beforehand."""
     try:
         temper.chosen(os.environ.get("CHATLAB_TRAITS", ""))
     except ValueError as error:
@@ -70,16 +81,8 @@ def start():
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
-    born = psutil.Process(process.pid).create_time()
-    state = {"pid": process.pid, "born": born, "port": port, "scheme": "https" if tls else "http"}
+    state = {"pid": process.pid, "port": port, "scheme": "https" if tls else "http"}
     _state_file().write_text(json.dumps(state) + "\n")
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not _key_file().exists():  # it is made before the first connection is taken
-        if process.poll() is not None or time.monotonic() > deadline:
-            stop()
-            raise LabError(f"The local cloud did not start: its last words are in {folder / 'cloud.log'}.")
-        time.sleep(0.05)
-    return url()
 
 
 def stop():
@@ -142,7 +145,7 @@ def _state_file():
 
 
 def _key_file():
-    return home() / "key.json"
+    return (home() / "key.json").resolve()
 
 
 def _state():
@@ -153,13 +156,16 @@ def _state():
 
 
 def _process():
-    """The running process, or None. A pid alone may be somebody else's by now: the birth time must agree."""
+    """The running process, or None. A pid alone may be somebody else's by now: this one was told of this home's key.
+
+    (When a process was born is no sign of it: that is reckoned from the machine's clock, which may be set.)
+    """
     state = _state()
     try:
         process = psutil.Process(state["pid"]) if state else None
-        same = process and process.create_time() == state["born"] and process.status() != psutil.STATUS_ZOMBIE
-        return process if same else None
-    except psutil.NoSuchProcess:
+        ours = process and process.status() != psutil.STATUS_ZOMBIE and str(_key_file()) in process.cmdline()
+        return process if ours else None
+    except psutil.Error:
         return None
 
 
@@ -193,4 +199,6 @@ def _allow_many_sockets():
     import resource  # not on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # macOS says that there is no hard limit, and then takes no more than this, its OPEN_MAX: see setrlimit(2) there.
+    soft = 10_240 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -93,7 +94,28 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
             assert local_cloud.stop()
 
 
-def test_one_that_an_older_lab_has_started_is_found(tmp_path, monkeypatch):
+def test_whoever_finds_one_that_is_just_starting_waits_until_it_is_ready(lab):
+    key = Path(os.environ["CHATLAB_HOME"]) / "key.json"
+    key.rename(beside := key.with_suffix(".beside"))
+    threading.Timer(0.5, beside.rename, [key]).start()
+    local_cloud.start()
+    assert local_cloud.credentials()
+
+
+def test_a_clock_that_is_set_does_not_hide_it(lab, monkeypatch):
+    """When a process began is told by the machine's clock, and another one after it was set."""
+    before = local_cloud.status()["pid"]
+    began = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 60)
+    assert local_cloud.status()["running"]
+    local_cloud.start()
+    assert local_cloud.status()["pid"] == before
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    (tmp_path / "cloud.json").write_text('{"pid": 1, "born": 0.0, "port": 4566}')
-    assert local_cloud.status() == {"running": False, "pid": 1, "port": 4566, "url": "http://127.0.0.1:4566"}
+    (tmp_path / "cloud.json").write_text(json.dumps({"pid": os.getpid(), "port": 4566}))
+    assert local_cloud.status() == {
+        "running": False, "pid": os.getpid(), "port": 4566, "url": "http://127.0.0.1:4566",
+    }  # fmt: skip
+    assert local_cloud.stop() is False
