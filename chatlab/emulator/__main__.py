@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from authorization import with_what_aws_asks
 from guard import Guard
 from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack.core import tls
 from quotas import with_quotas
+from recorder import recording
 from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -46,12 +48,11 @@ def main(descriptor, key_file):
     # uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as
     # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
     # connection.
+    app = with_quotas(with_a_key(Path(key_file), os.environ.get("CHATLAB_POLICY")))
+    app = with_traits(app, os.environ["CHATLAB_TRAITS"])
+    app = with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))
     config = uvicorn.Config(
-        Guard(
-            with_traits(with_quotas(with_a_key(Path(key_file))), os.environ["CHATLAB_TRAITS"]),
-            f"{scheme}://{host}:{port}",
-            is_issued,
-        ),
+        Guard(app, f"{scheme}://{host}:{port}", is_issued),
         lifespan="on",  # without a key there is nothing to serve
         loop="uvloop",
         http=Protocol,

@@ -28,6 +28,8 @@ class Call:
     body: bytes
     parameters: dict[str, str] = field(default_factory=dict)
     """Of an operation of the query protocol (IAM, STS)."""
+    region: str = ""
+    """As the signature names it."""
 
     @property
     def is_post_to_connection(self) -> bool:
@@ -51,7 +53,7 @@ def describe(scope: dict, body: bytes) -> Call:
     headers = dict(scope["headers"])
     _, _, credential = headers.get(b"authorization", b"").decode().partition("Credential=")
     parts = credential.partition(",")[0].split("/")
-    key, service = (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+    key, region, service = (parts[0], parts[2], parts[3]) if len(parts) == 5 else ("", "", "")
     parameters = {}
     operation = f"{scope['method']} {unquote(scope['path'])}"
     if target := headers.get(b"x-amz-target", b"").decode():
@@ -59,7 +61,7 @@ def describe(scope: dict, body: bytes) -> Call:
     elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
         parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         operation = parameters.get("Action", operation)
-    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters)
+    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters, region)
 
 
 def refusal(status: int, code: str, message: str) -> Answer:
