@@ -1,8 +1,8 @@
 """What AWS asks a person's policy and the emulator does not: a permission that is missing there is to be missing here.
 
 The emulator asks for the action that a call is named after. AWS asks for more where a call hands on a role, or sets
-tags; its reference calls that dependent actions. And the services that are played beside the emulator (quotas, prices)
-ask nobody by themselves.
+tags; its reference calls that dependent actions. The services that are played beside the emulator (quotas, prices) ask
+nobody by themselves. And of some calls the emulator does not see what they are about, or which tags it has.
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
 
@@ -10,8 +10,7 @@ import json
 from functools import partial
 from typing import NamedTuple
 
-from ministack.core import iam_evaluator
-from ministack.core.iam_actions import access_denied_response, identity_denial_message
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway, tagging
 from temper import Answer, Call, describe, whole_body
 
@@ -69,6 +68,8 @@ def with_what_aws_asks(app, record=lambda action, resource, allowed: None):
     `record` is told each question that was asked here.
     """
     tagging._RESOURCE_TAG_COLLECTORS["apigateway"] = _tags_of_apis  # for `aws:ResourceTag`
+    iam_actions.extract_resource_arn = _narrowed(iam_actions.extract_resource_arn)
+    iam_actions.extract_iam_action = _more(iam_actions.extract_iam_action)
 
     async def asking(scope, receive, send):
         if scope["type"] != "http" or not describe(scope, b"").key.startswith("AKIA"):
@@ -106,11 +107,39 @@ def _refused(call, account, asked):
     )
     if iam_evaluator.evaluate(context, person.policies, *person.limits).decision == "Allow":
         return None
-    message = identity_denial_message(asked.action, person.arn, asked.resource, False)
-    status, headers, body = access_denied_response(
+    message = iam_actions.identity_denial_message(asked.action, person.arn, asked.resource, False)
+    status, headers, body = iam_actions.access_denied_response(
         call.service, asked.action, person.arn, "refused", message=message, resource_arn=asked.resource
     )
     return Answer(status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body)
+
+
+def _more(extract_iam_action):
+    """The emulator's, which takes every call with a path that it does not know for allowed."""
+
+    def more(service, method, path, *rest):
+        action = extract_iam_action(service, method, path, *rest)
+        if action is None and service == "lambda" and path.endswith("/event-invoke-config") and method == "PUT":
+            return "lambda:PutFunctionEventInvokeConfig"
+        if action is None: print("UNKNOWN", service, method, path, flush=True)
+        return action
+
+    return more
+
+
+def _narrowed(extract_resource_arn):
+    """The emulator's, which also finds what DynamoDB's calls about tags and Lambda's CreateFunction are about."""
+
+    def narrowed(service, method, path, headers, body, parameters, region, account):
+        resource = extract_resource_arn(service, method, path, headers, body, parameters, region, account)
+        if resource != "*" or body[:1] != b"{":
+            return resource
+        named = json.loads(body)
+        if service == "lambda" and "FunctionName" in named:
+            return f"arn:aws:lambda:{region}:{account}:function:{named['FunctionName']}"
+        return named.get("ResourceArn", "*") if service == "dynamodb" else "*"
+
+    return narrowed
 
 
 def _tags_of_apis():
