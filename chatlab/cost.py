@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import pandas as pd
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab.errors import LabError
+
 PRICES_DATE = "November 2026"
 PRICES = {
     "WebSocket messages": 1.00e-6,
@@ -194,7 +196,7 @@ def live_prices(pricing, region):
     for what, (service, usage) in _PRODUCTS.items():
         try:
             found[what] = _price(pricing, service, usage, region) or PRICES[what]
-        except (ClientError, BotoCoreError):
+        except (LabError, ClientError, BotoCoreError):
             continue  # not allowed to ask, or no answer: the table is there for that
     return found
 
