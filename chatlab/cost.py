@@ -16,6 +16,8 @@ import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab.errors import LabError
+
 
 class Prices(dict):
     """US dollars for one of each thing that is metered, by its name. As a text it is where they come from."""
@@ -220,7 +222,9 @@ def live_prices(pricing, region):
         region: such as "eu-west-1".
     """
     found, published = {}, []
-    with suppress(ClientError, BotoCoreError):  # not allowed to ask, or no answer: the table is there for that
+    with suppress(
+        LabError, ClientError, BotoCoreError
+    ):  # not allowed to ask, or no answer: the table is there for that
         for service, usages in _PRODUCTS.items():
             for usage, dollars, date in _products(pricing, service, region):
                 if usage in usages and dollars is not None:

@@ -12,6 +12,7 @@ import uvicorn
 from guard import Guard
 from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack.core import tls
+from quotas import with_quotas
 from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -47,7 +48,7 @@ def main(descriptor, key_file):
     # connection.
     config = uvicorn.Config(
         Guard(
-            with_traits(with_a_key(Path(key_file)), os.environ["CHATLAB_TRAITS"]),
+            with_traits(with_quotas(with_a_key(Path(key_file))), os.environ["CHATLAB_TRAITS"]),
             f"{scheme}://{host}:{port}",
             is_issued,
         ),

@@ -363,7 +363,7 @@ class _Temper:
             await self._app(scope, receive, send)
 
     async def _http(self, scope, receive, send):
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         call = describe(scope, body)
         if delay_s := sum(trait.delay_s(call) for trait in self._traits):
             await asyncio.sleep(delay_s)
@@ -418,7 +418,8 @@ class _Temper:
         await self._app(scope, listen, send)
 
 
-async def _whole_body(receive):
+async def whole_body(receive):
+    """The body of a request, of all its parts."""
     body, more = b"", True
     while more:
         message = await receive()
