@@ -113,9 +113,6 @@ class Trait:
         """Whether a WebSocket may be opened."""
         return True
 
-    def closes(self, message: dict) -> int | None:
-        """The code with which a socket is closed for what it said (an ASGI message), or None."""
-
 
 class Delay(Trait):
     """Answers take milliseconds: 8 for a message to a connection, as in the wind tunnel; 30 for all else. Assumed."""
@@ -291,20 +288,6 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
-class Frames(Trait):
-    """A frame of more than 32 KB closes its socket with 1009, a binary one with 1003.
-
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
-    """
-
-    LIMIT_BYTES = 32 * 1024
-
-    def closes(self, message):
-        if message.get("bytes") is not None:
-            return 1003
-        return 1009 if len((message.get("text") or "").encode()) > self.LIMIT_BYTES else None
-
-
 class PriceList(Trait):
     """The Price List API answers, which the emulator does not have.
 
@@ -327,7 +310,6 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
-    "frames": Frames,
     "price-list": PriceList,
 }
 """All traits, by name."""
@@ -405,17 +387,7 @@ class _Temper:
             await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
             await send({"type": "websocket.http.response.body", "body": b'{"message": "Too Many Requests"}'})
             return
-
-        async def listen():
-            message = await receive()
-            if message["type"] == "websocket.receive":
-                codes = [code for trait in self._traits if (code := trait.closes(message))]
-                if codes:
-                    await send({"type": "websocket.close", "code": codes[0]})
-                    return {"type": "websocket.disconnect", "code": codes[0]}
-            return message
-
-        await self._app(scope, listen, send)
+        await self._app(scope, receive, send)
 
 
 async def whole_body(receive):
