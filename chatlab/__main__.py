@@ -71,8 +71,18 @@ def _count(name, most):
 
 
 def _settings(chosen):
-    """The Settings that the command line means. Raises LabError for what can't be, before anything is begun."""
-    return Settings.resolve(chosen.target, chosen.name, chosen.region, chosen.profile)
+    """The Settings that the command line means.
+
+    Raises LabError for what can't be, and on `aws` without credentials, before anything is begun.
+    """
+    return _known_to_aws(Settings.resolve(chosen.target, chosen.name, chosen.region, chosen.profile))
+
+
+def _known_to_aws(settings):
+    """The Settings themselves. Raises LabError on `aws` without credentials."""
+    if settings.target == "aws":
+        _ = Lab.of(settings).account
+    return settings
 
 
 def run(chosen):
@@ -144,7 +154,9 @@ def _count_left(settings):
     """How many things there are; None, and a sentence, if it can't be told."""
     try:
         return len(inventory(Lab.of(settings))), ""
-    except (LabError, ClientError, BotoCoreError) as error:
+    except LabError as error:
+        return None, str(error)
+    except (ClientError, BotoCoreError) as error:
         return None, f"What there is of the lab can't be told: {error}"
 
 
@@ -188,7 +200,7 @@ def down(chosen):
             f"`make down TARGET=aws NAME={chosen.name or '...'} REGION=...`."
         )
         return _others_open()
-    settings = meant[0].settings if meant else _settings(chosen)
+    settings = _known_to_aws(meant[0].settings) if meant else _settings(chosen)
     print(f"{settings}{'' if meant else ', which was not made from this folder: it is found by its tag'}.")
     outcomes = []
     _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)

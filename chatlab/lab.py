@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import ledger, local_cloud
+from chatlab.credentials import explaining
 from chatlab.errors import LabError
 from chatlab.paths import home, in_a_run, writable
 from chatlab.privacy import keep, keep_credentials
@@ -105,7 +105,8 @@ class Lab(Settings):
 
     def client(self, service, **options):
         """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`."""
-        return self.session.client(service, **{**self._options, **options})
+        with explaining(self.session._session):  # credentials may be looked for only now
+            return self.session.client(service, **{**self._options, **options})
 
     @cached_property
     def session(self):
@@ -131,13 +132,10 @@ class Lab(Settings):
     @cached_property
     def account(self):
         """The account's 12 digits, for ARNs. Masked wherever it is shown. Raises LabError without credentials."""
-        try:
-            account = self.client("sts").get_caller_identity()["Account"]
-        except (ClientError, BotoCoreError) as error:
-            raise LabError(
-                f"AWS does not know who you are ({error}): set credentials, for example with `aws configure` or "
-                "`aws sso login`, and run this cell again."
-            ) from None
+        # The first question of all, so where there is no network, that is to be known soon.
+        impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+        sts = self.client("sts", config=self._options["config"].merge(impatience))
+        account = sts.get_caller_identity()["Account"]
         keep(account)
         return account
 

@@ -8,8 +8,8 @@ from functools import cache
 
 import boto3
 import botocore.session
-from botocore.exceptions import BotoCoreError
 
+from chatlab.credentials import explain, explaining
 from chatlab.errors import LabError
 from chatlab.privacy import HIDDEN, masked
 
@@ -121,9 +121,11 @@ def session_without_profile(**options):
     return boto3.Session(botocore_session=core, **options)
 
 
-def aws_session(**options):
-    """A boto3 session of the AWS configuration. Raises LabError where that can't be used."""
-    try:
-        return boto3.Session(**options)
-    except BotoCoreError as error:  # a profile that does not exist, a configuration file that can't be read
-        raise LabError(f"The AWS configuration can't be used: {error}.") from None
+def aws_session(profile_name=None, region_name=None):
+    """A boto3 session of the AWS configuration, whose errors are explained: see `chatlab.credentials`.
+
+    Raises LabError where the configuration can't be used.
+    """
+    core = botocore.session.Session(profile=profile_name)
+    with explaining(core):  # a profile that does not exist, a configuration file that can't be read
+        return explain(boto3.Session(botocore_session=core, region_name=region_name))
