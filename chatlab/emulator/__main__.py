@@ -8,17 +8,14 @@ import socket
 import sys
 from pathlib import Path
 
+import frames
 import uvicorn
-from authorization import with_what_aws_asks
+from cloud import cloud
 from guard import Guard
-from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
+from keys import is_issued
 from ministack.core import tls
-from quotas import with_quotas
-from recorder import recording
-from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
 MAX_HEAD_BYTES = 64 * 1024
 
 
@@ -41,25 +38,19 @@ def main(descriptor, key_file):
     """Serve until SIGTERM."""
     listener = socket.socket(fileno=int(descriptor))
     host, port = listener.getsockname()
-    let_no_function_have_keys_that_can_be_guessed()
     # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
     certificate, key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
     scheme = "https" if certificate else "http"
-    # uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as
-    # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
-    # connection.
-    app = with_quotas(with_a_key(Path(key_file), os.environ.get("CHATLAB_POLICY")))
-    app = with_traits(app, os.environ["CHATLAB_TRAITS"])
-    app = with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))
+    # uvloop and httptools are twice as fast as MiniStack's own server. uvicorn's --fd would take the socket for a Unix
+    # one and not set TCP_NODELAY: 40 ms more a connection.
     config = uvicorn.Config(
-        Guard(app, f"{scheme}://{host}:{port}", is_issued),
+        Guard(cloud(Path(key_file), os.environ["CHATLAB_TRAITS"]), f"{scheme}://{host}:{port}", is_issued),
         lifespan="on",  # without a key there is nothing to serve
         loop="uvloop",
         http=Protocol,
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        ws_max_size=MESSAGE_LIMIT,
-        ws_per_message_deflate=False,
+        **frames.SERVER,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: it would be waited for
         access_log=False,

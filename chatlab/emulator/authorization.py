@@ -121,7 +121,8 @@ def _more(extract_iam_action):
         action = extract_iam_action(service, method, path, *rest)
         if action is None and service == "lambda" and path.endswith("/event-invoke-config") and method == "PUT":
             return "lambda:PutFunctionEventInvokeConfig"
-        if action is None: print("UNKNOWN", service, method, path, flush=True)
+        if action is None:
+            print("UNKNOWN", service, method, path, flush=True)
         return action
 
     return more

@@ -67,13 +67,3 @@ def test_tags_in_either_form_say_whose_a_thing_is():
     assert not lab.owns([])
     with pytest.raises(LabError, match="it is not this lab's"):
         lab.require_own("a table chat", {})
-
-
-def test_missing_credentials_are_said_without_a_traceback(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(LabError, match="AWS does not know who you are"):
-        _ = Lab("aws", "chat", "eu-west-1").account
