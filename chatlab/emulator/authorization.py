@@ -2,7 +2,7 @@
 
 The emulator asks for the action that a call is named after. AWS asks for more where a call hands on a role, or sets
 tags; its reference calls that dependent actions. The services that are played beside the emulator (quotas, prices) ask
-nobody by themselves. And of some calls the emulator does not see what they are about, or which tags it has.
+nobody by themselves. And of some calls the emulator does not see what they do, what they are about, or its tags.
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
 
@@ -115,15 +115,12 @@ def _refused(call, account, asked):
 
 
 def _more(extract_iam_action):
-    """The emulator's, which takes every call with a path that it does not know for allowed."""
+    """The emulator's, which takes Lambda's PutFunctionEventInvokeConfig for an update of the code."""
 
     def more(service, method, path, *rest):
-        action = extract_iam_action(service, method, path, *rest)
-        if action is None and service == "lambda" and path.endswith("/event-invoke-config") and method == "PUT":
+        if service == "lambda" and method == "PUT" and path.endswith("/event-invoke-config"):
             return "lambda:PutFunctionEventInvokeConfig"
-        if action is None:
-            print("UNKNOWN", service, method, path, flush=True)
-        return action
+        return extract_iam_action(service, method, path, *rest)
 
     return more
 

@@ -1,5 +1,4 @@
-"""`python -m chatlab run`, which is `make run`, as a whole and under the person's policy; and how it ends when something
-goes wrong."""
+"""`python -m chatlab run`, which is `make run`, as a whole, with the policy alone; and how it ends if anything fails."""
 
 import json
 import os
