@@ -1,4 +1,4 @@
-"""`python -m chatlab run`, which is `make run`, as a whole, with the policy alone; and how it ends if anything fails."""
+"""`python -m chatlab run`, which is `make run`, as a whole, with the policy alone; and how it ends otherwise."""
 
 import json
 import os
