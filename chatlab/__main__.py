@@ -15,7 +15,7 @@ from chatlab.errors import exit_status, nobody_reads
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
-from chatlab.settings import Settings
+from chatlab.settings import Settings, profile_named
 
 MOST_CONNECTIONS = 5_000
 MOST_BROADCASTS = 500
@@ -52,7 +52,9 @@ def _parser():
             help="the lab's name, a prefix of all that it makes (default: chat); or CHATLAB_NAME",
         )
         part.add_argument("--region", help="the AWS Region (default: that of your AWS configuration)")
-        part.add_argument("--profile", help="the profile of your AWS configuration (default: AWS_PROFILE)")
+        part.add_argument(
+            "--profile", type=profile_named, help="the profile of your AWS configuration (default: AWS_PROFILE)"
+        )
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
@@ -69,8 +71,18 @@ def _count(name, most):
 
 
 def _settings(chosen):
-    """The Settings that the command line means. Raises LabError for what can't be, before anything is begun."""
-    return Settings.resolve(chosen.target, chosen.name, chosen.region, chosen.profile)
+    """The Settings that the command line means.
+
+    Raises LabError for what can't be, and on `aws` without credentials, before anything is begun.
+    """
+    return _known_to_aws(Settings.resolve(chosen.target, chosen.name, chosen.region, chosen.profile))
+
+
+def _known_to_aws(settings):
+    """The Settings themselves. Raises LabError on `aws` without credentials."""
+    if settings.target == "aws":
+        _ = Lab.of(settings).account
+    return settings
 
 
 def run(chosen):
@@ -142,7 +154,9 @@ def _count_left(settings):
     """How many things there are; None, and a sentence, if it can't be told."""
     try:
         return len(inventory(Lab.of(settings))), ""
-    except (LabError, ClientError, BotoCoreError) as error:
+    except LabError as error:
+        return None, str(error)
+    except (ClientError, BotoCoreError) as error:
         return None, f"What there is of the lab can't be told: {error}"
 
 
@@ -186,7 +200,7 @@ def down(chosen):
             f"`make down TARGET=aws NAME={chosen.name or '...'} REGION=...`."
         )
         return _others_open()
-    settings = meant[0].settings if meant else _settings(chosen)
+    settings = _known_to_aws(meant[0].settings) if meant else _settings(chosen)
     print(f"{settings}{'' if meant else ', which was not made from this folder: it is found by its tag'}.")
     outcomes = []
     _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import ledger, local_cloud
+from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
+from chatlab.privacy import keep, keep_credentials
 from chatlab.settings import Settings, aws_session, partitions, session_without_profile
 from chatlab.tables import table
 
@@ -104,14 +105,18 @@ class Lab(Settings):
 
     def client(self, service, **options):
         """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`."""
-        return self.session.client(service, **{**self._options, **options})
+        with explaining(self.session._session):  # credentials may be looked for only now
+            return self.session.client(service, **{**self._options, **options})
 
     @cached_property
     def session(self):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
-            return aws_session(profile_name=self.profile, region_name=self.region)
-        return session_without_profile(region_name=self.region, **local_cloud.credentials())
+            session = aws_session(profile_name=self.profile, region_name=self.region)
+        else:
+            session = session_without_profile(region_name=self.region, **local_cloud.credentials())
+        keep_credentials(session)
+        return session
 
     @property
     def _options(self):
@@ -126,18 +131,17 @@ class Lab(Settings):
 
     @cached_property
     def account(self):
-        """The account's 12 digits, for ARNs. Never shown: see `show`. Raises LabError without credentials."""
-        try:
-            return self.client("sts").get_caller_identity()["Account"]
-        except (ClientError, BotoCoreError) as error:
-            raise LabError(
-                f"AWS does not know who you are ({error}): set credentials, for example with `aws configure` or "
-                "`aws sso login`, and run this cell again."
-            ) from None
+        """The account's 12 digits, for ARNs. Masked wherever it is shown. Raises LabError without credentials."""
+        # The first question of all, so where there is no network, that is to be known soon.
+        impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+        sts = self.client("sts", config=self._options["config"].merge(impatience))
+        account = sts.get_caller_identity()["Account"]
+        keep(account)
+        return account
 
     def show(self, answer, *columns):
-        """What AWS answered as a small table, without the account's digits: see `chatlab.tables.table`."""
-        return table(answer, *columns, hide=self.account)
+        """What AWS answered as a small table: see `chatlab.tables.table`."""
+        return table(answer, *columns)
 
     # --- names and tags -----------------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from functools import cache
 
 import boto3
 import botocore.session
-from botocore.exceptions import BotoCoreError
 
+from chatlab.credentials import explain, explaining
 from chatlab.errors import LabError
+from chatlab.privacy import HIDDEN, masked
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
@@ -69,19 +70,38 @@ class Settings:
         return f"The lab {self.name} on {where}"
 
     def make(self, goal):
-        """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`."""
+        """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`.
+
+        A profile that is named after its account is masked, and still understood: see `profile_named`.
+        """
         options = {}
         if self.target == "aws":
             options = {"TARGET": self.target, "NAME": self.name, "REGION": self.region, "PROFILE": self.profile}
         elif self.name != DEFAULT_NAME:
             options = {"NAME": self.name}
-        return " ".join(["make", goal, *(f"{key}={shlex.quote(value)}" for key, value in options.items() if value)])
+        given = [f"{key}={shlex.quote(value)}" for key, value in options.items() if value]
+        return masked(" ".join(["make", goal, *given]))
 
     @property
     def parameters(self):
         """The same for the cells of the notebooks that are tagged `parameters`."""
         region = None if self.target == "local" and self.region == LOCAL_REGION else self.region
         return {"TARGET": self.target, "NAME": self.name, "REGION": region, "PROFILE": self.profile}
+
+
+def profile_named(text):
+    """The profile of the AWS configuration that is meant by its name, or by its name as a command shows it, masked.
+
+    Raises LabError for a masked name that is no profile's, or that several could have.
+    """
+    if HIDDEN not in text:
+        return text
+    meant = [name for name in aws_session().available_profiles if masked(f"PROFILE={name}") == f"PROFILE={text}"]
+    if len(meant) != 1:
+        raise LabError(
+            f"{len(meant)} profiles of your AWS configuration could be {text}: give PROFILE= with the account's digits."
+        )
+    return meant[0]
 
 
 @cache
@@ -101,9 +121,11 @@ def session_without_profile(**options):
     return boto3.Session(botocore_session=core, **options)
 
 
-def aws_session(**options):
-    """A boto3 session of the AWS configuration. Raises LabError where that can't be used."""
-    try:
-        return boto3.Session(**options)
-    except BotoCoreError as error:  # a profile that does not exist, a configuration file that can't be read
-        raise LabError(f"The AWS configuration can't be used: {error}.") from None
+def aws_session(profile_name=None, region_name=None):
+    """A boto3 session of the AWS configuration, whose errors are explained: see `chatlab.credentials`.
+
+    Raises LabError where the configuration can't be used.
+    """
+    core = botocore.session.Session(profile=profile_name)
+    with explaining(core):  # a profile that does not exist, a configuration file that can't be read
+        return explain(boto3.Session(botocore_session=core, region_name=region_name))

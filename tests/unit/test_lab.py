@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatlab import Lab, LabError
+from chatlab import Lab
 from chatlab.errors import NotOurs
 from chatlab.settings import partitions
 
@@ -78,13 +78,3 @@ def test_tags_in_either_form_say_whose_a_thing_is():
 def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
     assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
     assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64
-
-
-def test_missing_credentials_are_said_without_a_traceback(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(LabError, match="AWS does not know who you are"):
-        _ = Lab("aws", "chat", "eu-west-1").account

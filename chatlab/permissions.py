@@ -1,0 +1,297 @@
+"""What the person who runs the lab has to be allowed on AWS, and nothing else: one list, and the policy made of it.
+
+`python -m chatlab.permissions` renews `docs/aws-policy.json`, which is for a lab called `chat`; with a NAME it prints
+that lab's. A test records the calls of a whole run and compares them with this list.
+
+The names of actions, and what each can be narrowed to, are those of AWS's Service Authorization Reference:
+https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+They often differ from boto3's: HeadBucket is `s3:ListBucket`, and API Gateway knows HTTP's methods only.
+`sts:GetCallerIdentity` is missing because AWS allows it to everybody.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from chatlab.errors import LabError, exit_status
+from chatlab.paths import ROOT
+from chatlab.settings import DEFAULT_NAME, Settings
+
+POLICY = ROOT / "docs" / "aws-policy.json"
+MOST_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
+
+FUNCTIONS = [f"arn:{{partition}}:lambda:{{region}}:{{account}}:function:{{name}}-{part}" for part in (
+    "connect", "default", "disconnect",
+)]  # fmt: skip
+LOG_GROUPS = [f"arn:{{partition}}:logs:{{region}}:{{account}}:log-group:/aws/lambda/{{name}}-{part}" for part in (
+    "connect", "default", "disconnect",
+)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of the policy."""
+
+    sid: str
+    resources: list[str]
+    """ARNs, with {partition}, {region}, {account}, {name}, {role}, {bucket} and {any} to be filled in."""
+    actions: dict[str, str]
+    """IAM's actions, and the call that needs each, or why it is needed."""
+    condition: dict = field(default_factory=dict)
+
+
+class Need(NamedTuple):
+    """One action on one resource, as IAM's policy simulator asks for it."""
+
+    action: str
+    resource: str
+    context: list[dict]
+    """`ContextEntries` of the simulator: what the action's condition asks about."""
+    why: str
+
+
+STATEMENTS = [
+    Statement(
+        "Table",
+        ["arn:{partition}:dynamodb:{region}:{account}:table/{name}"],
+        {
+            "dynamodb:CreateTable": "01",
+            "dynamodb:TagResource": "01: create_table with Tags asks for both",
+            "dynamodb:DescribeTable": "01, 99, and the waiters",
+            "dynamodb:ListTagsOfResource": "01, 99: whose table is it?",
+            "dynamodb:DescribeTimeToLive": "01",
+            "dynamodb:UpdateTimeToLive": "01",
+            "dynamodb:PutItem": "01: Verify",
+            "dynamodb:GetItem": "01, 03: Verify",
+            "dynamodb:DeleteItem": "01: Verify",
+            "dynamodb:Scan": "04: Verify",
+            "dynamodb:DeleteTable": "99",
+        },
+    ),
+    Statement(
+        "Role",
+        ["arn:{partition}:iam::{account}:role/{role}"],
+        {
+            "iam:CreateRole": "02",
+            "iam:TagRole": "02: create_role with Tags asks for both",
+            "iam:GetRole": "02 to 04, and the waiter",
+            "iam:ListRoleTags": "02, 99: whose role is it?",
+            "iam:PutRolePolicy": "02 to 04",
+            "iam:ListRolePolicies": "99",
+            "iam:ListAttachedRolePolicies": "99: what was attached by hand",
+            "iam:ListInstanceProfilesForRole": "99: the same",
+            "iam:DeleteRolePolicy": "99",
+            "iam:DetachRolePolicy": "99",
+            "iam:DeleteRole": "99",
+        },
+    ),
+    Statement(
+        "InstanceProfiles",
+        ["arn:{partition}:iam::{account}:instance-profile/{any}"],
+        {"iam:RemoveRoleFromInstanceProfile": "99: a role that is in one can't be deleted, and its name is not known"},
+    ),
+    Statement(
+        "PassRole",
+        ["arn:{partition}:iam::{account}:role/{role}"],
+        {"iam:PassRole": "03: create_function and update_function_configuration with a Role ask for it, too"},
+        {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
+    ),
+    Statement(
+        "Functions",
+        FUNCTIONS,
+        {
+            "lambda:CreateFunction": "03",
+            "lambda:TagResource": "03: create_function with Tags asks for both",
+            "lambda:GetFunction": "03, 99, and the waiters",
+            "lambda:GetFunctionConfiguration": "03, 04, 07",
+            "lambda:ListTags": "the inventory: whose function is it?",
+            "lambda:UpdateFunctionCode": "03, 07",
+            "lambda:UpdateFunctionConfiguration": "03, 04",
+            "lambda:PutFunctionEventInvokeConfig": "03",
+            "lambda:InvokeFunction": "03: Verify",
+            "lambda:GetPolicy": "04",
+            "lambda:AddPermission": "04",
+            "lambda:RemovePermission": "04: one that names an API that is gone",
+            "lambda:DeleteFunction": "99",
+        },
+    ),
+    Statement(
+        "LogGroups",
+        # With and without the end: which of the two an action is checked against is not the same for all.
+        [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
+        {
+            "logs:CreateLogGroup": "03",
+            "logs:TagResource": "03: create_log_group with tags asks for both",
+            "logs:ListTagsForResource": "03, 99: whose log group is it?",
+            "logs:PutRetentionPolicy": "03",
+            "logs:DeleteLogGroup": "99",
+        },
+    ),
+    Statement(
+        "Apis",
+        # An API's id is AWS's, so it can't be narrowed by name, and what is below an API inherits no tag of it:
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
+        ["arn:{partition}:apigateway:{region}::/apis", "arn:{partition}:apigateway:{region}::/apis/{any}"],
+        {
+            "apigateway:GET": "04, and wherever the API is looked for",
+            "apigateway:POST": "04: create_api, _integration, _route, _deployment and _stage",
+            "apigateway:PATCH": "04: update_route and update_stage, where something is not as it should be",
+            # Not in the reference, and yet asked for: amplify-cli #12316.
+            "apigateway:TagResource": "04: create_stage with Tags asks for both",
+        },
+    ),
+    Statement(
+        "TagsOfApis",
+        # The first star is for an ARN within the ARN, as AWS has asked: terraform-provider-aws #16023.
+        ["arn:{partition}:apigateway:{region}::*/tags/{any}"],
+        {
+            "apigateway:POST": "04: create_api with Tags may ask for it, too",
+            "apigateway:PUT": "04: the same, as in API Gateway's older interface",
+        },
+    ),
+    Statement(
+        "OwnApi",
+        ["arn:{partition}:apigateway:{region}::/apis/{any}"],
+        {"apigateway:DELETE": "99: delete_api, of one that carries the lab's tag"},
+        {"StringEquals": {"aws:ResourceTag/chatlab": "{name}"}},
+    ),
+    Statement(
+        "Bucket",
+        ["arn:{partition}:s3:::{bucket}"],
+        {
+            "s3:CreateBucket": "05",
+            "s3:TagResource": "05: create_bucket with Tags asks for both",
+            "s3:PutBucketTagging": "05",
+            "s3:GetBucketTagging": "05, 99: whose bucket is it?",
+            "s3:ListBucket": "05, 99, the inventory: head_bucket and list_objects_v2",
+            "s3:PutBucketPublicAccessBlock": "05",
+            "s3:GetBucketPublicAccessBlock": "05",
+            "s3:PutBucketPolicy": "05",
+            "s3:PutBucketWebsite": "05",
+            "s3:ListBucketVersions": "99: objects of a bucket that somebody has versioned",
+            "s3:ListBucketMultipartUploads": "99: unfinished uploads",
+            "s3:DeleteBucket": "99",
+        },
+    ),
+    Statement(
+        "Objects",
+        ["arn:{partition}:s3:::{bucket}/{any}"],
+        {
+            "s3:PutObject": "05",
+            "s3:GetObject": "05: head_object",
+            "s3:DeleteObject": "05, 99",
+            "s3:DeleteObjectVersion": "99",
+            "s3:AbortMultipartUpload": "99",
+        },
+    ),
+    Statement(
+        "WhoseIsIt",
+        # The inventory asks this of all that begins like the lab's own, and leaves what is somebody else's.
+        [
+            "arn:{partition}:dynamodb:{region}:{account}:table/{name}-{any}",
+            "arn:{partition}:iam::{account}:role/{name}-{any}",
+            "arn:{partition}:lambda:{region}:{account}:function:{name}-{any}",
+        ],
+        {
+            "dynamodb:DescribeTable": "the inventory",
+            "dynamodb:ListTagsOfResource": "the inventory",
+            "iam:ListRoleTags": "the inventory",
+            "lambda:ListTags": "the inventory",
+        },
+    ),
+    Statement(
+        "Lists",
+        ["*"],  # none of these can be narrowed, or not before the answer is known
+        {
+            "dynamodb:ListTables": "00, the inventory",
+            "iam:ListRoles": "00, the inventory",
+            "iam:SimulatePrincipalPolicy": "00 of yourself, 02 and 04 of the role",
+            "lambda:ListFunctions": "00, the inventory",
+            "lambda:GetAccountSettings": "00, 03, 06: how many invocations at once",
+            "logs:DescribeLogGroups": "00, 03, the inventory",
+            "s3:ListAllMyBuckets": "00, the inventory",
+            "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
+            "tag:GetResources": "the inventory, by tag",
+            "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
+            "pricing:GetProducts": "00, 06, 07: the Region's prices",
+            "cloudwatch:GetMetricStatistics": "07",
+            "cloudwatch:GetMetricData": "07",
+        },
+    ),
+]
+
+
+def policy(name=DEFAULT_NAME, partition="aws"):
+    """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
+    names = {
+        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda*",
+        "bucket": f"{name}-page-*", "any": "*",
+    }  # fmt: skip
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": statement.sid,
+                "Effect": "Allow",
+                "Action": list(statement.actions),
+                "Resource": _filled(statement.resources, names),
+            }
+            | ({"Condition": _condition(statement, name)} if statement.condition else {})
+            for statement in STATEMENTS
+        ],
+    }
+
+
+def actions(lab):
+    """Everything that the person needs for this lab, as a list of `Need`s: what the policy simulator can be asked."""
+    names = {
+        "partition": lab.partition, "region": lab.region, "account": lab.account, "name": lab.name, "role": lab.role,
+        "bucket": lab.bucket, "any": "any",
+    }  # fmt: skip
+    return [
+        Need(action, resource if resource == "*" else resource.replace("*", "any"), _context(statement, lab.name), why)
+        for statement in STATEMENTS
+        for resource in _filled(statement.resources, names)
+        for action, why in statement.actions.items()
+    ]
+
+
+def written(document):
+    """A policy as text, one action a line."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _filled(templates, names):
+    return [template.format(**names) for template in templates]
+
+
+def _condition(statement, name):
+    return {
+        operator: {key: value.format(name=name) for key, value in keys.items()}
+        for operator, keys in statement.condition.items()
+    }
+
+
+def _context(statement, name):
+    return [
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        for keys in _condition(statement, name).values()
+        for key, value in keys.items()
+    ]
+
+
+def main(arguments=None):
+    """Write the policy of a lab called `chat` into docs/, or print that of another lab."""
+    names = sys.argv[1:] if arguments is None else arguments
+    if len(names) > 1:
+        raise LabError("One lab's NAME can be given: python -m chatlab.permissions NAME")
+    if names:
+        print(written(policy(Settings(name=names[0]).name)), end="")
+    else:
+        POLICY.write_text(written(policy()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

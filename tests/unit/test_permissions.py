@@ -1,0 +1,74 @@
+"""The person's policy: what it allows, and what it does not."""
+
+import re
+from fnmatch import fnmatchcase
+
+import pytest
+
+from chatlab import Lab, LabError, permissions
+
+
+def allowed(action, resource, name="chat"):
+    """Whether the policy of the lab `name` allows an action on a resource, its conditions set aside."""
+    return any(
+        action in statement["Action"] and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+        for statement in permissions.policy(name)["Statement"]
+    )
+
+
+def test_the_committed_policy_is_that_of_the_list():
+    assert permissions.POLICY.read_text() == permissions.written(permissions.policy())
+
+
+def test_it_fits_into_a_managed_policy_even_with_the_longest_name():
+    document = permissions.written(permissions.policy("a" * 20))
+    assert len(re.sub(r"\s", "", document)) <= permissions.MOST_CHARACTERS
+
+
+def test_it_names_every_action_and_hands_a_role_to_lambda_alone():
+    statements = permissions.policy()["Statement"]
+    assert not [action for statement in statements for action in statement["Action"] if "*" in action]
+    (passing,) = (statement for statement in statements if "iam:PassRole" in statement["Action"])
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("dynamodb:DeleteTable", "arn:aws:dynamodb:eu-west-1:111122223333:table/{name}"),
+        ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/{name}-lambda"),
+        ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-west-1:111122223333:function:{name}-default"),
+        ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default"),
+        ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default:*"),
+        ("s3:DeleteBucket", "arn:aws:s3:::{name}-page-0123456789ab"),
+        ("s3:PutObject", "arn:aws:s3:::{name}-page-0123456789ab/index.html"),
+    ],
+)
+def test_what_it_changes_is_the_labs_and_no_other_labs(action, resource):
+    assert allowed(action, resource.format(name="chat"))
+    assert not allowed(action, resource.format(name="chat-2"))
+    assert not allowed(action, resource.format(name="shop"))
+
+
+def test_an_api_is_deleted_by_its_tag_because_it_has_no_name():
+    (deleting,) = (s for s in permissions.policy("demo")["Statement"] if "apigateway:DELETE" in s["Action"])
+    assert deleting["Condition"] == {"StringEquals": {"aws:ResourceTag/chatlab": "demo"}}
+
+
+def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
+    lab = Lab("local", "chat", "eu-west-1")
+    monkeypatch.setattr(Lab, "account", "111122223333")
+    needs = permissions.actions(lab)
+    assert {need.action for need in needs} == {action for s in permissions.STATEMENTS for action in s.actions}
+    assert not [need for need in needs if set("{*") & set(need.resource) and need.resource != "*"]
+    assert all(allowed(need.action, need.resource) for need in needs)
+    assert ("iam:PassRole", "iam:PassedToService") in {
+        (need.action, entry["ContextKeyName"]) for need in needs for entry in need.context
+    }
+
+
+def test_another_labs_policy_is_printed_and_a_wrong_name_is_a_sentence(capsys):
+    assert permissions.main(["demo"]) == 0
+    assert capsys.readouterr().out == permissions.written(permissions.policy("demo"))
+    with pytest.raises(LabError, match="can't begin a bucket's name"):
+        permissions.main(["Demo!"])
