@@ -6,7 +6,7 @@ from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud
+from chatlab import ledger, local_cloud, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError
 from chatlab.paths import home, in_a_run, writable
@@ -111,7 +111,10 @@ class Lab(Settings):
     def session(self):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
-            return aws_session(profile_name=self.profile, region_name=self.region)
+            session = aws_session(profile_name=self.profile, region_name=self.region)
+            transport.trust(session._session)
+            return session
+        transport.stay_on_this_machine()
         return session_without_profile(region_name=self.region, **local_cloud.credentials())
 
     @property
