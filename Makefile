@@ -47,7 +47,7 @@ frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-loc
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(LOAD)
 
-# REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper.
+# REGION=eu-central-1 plays another Region, TRAITS=delay,new-role a part of AWS's temper.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
 		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(LOAD)

@@ -10,6 +10,7 @@ from chatlab import ledger, local_cloud, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError
 from chatlab.paths import home, in_a_run, writable
+from chatlab.privacy import keep, keep_credentials
 from chatlab.settings import Settings, aws_session, partitions, session_without_profile
 from chatlab.tables import table
 
@@ -113,9 +114,11 @@ class Lab(Settings):
         if self.target == "aws":
             session = aws_session(profile_name=self.profile, region_name=self.region)
             transport.trust(session._session)
-            return session
-        transport.stay_on_this_machine()
-        return session_without_profile(region_name=self.region, **local_cloud.credentials())
+        else:
+            transport.stay_on_this_machine()
+            session = session_without_profile(region_name=self.region, **local_cloud.credentials())
+        keep_credentials(session)
+        return session
 
     @property
     def _options(self):
@@ -130,15 +133,17 @@ class Lab(Settings):
 
     @cached_property
     def account(self):
-        """The account's 12 digits, for ARNs. Never shown: see `show`. Raises LabError without credentials."""
+        """The account's 12 digits, for ARNs. Masked wherever it is shown. Raises LabError without credentials."""
         # The first question of all, so where there is no network, that is to be known soon.
         impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
         sts = self.client("sts", config=self._options["config"].merge(impatience))
-        return sts.get_caller_identity()["Account"]
+        account = sts.get_caller_identity()["Account"]
+        keep(account)
+        return account
 
     def show(self, answer, *columns):
-        """What AWS answered as a small table, without the account's digits: see `chatlab.tables.table`."""
-        return table(answer, *columns, hide=self.account)
+        """What AWS answered as a small table: see `chatlab.tables.table`."""
+        return table(answer, *columns)
 
     # --- names and tags -----------------------------------------------------------------------------------------
 

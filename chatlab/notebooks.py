@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from chatlab.paths import NOTEBOOKS
+from chatlab.privacy import mask_notebook, masked
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
@@ -80,7 +81,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         reason = reason or f"{_where(notebook)}: the kernel died."
     except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
         reason = reason or f"the kernel did not start: {error}."
-    return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
+    return Outcome(name, round(time.monotonic() - started, 1), not reason, masked(reason))
 
 
 def inject(notebook, parameters):
@@ -112,9 +113,9 @@ def without_injected(notebook):
 
 
 def _save(notebook, path):
-    """Write it; a sentence if that can't be done, because the disk is full, for example."""
+    """Write it, masked; a sentence if that can't be done, because the disk is full, for example."""
     try:
-        nbformat.write(notebook, path)
+        nbformat.write(mask_notebook(notebook), path)
     except OSError as error:
         return f"it ran, but can't be saved: {error.strerror}."
     return ""

@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "a cold start of the system does not count",
     )
     parser.add_argument("--speakers", type=int, default=1, help="Number of connections that take turns to broadcast")
-    parser.add_argument("--payload-bytes", type=int, default=200, help="Size of a broadcast in bytes, at most 131072")
+    parser.add_argument("--payload-bytes", type=int, default=200, help="Size of a broadcast in bytes, at most 32768")
     parser.add_argument(
         "--arrivals",
         choices=schedule.ARRIVALS,
@@ -149,7 +149,8 @@ class Settings:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
         if self.payload_bytes > messages.MAX_BYTES:
             raise ValueError(
-                f"--payload-bytes can be {messages.MAX_BYTES} at most (API Gateway's 128 KB), not {self.payload_bytes}."
+                f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
+                f"{self.payload_bytes}."
             )
         if self.shape == "steps" and (not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(self.steps)):
             raise ValueError("--shape steps needs --steps with growing numbers of connections, such as 50,100,200.")

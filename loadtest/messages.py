@@ -4,8 +4,9 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
-MAX_BYTES = 131_072
-"""The largest message that API Gateway takes (128 KB); it closes the socket with code 1009 on a larger one."""
+MAX_BYTES = 32_768
+"""The largest frame that API Gateway takes (32 KB); it closes the socket with code 1009 on a larger one. A message may
+have 128 KB, in several frames, but no browser's has: a broadcast here is one frame, as a page sends it."""
 
 
 class Load(NamedTuple):

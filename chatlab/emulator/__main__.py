@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+import frames
 import uvicorn
 from guard import Guard
 from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
@@ -16,7 +17,6 @@ from quotas import with_quotas
 from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MESSAGE_LIMIT = 128 * 1024  # bytes: API Gateway closes the socket on a larger message, with code 1009
 MAX_HEAD_BYTES = 64 * 1024
 
 
@@ -43,12 +43,11 @@ def main(descriptor, key_file):
     # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
     certificate, key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
     scheme = "https" if certificate else "http"
-    # uvloop and httptools are twice as fast as MiniStack's own server. The largest message, and none compressed, are as
-    # at API Gateway. uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a
-    # connection.
+    # uvloop and httptools are twice as fast as MiniStack's own server. uvicorn's --fd would take the socket for a Unix
+    # one and not set TCP_NODELAY: 40 ms more a connection.
     config = uvicorn.Config(
         Guard(
-            with_traits(with_quotas(with_a_key(Path(key_file))), os.environ["CHATLAB_TRAITS"]),
+            with_traits(frames.text_only(with_quotas(with_a_key(Path(key_file)))), os.environ["CHATLAB_TRAITS"]),
             f"{scheme}://{host}:{port}",
             is_issued,
         ),
@@ -57,8 +56,7 @@ def main(descriptor, key_file):
         http=Protocol,
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        ws_max_size=MESSAGE_LIMIT,
-        ws_per_message_deflate=False,
+        **frames.SERVER,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: it would be waited for
         access_log=False,

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import frames
 import uvicorn
 import uvloop
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
@@ -25,8 +26,8 @@ emulator._NON_S3_VHOST_NAMES |= {"tagging"}
 async def main(folder, traits):
     """Serve until SIGTERM."""
     let_no_function_have_keys_that_can_be_guessed()
-    app = with_traits(with_quotas(with_a_key(Path(folder) / "key.json")), traits)
-    common = {"host": HOST, "ws_per_message_deflate": False, "timeout_keep_alive": 75, "timeout_graceful_shutdown": 1}
+    app = with_traits(frames.text_only(with_quotas(with_a_key(Path(folder) / "key.json"))), traits)
+    common = {"host": HOST, **frames.SERVER, "timeout_keep_alive": 75, "timeout_graceful_shutdown": 1}
     common |= {"access_log": False, "log_level": "warning", "backlog": 2048}
     material = {"ssl_certfile": os.environ["MINISTACK_SSL_CERT"], "ssl_keyfile": os.environ["MINISTACK_SSL_KEY"]}
     secure = uvicorn.Server(uvicorn.Config(app, port=443, lifespan="on", **material, **common))

@@ -11,6 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
+if __package__:
+    from . import price_list
+else:  # the emulator is run by its folder
+    import price_list
+
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 
@@ -107,9 +112,6 @@ class Trait:
     def handshake(self) -> bool:
         """Whether a WebSocket may be opened."""
         return True
-
-    def closes(self, message: dict) -> int | None:
-        """The code with which a socket is closed for what it said (an ASGI message), or None."""
 
 
 class Delay(Trait):
@@ -286,18 +288,17 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
-class Frames(Trait):
-    """A frame of more than 32 KB closes its socket with 1009, a binary one with 1003.
+class PriceList(Trait):
+    """The Price List API answers, which the emulator does not have.
 
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
     """
 
-    LIMIT_BYTES = 32 * 1024
-
-    def closes(self, message):
-        if message.get("bytes") is not None:
-            return 1003
-        return 1009 if len((message.get("text") or "").encode()) > self.LIMIT_BYTES else None
+    def before(self, call):
+        if call.service != "pricing" or call.operation != "GetProducts":
+            return None
+        body = json.dumps(price_list.get_products(json.loads(call.body))).encode()
+        return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
 TRAITS = {
@@ -309,7 +310,7 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
-    "frames": Frames,
+    "price-list": PriceList,
 }
 """All traits, by name."""
 
@@ -386,17 +387,7 @@ class _Temper:
             await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
             await send({"type": "websocket.http.response.body", "body": b'{"message": "Too Many Requests"}'})
             return
-
-        async def listen():
-            message = await receive()
-            if message["type"] == "websocket.receive":
-                codes = [code for trait in self._traits if (code := trait.closes(message))]
-                if codes:
-                    await send({"type": "websocket.close", "code": codes[0]})
-                    return {"type": "websocket.disconnect", "code": codes[0]}
-            return message
-
-        await self._app(scope, listen, send)
+        await self._app(scope, receive, send)
 
 
 async def whole_body(receive):

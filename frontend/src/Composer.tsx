@@ -68,5 +68,5 @@ function remaining(bytesLeft: number): string {
 
 function explain(problem: SendProblem, bytesLeft: number): string {
   if (problem === "empty") return "Write something first: an empty message can’t be sent.";
-  return `This is too long: a message may have 128 KB at the most, its envelope included. Shorten it by ${whole.format(-bytesLeft)} bytes.`;
+  return `This is too long: a message may have 32 KB at the most, its envelope included. Shorten it by ${whole.format(-bytesLeft)} bytes.`;
 }

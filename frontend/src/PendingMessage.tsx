@@ -15,7 +15,7 @@ interface Props {
  */
 export function PendingMessage({ message, startsGroup, isConnected, onTryAgain, onDiscard }: Props) {
   const isFailed = message.status === "failed";
-  const isQueued = isFailed || !isConnected;
+  const isQueued = isFailed || message.status === "refused" || !isConnected;
   return (
     <div className={startsGroup ? "row own first" : "row own"}>
       <article className={isQueued ? "queued" : ""} data-testid={isQueued ? "queued" : "sending"}>
@@ -40,6 +40,7 @@ export function PendingMessage({ message, startsGroup, isConnected, onTryAgain, 
 }
 
 function describe({ status }: OutboxMessage, isConnected: boolean): string {
+  if (status === "refused") return "Too long for the server, which closed the connection; not sent again";
   if (status === "failed") return "Tried several times, never confirmed";
   if (isConnected) return "Sending…";
   return status === "waiting" ? "Waiting to be sent" : "Not confirmed, will be sent again";

@@ -68,7 +68,7 @@ export class Chat {
     this.#connection = new Connection(environment, {
       onState: () => this.#refresh(),
       onOpen: () => this.#opened(),
-      onLost: () => this.#outbox.doubt(),
+      onLost: (isTooBig) => this.#lost(isTooBig),
       onFrame: (frame, receivedMs) => this.#received(frame, receivedMs),
       onSignOfLifeDue: () => this.#sendPresence("here"),
     });
@@ -163,6 +163,11 @@ export class Chat {
     this.#people = this.#roster.people;
     this.#sendPresence("join");
     this.#flush();
+  }
+
+  #lost(isTooBig: boolean): void {
+    if (isTooBig) this.#outbox.refuseLargest();
+    this.#outbox.doubt();
   }
 
   #flush(): void {

@@ -26,6 +26,8 @@ export const PROOF_OF_LIFE_MS = 10_000;
 /** The same, where the browser says that there is no network at all. */
 export const OFFLINE_PROOF_MS = 2000;
 const QUIET_MS = 30_000;
+/** The code with which a socket is closed whose frame was too long (RFC 6455, 7.4.1). */
+const MESSAGE_TOO_BIG = 1009;
 
 /** How the connection stands. */
 export type ConnectionState =
@@ -56,8 +58,11 @@ export interface ConnectionListener {
   onState(state: ConnectionState): void;
   /** A new connection can carry frames. Not called for a renewal, which nobody needs to notice. */
   onOpen(): void;
-  /** The connection broke: what was in flight may not have arrived. */
-  onLost(): void;
+  /**
+   * The connection broke: what was in flight may not have arrived. `isTooBig`: because something was too long, which it
+   * will be again.
+   */
+  onLost(isTooBig: boolean): void;
   onFrame(frame: string, receivedMs: number): void;
   /** Something has to be sent, since nothing was for long, or since the connection must prove that it is alive. */
   onSignOfLifeDue(): void;
@@ -167,7 +172,7 @@ export class Connection {
 
   #opened(socket: Socket): void {
     clearTimeout(this.#openTimer);
-    socket.onclose = () => this.#lost();
+    socket.onclose = ({ code }) => this.#lost(code);
     socket.onmessage = (event) => this.#received(socket, event.data);
     this.#stableTimer = setTimeout(() => (this.#failures = 0), STABLE_MS);
     this.#startLimits();
@@ -208,14 +213,14 @@ export class Connection {
   }
 
   /** The connection broke after it had been open. */
-  #lost(): void {
+  #lost(code?: number): void {
     this.#dropSockets();
     this.#failures += 1;
     const retryAtMs = this.#scheduleRetry();
     this.#setState(
       this.#environment.isOnline() ? { name: "reconnecting", cause: "lost", retryAtMs } : { name: "offline" },
     );
-    this.#listener.onLost();
+    this.#listener.onLost(code === MESSAGE_TOO_BIG);
   }
 
   /** Exponential backoff with full jitter, so that a room that lost its server does not return to it in one wave. */
@@ -287,7 +292,7 @@ export class Connection {
       this.#predecessor = predecessor;
       this.#successor = undefined;
       this.#socket = socket;
-      socket.onclose = () => this.#lost();
+      socket.onclose = ({ code }) => this.#lost(code);
       this.#startLimits();
       this.#overlapTimer = setTimeout(() => {
         detach(this.#predecessor);

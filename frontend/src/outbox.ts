@@ -9,14 +9,17 @@
  * - Handed over but not echoed when the connection broke: nobody can know whether it arrived. It is `unconfirmed`, and is
  *   handed over again on the next connection as the same frame with the same `id`, which receivers show once.
  * - After `MAX_TRIES` it is `failed` and waits for the person: send again, or discard.
+ * - The one that was too long for the server, which closed the connection for it, is `refused` and never sent again.
  */
+
+import { frameBytes } from "./protocol";
 
 /** How often a message is handed over before it waits for the person. */
 export const MAX_TRIES = 3;
 /** How long a message without an echo holds up the next one. */
 export const ORDER_PATIENCE_MS = 2000;
 
-export type OutboxStatus = "waiting" | "sent" | "unconfirmed" | "failed";
+export type OutboxStatus = "waiting" | "sent" | "unconfirmed" | "failed" | "refused";
 
 /** One message on its way. */
 export interface OutboxMessage {
@@ -29,6 +32,8 @@ export interface OutboxMessage {
   /** On the monotonic clock, in milliseconds. */
   readonly handedOverMs: number | undefined;
 }
+
+const bytesOf = ({ frame }: OutboxMessage) => frameBytes(frame ?? "");
 
 /** A message that came back. */
 export interface Delivery {
@@ -65,7 +70,7 @@ export class Outbox {
   /** Hands over what may go now. `send` answers false when the socket does not take it. */
   flush(nowMs: number, toFrame: (message: OutboxMessage) => string, send: (frame: string) => boolean): void {
     for (const message of this.#messages) {
-      if (message.status === "failed") continue;
+      if (message.status === "failed" || message.status === "refused") continue;
       if (message.status === "sent") {
         if (nowMs - (message.handedOverMs ?? 0) < ORDER_PATIENCE_MS) return;
         continue;
@@ -97,6 +102,14 @@ export class Outbox {
       if (status !== "sent" || (handedOverMs ?? 0) >= handedOverBeforeMs) continue;
       this.#update(id, { status: tries >= MAX_TRIES ? "failed" : "unconfirmed" });
     }
+  }
+
+  /** The connection was closed because something in flight was too long: that was the longest of them. */
+  refuseLargest(): void {
+    const inFlight = this.#messages.filter(({ status }) => status === "sent");
+    const longest = Math.max(...inFlight.map(bytesOf));
+    const largest = inFlight.find((message) => bytesOf(message) === longest);
+    if (largest !== undefined) this.#update(largest.id, { status: "refused" });
   }
 
   /** Gives a failed message new tries. */

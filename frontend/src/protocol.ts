@@ -5,8 +5,8 @@
  * lets through only what has exactly the documented shape. The rest is plain text.
  */
 
-/** API Gateway's limit for one WebSocket message. */
-export const MAX_FRAME_BYTES = 131_072;
+/** API Gateway's limit for one WebSocket frame, and a browser sends a text as one; a whole message may have 128 KB. */
+export const MAX_FRAME_BYTES = 32_768;
 export const MAX_NAME_LENGTH = 40;
 const MAX_ID_LENGTH = 64;
 /** The largest time that a `Date` can hold. */

@@ -1,7 +1,7 @@
 /** A WebSocket without a network: `opens`, `breaks` and `brings` are what the other side does. */
 export class FakeSocket {
   onopen: (() => void) | null = null;
-  onclose: (() => void) | null = null;
+  onclose: ((event: { code: number }) => void) | null = null;
   onmessage: ((event: { data: unknown }) => void) | null = null;
   readyState = 0;
   readonly sent: string[] = [];
@@ -19,9 +19,9 @@ export class FakeSocket {
     this.onopen?.();
   }
 
-  breaks(): void {
+  breaks(code = 1006): void {
     this.readyState = 3;
-    this.onclose?.();
+    this.onclose?.({ code });
   }
 
   brings(frame: unknown): void {

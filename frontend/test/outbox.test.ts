@@ -84,6 +84,16 @@ it("leaves it to the person after some tries, and goes on with the rest", () => 
   expect(sent.at(-1)).toBe("a:text a");
 });
 
+it("never sends again what was too long for the server, the longest in flight", () => {
+  outbox.add("d", "a much longer text");
+  for (let nowMs = 0; sent.length < 4; nowMs += ORDER_PATIENCE_MS) flush(nowMs);
+  outbox.refuseLargest();
+  outbox.doubt();
+  expect(statuses()).toEqual(["unconfirmed", "unconfirmed", "unconfirmed", "refused"]);
+  for (let nowMs = 1e6; nowMs < 2e6; nowMs += ORDER_PATIENCE_MS) flush(nowMs);
+  expect(sent.filter((frame) => frame.startsWith("d:"))).toHaveLength(1);
+});
+
 it("never sends what was discarded", () => {
   outbox.discard("a");
   outbox.discard("b");

@@ -137,17 +137,17 @@ describe("talking", () => {
     expect(texts()).toEqual([]);
   });
 
-  it("refuses an empty message and one over 128 KB, and keeps the text", async () => {
+  it("refuses an empty message and one over 32 KB, and keeps the text", async () => {
     await joinAndConnect();
     await user.click(screen.getByRole("button", { name: "Send" }));
     expect(screen.getByRole("alert")).toHaveTextContent("an empty message can’t be sent");
     const field = screen.getByLabelText<HTMLTextAreaElement>("Message");
     field.focus();
-    await user.paste("é".repeat(65_500));
+    await user.paste("é".repeat(16_380));
     expect(screen.getByTestId("counter")).toHaveTextContent("bytes too long");
     await user.click(screen.getByRole("button", { name: "Send" }));
-    expect(screen.getByRole("alert")).toHaveTextContent(/128 KB at the most.*Shorten it by \d+ bytes/);
-    expect(field.value).toHaveLength(65_500);
+    expect(screen.getByRole("alert")).toHaveTextContent(/32 KB at the most.*Shorten it by \d+ bytes/);
+    expect(field.value).toHaveLength(16_380);
     expect(cloud().said).toEqual([]);
   });
 });
@@ -187,6 +187,26 @@ describe("without a connection", () => {
     await waitFor(() => expect(texts()).toEqual(["one", "three"]));
     expect(cloud().said.map(({ text }) => text)).toEqual(["one", "three"]);
     expect(screen.queryByTestId("queued")).toBeNull();
+  });
+
+  it("never sends again what was too long for the server", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.1);
+    await joinAndConnect();
+    await write("too long for this server");
+    const broken = cloud();
+    expect(broken.said).toHaveLength(1);
+    broken.breaks(1009);
+    await write("short");
+    await waitFor(() => expect(cloud()).not.toBe(broken));
+    cloud().opens();
+    await cloud().echoesAll();
+    await waitFor(() => expect(texts()).toEqual(["short"]));
+    expect(cloud().said.map(({ text }) => text)).toEqual(["short"]);
+    const refused = screen.getByTestId("queued");
+    expect(refused).toHaveTextContent("Too long for the server");
+    expect(within(refused).queryByRole("button", { name: "Try again" })).toBeNull();
+    await user.click(within(refused).getByRole("button", { name: "Discard" }));
+    await waitFor(() => expect(screen.queryByTestId("queued")).toBeNull());
   });
 
   it("says that it was refused when the server answers all the same, with the seconds left", async () => {

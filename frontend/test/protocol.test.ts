@@ -49,7 +49,7 @@ describe("sizes", () => {
   it("counts bytes of UTF-8 for a frame and characters for a name", () => {
     expect(frameBytes("aé👍")).toBe(7);
     expect(characterCount("aé👍")).toBe(3);
-    expect(MAX_FRAME_BYTES).toBe(131_072);
+    expect(MAX_FRAME_BYTES).toBe(32_768);
   });
 
   it("takes invisible text for blank", () => {

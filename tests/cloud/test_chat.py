@@ -7,9 +7,10 @@ import pytest
 import websocket
 
 from chatlab import poll
+from loadtest import messages
 from tests.conftest import without_policy
 
-LONG_MESSAGE = "ü" * (60 * 1024)  # 120 KB
+FRAME_BYTES, LONG_MESSAGE = messages.MAX_BYTES, "ü" * (60 * 1024)  # 32 KB, 120 KB
 
 
 @contextmanager
@@ -22,6 +23,22 @@ def people(lab, number):
     finally:
         for socket in sockets:
             socket.close()
+
+
+def say(socket, message):
+    """Send a message, in frames of 32 KB."""
+    data = message.encode()
+    parts = [data[i : i + FRAME_BYTES] for i in range(0, len(data), FRAME_BYTES)] or [b""]
+    codes = [websocket.ABNF.OPCODE_TEXT] + [websocket.ABNF.OPCODE_CONT] * (len(parts) - 1)
+    for number, (code, part) in enumerate(zip(codes, parts, strict=True), start=1):
+        socket.send_frame(websocket.ABNF.create_frame(part, code, fin=int(number == len(parts))))
+
+
+def close_code(socket):
+    frame = socket.recv_frame()
+    assert frame.opcode == websocket.ABNF.OPCODE_CLOSE
+    socket.shutdown()
+    return int.from_bytes(frame.data[:2], "big")
 
 
 def ids(lab):
@@ -43,7 +60,7 @@ def nobody_is_left(chat):
 )  # fmt: skip
 def test_everyone_hears_every_message_byte_for_byte(chat, message):
     with people(chat, 3) as sockets:
-        sockets[0].send(message)
+        say(sockets[0], message)
         assert [socket.recv() for socket in sockets] == [message] * 3
 
 
@@ -103,15 +120,26 @@ def test_a_table_of_many_pages_is_read_to_its_end(chat):
         poll(lambda: len(ids(chat)) == 3, "the stale items to be removed", timeout_s=10)
 
 
-def test_a_message_over_128_kb_closes_the_socket_with_1009(chat):
+def test_a_frame_of_32_kb_is_taken_and_one_byte_more_closes_the_socket_with_1009(chat):
     with people(chat, 2) as (ada, grace):
-        ada.send("x" * (128 * 1024 + 1))
-        frame = ada.recv_frame()
-        assert frame.opcode == websocket.ABNF.OPCODE_CLOSE
-        assert int.from_bytes(frame.data[:2], "big") == 1009
-        ada.shutdown()
+        ada.send("x" * FRAME_BYTES)
+        assert len(grace.recv()) == len(ada.recv()) == FRAME_BYTES
+        ada.send("x" * (FRAME_BYTES + 1))
+        assert close_code(ada) == 1009
         grace.send("I am still here")
         assert grace.recv() == "I am still here"
+
+
+def test_a_message_over_128_kb_closes_the_socket_with_1009_whatever_its_frames(chat):
+    with people(chat, 1) as (ada,):
+        say(ada, "x" * (128 * 1024 + 1))
+        assert close_code(ada) == 1009
+
+
+def test_a_binary_frame_closes_the_socket_with_1003(chat):
+    with people(chat, 1) as (ada,):
+        ada.send_binary(b"hello")
+        assert close_code(ada) == 1003
 
 
 def test_functions_answer_nothing_to_the_sender(chat):

@@ -78,7 +78,7 @@ def test_a_trace_is_cut_at_the_duration(tmp_path):
         (["--speakers", "0"], "--speakers must be more than 0"),
         (["--warm-up", "-1"], "--warm-up cannot be negative"),
         (["--drain-time", "-1"], "--drain-time cannot be negative"),
-        (["--payload-bytes", "131073"], "131072 at most"),
+        (["--payload-bytes", "32769"], "32768 at most"),
         (["--payload-bytes", "-1"], "--payload-bytes cannot be negative"),
         (["--shape", "steps"], "--shape steps needs --steps"),
         (["--shape", "steps", "--steps", "10,5"], "growing numbers"),

@@ -1,11 +1,14 @@
 """The `load` message of docs/protocol.md."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatlab.emulator import frames
+from chatlab.paths import ROOT
 from loadtest import messages
 
 
@@ -47,3 +50,13 @@ def test_anything_else_is_no_broadcast(payload):
 @given(st.binary())
 def test_no_bytes_are_too_strange(payload):
     messages.decode(payload)
+
+
+def test_the_largest_frame_is_the_same_for_page_load_test_and_local_cloud():
+    constants = {
+        "frontend/src/protocol.ts": r"MAX_FRAME_BYTES = ([\d_]+);",
+        "docs/protocol.md": r"at most 32 KB \(([\d,]+) bytes\)",
+    }
+    for file, pattern in constants.items():
+        assert int(re.search(pattern, (ROOT / file).read_text())[1].replace(",", "")) == messages.MAX_BYTES
+    assert frames.MAX_FRAME_BYTES == messages.MAX_BYTES
