@@ -2,7 +2,7 @@
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  CONNECTIONS=200  BROADCASTS=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test rehearse up down lab notebooks lock
+.PHONY: help setup run test test-all rehearse up down lab notebooks lock
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -21,7 +21,8 @@ unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE TRAITS MAKEFLAGS MAKE
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
-	@echo "make test       all tests"
+	@echo "make test       the tests"
+	@echo "make test-all   the long ones, too: each place at which a run can be killed, and so on"
 	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
@@ -59,11 +60,12 @@ down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
 
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for
-# a process, so two files are run at a time; the long ones come first.
-test: setup $(VENV)/browser
+# a process, so two files are run at a time; those that take longest come first.
+test: MARKED := -m "not long"
+test test-all: setup $(VENV)/browser
 	@$(BIN)/ruff check --quiet
 	@cd frontend && npm run --silent typecheck && npm test --silent
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(MARKED) $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
 $(VENV)/browser: $(VENV)/installed

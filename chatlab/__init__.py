@@ -7,5 +7,8 @@ from chatlab.errors import LabError
 from chatlab.inventory import inventory
 from chatlab.lab import Lab
 from chatlab.polling import poll
+from chatlab.privacy import mask_kernel
 
 __all__ = ["Lab", "LabError", "inventory", "poll"]
+
+mask_kernel()  # so that a notebook can be shared with its outputs

@@ -15,7 +15,7 @@ from chatlab.errors import exit_status, nobody_reads
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
-from chatlab.settings import Settings
+from chatlab.settings import Settings, profile_named
 
 MOST_CONNECTIONS = 5_000
 MOST_BROADCASTS = 500
@@ -52,7 +52,9 @@ def _parser():
             help="the lab's name, a prefix of all that it makes (default: chat); or CHATLAB_NAME",
         )
         part.add_argument("--region", help="the AWS Region (default: that of your AWS configuration)")
-        part.add_argument("--profile", help="the profile of your AWS configuration (default: AWS_PROFILE)")
+        part.add_argument(
+            "--profile", type=profile_named, help="the profile of your AWS configuration (default: AWS_PROFILE)"
+        )
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)

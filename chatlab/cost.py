@@ -8,27 +8,47 @@ live ones of a Region. There is no free tier in either, and no other traffic tha
 
 import json
 import math
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab.errors import LabError
 
-PRICES_DATE = "November 2026"
-PRICES = {
-    "WebSocket messages": 1.00e-6,
-    "connection minutes": 0.25e-6,
-    "Lambda requests": 0.20e-6,
-    "Lambda GB-seconds": 0.0000133334,
-    "DynamoDB read units": 0.125e-6,
-    "DynamoDB write units": 0.625e-6,
-    "log GB": 0.50,
-    "metric months": 0.30,
-    "GB out": 0.09,
-}
-"""US dollars for one of each: us-east-1, arm64, on demand, the first tier, as AWS's pricing pages had them on
-`PRICES_DATE`. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
+
+class Prices(dict):
+    """US dollars for one of each thing that is metered, by its name. As a text it is where they come from."""
+
+    def __init__(self, dollars, source, date):
+        super().__init__(dollars)
+        self.source = source
+        """Such as "AWS's price list of eu-central-1"."""
+        self.date = date
+        """Of the source, such as "November 2026"."""
+
+    def __str__(self):
+        return f"{self.source}, {self.date}"
+
+
+PRICES = Prices(
+    {
+        "WebSocket messages": 1.00e-6,
+        "connection minutes": 0.25e-6,
+        "Lambda requests": 0.20e-6,
+        "Lambda GB-seconds": 0.0000133334,
+        "DynamoDB read units": 0.125e-6,
+        "DynamoDB write units": 0.625e-6,
+        "log GB": 0.50,
+        "metric months": 0.30,
+        "GB out": 0.09,
+    },
+    source="AWS's pricing pages, us-east-1",
+    date="November 2026",
+)
+"""arm64, on demand, the first tier. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
 
 # What is billed in which steps, and what the lab's own code and settings make of it.
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
@@ -50,8 +70,7 @@ class Bill:
     """Quantities of what is metered, by the names of `PRICES`, and what they cost."""
 
     quantities: dict
-    prices: dict
-    """US dollars for one of each."""
+    prices: Prices
 
     @property
     def dollars(self):
@@ -85,7 +104,7 @@ def broadcasts(
         minutes: for how long the connections are open.
         shards: into how many invocations each broadcast is split.
         posts_per_second: of one invocation. Where shards wait for the account's quota, each one's part of it.
-        prices: `PRICES`, or what `live_prices` found.
+        prices: `PRICES`, or what `prices_of` found.
     """
     deliveries = broadcasts * connections
     steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
@@ -130,7 +149,7 @@ ALTERNATIVES = {
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
 }
-"""List prices of us-east-1 on `PRICES_DATE`. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
+"""List prices of us-east-1, November 2026. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
 per second per account"). AppSync's is not from a page of AWS: before you rely on it, ask Service Quotas."""
 
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB. A load balancer would be extra
@@ -169,51 +188,66 @@ def alternatives(
     return pd.DataFrame.from_dict(rows, orient="index", columns=["dollars_per_hour", "deliveries_per_s"])
 
 
-# For each of `PRICES` the service, and what tells its product from the service's others. The Price List API names a
-# usage by the Region's short code and a suffix: "USE2-ApiGatewayMessage".
+# Of the Price List API: for each service its usages, and what they are called here. Data out is not asked for, because
+# its tiers depend on the month's other traffic.
 _PRODUCTS = {
-    "WebSocket messages": ("AmazonApiGateway", "ApiGatewayMessage"),
-    "connection minutes": ("AmazonApiGateway", "ApiGatewayMinute"),
-    "Lambda requests": ("AWSLambda", "Request-ARM"),
-    "Lambda GB-seconds": ("AWSLambda", "Lambda-GB-Second-ARM"),
-    "DynamoDB read units": ("AmazonDynamoDB", "ReadRequestUnits"),
-    "DynamoDB write units": ("AmazonDynamoDB", "WriteRequestUnits"),
-    "log GB": ("AmazonCloudWatch", "DataProcessing-Bytes"),
-    "metric months": ("AmazonCloudWatch", "CW:MetricMonitorUsage"),
+    "AmazonApiGateway": {"ApiGatewayMessage": "WebSocket messages", "ApiGatewayMinute": "connection minutes"},
+    "AWSLambda": {"Request-ARM": "Lambda requests", "Lambda-GB-Second-ARM": "Lambda GB-seconds"},
+    "AmazonDynamoDB": {"ReadRequestUnits": "DynamoDB read units", "WriteRequestUnits": "DynamoDB write units"},
+    "AmazonCloudWatch": {"DataProcessing-Bytes": "log GB", "CW:MetricMonitorUsage": "metric months"},
 }
+# A usage type is "ReadRequestUnits", or "USE2-ReadRequestUnits" with the Region's short code before it, which most of
+# us-east-1's lack. "USE2-IA-ReadRequestUnits" is another class of table, "USE1-BOS1-..." a Local Zone. The oldest code
+# is eu-west-1's, and shorter than the others.
+_REGION_CODE = re.compile(r"^(?:[A-Z]{3}\d|EU)-")
+_PRICE_LIST_REGION = "us-east-1"  # there are few with the Price List API, and each of them knows all Regions' prices
+
+
+def prices_of(lab):
+    """The `Prices` of a lab's Region: on `aws` the live ones, and else, or where AWS does not tell, those of `PRICES`.
+
+    China's and other partitions' price lists are apart, and in other currencies: they are not asked.
+    """
+    if lab.target != "aws" or lab.partition != "aws":
+        return PRICES
+    patience = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=20)
+    return live_prices(lab.client("pricing", region_name=_PRICE_LIST_REGION, config=patience), lab.region)
 
 
 def live_prices(pricing, region):
-    """The prices of a Region, as `PRICES`, from the Price List API; what it does not tell stays as in `PRICES`.
+    """The `Prices` of a Region, from the Price List API; what it does not tell stays as in `PRICES`.
 
     Args:
-        pricing: a boto3 client of `pricing`, which exists in us-east-1, eu-central-1 and ap-south-1.
+        pricing: a boto3 client of `pricing`.
         region: such as "eu-west-1".
-
-    Data out is never asked for: its tiers depend on the month's other traffic.
     """
-    found = dict(PRICES)
-    for what, (service, usage) in _PRODUCTS.items():
-        try:
-            found[what] = _price(pricing, service, usage, region) or PRICES[what]
-        except (LabError, ClientError, BotoCoreError):
-            continue  # not allowed to ask, or no answer: the table is there for that
-    return found
+    found, published = {}, []
+    with suppress(
+        LabError, ClientError, BotoCoreError
+    ):  # not allowed to ask, or no answer: the table is there for that
+        for service, usages in _PRODUCTS.items():
+            for usage, dollars, date in _products(pricing, service, region):
+                if usage in usages and dollars is not None:
+                    found.setdefault(usages[usage], dollars)
+                    published.append(date)
+    if not found:
+        return PRICES
+    others = ", ".join(name for name in PRICES if name not in found)
+    source = f"AWS's price list of {region} ({others}: {PRICES})"
+    return Prices(PRICES | found, source, max(published))
 
 
-def _price(pricing, service, usage, region):
-    """The price of the first tier that costs anything, in US dollars, or None if there is no such product."""
+def _products(pricing, service, region):
+    """All products of a service in a Region: each one's usage, the price of its first tier that costs anything, in US
+    dollars (None without one), and the day of its publication."""
     filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
     pages = pricing.get_paginator("get_products").paginate(ServiceCode=service, Filters=filters)
     for product in (json.loads(text) for page in pages for text in page["PriceList"]):
-        kind = product["product"]["attributes"].get("usagetype", "")
-        if kind != usage and not kind.endswith(f"-{usage}"):
-            continue
         tiers = [
             (float(tier["beginRange"]), float(tier["pricePerUnit"].get("USD", 0)))
             for term in product["terms"].get("OnDemand", {}).values()
             for tier in term["priceDimensions"].values()
         ]
-        if paid := sorted(tier for tier in tiers if tier[1] > 0):
-            return paid[0][1]
-    return None
+        paid = sorted(tier for tier in tiers if tier[1] > 0)
+        usage = _REGION_CODE.sub("", product["product"]["attributes"].get("usagetype", ""))
+        yield usage, paid[0][1] if paid else None, product.get("publicationDate", "")[:10]

@@ -4,14 +4,24 @@ import os
 import signal
 import stat
 import sys
+import traceback
+
+from chatlab.privacy import masked
 
 
 class LabError(Exception):
-    """Something that the person at the keyboard can put right."""
+    """Something that the person at the keyboard can put right. What is private in its sentence is masked."""
+
+    def __init__(self, sentence):
+        super().__init__(masked(sentence))
 
     def _render_traceback_(self):
         # IPython asks an exception for this: in a notebook the sentence stands alone, without a traceback above it.
-        return [f"LabError: {self}"]
+        return [f"{type(self).__name__}: {self}"]
+
+
+class NotOurs(LabError):
+    """What has the lab's name, and is somebody else's: it was left as it was."""
 
 
 def exit_status(command):
@@ -29,6 +39,8 @@ def exit_status(command):
         print(error, file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+    except Exception:  # a fault of the lab's own
+        print(masked(traceback.format_exc()), file=sys.stderr)
     return 1
 
 

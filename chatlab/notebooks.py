@@ -17,11 +17,13 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from chatlab.paths import NOTEBOOKS
+from chatlab.privacy import mask_notebook, masked
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
+SENTENCES = ("LabError", "NotOurs")  # the exceptions that say all there is to say
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
 GRACE_S = 10  # for a cell to stop what it started, once it has been interrupted
@@ -72,7 +74,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         reason = reason or unsaved
     except CellExecutionError as error:
         said = " ".join(error.evalue.split())
-        said = said if error.ename == "LabError" else f"{error.ename}: {said}"
+        said = said if error.ename in SENTENCES else f"{error.ename}: {said}"
         reason = reason or f"{_where(notebook)}: {said}"
     except CellTimeoutError:
         reason = reason or f"{_where(notebook)}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
@@ -80,7 +82,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         reason = reason or f"{_where(notebook)}: the kernel died."
     except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
         reason = reason or f"the kernel did not start: {error}."
-    return Outcome(name, round(time.monotonic() - started, 1), not reason, reason)
+    return Outcome(name, round(time.monotonic() - started, 1), not reason, masked(reason))
 
 
 def inject(notebook, parameters):
@@ -112,9 +114,9 @@ def without_injected(notebook):
 
 
 def _save(notebook, path):
-    """Write it; a sentence if that can't be done, because the disk is full, for example."""
+    """Write it, masked; a sentence if that can't be done, because the disk is full, for example."""
     try:
-        nbformat.write(notebook, path)
+        nbformat.write(mask_notebook(notebook), path)
     except OSError as error:
         return f"it ran, but can't be saved: {error.strerror}."
     return ""

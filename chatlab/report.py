@@ -6,10 +6,12 @@ import json
 from jinja2 import Template
 
 from chatlab.paths import ROOT
+from chatlab.privacy import masked, masked_values
 
 
 def write(folder, summary):
-    """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it."""
+    """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it, masked."""
+    summary = masked_values(summary)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     plots = [
         (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())
@@ -41,7 +43,7 @@ def lines(summary, folder):
     yield f"Leftovers: {'not known' if left is None else left}"
     yield f"All of it: {folder}"
     for failure in summary["failures"]:
-        yield f"FAILED: {failure}"
+        yield f"FAILED: {masked(failure)}"
 
 
 def _ms(value):

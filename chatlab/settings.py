@@ -11,6 +11,7 @@ import botocore.session
 
 from chatlab.credentials import explain, explaining
 from chatlab.errors import LabError
+from chatlab.privacy import HIDDEN, masked
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
@@ -69,19 +70,38 @@ class Settings:
         return f"The lab {self.name} on {where}"
 
     def make(self, goal):
-        """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`."""
+        """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`.
+
+        A profile that is named after its account is masked, and still understood: see `profile_named`.
+        """
         options = {}
         if self.target == "aws":
             options = {"TARGET": self.target, "NAME": self.name, "REGION": self.region, "PROFILE": self.profile}
         elif self.name != DEFAULT_NAME:
             options = {"NAME": self.name}
-        return " ".join(["make", goal, *(f"{key}={shlex.quote(value)}" for key, value in options.items() if value)])
+        given = [f"{key}={shlex.quote(value)}" for key, value in options.items() if value]
+        return masked(" ".join(["make", goal, *given]))
 
     @property
     def parameters(self):
         """The same for the cells of the notebooks that are tagged `parameters`."""
         region = None if self.target == "local" and self.region == LOCAL_REGION else self.region
         return {"TARGET": self.target, "NAME": self.name, "REGION": region, "PROFILE": self.profile}
+
+
+def profile_named(text):
+    """The profile of the AWS configuration that is meant by its name, or by its name as a command shows it, masked.
+
+    Raises LabError for a masked name that is no profile's, or that several could have.
+    """
+    if HIDDEN not in text:
+        return text
+    meant = [name for name in aws_session().available_profiles if masked(f"PROFILE={name}") == f"PROFILE={text}"]
+    if len(meant) != 1:
+        raise LabError(
+            f"{len(meant)} profiles of your AWS configuration could be {text}: give PROFILE= with the account's digits."
+        )
+    return meant[0]
 
 
 @cache

@@ -2,20 +2,20 @@
 
 import pandas as pd
 
+from chatlab.privacy import masked
+
 pd.set_option("display.max_colwidth", None)  # an ARN that is cut in the middle helps nobody
 
 
-def table(answer, *columns, hide=None):
+def table(answer, *columns):
     """A DataFrame that a reader can take in: `answer` is one dict (shown as two columns) or a list of dicts (rows).
 
-    `columns` are the keys to show, by default all but `ResponseMetadata`; what an answer lacks is left blank. `hide` is
-    a text that must not be seen, the account's number: each of its characters becomes a dot, also within ARNs and URLs,
-    so that a notebook can be shared with its outputs.
+    `columns` are the keys to show, by default all but `ResponseMetadata`; what an answer lacks is left blank, and what
+    is private is masked.
     """
 
     def text(value):
-        value = "" if value is None else str(value)
-        return value.replace(hide, "·" * len(hide)) if hide else value
+        return "" if value is None else masked(str(value))
 
     def shown(row):
         keys = columns or [key for key in row if key != "ResponseMetadata"]

@@ -11,6 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
+if __package__:
+    from . import price_list
+else:  # the emulator is run by its folder
+    import price_list
+
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 
@@ -283,6 +288,19 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
+class PriceList(Trait):
+    """The Price List API answers, which the emulator does not have.
+
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
+    """
+
+    def before(self, call):
+        if call.service != "pricing" or call.operation != "GetProducts":
+            return None
+        body = json.dumps(price_list.get_products(json.loads(call.body))).encode()
+        return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
+
+
 TRAITS = {
     "delay": Delay,
     "control-plane-rate": ControlPlaneRate,
@@ -292,6 +310,7 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
+    "price-list": PriceList,
 }
 """All traits, by name."""
 

@@ -283,6 +283,22 @@ def test_a_time_out_costs_more_of_the_quota_of_retries_than_another_failure(gate
     assert endpoint.report()["posts"] == tries
 
 
+def test_each_that_is_taken_gives_back_to_the_quota_of_retries(gateway):
+    quota = http_pool.connection_pool(gateway().url).quota
+    quota._available = 10
+    broadcast(20)
+    assert quota.acquire(30)
+    assert not quota.acquire(1)
+
+
+def test_after_a_throttle_the_next_broadcast_begins_as_carefully_as_the_first(gateway):
+    pool = http_pool.connection_pool(gateway(quotas=((300, 150),)).url)
+    broadcast(100)
+    assert pool.under_way > http_pool.FIRST_UNDER_WAY
+    assert broadcast(300)[0].counts["throttled"]
+    assert pool.under_way == http_pool.FIRST_UNDER_WAY
+
+
 @pytest.mark.parametrize("connection_id", ["a/b", "a b", "ü%20", "?#&=+@:;,", "…" * 30], ids=ascii)
 def test_an_id_of_any_characters_is_posted_to(gateway, connection_id):
     endpoint = gateway()

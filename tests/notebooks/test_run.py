@@ -12,6 +12,7 @@ import pytest
 from chatlab import poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import ROOT
+from chatlab.privacy import masked
 from tests.conftest import environment_of_a_run, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -78,6 +79,10 @@ def test_a_run_from_end_to_end(run, tmp_path):
     for secret in key.values():
         assert secret not in said
         assert not [path for path, content in kept.items() if secret.encode() in content]
+    written = [
+        content.decode() for path, content in kept.items() if path.suffix in (".ipynb", ".json", ".html", ".log")
+    ]
+    assert not [text for text in [said, *written] if masked(text) != text]
     assert processes_of(tmp_path) == []
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from chatlab import LabError
-from chatlab.settings import Settings, partitions
+from chatlab.settings import Settings, partitions, profile_named
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,18 @@ def test_the_command_line_comes_first_then_the_shell_then_the_profile(monkeypatc
 def test_no_region_is_guessed_on_aws():
     with pytest.raises(LabError, match="No AWS Region is named: give REGION="):
         Settings.resolve("aws", profile="bare")
+
+
+def test_a_profile_that_is_named_after_its_account_is_shown_masked_and_understood_so(tmp_path):
+    with open(tmp_path / "config", "a") as config:
+        for profile in ("Admin-123456789012", "Admin-210987654321", "Dev-123456789012"):
+            config.write(f"[profile {profile}]\n")
+    command = Settings("aws", "chat", "eu-west-1", "Dev-123456789012").make("down")
+    assert command == "make down TARGET=aws NAME=chat REGION=eu-west-1 PROFILE=Dev-············"
+    assert profile_named("Dev-············") == "Dev-123456789012"
+    assert profile_named("work") == "work"
+    with pytest.raises(LabError, match="2 profiles of your AWS configuration could be Admin-············"):
+        profile_named("Admin-············")
 
 
 def test_a_profile_that_does_not_exist_is_said():

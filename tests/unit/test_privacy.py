@@ -1,0 +1,210 @@
+"""What is private is masked wherever it is shown, and nothing else is."""
+
+import copy
+import json
+import re
+
+import boto3
+import nbformat
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from chatlab import LabError, notebooks, privacy, report
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
+from chatlab.paths import NOTEBOOKS
+from chatlab.privacy import HIDDEN, keep, keep_credentials, mask_notebook, masked, masked_values
+
+ACCOUNT = "123456789012"
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own examples
+TOKEN = "FwoGZXIvYXdzEBYaDKsomeTokenThatIsLong+and/has=signs" * 3
+DENIED = (
+    f"User: arn:aws:iam::{ACCOUNT}:user/alice is not authorized to perform: dynamodb:CreateTable on resource: "
+    f"arn:aws:dynamodb:eu-west-1:{ACCOUNT}:table/chat because no identity-based policy allows the "
+    "dynamodb:CreateTable action"
+)
+DENIED_SSO = (
+    f"User: arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Developer_0123456789abcdef/alice@example.com is not "
+    f"authorized to perform: iam:CreateRole on resource: arn:aws:iam::{ACCOUNT}:role/chat-lambda"
+)
+SIGNATURE = (
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
+    "and signing method.\n\nThe Canonical String for this request should have been\n'POST\n/\n\n"
+    f"host:dynamodb.eu-west-1.amazonaws.com\nx-amz-security-token:{TOKEN}\n'\n\n"
+    f"The String-to-Sign should have been\n'AWS4-HMAC-SHA256\n20261125T103509Z\n' of Credential={KEY}"
+)
+PRIVATE = (ACCOUNT, "alice", "example.com", KEY, SECRET, TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    """What one test keeps private does not matter to the next."""
+    monkeypatch.setattr(privacy, "_known", set())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"arn:aws:lambda:eu-west-1:<{ACCOUNT}>:function:chat-default",
+        f"arn:aws:iam::<{ACCOUNT}>:user/<staff/alice.b+c@x> is",
+        f"(arn:aws-us-gov:iam::<{ACCOUNT}>:user/<alice>).",
+        f"arn:aws:sts::<{ACCOUNT}>:assumed-role/Admin/<alice>, who",
+        f"arn:aws:sts::<{ACCOUNT}>:federated-user/<alice>",
+        f"{{'Account': '<{ACCOUNT}>'}}",
+        f"<{ACCOUNT}>",
+        f"account <{ACCOUNT}>.",
+        f"https://<{ACCOUNT}>.ddb.us-east-1.amazonaws.com/",
+        f"https://sqs.us-east-1.amazonaws.com/<{ACCOUNT}>/q",
+        f"The config profile (AdministratorAccess-<{ACCOUNT}>) could not be found",
+        f"make down PROFILE=<{ACCOUNT}>_Admin",
+        f"The key <{KEY}> is not valid",
+        "'UserId': '<AROAIOSFODNN7EXAMPLE:alice@example.com>'",
+        "from <alice.b@mail.example.com>.",
+        "?user=<alice%40example.com>&x",
+        f"'SecretAccessKey': '<{SECRET}>'",
+        f"x-amz-security-token:<{TOKEN}>",
+        f"\x1b[31mClientError\x1b[0m: \x1b[32m<{ACCOUNT}>\x1b[0m",
+    ],
+)
+def test_what_is_private_is_masked_and_the_rest_can_be_read(text):
+    shown = re.sub("<.*?>", HIDDEN, text)
+    assert masked(re.sub("[<>]", "", text)) == shown
+    assert masked(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'sent_ms': 1764066909123, 'sent_ns': 1764066909123456789, 'latency': 0.123456789012, 123456789012.5",
+        "DeploymentId 123abc, connection L0SM9cOFvHcCIhw=, ApiId a1b2c3d4e5",
+        "chat-page-123456789012 with its digest of account and Region",
+        "8f14e45f-ceea-467f-9c1d-123456789012 is a request's id",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "arn:aws:s3:::chat-page-0123456789ab/index.html",
+        "https://abc.execute-api.eu-west-1.amazonaws.com/production/@connections/L0SM9=",
+        "/production/%40connections/L0SM9cOFvHcCIhw%3D",
+        "react@19.2.0-beta.next, @pytest.fixture, @connections",
+        'aws_secret_access_key=key["SecretAccessKey"], session_token = None',
+        "2026-11-25T10:35:09Z 12:34:56.123456",
+        "No AKIA here; ASIA is a continent.",
+    ],
+)
+def test_what_is_not_private_stays_as_it_is(text):
+    keep("000000000000")  # the local cloud's account is known, too
+    assert masked(text) == text
+
+
+def test_ones_own_account_is_masked_within_a_name_too_and_zeros_are_no_account_within_a_number():
+    keep(ACCOUNT, "000000000000")
+    assert masked(f"cdk-assets-{ACCOUNT}-eu-west-1") == f"cdk-assets-{HIDDEN}-eu-west-1"
+    assert masked("0.000000000000 1000000000000 arn:aws:iam::000000000000:root") == (
+        f"0.000000000000 1000000000000 arn:aws:iam::{HIDDEN}:root"
+    )
+
+
+def test_the_credentials_that_a_session_signs_with_are_masked_wherever_they_stand():
+    session = boto3.Session(KEY, SECRET, TOKEN, region_name="eu-west-1")
+    keep_credentials(session)
+    assert SECRET in masked(f"it said {SECRET}")
+    session.client("sts").generate_presigned_url("get_caller_identity")  # signs, and asks nobody
+    assert masked(f"it said {SECRET} and {TOKEN}") == f"it said {HIDDEN} and {HIDDEN}"
+    assert masked(f"?X-Amz-Security-Token={TOKEN.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}&") == (
+        f"?X-Amz-Security-Token={HIDDEN}&"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("AccessDenied", DENIED), ("AccessDenied", DENIED_SSO), ("SignatureDoesNotMatch", SIGNATURE)]
+)
+def test_an_error_of_boto3_within_a_lab_error(code, said):
+    with pytest.raises(LabError) as raised:
+        try:
+            failing(code, said)
+        except ClientError as error:
+            raise LabError(f"The table can't be made: {error}") from None
+    assert not [private for private in PRIVATE if private in str(raised.value) + repr(raised.value)]
+    assert str(raised.value).startswith(f"The table can't be made: An error occurred ({code}) when calling the ")
+
+
+def failing(code, said):
+    """A boto3 call that AWS answers with this error (by botocore's Stubber)."""
+    dynamodb = boto3.client("dynamodb", "eu-west-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET)
+    with Stubber(dynamodb) as stubber:
+        stubber.add_client_error("list_tables", code, said)
+        dynamodb.list_tables()
+
+
+@pytest.fixture
+def run_cells(tmp_path, monkeypatch):
+    """`run_cells(*sources)`: a notebook of these cells, executed; its Outcome, and its text as it was saved."""
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    seen = []
+
+    def run(*sources):
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "cells.ipynb")
+        monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, a kernel leaves alone what its child processes print
+        # What the kernel says, before it is masked once more when it is saved.
+        monkeypatch.setattr(
+            notebooks, "mask_notebook", lambda notebook: seen.append(copy.deepcopy(notebook)) or notebook
+        )
+        return execute("cells", tmp_path / "out.ipynb"), json.dumps(seen[-1])
+
+    return run
+
+
+def test_what_a_cell_shows_is_masked_by_the_kernel_itself(run_cells):
+    """Prints, a child's output, a value, a table, markup, and an error of boto3 with its traceback."""
+    hex_of = [text.encode().hex() for text in (DENIED, SIGNATURE, ACCOUNT)]  # so that the sources say nothing
+    outcome, saved = run_cells(
+        f"""import sys, chatlab, subprocess, pandas as pd
+from IPython.display import HTML, display
+denied, signature, account = [bytes.fromhex(text).decode() for text in {hex_of}]
+print(denied, file=sys.stderr)
+print(denied)
+subprocess.run([sys.executable, "-c", "import sys; print(sys.argv[1])", denied])
+display(HTML(f"<b>{{denied}}</b>"))
+{{"Account": account}}""",
+        "pd.DataFrame([{'said': denied}])",
+        """import boto3
+from botocore.stub import Stubber
+sts = boto3.client("sts", aws_access_key_id="nobody", aws_secret_access_key="nothing", region_name="eu-west-1")
+stubber = Stubber(sts)
+stubber.add_client_error("get_caller_identity", "SignatureDoesNotMatch", signature + " " + denied)
+stubber.activate()
+sts.get_caller_identity()""",
+    )
+    assert saved.count("is not authorized to perform") >= 7
+    assert "SignatureDoesNotMatch" in saved and "SignatureDoesNotMatch" in outcome.reason
+    assert not [private for private in PRIVATE if private in saved + outcome.reason]
+
+
+def test_a_saved_notebook_is_masked_once_more():
+    cell = nbformat.v4.new_code_cell(
+        f'PROFILE = "Admin-{ACCOUNT}"', outputs=[nbformat.v4.new_output("stream", text=DENIED)]
+    )
+    picture = nbformat.v4.new_output("display_data", {"image/png": ACCOUNT, "text/plain": DENIED})
+    cell.outputs.append(picture)
+    notebook = mask_notebook(nbformat.v4.new_notebook(cells=[cell]))
+    nbformat.validate(notebook)
+    assert cell.outputs[1].data["image/png"] == ACCOUNT  # as it was: it is no text
+    del cell.outputs[1].data["image/png"]
+    assert not [private for private in PRIVATE if private in json.dumps(notebook)]
+
+
+def test_a_runs_summary_and_its_failures_are_masked(tmp_path):
+    summary = {"target": "aws", "notebooks": [], "fanout": None, "leftovers": None, "failures": [DENIED, DENIED_SSO]}
+    report.write(tmp_path, summary)
+    written = (tmp_path / "summary.json").read_text() + (tmp_path / "report.html").read_text()
+    said = "\n".join(report.lines(summary, tmp_path))
+    assert not [private for private in PRIVATE if private in written + said]
+    assert "dynamodb:CreateTable" in written and "dynamodb:CreateTable" in said
+
+
+@pytest.mark.parametrize("name", [*BUILD, *MEASURE, TEARDOWN])
+def test_nothing_private_is_in_a_committed_notebook(name):
+    """Neither in its sources nor in its outputs."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    for cell in cells:
+        assert masked(cell.source) == cell.source
+        assert masked_values(cell.get("outputs", [])) == cell.get("outputs", [])
