@@ -17,7 +17,11 @@ class LabError(Exception):
 
     def _render_traceback_(self):
         # IPython asks an exception for this: in a notebook the sentence stands alone, without a traceback above it.
-        return [f"LabError: {self}"]
+        return [f"{type(self).__name__}: {self}"]
+
+
+class NotOurs(LabError):
+    """What has the lab's name, and is somebody else's: it was left as it was."""
 
 
 def exit_status(command):

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import pandas as pd
 from botocore.exceptions import ClientError
 
-NOT_FOUND = frozenset({"NoSuchBucket", "NoSuchEntity", "NotFoundException", "ResourceNotFoundException"})
+NOT_FOUND = frozenset(
+    {"NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
+)
 COLUMNS = ["service", "kind", "id", "created"]
 
 
@@ -77,13 +79,16 @@ def _lambda(lab):
 
 
 def _logs(lab):
-    # By name alone: Lambda makes a missing log group by itself, without tags, and that would be a leak.
+    logs = lab.client("logs")
     for name in lab.log_groups.values():
-        for page in lab.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
+        for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
             for group in page["logGroups"]:
-                if group["logGroupName"] == name:
-                    created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
-                    yield "logs", "log group", name, created
+                if group["logGroupName"] != name:
+                    continue
+                with _unless_gone():
+                    arn = lab.arn("logs", f"log-group:{name}")
+                    if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
+                        yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
 
 
 def _apigateway(lab):
@@ -117,6 +122,8 @@ def _s3(lab):
         if name != lab.bucket:
             continue
         with _unless_gone():
+            if not lab.owns(s3.get_bucket_tagging(Bucket=name)["TagSet"]):
+                continue
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)
             objects = sum(page["KeyCount"] for page in pages)
             yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]

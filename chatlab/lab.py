@@ -6,9 +6,9 @@ from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud
+from chatlab import ledger, local_cloud, transport
 from chatlab.credentials import explaining
-from chatlab.errors import LabError
+from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
 from chatlab.privacy import keep, keep_credentials
 from chatlab.settings import Settings, aws_session, partitions, session_without_profile
@@ -113,7 +113,9 @@ class Lab(Settings):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
             session = aws_session(profile_name=self.profile, region_name=self.region)
+            transport.trust(session._session)
         else:
+            transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
         keep_credentials(session)
         return session
@@ -147,8 +149,11 @@ class Lab(Settings):
 
     @property
     def tags(self):
-        """The tag that everything carries, as a dict. Some services want `tag_list` instead."""
-        return {"chatlab": self.name}
+        """The tags that everything carries, as a dict. Some services want `tag_list` instead.
+
+        The Region is among them because IAM knows none: two labs of one name share its list of roles.
+        """
+        return {"chatlab": self.name, "chatlab-region": self.region}
 
     @property
     def tag_list(self):
@@ -162,11 +167,16 @@ class Lab(Settings):
         return self.tags.items() <= tags.items()
 
     def require_own(self, thing, tags):
-        """Raises LabError if what was found under the lab's name is not the lab's, so that it is left alone."""
+        """Raises NotOurs if what was found under the lab's name is not the lab's: before anything is changed.
+
+        `thing` is what to call it, as in "a table chat", and `tags` are its own, as `owns` takes them. What was just
+        made may not tell its tags yet: wait for those instead, since a thing without tags is a stranger's.
+        """
         if not self.owns(tags):
-            raise LabError(
-                f"There is {thing} already, and it is not this lab's: it lacks the tag chatlab={self.name}. "
-                "Nothing was changed. Choose another name in notebook 00."
+            lacks = " and ".join(f"{key}={value}" for key, value in self.tags.items())
+            raise NotOurs(
+                f"There is {thing} already, and it is not this lab's: it lacks the tags {lacks}. "
+                "Nothing of it was changed. Choose another name in notebook 00."
             )
 
     @property
@@ -176,8 +186,8 @@ class Lab(Settings):
 
     @property
     def role(self):
-        """The IAM role of the three functions."""
-        return f"{self.name}-lambda"
+        """The IAM role of the three functions. IAM knows no Regions, so the name says for which it is; 64 at most."""
+        return f"{self.name}-lambda-{self.region}"
 
     @property
     def functions(self):

@@ -23,6 +23,7 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
+SENTENCES = ("LabError", "NotOurs")  # the exceptions that say all there is to say
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
 GRACE_S = 10  # for a cell to stop what it started, once it has been interrupted
@@ -73,7 +74,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         reason = reason or unsaved
     except CellExecutionError as error:
         said = " ".join(error.evalue.split())
-        said = said if error.ename == "LabError" else f"{error.ename}: {said}"
+        said = said if error.ename in SENTENCES else f"{error.ename}: {said}"
         reason = reason or f"{_where(notebook)}: {said}"
     except CellTimeoutError:
         reason = reason or f"{_where(notebook)}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."

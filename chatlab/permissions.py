@@ -216,8 +216,13 @@ STATEMENTS = [
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "tag:GetResources": "the inventory, by tag",
+<<<<<<< HEAD
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 06, 07: the Region's prices",
+=======
+            "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
+            "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
+>>>>>>> main
             "cloudwatch:GetMetricStatistics": "07",
             "cloudwatch:GetMetricData": "07",
         },

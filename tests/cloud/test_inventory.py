@@ -17,7 +17,7 @@ def stale(tmp_path, monkeypatch):
 def test_what_a_list_still_names_and_nothing_else_knows_is_gone(stale):
     iam, s3 = stale.client("iam"), stale.client("s3")
     iam.create_role(RoleName=stale.role, AssumeRolePolicyDocument="{}", Tags=stale.tag_list)
-    s3.create_bucket(Bucket=stale.bucket)
+    s3.create_bucket(Bucket=stale.bucket, CreateBucketConfiguration={"Tags": stale.tag_list})
     assert sorted(inventory(stale)["service"]) == ["iam", "s3"]
     iam.delete_role(RoleName=stale.role)
     s3.delete_bucket(Bucket=stale.bucket)
@@ -58,21 +58,16 @@ def test_what_has_the_name_but_not_the_tag_is_not_ours(lab):
     assert inventory(lab).empty
 
 
-def test_a_log_group_that_lambda_made_by_itself_is_a_leak(lab):
-    lab.client("logs").create_log_group(logGroupName=lab.log_groups["default"])
-    assert inventory(lab)["id"].tolist() == [lab.log_groups["default"]]
-
-
 def test_a_bucket_is_found_with_the_number_of_its_objects(lab):
     s3 = lab.client("s3")
-    s3.create_bucket(Bucket=lab.bucket)
+    s3.create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
     s3.put_object(Bucket=lab.bucket, Key="one", Body=b"1")
     assert inventory(lab)["kind"].tolist() == ["bucket with 1 objects"]
 
 
 def test_the_teardown_leaves_nothing_of_these(lab, tmp_path):
-    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"])
-    lab.client("s3").create_bucket(Bucket=lab.bucket)
+    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+    lab.client("s3").create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
     lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
     lab.client("apigatewayv2").create_api(
         Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action", Tags=lab.tags

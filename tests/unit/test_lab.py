@@ -2,7 +2,9 @@
 
 import pytest
 
-from chatlab import Lab, LabError
+from chatlab import Lab
+from chatlab.errors import NotOurs
+from chatlab.settings import partitions
 
 ACCOUNT = "123456789012"
 
@@ -61,9 +63,18 @@ def test_what_is_shown_has_no_account_number(aws):
 
 def test_tags_in_either_form_say_whose_a_thing_is():
     lab = Lab("local", "chat")
-    assert lab.owns({"chatlab": "chat", "more": "x"})
-    assert lab.owns([{"Key": "chatlab", "Value": "chat"}])
-    assert not lab.owns({"chatlab": "other"})
+    own = {"chatlab": "chat", "chatlab-region": "us-east-1"}
+    assert lab.tags == own
+    assert lab.owns(own | {"more": "x"})
+    assert lab.owns([{"Key": key, "Value": value} for key, value in own.items()])
+    assert not lab.owns(own | {"chatlab": "other"})
+    assert not lab.owns(own | {"chatlab-region": "eu-west-1"})  # the same name in another Region: IAM knows both
     assert not lab.owns([])
-    with pytest.raises(LabError, match="it is not this lab's"):
+    lab.require_own("a table chat", own)
+    with pytest.raises(NotOurs, match="it is not this lab's: it lacks the tags chatlab=chat and chatlab-region=us-"):
         lab.require_own("a table chat", {})
+
+
+def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
+    assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
+    assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64
