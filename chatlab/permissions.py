@@ -169,6 +169,7 @@ STATEMENTS = [
             "s3:GetBucketPublicAccessBlock": "05",
             "s3:PutBucketPolicy": "05",
             "s3:PutBucketWebsite": "05",
+            "s3:GetBucketWebsite": "05",
             "s3:ListBucketVersions": "99: objects of a bucket that somebody has versioned",
             "s3:ListBucketMultipartUploads": "99: unfinished uploads",
             "s3:DeleteBucket": "99",

@@ -16,6 +16,7 @@ from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack import app as emulator
 from quotas import with_quotas
 from temper import with_traits
+from website import with_websites
 
 HOST = "127.0.0.1"
 
@@ -31,7 +32,7 @@ async def main(folder, traits):
     common |= {"access_log": False, "log_level": "warning", "backlog": 2048}
     material = {"ssl_certfile": os.environ["MINISTACK_SSL_CERT"], "ssl_keyfile": os.environ["MINISTACK_SSL_KEY"]}
     secure = uvicorn.Server(uvicorn.Config(app, port=443, lifespan="on", **material, **common))
-    plain = uvicorn.Server(uvicorn.Config(app, port=80, lifespan="off", **common))
+    plain = uvicorn.Server(uvicorn.Config(with_websites(app), port=80, lifespan="off", **common))
     await asyncio.gather(plain.serve(), secure.serve())
 
 

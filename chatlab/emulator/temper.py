@@ -33,6 +33,8 @@ class Call:
     body: bytes
     parameters: dict[str, str] = field(default_factory=dict)
     """Of an operation of the query protocol (IAM, STS)."""
+    query: str = ""
+    """Of the URL. With S3 it names a part of a bucket, such as "policy", where not the bucket itself is meant."""
 
     @property
     def is_post_to_connection(self) -> bool:
@@ -64,7 +66,9 @@ def describe(scope: dict, body: bytes) -> Call:
     elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
         parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         operation = parameters.get("Action", operation)
-    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters)
+    return Call(
+        service, key, operation, headers.get(b"host", b"").decode(), body, parameters, scope["query_string"].decode()
+    )
 
 
 def refusal(status: int, code: str, message: str) -> Answer:
@@ -263,7 +267,7 @@ class BusyBucketName(Trait):
 
     @staticmethod
     def _is_for_bucket(call, method):
-        return call.service == "s3" and call.operation == f"{method} /"
+        return call.service == "s3" and call.operation == f"{method} /" and not call.query
 
 
 class ConnectionsRate(Trait):
