@@ -6,7 +6,7 @@ from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud
+from chatlab import ledger, local_cloud, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
@@ -113,7 +113,9 @@ class Lab(Settings):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
             session = aws_session(profile_name=self.profile, region_name=self.region)
+            transport.trust(session._session)
         else:
+            transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
         keep_credentials(session)
         return session

@@ -215,7 +215,7 @@ STATEMENTS = [
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "tag:GetResources": "the inventory, by tag",
             "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
-            "pricing:GetProducts": "00, 06, 07: the Region's prices",
+            "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
             "cloudwatch:GetMetricStatistics": "07",
             "cloudwatch:GetMetricData": "07",
         },
