@@ -172,6 +172,7 @@ STATEMENTS = [
             "s3:GetBucketPublicAccessBlock": "05",
             "s3:PutBucketPolicy": "05",
             "s3:PutBucketWebsite": "05",
+            "s3:GetBucketWebsite": "05",
             "s3:ListBucketVersions": "99: objects of a bucket that somebody has versioned",
             "s3:ListBucketMultipartUploads": "99: unfinished uploads",
             "s3:DeleteBucket": "99",
@@ -216,13 +217,8 @@ STATEMENTS = [
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "tag:GetResources": "the inventory, by tag",
-<<<<<<< HEAD
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
-            "pricing:GetProducts": "00, 06, 07: the Region's prices",
-=======
-            "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
             "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
->>>>>>> main
             "cloudwatch:GetMetricStatistics": "07",
             "cloudwatch:GetMetricData": "07",
         },

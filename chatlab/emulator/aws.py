@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 from cloud import cloud
 from ministack import app as emulator
+from website import with_websites
 
 HOST = "127.0.0.1"
 
@@ -28,7 +29,7 @@ async def main(folder, traits):
     common |= {"access_log": False, "log_level": "warning", "backlog": 2048}
     material = {"ssl_certfile": os.environ["MINISTACK_SSL_CERT"], "ssl_keyfile": os.environ["MINISTACK_SSL_KEY"]}
     secure = uvicorn.Server(uvicorn.Config(app, port=443, lifespan="on", **material, **common))
-    plain = uvicorn.Server(uvicorn.Config(app, port=80, lifespan="off", **common))
+    plain = uvicorn.Server(uvicorn.Config(with_websites(app), port=80, lifespan="off", **common))
     await asyncio.gather(plain.serve(), secure.serve())
 
 

@@ -33,6 +33,8 @@ class Call:
     body: bytes
     parameters: dict[str, str] = field(default_factory=dict)
     """Of an operation of the query protocol (IAM, STS)."""
+    query: str = ""
+    """Of the URL. With S3 it names a part of a bucket, such as "policy", where not the bucket itself is meant."""
     region: str = ""
     """As the signature names it."""
 
@@ -66,7 +68,8 @@ def describe(scope: dict, body: bytes) -> Call:
     elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
         parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         operation = parameters.get("Action", operation)
-    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters, region)
+    host, query = headers.get(b"host", b"").decode(), scope.get("query_string", b"").decode()
+    return Call(service, key, operation, host, body, parameters, query, region)
 
 
 def refusal(status: int, code: str, message: str) -> Answer:
@@ -265,7 +268,7 @@ class BusyBucketName(Trait):
 
     @staticmethod
     def _is_for_bucket(call, method):
-        return call.service == "s3" and call.operation == f"{method} /"
+        return call.service == "s3" and call.operation == f"{method} /" and not call.query
 
 
 class ConnectionsRate(Trait):
