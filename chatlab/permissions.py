@@ -229,7 +229,7 @@ STATEMENTS = [
 def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
-        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda*",
+        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
     return {
