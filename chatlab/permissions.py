@@ -142,6 +142,11 @@ STATEMENTS = [
         },
     ),
     Statement(
+        "ApiGatewaysQuota",
+        ["arn:{partition}:apigateway:{region}::/account"],
+        {"apigateway:GET": "03, 06: get_account, for the requests a second"},
+    ),
+    Statement(
         "TagsOfApis",
         # The first star is for an ARN within the ARN, as AWS has asked: terraform-provider-aws #16023.
         ["arn:{partition}:apigateway:{region}::*/tags/{any}"],
@@ -213,7 +218,7 @@ STATEMENTS = [
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "tag:GetResources": "the inventory, by tag",
-            "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
+            "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 06, 07: the Region's prices",
             "cloudwatch:GetMetricStatistics": "07",
             "cloudwatch:GetMetricData": "07",
