@@ -3,11 +3,12 @@
 import os
 
 import frames
+import invocations
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from quotas import with_quotas
 from recorder import recording
-from temper import with_traits
+from temper import Concurrency, chosen, with_traits
 
 
 def cloud(key_file, traits):
@@ -18,5 +19,9 @@ def cloud(key_file, traits):
     """
     let_no_function_have_keys_that_can_be_guessed()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    app = with_traits(frames.text_only(with_quotas(app)), traits)
+    if "concurrency" in chosen(traits):
+        app = invocations.limited(with_quotas(app, Concurrency.AT_ONCE), Concurrency.AT_ONCE)
+    else:
+        app = with_quotas(app)
+    app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

@@ -293,6 +293,15 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
+class Concurrency(Trait):
+    """Lambda runs 10 invocations at a time, all of the account's together, as in many new accounts.
+
+    `invocations` does that, within the emulator. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+
+    AT_ONCE = 10
+
+
 class PriceList(Trait):
     """The Price List API answers, which the emulator does not have.
 
@@ -315,6 +324,7 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
+    "concurrency": Concurrency,
     "price-list": PriceList,
 }
 """All traits, by name."""
