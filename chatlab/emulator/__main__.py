@@ -14,6 +14,7 @@ from guard import Guard
 from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack.core import tls
 from quotas import with_quotas
+from simulator import with_conditions
 from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -40,6 +41,7 @@ def main(descriptor, key_file):
     listener = socket.socket(fileno=int(descriptor))
     host, port = listener.getsockname()
     let_no_function_have_keys_that_can_be_guessed()
+    with_conditions()
     # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
     certificate, key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
     scheme = "https" if certificate else "http"

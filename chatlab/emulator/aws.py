@@ -15,6 +15,7 @@ import uvloop
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from ministack import app as emulator
 from quotas import with_quotas
+from simulator import with_conditions
 from temper import with_traits
 
 HOST = "127.0.0.1"
@@ -26,6 +27,7 @@ emulator._NON_S3_VHOST_NAMES |= {"tagging"}
 async def main(folder, traits):
     """Serve until SIGTERM."""
     let_no_function_have_keys_that_can_be_guessed()
+    with_conditions()
     app = with_traits(frames.text_only(with_quotas(with_a_key(Path(folder) / "key.json"))), traits)
     common = {"host": HOST, **frames.SERVER, "timeout_keep_alive": 75, "timeout_graceful_shutdown": 1}
     common |= {"access_log": False, "log_level": "warning", "backlog": 2048}
