@@ -165,7 +165,6 @@ STATEMENTS = [
         {
             "s3:CreateBucket": "05",
             "s3:TagResource": "05: create_bucket with Tags asks for both",
-            "s3:PutBucketTagging": "05",
             "s3:GetBucketTagging": "05, 99: whose bucket is it?",
             "s3:ListBucket": "05, 99, the inventory: head_bucket and list_objects_v2",
             "s3:PutBucketPublicAccessBlock": "05",
@@ -229,7 +228,7 @@ STATEMENTS = [
 def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
-        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda*",
+        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
     return {

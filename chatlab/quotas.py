@@ -40,6 +40,15 @@ class Quotas:
     sources: dict[str, str]
     """Of each of these, by name, the call that was asked, or "AWS's default" and why."""
 
+    def connects_at_most(self, connect_s):
+        """New connections a second that the account takes, if one takes `connect_s` seconds.
+
+        A connection needs one invocation of `$connect` for as long as that runs, so there can be concurrency / duration
+        of them a second (Little's law). Half of it is taken, since no crowd comes evenly and some functions have to
+        start first; and 0.9 of API Gateway's own quota.
+        """
+        return min(0.5 * self.concurrency / connect_s, 0.9 * self.connects_per_s)
+
     def is_live(self, name):
         """Whether that quota is the account's own, and not AWS's default."""
         return not self.sources[name].startswith("AWS's default")
