@@ -1,5 +1,6 @@
 """AWS as an application: the emulator, and around it, from the inside out, what AWS has and the emulator has not."""
 
+import logging
 import os
 
 import frames
@@ -18,6 +19,9 @@ def cloud(key_file, traits):
     The person has the policy in the file that `CHATLAB_POLICY` names, or else is an administrator. What they ask for is
     written into the file that `CHATLAB_RECORD` names.
     """
+    # uvicorn says so of each handshake that is refused with a status, although that is allowed.
+    uvicorn_says = logging.getLogger("uvicorn.error")
+    uvicorn_says.addFilter(lambda record: "without completing handshake" not in record.getMessage())
     let_no_function_have_keys_that_can_be_guessed()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
