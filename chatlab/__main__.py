@@ -184,7 +184,7 @@ def up(chosen):
             f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "
             f"on, `{settings.make('down')}` removes it."
         )
-    print(f"\nThe chat is at {Lab.load().page_url}/index.html\n`{settings.make('down')}` removes it.")
+    print(f"\nThe chat is at {Lab.load().page_url}\n`{settings.make('down')}` removes it.")
     return 0
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.request import getproxies
 
 from playwright.sync_api import Error, sync_playwright
 
@@ -14,7 +15,7 @@ MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 # it from talking to anybody else: updates, field trials, safe-browsing lists.
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-proxy-server",
+    "--disable-component-update", "--disable-sync", *([] if getproxies() else ["--no-proxy-server"]),
     *os.environ.get("CHATLAB_BROWSER_ARGUMENTS", "").split(),  # a rehearsal's: whose certificate to trust
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab import quotas
 from chatlab.errors import LabError
 
 
@@ -56,10 +57,16 @@ READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is ch
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
-# Of one invocation: 0.8 of the account's default quota of 10,000, which is the rate that notebook 03 gives it. It could
-# post over 20,000 (docs/fanout.md), so the quota is what it waits for.
-POSTS_PER_SECOND = 8_000
+# Of one invocation: the part of the account's default quota that notebook 03 gives it. It could post over 20,000
+# (docs/fanout.md), so the quota is what it waits for.
+REQUESTS_PER_S, POSTS_SHARE = quotas.requests_per_s("us-east-1"), 0.8
+POSTS_PER_SECOND = POSTS_SHARE * REQUESTS_PER_S
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
+TIMEOUT_S, HAND_OVER_S = (
+    30,
+    18,
+)  # of a broadcast's second invocation, and of its first one: notebook 03, lambda_default.py
+READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/fanout.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
@@ -130,6 +137,59 @@ def broadcasts(
     return Bill(quantities, prices)
 
 
+def stranger(
+    connections,
+    messages_per_s,
+    connects_per_s,
+    payload_bytes=200,
+    requests_per_s=REQUESTS_PER_S,
+    concurrency=1_000,
+    timeout_s=TIMEOUT_S,
+    prices=PRICES,
+):
+    """The most that somebody who has found the chat's URL can cost in an hour: a Bill.
+
+    They hold some connections open, say all the time as much as the stage lets them, and each message goes to all who
+    are there; and with others they come and go as fast as the stage lets them. Bounds, each taken at its worst: what
+    the stage takes; the account's quota, which all messages count among, in and out; and the concurrency, because a
+    broadcast that has to wait for the quota is paid for until its time is over. Assumed: a refused request costs
+    nothing, and whoever receives has a line that is fast enough.
+    API Gateway's throttling is a target, and can be overrun:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
+
+    Args:
+        connections: how many hear each message, the stranger's own and everybody else's.
+        messages_per_s: what the stage takes on `$default`.
+        connects_per_s: what it takes on `$connect`.
+        payload_bytes: of each message; API Gateway takes up to 128 KB, in frames of 32.
+        requests_per_s: the account's quota, as `chatlab.quotas` has it.
+        concurrency: the account's quota of Lambda.
+        timeout_s: of the broadcast's function.
+    """
+    posts_per_s = min(messages_per_s * connections, requests_per_s)
+    metered_per_s = min(messages_per_s + posts_per_s, requests_per_s)
+    steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
+    # Of a broadcast: alone it takes its share of the quota's time, and the others leave it what they do not use.
+    left = 1 - messages_per_s * connections / requests_per_s
+    longest_s = HAND_OVER_S + timeout_s
+    each_s = min(longest_s, connections / (POSTS_SHARE * requests_per_s) / left) if left > 0 else longest_s
+    invocations = min(concurrency, messages_per_s * each_s)
+    items_per_s = min(messages_per_s * connections, posts_per_s + messages_per_s * READ_AHEAD)
+    calls_per_s = messages_per_s * (2 if each_s > HAND_OVER_S else 1)
+    per_s = {
+        "WebSocket messages": metered_per_s * steps,
+        "connection minutes": connections / 60,
+        "Lambda requests": calls_per_s,
+        "Lambda GB-seconds": invocations * MEMORY_GB["default"],
+        "DynamoDB read units": items_per_s * ITEM_BYTES / READ_UNIT_BYTES / 2 + calls_per_s,  # a begun page, each
+        "log GB": calls_per_s * LOG_LINE_BYTES / 1e9,
+        "metric months": METRICS / HOURS_A_MONTH / 3600,
+        "GB out": posts_per_s * (payload_bytes + FRAME_BYTES) / 1e9,
+    }
+    said = Bill({what: 3600 * quantity for what, quantity in per_s.items()}, prices)
+    return said + broadcasts(connections=3600 * connects_per_s, broadcasts=0, minutes=1, prices=prices)
+
+
 @dataclass(frozen=True)
 class Alternative:
     """Another way to hold the connections and deliver to them: its list prices, and how much it delivers at once."""
@@ -144,7 +204,6 @@ class Alternative:
     """The account's default quota of deliveries a second."""
 
 
-DELIVERIES_PER_S = 10_000  # of this chat: API Gateway's default quota of requests a second, which posts count among
 ALTERNATIVES = {
     "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
     "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
@@ -162,11 +221,18 @@ FEWEST_SERVERS = 2  # one may fail
 
 
 def alternatives(
-    connections, broadcasts_per_s, payload_bytes=200, shards=1, posts_per_second=POSTS_PER_SECOND, prices=PRICES
+    connections,
+    broadcasts_per_s,
+    payload_bytes=200,
+    shards=1,
+    posts_per_second=POSTS_PER_SECOND,
+    prices=PRICES,
+    requests_per_s=REQUESTS_PER_S,
 ):
     """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
 
-    The arguments are those of `broadcasts`, and the first line is its sum. Bytes out are in all of the lines, at the
+    The arguments are those of `broadcasts`, and the first line is its sum; `requests_per_s` is the account's quota of
+    API Gateway, which this chat's deliveries count among. Bytes out are in all of the lines, at the
     same price; the functions, their metrics and the table in the first one only, since the others need none. What else
     the others cost is us-east-1's, whatever `prices` are.
     """
@@ -174,7 +240,7 @@ def alternatives(
     deliveries = count * connections
     mine = broadcasts(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
     out = mine.quantities["GB out"] * prices["GB out"]
-    rows = {"API Gateway (this chat)": (mine.dollars, DELIVERIES_PER_S)}
+    rows = {"API Gateway (this chat)": (mine.dollars, requests_per_s)}
     for name, other in ALTERNATIVES.items():
         steps = max(1, math.ceil(payload_bytes / other.step_bytes))
         messages = (deliveries + count) * steps * other.message_dollars

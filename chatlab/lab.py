@@ -6,7 +6,7 @@ from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud
+from chatlab import ledger, local_cloud, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
@@ -113,7 +113,9 @@ class Lab(Settings):
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
             session = aws_session(profile_name=self.profile, region_name=self.region)
+            transport.trust(session._session)
         else:
+            transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
         keep_credentials(session)
         return session
@@ -244,14 +246,19 @@ class Lab(Settings):
 
     @property
     def page_url(self):
-        """Where the page is, without a slash at the end. S3's website endpoints speak HTTP only."""
-        if self.target == "local":  # the local cloud has no website endpoint: the object itself is served
-            return f"{self._local_url}/{self.bucket}"
+        """Where the page is: on aws over https, since browsers warn of public pages that are not."""
+        return self.object_url("index.html")
+
+    @property
+    def website_url(self):
+        """S3's website endpoint, over http, which serves the page, too; None on the local cloud, which has none."""
+        if self.target == "local":
+            return None
         dash = "-" if self.region in DASHED_WEBSITE_REGIONS else "."
-        return f"http://{self.bucket}.s3-website{dash}{self.region}.{self._dns_suffix}"
+        return f"http://{self.bucket}.s3-website{dash}{self.region}.{self._dns_suffix}/"
 
     def object_url(self, key):
-        """Where one object of the bucket is, on S3's own endpoint."""
+        """Where one object of the bucket is, at S3's REST address."""
         if self.target == "local":
             return f"{self._local_url}/{self.bucket}/{key}"
         return f"https://{self.bucket}.s3.{self.region}.{self._dns_suffix}/{key}"

@@ -42,7 +42,8 @@ def start():
     """Start the local cloud unless it runs already; its URL.
 
     It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder as in `_tls`, HTTPS. Of AWS's temper it has what
-    `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by default.
+    `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by default. The person is an administrator, or may do
+    what the policy in the file `CHATLAB_POLICY` allows. `CHATLAB_RECORD` names a file for what they ask for.
 
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
@@ -73,6 +74,8 @@ def _begin():
     inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
     own["CHATLAB_TRAITS"] = os.environ.get("CHATLAB_TRAITS", "")
+    for name in ("CHATLAB_POLICY", "CHATLAB_RECORD"):
+        own |= {name: str(Path(os.environ[name]).resolve())} if os.environ.get(name) else {}
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ import pandas as pd
 import simpy
 from matplotlib.figure import Figure
 
+from chatlab import quotas
 from loadtest import plots
 
 MOST_SIMULATED = 20_000
@@ -60,12 +61,14 @@ class Parameters:
     cold_ms: float = _is(600.0, "a cold start, of all a broadcast's invocations but the first; assumed")
     concurrency: int = _is(1_000, "Lambda's concurrency at the beginning, and what it grows by; AWS's quota")
     concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
-    requests_per_s: float = _is(10_000.0, "the account's requests, callbacks included; AWS's quota L-8A5B8E43")
+    requests_per_s: float = _is(
+        float(quotas.requests_per_s("us-east-1")), "the account's requests, callbacks included; AWS's quota L-8A5B8E43"
+    )
     share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 03")
     timeout_s: float = _is(30.0, "of the function; notebook 03, at most 900")
     hand_over_s: float = _is(18.0, "until the rest is handed to another invocation; lambdas/lambda_default.py")
     reserve_s: float = _is(2.0, "of the time-out, kept for what comes after the posts; the same")
-    connects_per_s: float = _is(500.0, "new connections; AWS's quota L-9ED1E49A")
+    connects_per_s: float = _is(float(quotas.CONNECTS_PER_S), "new connections; AWS's quota L-9ED1E49A")
 
     @property
     def cpu(self) -> float:

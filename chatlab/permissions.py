@@ -76,7 +76,6 @@ STATEMENTS = [
             "iam:CreateRole": "02",
             "iam:TagRole": "02: create_role with Tags asks for both",
             "iam:GetRole": "02 to 04, and the waiter",
-            "iam:ListRoleTags": "02, 99: whose role is it?",
             "iam:PutRolePolicy": "02 to 04",
             "iam:ListRolePolicies": "99",
             "iam:ListAttachedRolePolicies": "99: what was attached by hand",
@@ -105,7 +104,6 @@ STATEMENTS = [
             "lambda:TagResource": "03: create_function with Tags asks for both",
             "lambda:GetFunction": "03, 99, and the waiters",
             "lambda:GetFunctionConfiguration": "03, 04, 07",
-            "lambda:ListTags": "the inventory: whose function is it?",
             "lambda:UpdateFunctionCode": "03, 07",
             "lambda:UpdateFunctionConfiguration": "03, 04",
             "lambda:PutFunctionEventInvokeConfig": "03",
@@ -148,6 +146,11 @@ STATEMENTS = [
         },
     ),
     Statement(
+        "Account",
+        ["arn:{partition}:apigateway:{region}::/account"],
+        {"apigateway:GET": "03, 06: get_account, for the requests a second"},
+    ),
+    Statement(
         "TagsOfApis",
         # The first star is for an ARN within the ARN, as AWS has asked: terraform-provider-aws #16023.
         ["arn:{partition}:apigateway:{region}::*/tags/{any}"],
@@ -174,6 +177,7 @@ STATEMENTS = [
             "s3:GetBucketPublicAccessBlock": "05",
             "s3:PutBucketPolicy": "05",
             "s3:PutBucketWebsite": "05",
+            "s3:GetBucketWebsite": "05",
             "s3:ListBucketVersions": "99: objects of a bucket that somebody has versioned",
             "s3:ListBucketMultipartUploads": "99: unfinished uploads",
             "s3:DeleteBucket": "99",
@@ -192,7 +196,7 @@ STATEMENTS = [
     ),
     Statement(
         "WhoseIsIt",
-        # The inventory asks this of all that begins like the lab's own, and leaves what is somebody else's.
+        # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
         [
             "arn:{partition}:dynamodb:{region}:{account}:table/{name}-{any}",
             "arn:{partition}:iam::{account}:role/{name}-{any}",
@@ -201,7 +205,7 @@ STATEMENTS = [
         {
             "dynamodb:DescribeTable": "the inventory",
             "dynamodb:ListTagsOfResource": "the inventory",
-            "iam:ListRoleTags": "the inventory",
+            "iam:ListRoleTags": "02, 99, the inventory",
             "lambda:ListTags": "the inventory",
         },
     ),
@@ -219,8 +223,8 @@ STATEMENTS = [
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "tag:GetResources": "the inventory, by tag",
-            "servicequotas:GetServiceQuota": "00, 03, 06: requests and connections a second",
-            "pricing:GetProducts": "00, 06, 07: the Region's prices",
+            "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
+            "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
             "cloudwatch:GetMetricStatistics": "07",
             "cloudwatch:GetMetricData": "07",
         },
@@ -231,7 +235,7 @@ STATEMENTS = [
 def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
-        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda*",
+        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
     return {

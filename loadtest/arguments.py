@@ -69,6 +69,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--connect-timeout", type=float, default=30.0, help="Seconds that one connection may take to be accepted"
     )
     parser.add_argument(
+        "--retry-time",
+        type=float,
+        default=30.0,
+        help="Seconds for which a connection is tried again that was refused because of too much load (status 429 or "
+        "5xx), with growing pauses",
+    )
+    parser.add_argument(
+        "--max-handshakes",
+        type=int,
+        default=0,
+        help="If not 0: the test ends when so many connections were tried, those of --churn and refused ones included",
+    )
+    parser.add_argument(
         "--churn",
         type=float,
         default=0.0,
@@ -112,6 +125,8 @@ class Settings:
     seed: int
     drain_time: float
     connect_timeout: float
+    retry_time: float
+    max_handshakes: int
     churn: float
     max_connection_rate: float
     ca_file: str
@@ -144,7 +159,7 @@ class Settings:
         for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        for name in ("duration", "warm_up", "drain_time", "payload_bytes", "churn"):
+        for name in ("duration", "warm_up", "drain_time", "payload_bytes", "retry_time", "max_handshakes", "churn"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
         if self.payload_bytes > messages.MAX_BYTES:

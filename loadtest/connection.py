@@ -16,7 +16,7 @@ import websocket
 from gevent import get_hub
 from gevent.event import Event
 
-from loadtest import clock
+from loadtest import clock, proxy
 
 __all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe"]
 
@@ -182,7 +182,7 @@ class Connection:
     def _open(self, url: str, ca_file: str | None) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
-        connected = gevent.socket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
+        connected = proxy.connect(parts.hostname, parts.port or (443 if secure else 80), tunnel=secure)
         connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         self._socket = sock = ArrivalSocket(connected)
         self.local_port = sock.getsockname()[1]

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import uuid
+from collections import Counter
 
 import gevent
 import numpy as np
@@ -18,7 +19,7 @@ from hdrh.histogram import HdrHistogram
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner
 
-from loadtest import clock, records, results, shapes, verdict
+from loadtest import clock, records, results, shapes, throttling, verdict
 from loadtest.arguments import Settings
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,13 @@ class Coordinator:
     def _connect(self, target: int) -> None:
         self.state = "connecting"
         settings, shape = self.settings, self.environment.shape_class
-        deadline = time.monotonic() + target / self._connection_rate(settings) + settings.connect_timeout + 10
+        deadline = (
+            time.monotonic()
+            + target / self._connection_rate(settings)
+            + settings.connect_timeout
+            + settings.retry_time
+            + 10
+        )
         if isinstance(shape, shapes.Steps):
             shape.grow_to(target)
         enough = min(target, settings.speakers) if settings.shape == "ramp" else target
@@ -166,11 +173,13 @@ class Coordinator:
                 break
             if time.monotonic() > deadline:
                 break
+            self._keep_bounds()
             gevent.sleep(POLL_S)
         if not self._total("open"):
             reasons = sorted({reason for report in self.progress.values() for reason in report["errors"]})
             why = f": {'; '.join(reasons)}" if reasons else ""
-            raise Problem(f"None of the first {there + failed} connections to {settings.url} could be made{why}.")
+            none = f"None of the first {there + failed} connections to {settings.url} could be made{why}."
+            raise Problem(f"{none} {throttling.explain(self._counts('refusals', self.progress), {})}".rstrip())
         deadline = time.monotonic() + SYNCHRONISE_S
         while not all(report["synchronised"] for report in self.progress.values()):
             if time.monotonic() > deadline:
@@ -202,7 +211,13 @@ class Coordinator:
         while clock.now_ns() < self.intended_ns[-1]:
             if not self._total("open"):
                 raise Problem("Every connection was closed before the last broadcast.")
+            self._keep_bounds()
             gevent.sleep(POLL_S)
+
+    def _keep_bounds(self) -> None:
+        most = self.settings.max_handshakes
+        if most and sum(map(self._total, ("opened", "failed", "refused"))) > most:
+            raise Problem(f"The test was stopped: more than {most:,} connections were tried (--max-handshakes).")
 
     def _drain(self, at_most_s: float) -> None:
         self.state = "draining"
@@ -218,6 +233,11 @@ class Coordinator:
 
     def _total(self, figure: str) -> int:
         return sum(report[figure] for report in self.progress.values())
+
+    @staticmethod
+    def _counts(figure: str, reports: dict[str, dict]) -> dict[str, int]:
+        """Counts of all generators, by what they are of."""
+        return dict(sum((Counter(report[figure]) for report in reports.values()), Counter()))
 
     def _is_there(self, client: str) -> bool:
         """Whether a generator still runs, as far as Locust knows from its workers' heartbeats."""
@@ -272,7 +292,10 @@ class Coordinator:
             "state": self.state,
             "users": self.settings.phases[-1],
             "broadcasts": self.settings.broadcasts_in_all,
-            **{name: self._total(name) for name in ("open", "opened", "failed", "sent", "expected", "delivered")},
+            **{
+                name: self._total(name)
+                for name in ("open", "opened", "failed", "refused", "sent", "expected", "delivered")
+            },
             "deliveries_per_s": round(deliveries_per_s, 1),
             "p50_ms": quantile_ms(50),
             "p99_ms": quantile_ms(99),
@@ -359,6 +382,8 @@ class Coordinator:
                 "started": pd.Timestamp(self.started_ns, unit="ns").strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "settings": self.settings.plain(),
                 "processes": processes,
+                "refusals": self._counts("refusals", self.accounts),
+                "error_frames": self._counts("error_frames", self.accounts),
                 "problem": self.problem,
             },
         )

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections import deque
+from collections import Counter, deque
 
 import gevent
 import numpy as np
@@ -12,7 +12,7 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from loadtest import clock, messages, records
+from loadtest import clock, messages, records, throttling
 from loadtest.connection import Closed, Connection, describe
 from loadtest.records import ConnectionRecord, DeliveryLog
 
@@ -66,7 +66,9 @@ class Generator:
         self.open: dict[int, Connection] = {}
         self.broadcasts: list[dict] = []
         self.intended_ns: list[int] = []  # of each broadcast, by the master's clock
-        self.opened = self.left = self.failed = self.sent = 0
+        self.opened = self.left = self.failed = self.refused = self.sent = 0
+        self.refusals: Counter[str] = Counter()
+        self.error_frames: Counter[str] = Counter()
         self.due = self.sending = self.delivered = self.expected = self.outstanding = 0
         self.offset = clock.Offset()
         self.cpu: list[float] = []
@@ -93,16 +95,16 @@ class Generator:
     # Connections
 
     def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
-        """Open one more connection when its turn has come. Raises as `Connection` does, after noting the failure."""
-        options = self.environment.parsed_options
-        now = time.monotonic()
-        self._next_connection = max(now, self._next_connection + 1 / self.connection_rate)
-        gevent.sleep(self._next_connection - now)
+        """Open one more connection when its turn has come; again, if it is refused because of too much load.
+
+        Raises as `Connection` does, after noting the failure.
+        """
+        self._take_turn()
         number = max(self.runner.worker_index, 0) * WORKER_STRIDE + len(self.connections)
         record = ConnectionRecord(number, started_ns=clock.now_ns())
         self.connections.append(record)
         try:
-            connection = Connection(url, options.connect_timeout, options.ca_file or None)
+            connection = self._handshake(url, record)
         except Exception as error:
             record.error = describe(error)
             self.failed += 1
@@ -113,6 +115,42 @@ class Generator:
         self.opened += 1
         self.open[number] = connection
         return connection, record
+
+    def _take_turn(self) -> None:
+        now = time.monotonic()
+        self._next_connection = max(now, self._next_connection + 1 / self.connection_rate)
+        gevent.sleep(self._next_connection - now)
+
+    def _handshake(self, url: str, record: ConnectionRecord) -> Connection:
+        options = self.environment.parsed_options
+        give_up = time.monotonic() + options.retry_time
+        while True:
+            record.started_ns = clock.now_ns()
+            try:
+                return Connection(url, options.connect_timeout, options.ca_file or None)
+            except Exception as error:
+                if not throttling.is_busy(error):
+                    raise
+                self.refusals[f"status {error.status_code}"] += 1
+                wait_s = throttling.backoff_s(record.refused + 1)
+                if time.monotonic() + wait_s > give_up:
+                    raise
+                record.refused += 1
+                self.refused += 1
+                self._fire_refusal(record, error)
+            gevent.sleep(wait_s)
+            self._take_turn()
+
+    def _fire_refusal(self, record: ConnectionRecord, error: Exception) -> None:
+        """Let Locust's own report show an attempt after which there is another."""
+        self.environment.events.request.fire(
+            request_type="WS",
+            name="connect",
+            response_time=(clock.now_ns() - record.started_ns) / 1e6,
+            response_length=0,
+            exception=error,
+            context={},
+        )
 
     def listen(self, connection: Connection, record: ConnectionRecord) -> None:
         """Record every frame until the connection closes, and then how it closed."""
@@ -153,7 +191,10 @@ class Generator:
     def _count(self, record: ConnectionRecord, frame) -> None:
         message = messages.decode(frame.payload)
         if message is None or message.run != self.run or not 0 <= message.id < len(self.intended_ns):
-            record.foreign += 1
+            if message is None and (text := messages.error_frame(frame.payload)) is not None:
+                self._note_error(record, text)
+            else:
+                record.foreign += 1
             return
         handled_ns = clock.now_ns()
         stamp = records.USER if not frame.arrived_ns else records.KERNEL if frame.exact else records.BOUND
@@ -163,6 +204,15 @@ class Generator:
             record.seen |= bit
             self.delivered += 1
             self.outstanding -= 1
+
+    def _note_error(self, record: ConnectionRecord, text: str) -> None:
+        """The server could not handle a message: the oldest of this connection's, of those that it has not heard."""
+        self.error_frames[text] += 1
+        for row in self.broadcasts:
+            is_open = row["speaker"] == record.connection and "sent_ns" in row and "error" not in row
+            if is_open and not record.seen >> row["broadcast"] & 1:
+                row["error"] = f'answered with "{text}"'
+                return
 
     # Broadcasts
 
@@ -294,7 +344,9 @@ class Generator:
                 "opened": self.opened,
                 "left": self.left,
                 "failed": self.failed,
+                "refused": self.refused,
                 "errors": [record.error for record in self.connections if record.error][:3],
+                "refusals": dict(self.refusals),
                 "due": self.due,
                 "sending": self.sending,
                 "sent": self.sent,
@@ -325,6 +377,8 @@ class Generator:
             "connections": self._pack(records.table("connections", self.connections)),
             "broadcasts": self._pack(records.table("broadcasts", self.broadcasts)),
             "exchanges": self.offset.exchanges,
+            "refusals": dict(self.refusals),
+            "error_frames": dict(self.error_frames),
             "cpu": self.cpu,
             "bytes_per_connection": self.bytes_per_connection,
         }

@@ -61,7 +61,9 @@ def describe(progress: dict) -> str:
         return "starting"
     parts = [f"{progress['open']:,}/{progress['users']:,} connected"]
     if progress["failed"]:
-        parts.append(f"{progress['failed']:,} refused")
+        parts.append(f"{progress['failed']:,} failed")
+    if progress["refused"]:
+        parts.append(f"{progress['refused']:,} refused for now")
     if progress["state"] != "connecting":
         parts.append(f"{progress['sent']:,}/{progress['broadcasts']:,} broadcasts")
         parts.append(f"{progress['delivered']:,} deliveries")

@@ -23,6 +23,22 @@ def encode(run: str, broadcast: int, speaker: int, sent_ns: int, payload_bytes: 
     return json.dumps(message, separators=(",", ":"))
 
 
+def error_frame(payload: bytes) -> str | None:
+    """What API Gateway says of a message that it could not have handled, such as "Internal server error"; else None.
+
+    Only the sender gets it: a JSON object with `message`, `connectionId` and `requestId`, and which message is meant it
+    does not say.
+    """
+    try:
+        frame = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(frame, dict):
+        return None
+    texts = [frame.get(name) for name in ("message", "connectionId", "requestId")]
+    return texts[0] if all(isinstance(text, str) for text in texts) else None
+
+
 # All connections of a process receive the same bytes, so all but the first delivery of a broadcast are one look-up.
 # That it hits also proves that the forwarded bytes are the same.
 @lru_cache(maxsize=1024)

@@ -46,7 +46,7 @@ class DeliveryLog:
 
 @dataclass(slots=True)
 class ConnectionRecord:
-    """One attempt to connect, and what came of it. Times are Unix time in nanoseconds by the generator's clock."""
+    """One connection that was to be, and what came of it. Times are Unix time in ns by the generator's clock."""
 
     connection: int
     started_ns: int
@@ -55,6 +55,7 @@ class ConnectionRecord:
     closed_ns: int | None = None  # only if it closed before the test's end
     left: bool = False  # it was this side that closed it, as --churn asks
     error: str | None = None  # why it could not connect, or why it closed
+    refused: int = 0  # handshakes before the one that counts, refused because of too much load
     foreign: int = 0  # frames that are no broadcast of this run
     # For the live figures only: broadcasts that had left when it opened, and a bit for each one it received.
     due_before: int = 0
@@ -71,7 +72,7 @@ TYPES = {
     },
     "connections": {
         "connection": "int32", "started_ns": "int64", "local_port": "Int32", "opened_ns": "Int64", "closed_ns": "Int64",
-        "left": "bool", "error": "string", "foreign": "int32",
+        "left": "bool", "error": "string", "refused": "int32", "foreign": "int32",
     },
 }  # fmt: skip
 """Columns and their types of each table of records. Those with a capital can be missing."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from loadtest import throttling
 from loadtest.intervals import quantile_interval
 from loadtest.records import STAMPS
 
@@ -91,6 +92,8 @@ def assemble(
     broadcasts["send_late_ms"] = ((broadcasts["sent_ns"] - broadcasts["intended_ns"]) / 1e6).astype(float)
     deliveries = deliveries.assign(stamp=pd.Categorical.from_codes(deliveries["stamp"], STAMPS))
 
+    reached_nobody = ~broadcasts["broadcast"].isin(deliveries["broadcast"])
+    broadcasts["refused"] = broadcasts["sent_ns"].notna() & broadcasts["error"].notna() & reached_nobody
     expected = expected_pairs(broadcasts, connections)
     deliveries = _measure(deliveries, broadcasts, connections, expected)
     first = deliveries[deliveries["expected"] & (deliveries["copy"] == 0)]
@@ -137,6 +140,8 @@ def assemble(
         ],
         "warm_up": account(deliveries[deliveries["warm_up"]], broadcasts[broadcasts["warm_up"]]),
         "foreign": int(connections["foreign"].sum()),
+        "refusals": {},
+        "error_frames": {},
         "clock": "user" if (deliveries["stamp"] == "user").any() or deliveries.empty else "kernel",
         **facts,
     }
@@ -148,7 +153,8 @@ def account(deliveries: pd.DataFrame, broadcasts: pd.DataFrame) -> dict:
     """Counts and quantiles of some broadcasts and their deliveries, as they stand in the summary."""
     first = deliveries[deliveries["expected"] & (deliveries["copy"] == 0)]
     return {
-        "broadcasts": int(broadcasts["sent_ns"].notna().sum()),
+        "broadcasts": int((broadcasts["sent_ns"].notna() & ~broadcasts["refused"]).sum()),
+        "broadcasts_refused": int(broadcasts["refused"].sum()),
         **{name: int(broadcasts[name].sum()) for name in COUNTS},
         "unexpected": int((~deliveries["expected"]).sum()),
         "upper_bounds": int((first["stamp"] == "bound").sum()),
@@ -175,23 +181,26 @@ def intervals_95(values: pd.Series, groups: pd.Series, at: tuple[float, ...]) ->
 
 def shortfall(summary: dict) -> str | None:
     """What is lacking from a complete test, in one sentence; None if nothing is."""
+    unsent = summary["broadcasts_asked"] - summary["broadcasts"] - summary["broadcasts_refused"]
     lacking = {
         "of {connections_asked} connections could not be made": summary["connections_failed"],
         "connections dropped": summary["connections_dropped"],
-        "of {broadcasts_asked} broadcasts did not leave": summary["broadcasts_asked"] - summary["broadcasts"],
+        "of {broadcasts_asked} broadcasts did not leave": unsent,
+        "of {broadcasts_asked} broadcasts were answered with an error": summary["broadcasts_refused"],
         "of {expected} deliveries are missing": summary["missing"],
         "deliveries of the warm-up are missing": summary["warm_up"]["missing"],
     }
     parts = [f"{count} {text.format(**summary)}" for text, count in lacking.items() if count]
-    return f"The test is not complete: {', '.join(parts)}." if parts else None
+    why = throttling.explain(summary["refusals"], summary["error_frames"])
+    return f"The test is not complete: {', '.join(parts)}. {why}".rstrip() if parts else None
 
 
 def expected_pairs(broadcasts: pd.DataFrame, connections: pd.DataFrame) -> np.ndarray:
     """Which broadcast was to reach which connection: bool, shape (broadcasts, connections).
 
-    A connection is to receive what was sent after it had opened and before it closed.
+    A connection is to receive what was sent after it had opened and before it closed, and was not refused.
     """
-    sent = _ns(broadcasts["sent_ns"])[:, None]
+    sent = _ns(broadcasts["sent_ns"].mask(broadcasts["refused"]))[:, None]
     opened, closed = _ns(connections["opened_ns"])[None, :], _ns(connections["closed_ns"], np.inf)[None, :]
     return (opened <= sent) & (sent < closed)  # a comparison with NaN is False: not sent, or never opened
 

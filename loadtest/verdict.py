@@ -6,6 +6,7 @@ passed off as one. Every limit is a constant here, and docs/loadtest.md explains
 
 import numpy as np
 
+from loadtest import throttling
 from loadtest.results import Result
 
 SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
@@ -46,6 +47,7 @@ def judge(result: Result) -> dict:
         _harness_lag(summary),
         _saturation(summary),
         _clocks(summary),
+        _throttling(summary),
     ]
     warnings = [check["says"] for check in checks if not check["ok"]]
     believable = "p50" not in unsure and all(check["ok"] for check in checks if check["check"] != "samples")
@@ -147,6 +149,13 @@ def _saturation(summary: dict) -> dict:
     if used <= CPU_SHARE:
         return _check("saturation", True, f"The busiest process used {used:.0%} of a core.")
     return _check("saturation", False, f"A process of the load test used {used:.0%} of a core; use more workers.")
+
+
+def _throttling(summary: dict) -> dict:
+    """Refused handshakes cost time alone, if all were made in the end; a message that was refused is none."""
+    refusals, error_frames = summary["refusals"], summary["error_frames"]
+    says = throttling.explain(refusals, error_frames) or "The server refused nothing because of too much load."
+    return _check("throttling", not error_frames and not (refusals and summary["connections_failed"]), says)
 
 
 def _clocks(summary: dict) -> dict:

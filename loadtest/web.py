@@ -14,6 +14,7 @@ FIGURES = {
     "state": "State",
     "open": "Connections open",
     "users": "Connections asked for",
+    "refused": "Handshakes refused because of too much load",
     "sent": "Broadcasts sent, without the warm-up",
     "broadcasts": "Broadcasts asked for",
     "delivered": "Deliveries",

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import frames
 import uvicorn
+from cloud import cloud
 from guard import Guard
-from keys import is_issued, let_no_function_have_keys_that_can_be_guessed, with_a_key
+from keys import is_issued
 from ministack.core import tls
-from quotas import with_quotas
-from temper import with_traits
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -39,18 +38,13 @@ def main(descriptor, key_file):
     """Serve until SIGTERM."""
     listener = socket.socket(fileno=int(descriptor))
     host, port = listener.getsockname()
-    let_no_function_have_keys_that_can_be_guessed()
     # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
     certificate, key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
     scheme = "https" if certificate else "http"
     # uvloop and httptools are twice as fast as MiniStack's own server. uvicorn's --fd would take the socket for a Unix
     # one and not set TCP_NODELAY: 40 ms more a connection.
     config = uvicorn.Config(
-        Guard(
-            with_traits(frames.text_only(with_quotas(with_a_key(Path(key_file)))), os.environ["CHATLAB_TRAITS"]),
-            f"{scheme}://{host}:{port}",
-            is_issued,
-        ),
+        Guard(cloud(Path(key_file), os.environ["CHATLAB_TRAITS"]), f"{scheme}://{host}:{port}", is_issued),
         lifespan="on",  # without a key there is nothing to serve
         loop="uvloop",
         http=Protocol,

@@ -12,10 +12,9 @@ from pathlib import Path
 import frames
 import uvicorn
 import uvloop
-from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
+from cloud import cloud
 from ministack import app as emulator
-from quotas import with_quotas
-from temper import with_traits
+from website import with_websites
 
 HOST = "127.0.0.1"
 
@@ -25,13 +24,12 @@ emulator._NON_S3_VHOST_NAMES |= {"tagging"}
 
 async def main(folder, traits):
     """Serve until SIGTERM."""
-    let_no_function_have_keys_that_can_be_guessed()
-    app = with_traits(frames.text_only(with_quotas(with_a_key(Path(folder) / "key.json"))), traits)
+    app = cloud(Path(folder) / "key.json", traits)
     common = {"host": HOST, **frames.SERVER, "timeout_keep_alive": 75, "timeout_graceful_shutdown": 1}
     common |= {"access_log": False, "log_level": "warning", "backlog": 2048}
     material = {"ssl_certfile": os.environ["MINISTACK_SSL_CERT"], "ssl_keyfile": os.environ["MINISTACK_SSL_KEY"]}
     secure = uvicorn.Server(uvicorn.Config(app, port=443, lifespan="on", **material, **common))
-    plain = uvicorn.Server(uvicorn.Config(app, port=80, lifespan="off", **common))
+    plain = uvicorn.Server(uvicorn.Config(with_websites(app), port=80, lifespan="off", **common))
     await asyncio.gather(plain.serve(), secure.serve())
 
 

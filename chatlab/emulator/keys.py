@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
@@ -34,8 +35,8 @@ def let_no_function_have_keys_that_can_be_guessed():
     lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
 
 
-async def make_key():
-    """Make an IAM user with an administrator's rights, and a key for it, as {"AccessKeyId", "SecretAccessKey"}.
+async def make_key(policy=ADMINISTRATOR):
+    """Make an IAM user with this policy, and a key for it, as {"AccessKeyId", "SecretAccessKey"}.
 
     The emulator is asked within this process, as its root user.
     """
@@ -44,13 +45,14 @@ async def make_key():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(emulator), **options) as iam:
 
         async def ask(**parameters):
-            answer = await iam.post("/", data={"Version": "2010-05-08", "UserName": USER} | parameters)
+            answer = await iam.post("/", data={"Version": "2010-05-08"} | parameters)
             return ElementTree.fromstring(answer.raise_for_status().content)
 
-        await ask(Action="CreateUser")
-        policy = json.dumps(ADMINISTRATOR)
-        await ask(Action="PutUserPolicy", PolicyName="administrator", PolicyDocument=policy)
-        key = await ask(Action="CreateAccessKey")
+        await ask(Action="CreateUser", UserName=USER)
+        # A managed policy, as a person would attach it: one within a user holds 2,048 characters.
+        made = await ask(Action="CreatePolicy", PolicyName=f"{USER}s-policy", PolicyDocument=json.dumps(policy))
+        await ask(Action="AttachUserPolicy", UserName=USER, PolicyArn=made.findtext(".//{*}Arn"))
+        key = await ask(Action="CreateAccessKey", UserName=USER)
     return {name: key.findtext(f".//{{*}}{name}") for name in ("AccessKeyId", "SecretAccessKey")}
 
 
@@ -63,13 +65,17 @@ def keep(key, path):
     draft.replace(path)
 
 
-def with_a_key(key_file):
-    """The emulator, which makes the key before its server takes the first connection."""
+def with_a_key(key_file, policy_file=None):
+    """The emulator, which makes the key before its server takes the first connection.
+
+    Its user is an administrator, or has the policy in `policy_file` and nothing else.
+    """
+    policy = json.loads(Path(policy_file).read_text()) if policy_file else ADMINISTRATOR
 
     async def app(scope, receive, send):
         async def send_when_there_is_a_key(message):
             if message["type"] == "lifespan.startup.complete":
-                keep(await make_key(), key_file)
+                keep(await make_key(policy), key_file)
             await send(message)
 
         await emulator(scope, receive, send_when_there_is_a_key if scope["type"] == "lifespan" else send)

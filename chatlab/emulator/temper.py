@@ -33,6 +33,10 @@ class Call:
     body: bytes
     parameters: dict[str, str] = field(default_factory=dict)
     """Of an operation of the query protocol (IAM, STS)."""
+    query: str = ""
+    """Of the URL. With S3 it names a part of a bucket, such as "policy", where not the bucket itself is meant."""
+    region: str = ""
+    """As the signature names it."""
 
     @property
     def is_post_to_connection(self) -> bool:
@@ -56,7 +60,7 @@ def describe(scope: dict, body: bytes) -> Call:
     headers = dict(scope["headers"])
     _, _, credential = headers.get(b"authorization", b"").decode().partition("Credential=")
     parts = credential.partition(",")[0].split("/")
-    key, service = (parts[0], parts[3]) if len(parts) == 5 else ("", "")
+    key, region, service = (parts[0], parts[2], parts[3]) if len(parts) == 5 else ("", "", "")
     parameters = {}
     operation = f"{scope['method']} {unquote(scope['path'])}"
     if target := headers.get(b"x-amz-target", b"").decode():
@@ -64,7 +68,8 @@ def describe(scope: dict, body: bytes) -> Call:
     elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
         parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         operation = parameters.get("Action", operation)
-    return Call(service, key, operation, headers.get(b"host", b"").decode(), body, parameters)
+    host, query = headers.get(b"host", b"").decode(), scope.get("query_string", b"").decode()
+    return Call(service, key, operation, host, body, parameters, query, region)
 
 
 def refusal(status: int, code: str, message: str) -> Answer:
@@ -263,7 +268,7 @@ class BusyBucketName(Trait):
 
     @staticmethod
     def _is_for_bucket(call, method):
-        return call.service == "s3" and call.operation == f"{method} /"
+        return call.service == "s3" and call.operation == f"{method} /" and not call.query
 
 
 class ConnectionsRate(Trait):

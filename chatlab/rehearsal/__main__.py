@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from chatlab import permissions
 from chatlab.emulator import temper
 from chatlab.errors import LabError, exit_status
 from chatlab.paths import ROOT
@@ -42,6 +43,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m chatlab.rehearsal", description=__doc__.split("\n")[0])
     parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
     parser.add_argument("--traits", default="all", help='of AWS\'s temper, names with commas between (default: "all")')
+    parser.add_argument("--policy-of", metavar="NAME", help="who runs it has the policy of this lab, and nothing else")
     parser.add_argument("command", nargs="*", default=[sys.executable, "-m", "chatlab", "run", "--target", "aws"])
     options = parser.parse_args(arguments)
     if folder := os.environ.get(INSIDE):
@@ -53,6 +55,7 @@ def main(arguments=None):
     require_namespaces()
     with tempfile.TemporaryDirectory() as folder:
         again = [sys.executable, "-m", "chatlab.rehearsal", "--region", options.region, "--traits", options.traits]
+        again += ["--policy-of", options.policy_of] if options.policy_of else []
         inside = [*UNSHARE, *again, "--", *options.command]
         return wait_for(subprocess.Popen(inside, cwd=ROOT, env=os.environ | {INSIDE: folder}))
 
@@ -83,10 +86,17 @@ def perform(folder, options):
     network.bring_up()
     network.resolve_to_loopback("amazonaws.com", folder)
     trusted, server_key = certificate.issue(folder, options.region)
+    cloud_is_told = cloud_environment(folder, options.region)
+    if options.policy_of:
+        policy = folder / "policy.json"
+        policy.write_text(permissions.written(permissions.policy(options.policy_of)))
+        cloud_is_told["CHATLAB_POLICY"] = str(policy)
+    if record := os.environ.get("CHATLAB_RECORD"):
+        cloud_is_told["CHATLAB_RECORD"] = record
     with open(folder / "cloud.log", "wb") as log:
         cloud = subprocess.Popen(
             [sys.executable, str(CLOUD), str(folder), options.traits],
-            cwd=folder, env=cloud_environment(folder, options.region), stdout=log, stderr=subprocess.STDOUT,
+            cwd=folder, env=cloud_is_told, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     deadline = time.monotonic() + START_TIMEOUT_S
     while not (folder / "key.json").exists():

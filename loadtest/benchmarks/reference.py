@@ -29,6 +29,7 @@ __all__ = ["Faults", "Reference", "run"]
 
 FOREIGN = -1
 """Stands for the number of what is no broadcast of a load test."""
+ERROR_FRAME = '{"message": "Internal server error", "connectionId":"Zm9v", "requestId":"YmFy"}'
 HOLD_S = 2.0
 """How long a delivery is held back at most when no later broadcast comes to overtake it."""
 
@@ -58,6 +59,10 @@ class Reference:
     """The open connections and the port at the other end of each."""
     most: int = sys.maxsize
     """Further connections than these are refused with status 403."""
+    refusals: list[int] = field(default_factory=list)
+    """Statuses with which the next handshakes are refused, one each."""
+    errors: int = 0
+    """So many of the next broadcasts are answered with an error frame, as API Gateway does, and are not forwarded."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __post_init__(self):
@@ -88,6 +93,8 @@ class Reference:
         """Refuse a handshake if there are enough connections, or if it is a page's of another site."""
         if urlsplit(request.headers.get("Origin", self.url)).hostname != "127.0.0.1":
             return connection.respond(HTTPStatus.FORBIDDEN, "Of another site\n")
+        if self.refusals:
+            return connection.respond(HTTPStatus(self.refusals.pop(0)), "Busy\n")
         return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if len(self.ports) >= self.most else None
 
     async def handle(self, connection: ServerConnection) -> None:
@@ -95,7 +102,11 @@ class Reference:
         self.ports[connection] = connection.remote_address[1]
         try:
             async for text in connection:
-                self._forward(text)
+                if self.errors:
+                    self.errors -= 1
+                    await connection.send(ERROR_FRAME)
+                else:
+                    self._forward(text)
         except ConnectionClosedError:
             pass  # the other end went without a word, as a process that is killed does
         finally:

@@ -71,7 +71,7 @@ class Wire(threading.Thread):
 def page_url(chat, tmp_path_factory):
     """The address of the page, deployed by notebook 05."""
     run_notebook("05_frontend_on_s3", tmp_path_factory.mktemp("page"))
-    return f"{chat.page_url}/index.html"
+    return chat.page_url
 
 
 @pytest.fixture(scope="session")

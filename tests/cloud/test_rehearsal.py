@@ -55,6 +55,35 @@ def test_aws_is_on_this_machine_and_everyone_s_certificates_are_verified(rehears
     assert (done.returncode, done.stdout) == (0, f"learner {region}\n"), done.stderr
 
 
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
+def test_a_page_is_served_over_https_at_its_rest_address_and_over_http_at_its_website(rehearse, region):
+    code = """
+import json, os, urllib.error, urllib.request
+from chatlab import Lab
+lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
+s3 = lab.client("s3")
+where = {} if lab.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": lab.region}}
+s3.create_bucket(Bucket=lab.bucket, **where)
+s3.put_object(Bucket=lab.bucket, Key="index.html", Body=b"the page")
+page = f"arn:aws:s3:::{lab.bucket}/index.html"
+allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": page}
+s3.delete_public_access_block(Bucket=lab.bucket)
+s3.put_bucket_policy(Bucket=lab.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+def ask(url):
+    try:
+        return urllib.request.urlopen(url).read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code
+print(ask(lab.website_url))
+s3.put_bucket_website(Bucket=lab.bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "index.html"}})
+print(lab.page_url.split(":")[0], ask(lab.page_url), ask(lab.object_url("")), ask(lab.object_url("other")))
+website = lab.website_url
+print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(website + "other"))
+"""
+    done = rehearse(code, "--region", region)
+    assert done.stdout.splitlines() == ["404", "https the page 403 403", "http the page the page 403"], done.stderr
+
+
 def test_nothing_else_can_be_reached(rehearse):
     code = """
 import socket

@@ -59,6 +59,44 @@ def test_some_connections_are_refused(run):
     assert test.summary["delivered"] == 9
 
 
+def test_who_is_refused_for_now_comes_again(run):
+    with reference.run() as server:
+        server.refusals = [500, 503, 429, 500]
+        test = run("--host", server.url, *FEW)
+    assert test.status == 0, test.output
+    assert test.summary["refusals"] == {"status 429": 1, "status 500": 2, "status 503": 1}
+    assert (test.summary["connections"], test.summary["delivered"]) == (5, 15)
+    assert test.result.connections["refused"].sum() == 4
+    assert test.statistics["connect"]["num_failures"] == 4
+
+
+def test_who_is_always_refused_gives_up_and_says_what_it_may_be(run):
+    with refusing(500) as url:
+        test = run("--host", url, *FEW, "--retry-time", 0.5)
+    assert "could be made: handshake refused with status 500. " in said(test)
+    assert "At API Gateway that is Lambda, where it runs as many invocations as it may" in said(test)
+
+
+def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
+    with reference.run() as server:
+        server.errors = 2  # the warm-up's, and the first of the three
+        test = run("--host", server.url, *FEW, "--warm-up", 1, "--drain-time", 0.5)
+    assert "1 of 3 broadcasts were answered with an error. 2 messages were answered with an error (2 x Int" in said(
+        test
+    )
+    assert test.summary["error_frames"] == {"Internal server error": 2}
+    assert (test.summary["broadcasts"], test.summary["expected"], test.summary["missing"]) == (2, 10, 0)
+    assert test.summary["foreign"] == 0
+    assert test.result.broadcasts["error"].notna().tolist() == [True, True, False, False]
+
+
+def test_a_test_has_an_end_in_connections_too(run):
+    with reference.run() as server:
+        test = run("--host", server.url, *FEW, "--churn", 0.9, "--broadcasts", 100, "--max-handshakes", 8)
+    assert said(test) == "The test was stopped: more than 8 connections were tried (--max-handshakes)."
+    assert test.summary["connections"] < 30
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -63,6 +63,8 @@ def test_shards_cost_calls_and_no_more_time_of_posting():
 def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
     parameters = model.DEFAULT
     assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
+    assert (parameters.share, parameters.requests_per_s) == (cost.POSTS_SHARE, cost.REQUESTS_PER_S)
+    assert (parameters.hand_over_s, parameters.timeout_s) == (cost.HAND_OVER_S, cost.TIMEOUT_S)
 
 
 def test_bills_are_added():
@@ -89,6 +91,12 @@ def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
     assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
 
 
+def test_this_chat_delivers_what_the_accounts_quota_lets_it():
+    assert cost.alternatives(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
+    low = cost.alternatives(10, 1, requests_per_s=2_500)
+    assert low.loc["API Gateway (this chat)", "deliveries_per_s"] == 2_500
+
+
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
     small, large = (cost.alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
@@ -102,6 +110,41 @@ def test_larger_messages_cost_more_where_the_steps_are_smaller():
 def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
     hour = cost.alternatives(connections, broadcasts_per_s)
     assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S
+
+
+def test_a_stranger_is_bounded_by_what_the_stage_takes():
+    bill = cost.stranger(connections=10, messages_per_s=20, connects_per_s=0)
+    assert bill.quantities["WebSocket messages"] == pytest.approx(3600 * 20 * 11)
+    assert bill.quantities["connection minutes"] == pytest.approx(600)
+    same = cost.broadcasts(connections=10, broadcasts=3600 * 20, minutes=60)  # but they connect, and leave, only once
+    assert bill.dollars == pytest.approx(same.dollars, rel=0.02)
+
+
+def test_coming_and_going_is_a_function_two_writes_and_a_minute_each():
+    bill = cost.stranger(connections=0, messages_per_s=0, connects_per_s=200)
+    assert bill.quantities["Lambda requests"] == 2 * 720_000 == bill.quantities["DynamoDB write units"]
+    assert bill.quantities["connection minutes"] == 720_000
+    assert bill.quantities["WebSocket messages"] == 0
+
+
+@pytest.mark.parametrize(("requests_per_s", "concurrency"), [(10_000, 1_000), (2_500, 1_000), (10_000, 10)])
+@pytest.mark.parametrize("connections", [1_000, 100_000])
+def test_above_the_quota_it_is_the_quota_and_functions_that_wait_for_it(connections, requests_per_s, concurrency):
+    bill = cost.stranger(connections, 20, 0, requests_per_s=requests_per_s, concurrency=concurrency)
+    assert bill.quantities["WebSocket messages"] == 3600 * requests_per_s
+    waiting = min(concurrency, 20 * (18 + 30))
+    assert bill.quantities["Lambda GB-seconds"] == pytest.approx(3600 * waiting * 1769 / 1024)
+
+
+def test_a_strangers_bill_grows_with_whatever_he_is_given():
+    def dollars(**more):
+        return cost.stranger(**{"connections": 100, "messages_per_s": 20, "connects_per_s": 200} | more).dollars
+
+    least = dollars()
+    for more in ({"connections": 200}, {"messages_per_s": 40}, {"connects_per_s": 400}, {"payload_bytes": 131_072}):
+        assert dollars(**more) > least, more
+    ascending = [dollars(connections=number) for number in (10, 100, 400, 499, 500, 501, 1_000, 10_000)]
+    assert ascending == sorted(ascending)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ def test_urls_on_aws(aws):
     lab = aws("eu-central-1")
     assert lab.websocket_url("abc123") == "wss://abc123.execute-api.eu-central-1.amazonaws.com/production"
     assert lab.connections_url("abc123") == "https://abc123.execute-api.eu-central-1.amazonaws.com/production"
+    assert lab.page_url == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/index.html"
+    assert aws("cn-north-1").page_url.endswith(".s3.cn-north-1.amazonaws.com.cn/index.html")
     assert lab.object_url("a/b.js") == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/a/b.js"
 
 
@@ -38,7 +40,7 @@ def test_urls_on_aws(aws):
 )
 def test_website_endpoints_have_a_dash_in_older_regions_and_a_dot_elsewhere(aws, region, host):
     lab = aws(region)
-    assert lab.page_url == f"http://{lab.bucket}.{host}"
+    assert lab.website_url == f"http://{lab.bucket}.{host}/"
 
 
 def test_arns_name_the_partition_of_the_region(aws):

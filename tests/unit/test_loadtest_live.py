@@ -23,6 +23,7 @@ PROGRESS = {
     "open": 200,
     "opened": 200,
     "failed": 0,
+    "refused": 0,
     "sent": 12,
     "expected": 2_400,
     "delivered": 2_400,
@@ -51,8 +52,8 @@ def test_the_line_has_what_one_wants_to_know():
 
 
 def test_while_connecting_it_says_how_far():
-    early = PROGRESS | {"state": "connecting", "open": 30, "failed": 2, "p50_ms": None}
-    assert live.describe(early) == "30/200 connected, 2 refused"
+    early = PROGRESS | {"state": "connecting", "open": 30, "failed": 2, "refused": 7, "p50_ms": None}
+    assert live.describe(early) == "30/200 connected, 2 failed, 7 refused for now"
     assert live.describe({}) == "starting"
 
 

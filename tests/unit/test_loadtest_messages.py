@@ -52,6 +52,20 @@ def test_no_bytes_are_too_strange(payload):
     messages.decode(payload)
 
 
+@pytest.mark.parametrize("text", ["Internal server error", "Endpoint request timed out", "Forbidden"])
+def test_what_api_gateway_says_of_a_message_that_failed_is_known(text):
+    frame = json.dumps({"message": text, "connectionId": "Zm9v", "requestId": "YmFy"}).encode()
+    assert messages.error_frame(frame) == text
+    assert messages.decode(frame) is None
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"hello", b"[]", b'{"message":"hi"}', b'{"message":1,"connectionId":"","requestId":""}']
+)
+def test_what_is_none_of_them_is_none(payload):
+    assert messages.error_frame(payload) is None
+
+
 def test_the_largest_frame_is_the_same_for_page_load_test_and_local_cloud():
     constants = {
         "frontend/src/protocol.ts": r"MAX_FRAME_BYTES = ([\d_]+);",

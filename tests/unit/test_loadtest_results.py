@@ -142,6 +142,23 @@ def test_a_broadcast_that_did_not_leave_is_to_reach_nobody():
     assert "1 of 1 broadcasts did not leave" in results.shortfall(result.summary)
 
 
+def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():
+    answered = {"error": 'answered with "Internal server error"'}
+    result = assemble([(0, 1, 201)], [broadcast(0, due=100) | answered, broadcast(1, due=200)], [connection(0)])
+    assert result.broadcasts["refused"].tolist() == [True, False]
+    assert (result.summary["broadcasts"], result.summary["broadcasts_refused"]) == (1, 1)
+    assert (result.summary["expected"], result.summary["missing"]) == (1, 0)
+    assert "1 of 2 broadcasts were answered with an error." in results.shortfall(result.summary)
+
+
+def test_an_error_although_the_broadcast_went_on_excuses_nobody_s_missing():
+    """After 29 s API Gateway says "Endpoint request timed out", and the function goes on."""
+    late = broadcast(0, due=100) | {"error": 'answered with "Endpoint request timed out"'}
+    result = assemble([(0, 0, 40_000)], [late], [connection(0), connection(1)])
+    assert not result.broadcasts["refused"].any()
+    assert (result.summary["broadcasts"], result.summary["expected"], result.summary["missing"]) == (1, 2, 1)
+
+
 def test_a_connection_that_could_not_be_made_is_to_get_nothing():
     result = assemble(
         [(0, 0, 101)], [broadcast(0, due=100)], [connection(0), connection(1, opened=None, error="refused")]

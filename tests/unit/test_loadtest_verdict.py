@@ -17,6 +17,9 @@ GOOD = {
     "send_late_ms": {"p50": 0.1, "p99": 0.3, "max": 0.4},
     "harness_lag_ms": {"p50": 5.0, "p99": 20.0, "max": 30.0},
     "upper_bounds": 0,
+    "refusals": {},
+    "error_frames": {},
+    "connections_failed": 0,
     "clock": "kernel",
     "processes": [{"cpu": {"p50": 0.2, "p90": 0.4, "max": 0.5}, "clock_uncertainty_ms": 0.2}],
     "settings": {"shape": "constant"},
@@ -116,3 +119,24 @@ def test_an_uncertain_median_puts_all_in_doubt():
 def test_nothing_is_not_believed():
     judged = judge(latency_ms={"p50": None})
     assert judged["warnings"] == ["There is no delivery to judge."]
+
+
+def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
+    judged = judge(refusals={"status 500": 34})
+    assert judged["believable"] and not judged["warnings"]
+    says = next(check["says"] for check in judged["checks"] if check["check"] == "throttling")
+    assert says.startswith("34 handshakes were refused because of too much load (34 x status 500). At API Gateway")
+    assert "a new account's 10 at a time" in says
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "500 new connections a second: lower --spawn-rate"),
+        ({"error_frames": {"Internal server error": 2}}, "Lambda, where it runs as many invocations as it may"),
+        ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
+    ],
+)
+def test_throttling_that_cost_something_is_named_where_it_was_that(changes, says):
+    judged = judge(**changes)
+    assert failed(judged) == ["throttling"] and says in judged["warnings"][0]

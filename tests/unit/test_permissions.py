@@ -1,19 +1,16 @@
 """The person's policy: what it allows, and what it does not."""
 
 import re
-from fnmatch import fnmatchcase
 
 import pytest
 
 from chatlab import Lab, LabError, permissions
+from tests.policies import allows
 
 
-def allowed(action, resource, name="chat"):
-    """Whether the policy of the lab `name` allows an action on a resource, its conditions set aside."""
-    return any(
-        action in statement["Action"] and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
-        for statement in permissions.policy(name)["Statement"]
-    )
+def allowed(action, resource):
+    """Whether the policy of the lab `chat` allows an action on a resource, its conditions set aside."""
+    return allows(permissions.policy()["Statement"], action, resource)
 
 
 def test_the_committed_policy_is_that_of_the_list():
@@ -36,7 +33,7 @@ def test_it_names_every_action_and_hands_a_role_to_lambda_alone():
     ("action", "resource"),
     [
         ("dynamodb:DeleteTable", "arn:aws:dynamodb:eu-west-1:111122223333:table/{name}"),
-        ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/{name}-lambda"),
+        ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/{name}-lambda-eu-west-1"),
         ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-west-1:111122223333:function:{name}-default"),
         ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default"),
         ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default:*"),

@@ -149,7 +149,10 @@ def test_the_name_of_a_bucket_that_was_deleted_conflicts_for_a_while(clock):
     app = with_traits(cloud, "busy-bucket-name")
     bucket, other = (f"https://{name}.s3.eu-central-1.amazonaws.com/" for name in ("chat", "other"))
     assert ask(app, "s3", "PUT", bucket).status_code == 200
+    ask(app, "s3", "DELETE", f"{bucket}?policy")
+    assert ask(app, "s3", "PUT", bucket).status_code == 200
     ask(app, "s3", "DELETE", bucket)
+    assert ask(app, "s3", "PUT", f"{bucket}?policy").status_code == 200
     refused = ask(app, "s3", "PUT", bucket)
     assert refused.status_code == 409 and "<Code>OperationAborted</Code>" in refused.text
     assert ask(app, "s3", "PUT", other).status_code == 200

@@ -1,0 +1,54 @@
+"""TCP to a server, through the proxy that HTTPS_PROXY names for it, as a company's network may want it."""
+
+import base64
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import gevent.socket
+
+__all__ = ["connect"]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def connect(host: str, port: int, tunnel: bool) -> gevent.socket.socket:
+    """A connection to a server; where `tunnel` is set, by a proxy's CONNECT if one is named for `host`.
+
+    Raises:
+        OSError: whatever stands in the way.
+    """
+    proxy = _proxy_for(host) if tunnel else None
+    if proxy is None:
+        return gevent.socket.create_connection((host, port))
+    sock = gevent.socket.create_connection((proxy.hostname, proxy.port or 80))
+    try:
+        _ask(sock, f"{host}:{port}", proxy)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _proxy_for(host: str) -> SplitResult | None:
+    url = getproxies().get("https")
+    if not url or host in LOOPBACK or proxy_bypass(host):
+        return None
+    return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def _ask(sock: gevent.socket.socket, target: str, proxy: SplitResult) -> None:
+    """RFC 9110, section 9.3.6."""
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.username:
+        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)  # not a byte more, since TLS comes next
+        if not byte:
+            raise ConnectionError(f"the proxy {proxy.hostname} closed the connection")
+        answer += byte
+    status = answer.split(maxsplit=2)[1].decode(errors="replace")
+    if status != "200":
+        raise ConnectionError(f"the proxy {proxy.hostname} refused with status {status}")

@@ -1,0 +1,144 @@
+"""The local cloud under a policy: what it does not allow is refused, also what AWS asks beside a call's own action."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chatlab import permissions
+from tests.conftest import lab_in
+
+
+@contextmanager
+def under(policy, folder, monkeypatch):
+    """A lab in `folder` whose person has this policy alone; it is also told what they ask for."""
+    (folder / "policy.json").write_text(json.dumps(policy))
+    monkeypatch.setenv("CHATLAB_POLICY", str(folder / "policy.json"))
+    monkeypatch.setenv("CHATLAB_RECORD", str(folder / "asked"))
+    with lab_in(folder / "home") as lab:
+        yield lab, lambda: [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A lab under its own policy."""
+    with under(permissions.policy(), tmp_path, monkeypatch) as (lab, _):
+        yield lab
+
+
+def code(error):
+    return error.value.response["Error"]["Code"]
+
+
+def create_table(lab, name):
+    lab.client("dynamodb").create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        Tags=lab.tag_list,
+    )
+
+
+def test_only_the_labs_own_names_can_be_used(lab):
+    create_table(lab, lab.table)
+    with pytest.raises(ClientError) as error:
+        create_table(lab, "somebody-elses")
+    assert code(error) == "AccessDeniedException"
+
+
+def test_an_api_without_the_labs_tag_is_not_deleted(lab):
+    gateway = lab.client("apigatewayv2")
+    common = {"Name": "any", "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action"}
+    own, foreign = (gateway.create_api(**common, Tags=tags)["ApiId"] for tags in (lab.tags, {"chatlab": "another"}))
+    gateway.delete_api(ApiId=own)
+    with pytest.raises(ClientError) as error:
+        gateway.delete_api(ApiId=foreign)
+    assert code(error) == "AccessDeniedException"
+    assert gateway.get_api(ApiId=foreign)
+
+
+def test_no_other_service_can_be_used(lab):
+    with pytest.raises(ClientError) as error:
+        lab.client("sqs").create_queue(QueueName="chat")
+    assert code(error) == "AccessDenied"
+
+
+def create_role(lab):
+    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
+
+
+def create_log_group(lab):
+    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+
+
+def create_function(lab):
+    lab.client("lambda").create_function(
+        FunctionName=lab.functions["connect"],
+        Code={"ZipFile": b"none"},
+        Role=f"arn:aws:iam::{lab.account}:role/{lab.role}",
+        Handler="h.h",
+        Runtime="python3.13",
+        Tags=lab.tags,
+    )
+
+
+def create_bucket(lab):
+    lab.client("s3").create_bucket(
+        Bucket=lab.bucket, CreateBucketConfiguration={"LocationConstraint": lab.region, "Tags": lab.tag_list}
+    )
+
+
+def create_stage(lab):
+    lab.client("apigatewayv2").create_stage(ApiId="any", StageName="production", Tags=lab.tags)
+
+
+def get_quota(lab):
+    lab.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode="L-9ED1E49A")
+
+
+ASKED_BESIDE = {
+    "dynamodb:TagResource": lambda lab: create_table(lab, lab.table),
+    "iam:TagRole": create_role,
+    "iam:PassRole": create_function,
+    "lambda:TagResource": create_function,
+    "logs:TagResource": create_log_group,
+    "apigateway:TagResource": create_stage,
+    "s3:TagResource": create_bucket,
+    "servicequotas:GetServiceQuota": get_quota,
+    "lambda:GetAccountSettings": lambda lab: lab.client("lambda").get_account_settings(),
+}
+
+
+@pytest.fixture(scope="module")
+def administrator(tmp_path_factory):
+    """A lab whose person may do everything, which they can take away from themselves."""
+    with lab_in(tmp_path_factory.mktemp("administrator") / "home") as lab:
+        yield lab
+
+
+@pytest.mark.parametrize(("action", "call"), ASKED_BESIDE.items(), ids=ASKED_BESIDE)
+def test_what_aws_asks_beside_a_calls_own_action_is_asked_too(administrator, action, call):
+    iam, user = administrator.client("iam"), {"UserName": "learner", "PolicyName": "all but one"}
+    but = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    iam.put_user_policy(**user, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [but]}))
+    try:
+        with pytest.raises(ClientError, match=f"not authorized to perform: {action} on resource: ") as error:
+            call(administrator)
+    finally:
+        iam.delete_user_policy(**user)
+    assert code(error) in ("AccessDenied", "AccessDeniedException")
+
+
+def test_each_question_is_written_down_once(tmp_path, monkeypatch):
+    with under(permissions.policy(), tmp_path, monkeypatch) as (lab, asked):
+        for _ in range(2):
+            lab.client("dynamodb").list_tables()
+            with pytest.raises(ClientError):
+                lab.client("dynamodb").delete_table(TableName="any")
+        questions = asked()
+    assert questions.count({"action": "dynamodb:ListTables", "resource": "*", "allowed": True}) == 1
+    (refused,) = (question for question in questions if not question["allowed"])
+    assert refused["action"] == "dynamodb:DeleteTable"
+    assert refused["resource"].endswith(":table/any")
