@@ -306,6 +306,10 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class LateMetrics(Trait):
+    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+
+
 TRAITS = {
     "delay": Delay,
     "control-plane-rate": ControlPlaneRate,
@@ -316,6 +320,7 @@ TRAITS = {
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
     "price-list": PriceList,
+    "late-metrics": LateMetrics,
 }
 """All traits, by name."""
 
