@@ -8,6 +8,7 @@ from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
 from quotas import with_quotas
 from recorder import recording
+from simulator import with_conditions
 from temper import chosen, with_traits
 
 
@@ -18,6 +19,7 @@ def cloud(key_file, traits):
     written into the file that `CHATLAB_RECORD` names.
     """
     let_no_function_have_keys_that_can_be_guessed()
+    with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     app = with_metrics(with_quotas(app), LATE_S if "late-metrics" in chosen(traits) else 0)
     app = with_traits(frames.text_only(app), traits)
