@@ -115,6 +115,12 @@ STATEMENTS = [
         },
     ),
     Statement(
+        "EventSources",
+        ["arn:{partition}:lambda:{region}:{account}:event-source-mapping:{any}"],
+        {"lambda:DeleteEventSourceMapping": "99: what feeds a function by hand, whose name is not known"},
+        {"ArnLike": {"lambda:FunctionArn": "arn:*:lambda:*:*:function:{name}-*"}},
+    ),
+    Statement(
         "LogGroups",
         # With and without the end: which of the two an action is checked against is not the same for all.
         [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
@@ -165,7 +171,6 @@ STATEMENTS = [
         {
             "s3:CreateBucket": "05",
             "s3:TagResource": "05: create_bucket with Tags asks for both",
-            "s3:PutBucketTagging": "05",
             "s3:GetBucketTagging": "05, 99: whose bucket is it?",
             "s3:ListBucket": "05, 99, the inventory: head_bucket and list_objects_v2",
             "s3:PutBucketPublicAccessBlock": "05",
@@ -212,6 +217,7 @@ STATEMENTS = [
             "iam:ListRoles": "00, the inventory",
             "iam:SimulatePrincipalPolicy": "00 of yourself, 02 and 04 of the role",
             "lambda:ListFunctions": "00, the inventory",
+            "lambda:ListEventSourceMappings": "99: what feeds a function by hand",
             "lambda:GetAccountSettings": "00, 03, 06: how many invocations at once",
             "logs:DescribeLogGroups": "00, 03, the inventory",
             "s3:ListAllMyBuckets": "00, the inventory",
@@ -230,7 +236,7 @@ STATEMENTS = [
 def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
-        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda*",
+        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
     return {

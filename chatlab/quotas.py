@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab.errors import LabError
+
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html, "account-level quotas, per Region": Cape
 # Town, Milan, Jakarta, UAE, Hyderabad, Melbourne, Spain, Zurich, Tel Aviv, Calgary, Malaysia, Thailand, Mexico.
 LOW_REGIONS = frozenset(
@@ -37,6 +39,15 @@ class Quotas:
     """Invocations of Lambda at the same time that no other function has reserved."""
     sources: dict[str, str]
     """Of each of these, by name, the call that was asked, or "AWS's default" and why."""
+
+    def connects_at_most(self, connect_s):
+        """New connections a second that the account takes, if one takes `connect_s` seconds.
+
+        A connection needs one invocation of `$connect` for as long as that runs, so there can be concurrency / duration
+        of them a second (Little's law). Half of it is taken, since no crowd comes evenly and some functions have to
+        start first; and 0.9 of API Gateway's own quota.
+        """
+        return min(0.5 * self.concurrency / connect_s, 0.9 * self.connects_per_s)
 
     def is_live(self, name):
         """Whether that quota is the account's own, and not AWS's default."""
@@ -83,7 +94,7 @@ def quotas(lab):
     for name, (source, read, default) in calls.items():
         try:
             values[name], sources[name] = read(), source
-        except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: what a service does not say
+        except (LabError, BotoCoreError, ClientError, KeyError) as error:  # KeyError: what a service does not say
             values[name], sources[name] = default, f"AWS's default ({source}: {_reason(error)})"
     return Quotas(**values, sources=sources)
 
@@ -95,4 +106,4 @@ def _service_quota(lab, service, code):
 def _reason(error):
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"]
-    return "no answer" if isinstance(error, KeyError) else type(error).__name__
+    return "no answer" if isinstance(error, LabError | KeyError) else type(error).__name__

@@ -101,14 +101,12 @@ UNSEEN = {
     "iam:ListInstanceProfilesForRole": "-",
     "iam:RemoveRoleFromInstanceProfile": "only what somebody attached by hand",
     "lambda:RemovePermission": "only one that names an API that is gone",
-    "logs:ListTagsForResource": "-",
     "pricing:GetProducts": "on aws alone: the local cloud costs nothing",
     "s3:AbortMultipartUpload": "only an upload that somebody began",
     "s3:DeleteObjectVersion": "only in a bucket that somebody has versioned",
     "s3:GetAccountPublicAccessBlock": "-",
     "s3:ListBucketMultipartUploads": "-",
     "s3:ListBucketVersions": "-",
-    "s3:TagResource": "-",
     "tag:GetResources": "-",
 }
 """Actions of the policy that a run on the local cloud does not ask for, and why."""

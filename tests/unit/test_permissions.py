@@ -33,7 +33,7 @@ def test_it_names_every_action_and_hands_a_role_to_lambda_alone():
     ("action", "resource"),
     [
         ("dynamodb:DeleteTable", "arn:aws:dynamodb:eu-west-1:111122223333:table/{name}"),
-        ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/{name}-lambda"),
+        ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/{name}-lambda-eu-west-1"),
         ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-west-1:111122223333:function:{name}-default"),
         ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default"),
         ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/{name}-default:*"),

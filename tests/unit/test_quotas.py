@@ -66,3 +66,9 @@ def test_an_answer_without_the_figure_is_no_figure():
 @pytest.mark.parametrize(("region", "expected"), [("us-east-1", 10_000), ("mx-central-1", 2_500)])
 def test_some_regions_take_fewer_requests(region, expected):
     assert quotas.requests_per_s(region) == expected
+
+
+def test_connects_a_second_are_half_of_concurrency_by_duration_and_less_than_api_gateway_takes():
+    account = quotas.Quotas(10_000, 500, 10, {})
+    assert account.connects_at_most(0.05) == 100
+    assert account.connects_at_most(0.001) == 450
