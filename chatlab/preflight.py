@@ -162,13 +162,16 @@ _UNSURE = " (it "
 
 
 def _why(answer):
+    # Of a resource that was named, some of it is said apart:
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
+    parts = [answer, *answer.get("ResourceSpecificResults", [])]
     if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
         return " (by your organisation)"
-    if not answer.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary", True):
+    boundaries = [part.get("PermissionsBoundaryDecisionDetail", {}) for part in parts]
+    if not all(boundary.get("AllowedByPermissionsBoundary", True) for boundary in boundaries):
         return " (by your permissions boundary)"
-    if missing := answer.get("MissingContextValues"):  # what only a real call has, such as aws:SourceIp
-        return f"{_UNSURE}depends on {', '.join(missing)})"
+    if missing := sorted({key for part in parts for key in part.get("MissingContextValues", [])}):
+        return f"{_UNSURE}depends on {', '.join(missing)})"  # what only a real call has, such as aws:SourceIp
     return ""
 
 

@@ -81,13 +81,18 @@ def test_who_may_not_ask_the_simulator_is_not_checked(monkeypatch):
     assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
 
 
+FROM_ELSEWHERE = {
+    "EvalResourceName": "*", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceIp"],
+}  # fmt: skip
+
+
 def test_what_is_not_allowed_is_named_and_by_whom():
     lab = Account(iam=None)
     groups = [
         [decision("dynamodb:CreateTable", "implicitDeny")],
         [decision("iam:CreateRole", "explicitDeny", OrganizationsDecisionDetail={"AllowedByOrganizations": False})],
         [decision("lambda:GetAccountSettings", "allowed"), decision("pricing:GetProducts", "implicitDeny")],
-        [decision("logs:CreateLogGroup", "explicitDeny", MissingContextValues=["aws:SourceIp"])],
+        [decision("logs:CreateLogGroup", "explicitDeny", ResourceSpecificResults=[FROM_ELSEWHERE])],
     ]
     lab.iam = [("simulate_principal_policy", {"EvaluationResults": group, "IsTruncated": False}) for group in groups]
     lab.iam += [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
