@@ -222,6 +222,7 @@ STATEMENTS = [
             "logs:DescribeLogGroups": "00, 03, the inventory",
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
+            "organizations:DescribeEffectivePolicy": "05: and if not, who forbids it?",
             "tag:GetResources": "the inventory, by tag",
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",

@@ -392,6 +392,39 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class LateMetrics(Trait):
+    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+
+
+class NoPublicBuckets(Trait):
+    """The account, which is in no organisation, blocks public access to all of its buckets, whatever is set for one.
+    Its settings can be read, and here not be changed.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+    """
+
+    SETTINGS = "/v20180820/configuration/publicAccessBlock"
+    FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+    def before(self, call):
+        if call.operation == f"GET {self.SETTINGS}":
+            settings = "".join(f"<{name}>true</{name}>" for name in self.FOUR)
+            space = "http://awss3control.amazonaws.com/doc/2018-08-20/"
+            body = f'<PublicAccessBlockConfiguration xmlns="{space}">{settings}</PublicAccessBlockConfiguration>'
+            return Answer(200, [(b"content-type", b"application/xml")], body.encode())
+        if call.operation in (f"PUT {self.SETTINGS}", f"DELETE {self.SETTINGS}"):
+            return xml_refusal(403, "AccessDenied", "Access Denied")
+        if call.operation == "DescribeEffectivePolicy":
+            return refusal(400, "AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
+        if call.service == "s3" and call.operation.startswith("PUT ") and call.query == "policy":
+            return xml_refusal(
+                403, "AccessDenied",
+                "User: arn:aws:iam::000000000000:user/learner is not authorized to perform: s3:PutBucketPolicy because "
+                "public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+            )  # fmt: skip
+        return None
+
+
 TRAITS = {
     "delay": Delay,
     "control-plane-rate": ControlPlaneRate,
@@ -403,13 +436,15 @@ TRAITS = {
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
     "price-list": PriceList,
+    "late-metrics": LateMetrics,
+    "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
     "slow": Slow,
 }
 """All traits, by name."""
 
-APART = frozenset({"faults", "slow"})
-"""Those that have to be named: AWS may do so, and on most days it does not."""
+APART = frozenset({"no-public-buckets", "faults", "slow"})
+"""Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 
 def chosen(names: str) -> dict[str, float | None]:

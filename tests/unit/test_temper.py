@@ -161,6 +161,24 @@ def test_the_name_of_a_bucket_that_was_deleted_conflicts_for_a_while(clock):
     assert ask(app, "s3", "PUT", bucket).status_code == 200
 
 
+def test_where_no_bucket_may_be_public_a_policy_is_refused_and_the_account_says_why():
+    app = with_traits(cloud, "no-public-buckets")
+    bucket = "https://chat.s3.eu-central-1.amazonaws.com/"
+    refused = ask(app, "s3", "PUT", f"{bucket}?policy")
+    assert refused.status_code == 403 and "BlockPublicPolicy" in refused.text
+    account = "https://123456789012.s3-control.eu-central-1.amazonaws.com/v20180820/configuration/publicAccessBlock"
+    assert "<BlockPublicPolicy>true</BlockPublicPolicy>" in ask(app, "s3", "GET", account).text
+    assert ask(app, "s3", "DELETE", account).status_code == 403
+    assert ask(app, "s3", "PUT", bucket).status_code == ask(app, "s3", "PUT", f"{bucket}?website").status_code == 200
+
+
+def test_all_traits_are_all_but_those_that_have_to_be_named():
+    assert set(temper.chosen("all")) == set(TRAITS) - APART
+    assert set(temper.chosen("all,no-public-buckets")) == set(TRAITS) - APART | {"no-public-buckets"}
+    with pytest.raises(ValueError, match="There is no trait bad"):
+        temper.chosen("all,bad")
+
+
 def test_messages_to_connections_have_the_accounts_quota(clock):
     app = with_traits(cloud, "connections-rate")
     statuses = [ask(app, "execute-api", "POST", POST, b"hello").status_code for _ in range(3)]
