@@ -35,7 +35,7 @@ def creating(name):
 # cell is known, and what is run instead.
 INSTEAD = {
     "BUILD_PATH": """
-build = home() / "page" / lab.name
+build = page.folder(lab)
 build.mkdir(parents=True, exist_ok=True)
 (build / "index.html").write_text("<!doctype html>")
 files = {"index.html": build / "index.html"}
