@@ -10,7 +10,7 @@ import time
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import LabError, inventory, ledger, local_cloud, report
+from chatlab import LabError, inventory, ledger, local_cloud, page, report
 from chatlab.errors import exit_status, nobody_reads
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
@@ -115,6 +115,7 @@ def run(chosen):
     except KeyboardInterrupt:
         failures.append("The teardown was stopped.")
     finally:
+        page.stop(settings)
         local_cloud.stop()
     failures += [f"{outcome.name}, {outcome.reason}" for outcome in outcomes if not outcome.ok]
     if settings.target == "aws" and failures and left != 0 and ledger.chosen():

@@ -1,12 +1,13 @@
 """The lab: its settings, and every name, tag, client and URL that follows from them."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud, transport
+from chatlab import ledger, local_cloud, page, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
@@ -94,6 +95,7 @@ class Lab(Settings):
 
         The last one on a local cloud stops it. A run's own is left to the run, which takes an inventory first.
         """
+        page.stop(self)
         ledger.forget(self)
         others = ledger.entries()
         if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
@@ -117,18 +119,19 @@ class Lab(Settings):
         else:
             transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
+            session.events.register("before-sign.s3-control", _without_account_in_host)
         keep_credentials(session)
         return session
 
     @property
     def _options(self):
+        # API Gateway's control plane takes ten calls a second, and every service fails at times: standard mode waits,
+        # and tries again. Where one call in five fails, one in 400,000 is given up.
+        retries = {"mode": "standard", "total_max_attempts": 8}
         if self.target == "aws":
-            # API Gateway's control plane takes ten calls a second: standard mode waits and tries again.
-            return {"config": Config(retries={"mode": "standard", "total_max_attempts": 8})}
+            return {"config": Config(retries=retries)}
         # No proxies: what the shell names must not come between this machine and itself.
-        patience = Config(
-            retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=60, proxies={}
-        )
+        patience = Config(retries=retries, connect_timeout=5, read_timeout=60, proxies={})
         return {"config": patience, "endpoint_url": self._local_url}
 
     @cached_property
@@ -246,8 +249,11 @@ class Lab(Settings):
 
     @property
     def page_url(self):
-        """Where the page is: on aws over https, since browsers warn of public pages that are not."""
-        return self.object_url("index.html")
+        """Where the page is: in the bucket, on aws over https, since browsers warn of public pages that are not.
+
+        Where no bucket may be public, and notebook 05 therefore serves it from this machine, it is here.
+        """
+        return page.url(self) or self.object_url("index.html")
 
     @property
     def website_url(self):
@@ -273,3 +279,8 @@ class Lab(Settings):
     @property
     def _dns_suffix(self):
         return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+
+def _without_account_in_host(request, **_):
+    """S3 Control's host names begin with the account, and 000000000000.127.0.0.1 is no address."""
+    request.url = re.sub(r"//\d{12}\.", "//", request.url)

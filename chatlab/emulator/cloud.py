@@ -7,7 +7,8 @@ import frames
 import invocations
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
-from quotas import with_quotas
+from metrics import LATE_S, with_metrics
+from quotas import CONCURRENCY, with_quotas
 from recorder import recording
 from simulator import with_conditions
 from temper import Concurrency, chosen, with_traits
@@ -25,9 +26,10 @@ def cloud(key_file, traits):
     let_no_function_have_keys_that_can_be_guessed()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    if "concurrency" in chosen(traits):
-        app = invocations.limited(with_quotas(app, Concurrency.AT_ONCE), Concurrency.AT_ONCE)
-    else:
-        app = with_quotas(app)
+    found = chosen(traits)
+    at_once = int(found.get("concurrency") or Concurrency.AT_ONCE) if "concurrency" in found else None
+    app = with_metrics(with_quotas(app, at_once or CONCURRENCY), LATE_S if "late-metrics" in found else 0)
+    if at_once:
+        app = invocations.limited(app, at_once)
     app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))
