@@ -28,7 +28,6 @@ DISPENSABLE = frozenset(
     " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
     " organizations:DescribeEffectivePolicy".split()
 )
-LOAD = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}  # notebook 06 as it stands
 
 
 class Check(NamedTuple):
@@ -261,6 +260,6 @@ def enough(lab):
 def price(lab):
     """What the load test of notebook 06 costs."""
     prices = cost.prices_of(lab)
-    dollars = cost.broadcasts(**LOAD, prices=prices).dollars
+    dollars = cost.broadcasts(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")
