@@ -5,6 +5,7 @@ import os
 
 import frames
 import invocations
+from account_block import with_account_block
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
@@ -28,7 +29,8 @@ def cloud(key_file, traits):
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     found = chosen(traits)
     at_once = int(found.get("concurrency") or Concurrency.AT_ONCE) if "concurrency" in found else None
-    app = with_metrics(with_quotas(app, at_once or CONCURRENCY), LATE_S if "late-metrics" in found else 0)
+    app = with_quotas(with_account_block(app), at_once or CONCURRENCY)
+    app = with_metrics(app, LATE_S if "late-metrics" in found else 0)
     if at_once:
         app = invocations.limited(app, at_once)
     app = with_traits(frames.text_only(app), traits)
