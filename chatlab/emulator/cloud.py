@@ -3,6 +3,7 @@
 import os
 
 import frames
+import stage_limits
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
@@ -22,5 +23,7 @@ def cloud(key_file, traits):
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     app = with_metrics(with_quotas(app), LATE_S if "late-metrics" in chosen(traits) else 0)
+    if "stage-limits" in chosen(traits):
+        app = stage_limits.limited(app)
     app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

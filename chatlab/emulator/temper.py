@@ -306,6 +306,10 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class StageLimits(Trait):
+    """A stage keeps to the limits that are set for its routes: `stage_limits.py` does that, within the emulator."""
+
+
 class LateMetrics(Trait):
     """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
 
@@ -350,6 +354,7 @@ TRAITS = {
     "connect-rate": ConnectRate,
     "price-list": PriceList,
     "late-metrics": LateMetrics,
+    "stage-limits": StageLimits,
     "no-public-buckets": NoPublicBuckets,
 }
 """All traits, by name."""
