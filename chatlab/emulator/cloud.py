@@ -4,6 +4,7 @@ import os
 
 import frames
 import stage_limits
+from account_block import with_account_block
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
@@ -22,8 +23,10 @@ def cloud(key_file, traits):
     let_no_function_have_keys_that_can_be_guessed()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    app = with_metrics(with_quotas(app), LATE_S if "late-metrics" in chosen(traits) else 0)
-    if "stage-limits" in chosen(traits):
+    meant = chosen(traits)
+    late_s = meant.get("late-metrics", 0.0)  # None: as late as usual
+    app = with_metrics(with_quotas(with_account_block(app)), LATE_S if late_s is None else late_s)
+    if "stage-limits" in meant:
         app = stage_limits.limited(app)
     app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))
