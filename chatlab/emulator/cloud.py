@@ -5,6 +5,7 @@ import os
 
 import frames
 import invocations
+import stage_limits
 from account_block import with_account_block
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
@@ -27,11 +28,14 @@ def cloud(key_file, traits):
     let_no_function_have_keys_that_can_be_guessed()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    found = chosen(traits)
-    at_once = int(found.get("concurrency") or Concurrency.AT_ONCE) if "concurrency" in found else None
+    meant = chosen(traits)
+    at_once = int(meant["concurrency"] or Concurrency.AT_ONCE) if "concurrency" in meant else None
     app = with_quotas(with_account_block(app), at_once or CONCURRENCY)
-    app = with_metrics(app, LATE_S if "late-metrics" in found else 0)
+    late_s = meant.get("late-metrics", 0.0)  # None: as late as usual
+    app = with_metrics(app, LATE_S if late_s is None else late_s)
     if at_once:
         app = invocations.limited(app, at_once)
+    if "stage-limits" in meant:
+        app = stage_limits.limited(app)
     app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

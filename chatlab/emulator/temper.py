@@ -404,8 +404,15 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class StageLimits(Trait):
+    """A stage keeps to the limits that are set for its routes: `stage_limits.py` does that, within the emulator."""
+
+
 class LateMetrics(Trait):
-    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+    """CloudWatch's figures can be read only some time later: `metrics.py` keeps them back, for 20 s unless told."""
+
+    def __init__(self, late_s=None):
+        """`late_s`: for how long, in seconds."""
 
 
 class NoPublicBuckets(Trait):
@@ -450,6 +457,7 @@ TRAITS = {
     "concurrency": Concurrency,
     "price-list": PriceList,
     "late-metrics": LateMetrics,
+    "stage-limits": StageLimits,
     "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
     "slow": Slow,
