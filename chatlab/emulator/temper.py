@@ -329,6 +329,12 @@ TOO_MANY = {
 OWN_FAULT = {"s3": "InternalError", "iam": "ServiceFailure", "lambda": "ServiceException"}
 
 
+def failure(service: str) -> Answer:
+    """A failure of AWS's own, as a service writes it."""
+    code = OWN_FAULT.get(service, "InternalServerError")
+    return FAULTS_WRITTEN.get(service, refusal)(500, code, "Internal failure")
+
+
 class Faults(Trait):
     """A share of all calls to the control plane fail: they are too many, or it is AWS's own fault, half of each.
 
@@ -341,10 +347,25 @@ class Faults(Trait):
     def before(self, call):
         if not call.is_control_plane or random.random() >= self._share:
             return None
-        write = FAULTS_WRITTEN.get(call.service, refusal)
         if random.random() < 0.5:
+            write = FAULTS_WRITTEN.get(call.service, refusal)
             return write(*TOO_MANY.get(call.service, (400, "ThrottlingException")), "Rate exceeded")
-        return write(500, OWN_FAULT.get(call.service, "InternalServerError"), "Internal failure")
+        return failure(call.service)
+
+
+class LostAnswers(Trait):
+    """A share of all calls to the control plane are done, and answered with a failure of AWS's own: done twice, then.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+
+    def __init__(self, share=0.1):
+        self._share = share
+
+    def after(self, call, answer):
+        if not call.is_control_plane or answer.status >= 300 or random.random() >= self._share:
+            return answer
+        return failure(call.service)
 
 
 class Slow(Trait):
@@ -439,11 +460,12 @@ TRAITS = {
     "late-metrics": LateMetrics,
     "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
+    "lost-answers": LostAnswers,
     "slow": Slow,
 }
 """All traits, by name."""
 
-APART = frozenset({"no-public-buckets", "faults", "slow"})
+APART = frozenset({"no-public-buckets", "faults", "lost-answers", "slow"})
 """Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 
