@@ -17,6 +17,7 @@ from chatlab import cost, permissions
 from chatlab.credentials import DENIED
 from chatlab.errors import LabError
 from chatlab.inventory import NOT_FOUND
+from chatlab.public_access import who_forbids
 from chatlab.quotas import CONCURRENCY, quotas
 
 OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
@@ -24,8 +25,11 @@ OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
 # What the lab asks and can do without: it has AWS's defaults, and ways around.
 DISPENSABLE = frozenset(
     "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
-    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources".split()
+    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
+    " organizations:DescribeEffectivePolicy".split()
 )
+# Where an organisation forbids these, notebook 05 serves the page from this machine.
+PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
 
 class Check(NamedTuple):
@@ -122,10 +126,11 @@ def _permission(service, count, refused):
     first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
-    for_sure = {action for action, why in refused.items() if not why.startswith(_UNSURE)}
+    for_sure = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
     if not for_sure:
         return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
-    return Check(f"permissions: {service}", MIND if for_sure <= DISPENSABLE else STOP, found, _ADVICE)
+    around = DISPENSABLE | {action for action in PUBLIC if for_sure.get(action) == _BY_ORGANISATION}
+    return Check(f"permissions: {service}", MIND if for_sure.keys() <= around else STOP, found, _ADVICE)
 
 
 def _refused(lab, person):
@@ -158,7 +163,7 @@ def _region_of(lab, action):
     return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
 
 
-_UNSURE = " (it "
+_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 
 
 def _why(answer):
@@ -166,7 +171,7 @@ def _why(answer):
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
     parts = [answer, *answer.get("ResourceSpecificResults", [])]
     if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
-        return " (by your organisation)"
+        return _BY_ORGANISATION
     boundaries = [part.get("PermissionsBoundaryDecisionDetail", {}) for part in parts]
     if not all(boundary.get("AllowedByPermissionsBoundary", True) for boundary in boundaries):
         return " (by your permissions boundary)"
@@ -226,22 +231,15 @@ def _named(lab):
 def public_access(lab):
     """Whether the account lets a bucket be public, as the page's is. A bucket's own block is changed in notebook 05."""
     check = "public page"
-    if lab.target == "local":
-        return Check(check, OK, "the local cloud blocks buckets one by one, as notebook 05 will see")
     try:
-        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
-        blocked = answer["PublicAccessBlockConfiguration"]
+        sentence = who_forbids(lab)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
-            return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
-        blocked = {}
+        return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
     except (LabError, BotoCoreError):
         return Check(check, NOT_CHECKED, "the account does not say (no answer)")
-    if blocked.get("BlockPublicPolicy") or blocked.get("RestrictPublicBuckets"):
-        return Check(
-            check, MIND, "the account, or its organisation, forbids public buckets",
-            "Notebook 05 says what to do; all other notebooks work.",
-        )  # fmt: skip
+    if sentence:
+        found, _, what_to_do = sentence.partition(". ")
+        return Check(check, MIND, f"{found}.", f"{what_to_do} Until then the page is served from this machine.")
     return Check(check, OK, "the account does not forbid it")
 
 

@@ -400,6 +400,18 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
+class Concurrency(Trait):
+    """Lambda runs 10 invocations at a time, all of the account's together, as in many new accounts.
+
+    `invocations` does that, within the emulator. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+
+    AT_ONCE = 10
+
+    def __init__(self, at_once: float = AT_ONCE):
+        self.at_once = int(at_once)
+
+
 class PriceList(Trait):
     """The Price List API answers, which the emulator does not have.
 
@@ -413,8 +425,15 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class StageLimits(Trait):
+    """A stage keeps to the limits that are set for its routes: `stage_limits.py` does that, within the emulator."""
+
+
 class LateMetrics(Trait):
-    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+    """CloudWatch's figures can be read only some time later: `metrics.py` keeps them back, for 20 s unless told."""
+
+    def __init__(self, late_s=None):
+        """`late_s`: for how long, in seconds."""
 
 
 class NoPublicBuckets(Trait):
@@ -456,8 +475,10 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
+    "concurrency": Concurrency,
     "price-list": PriceList,
     "late-metrics": LateMetrics,
+    "stage-limits": StageLimits,
     "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
     "lost-answers": LostAnswers,
