@@ -138,7 +138,7 @@ def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws
     assert commands.main([*RUN_ON_AWS, "--profile", "work"]) == 1
     said = capsys.readouterr().out
     assert "Leftovers: not known" in said
-    assert "has ended: run `aws sso login --profile work`, and try again." in said
+    assert "signed in to AWS with the profile work: run `aws sso login --profile work`, and try again." in said
     assert "`make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work` removes it." in said
 
 
