@@ -15,6 +15,7 @@ from botocore.stub import Stubber
 from chatlab import Lab, cost, model
 from chatlab.emulator.temper import with_traits
 from chatlab.paths import ROOT
+from tests.cells import cells
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -96,8 +97,7 @@ def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
 
 def code_of(name):
     """All code of a notebook."""
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    return "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(cells(name))
 
 
 def value(code, pattern):
