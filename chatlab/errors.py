@@ -5,8 +5,16 @@ import signal
 import stat
 import sys
 import traceback
+from contextlib import contextmanager
+
+from botocore.exceptions import ClientError
 
 from chatlab.privacy import masked
+
+# What the services say of what is not there. 404 is what S3 answers to a HEAD, which has no room for words.
+NOT_FOUND = frozenset(
+    {"404", "NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
+)
 
 
 class LabError(Exception):
@@ -22,6 +30,16 @@ class LabError(Exception):
 
 class NotOurs(LabError):
     """What has the lab's name, and is somebody else's: it was left as it was."""
+
+
+@contextmanager
+def unless_gone():
+    """What AWS does not find within is gone, and that is no error: its lists and tags lag behind, and still name it."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in NOT_FOUND:
+            raise
 
 
 def exit_status(command):

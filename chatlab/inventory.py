@@ -1,39 +1,72 @@
-"""What exists of a lab, asked of AWS and not remembered.
+"""What exists of a lab, asked of AWS and not remembered: found twice, by name and by tag.
 
-Written apart from the teardown on purpose: it looks for names and tags in lists, so that it can find what the teardown
-forgot.
+Written apart from the teardown on purpose, so that it can find what the teardown forgot.
 """
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pandas as pd
 from botocore.exceptions import ClientError
 
-NOT_FOUND = frozenset(
-    {"NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
-)
+from chatlab.errors import NOT_FOUND, unless_gone
+
+DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
 COLUMNS = ["service", "kind", "id", "created"]
 
 
 def inventory(lab):
-    """A DataFrame of all that carries the lab's name or tag: `service`, `kind`, `id`, `created` (UTC, may be missing).
+    """A DataFrame of all that carries the lab's name and tags: `service`, `kind`, `id`, `created` (UTC, or missing).
 
-    What has the lab's name but somebody else's tags is left out: the notebooks refuse to touch it.
+    The services' own lists are looked through for the name, and each that has it is asked for its tags. What has the
+    lab's name but somebody else's tags is left out: the notebooks do not touch it.
     """
     found = [*_dynamodb(lab), *_iam(lab), *_lambda(lab), *_logs(lab), *_apigateway(lab), *_s3(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
 
-@contextmanager
-def _unless_gone():
-    """AWS's lists lag behind: they name what is deleted, of which it then says that there is no such thing."""
+def by_tag(lab):
+    """The ARNs of all that carries the lab's tags, of any name and service, as the tagging API tells: a second opinion.
+
+    It lags behind, so each thing is looked at where it would be. It knows no roles, which have a name to be found by:
+    https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html
+    """
+    filters = [{"Key": key, "Values": [value]} for key, value in lab.tags.items()]
+    return [arn for arn in sorted(_tagged(lab, filters)) if _exists(lab, arn)]
+
+
+def labs_by_tag(lab):
+    """The names of all labs in this account and Region that have anything tagged, wherever they were made; may lag."""
+    filters = [{"Key": "chatlab"}, {"Key": "chatlab-region", "Values": [lab.region]}]
+    return sorted({tags["chatlab"] for tags in _tagged(lab, filters).values()})
+
+
+def _tagged(lab, filters):
+    """By ARN, the tags (a dict) of what the tagging API names."""
+    pages = lab.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=filters)
+    found = [mapping for page in pages for mapping in page["ResourceTagMappingList"]]
+    return {mapping["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in mapping["Tags"]} for mapping in found}
+
+
+def _exists(lab, arn):
+    """Whether it is there. Of what the lab does not use, or may not look at, the tagging API is believed."""
+    _, _, service, _, _, resource = arn.split(":", 5)
+    name = resource.rpartition("/")[2]
+    looks = {
+        "dynamodb": lambda: lab.client("dynamodb").describe_table(TableName=name),
+        "lambda": lambda: lab.client("lambda").get_function(FunctionName=arn),
+        "s3": lambda: lab.client("s3").head_bucket(Bucket=name),
+        "apigateway": lambda: lab.client("apigatewayv2").get_api(ApiId=resource.split("/")[2]),
+        "logs": lambda: lab.client("logs").list_tags_for_resource(resourceArn=arn.removesuffix(":*")),
+    }
     try:
-        yield
+        looks.get(service, lambda: None)()
     except ClientError as error:
-        if error.response["Error"]["Code"] not in NOT_FOUND:
+        code = error.response["Error"]["Code"]
+        if code not in NOT_FOUND | DENIED:
             raise
+        return code in DENIED
+    return True
 
 
 def _dynamodb(lab):
@@ -42,7 +75,7 @@ def _dynamodb(lab):
         for name in page["TableNames"]:
             if name != lab.table and not name.startswith(f"{lab.name}-"):
                 continue
-            with _unless_gone():
+            with unless_gone():
                 table = dynamodb.describe_table(TableName=name)["Table"]
                 tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
                 if lab.owns(tags):
@@ -56,7 +89,7 @@ def _iam(lab):
             name = role["RoleName"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            with _unless_gone():
+            with unless_gone():
                 if not lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
                     continue
                 yield "iam", "role", name, role["CreateDate"]
@@ -73,7 +106,7 @@ def _lambda(lab):
             name = function["FunctionName"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            with _unless_gone():
+            with unless_gone():
                 if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
                     yield "lambda", "function", name, function["LastModified"]
 
@@ -85,7 +118,7 @@ def _logs(lab):
             for group in page["logGroups"]:
                 if group["logGroupName"] != name:
                     continue
-                with _unless_gone():
+                with unless_gone():
                     arn = lab.arn("logs", f"log-group:{name}")
                     if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
                         yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
@@ -102,7 +135,7 @@ def _apigateway(lab):
             if not lab.owns(api.get("Tags", {})):
                 continue
             api_id = api["ApiId"]
-            with _unless_gone():
+            with unless_gone():
                 routes, integrations, stages = (
                     list(items(operation, api_id)) for operation in ("get_routes", "get_integrations", "get_stages")
                 )
@@ -121,7 +154,7 @@ def _s3(lab):
         name = bucket["Name"]
         if name != lab.bucket:
             continue
-        with _unless_gone():
+        with unless_gone():
             if not lab.owns(s3.get_bucket_tagging(Bucket=name)["TagSet"]):
                 continue
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)

@@ -2,8 +2,7 @@
 
 from botocore.exceptions import ClientError
 
-from chatlab.errors import LabError
-from chatlab.inventory import NOT_FOUND
+from chatlab.errors import NOT_FOUND, LabError
 from chatlab.lab import STAGE
 
 

@@ -115,6 +115,12 @@ STATEMENTS = [
         },
     ),
     Statement(
+        "EventSources",
+        ["arn:{partition}:lambda:{region}:{account}:event-source-mapping:{any}"],
+        {"lambda:DeleteEventSourceMapping": "99: what feeds a function by hand, whose name is not known"},
+        {"ArnLike": {"lambda:FunctionArn": "arn:*:lambda:*:*:function:{name}-*"}},
+    ),
+    Statement(
         "LogGroups",
         # With and without the end: which of the two an action is checked against is not the same for all.
         [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
@@ -211,6 +217,7 @@ STATEMENTS = [
             "iam:ListRoles": "00, the inventory",
             "iam:SimulatePrincipalPolicy": "00 of yourself, 02 and 04 of the role",
             "lambda:ListFunctions": "00, the inventory",
+            "lambda:ListEventSourceMappings": "99: what feeds a function by hand",
             "lambda:GetAccountSettings": "00, 03, 06: how many invocations at once",
             "logs:DescribeLogGroups": "00, 03, the inventory",
             "s3:ListAllMyBuckets": "00, the inventory",
