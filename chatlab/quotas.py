@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab.errors import LabError
+
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html, "account-level quotas, per Region": Cape
 # Town, Milan, Jakarta, UAE, Hyderabad, Melbourne, Spain, Zurich, Tel Aviv, Calgary, Malaysia, Thailand, Mexico.
 LOW_REGIONS = frozenset(
@@ -92,7 +94,7 @@ def quotas(lab):
     for name, (source, read, default) in calls.items():
         try:
             values[name], sources[name] = read(), source
-        except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: what a service does not say
+        except (LabError, BotoCoreError, ClientError, KeyError) as error:  # KeyError: what a service does not say
             values[name], sources[name] = default, f"AWS's default ({source}: {_reason(error)})"
     return Quotas(**values, sources=sources)
 
@@ -104,4 +106,4 @@ def _service_quota(lab, service, code):
 def _reason(error):
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"]
-    return "no answer" if isinstance(error, KeyError) else type(error).__name__
+    return "no answer" if isinstance(error, LabError | KeyError) else type(error).__name__

@@ -7,6 +7,7 @@ from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from quotas import with_quotas
 from recorder import recording
+from simulator import with_conditions
 from temper import with_traits
 
 
@@ -17,6 +18,7 @@ def cloud(key_file, traits):
     written into the file that `CHATLAB_RECORD` names.
     """
     let_no_function_have_keys_that_can_be_guessed()
+    with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     app = with_traits(frames.text_only(with_quotas(app)), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

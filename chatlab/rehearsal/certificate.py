@@ -19,6 +19,7 @@ def names(region: str) -> list[str]:
         f"*.execute-api.{region}.amazonaws.com",
         f"*.s3.{region}.amazonaws.com",
         "*.s3.amazonaws.com",
+        f"*.s3-control.{region}.amazonaws.com",
         "*.pricing.us-east-1.amazonaws.com",
     ]
 

@@ -1,0 +1,42 @@
+"""What the notebooks are going to make: named, priced and with its way out, before anything of it exists."""
+
+from chatlab import cost
+
+
+def plan(lab):
+    """A list of dicts, for `lab.show`: one for each kind of thing. Prices are in US dollars.
+
+    How long a thing takes is what AWS's users tell of it, rounded up; nothing of this was measured on AWS.
+    """
+    prices = cost.prices_of(lab)
+
+    def a_million(what):
+        return f"{prices[what] * 1e6:.3g} a million"
+
+    nothing = "nothing"
+    rows = [
+        ("01", "table", lab.table, nothing, f"{a_million('DynamoDB write units')} writes", "10 s", "delete_table"),
+        ("02", "role with its policies", lab.role, nothing, nothing, "15 s until Lambda may use it", "delete_role"),
+        (
+            "03", "three functions", ", ".join(lab.functions.values()), nothing,
+            f"{a_million('Lambda requests')} calls, {a_million('Lambda GB-seconds')} GB-seconds", "10 s",
+            "delete_function",
+        ),
+        (
+            "03", "three log groups", ", ".join(lab.log_groups.values()), nothing,
+            f"{prices['log GB']:.3g} a GB, kept for a day; {cost.METRICS} metrics at {prices['metric months']:.3g} a "
+            "month, for the hours of use", "1 s", "delete_log_group",
+        ),
+        (
+            "04", "WebSocket API with its stage", lab.api, nothing,
+            f"{a_million('WebSocket messages')} messages, {a_million('connection minutes')} connection minutes", "10 s",
+            "delete_api",
+        ),
+        (
+            "05", "bucket with the page", lab.bucket, "less than a cent a month", "0.005 a thousand uploads",
+            "10 s, and the page's build", "delete_bucket",
+        ),
+    ]  # fmt: skip
+    tag = " ".join(f"{key}={value}" for key, value in lab.tags.items())
+    keys = ("notebook", "what", "name", "while nobody talks", "in use", "takes about", "99 removes it by")
+    return [dict(zip(keys, row, strict=True)) | {"tags": tag} for row in rows]

@@ -1,0 +1,246 @@
+"""What can be known before anything is made: whether the lab would work in this account, and what it would use.
+
+    checks = preflight(lab)
+    lab.show([check.row for check in checks])
+    require(checks)
+
+Nothing is changed, and what may not be asked is "not checked". What can't be known beforehand: session policies and
+resource control policies, which AWS's simulator does not look at, and whether a policy names conditions of its own.
+"""
+
+from itertools import groupby
+from typing import NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatlab import cost, permissions
+from chatlab.credentials import DENIED
+from chatlab.errors import LabError
+from chatlab.inventory import NOT_FOUND
+from chatlab.quotas import CONCURRENCY, quotas
+
+OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
+
+# What the lab asks and can do without: it has AWS's defaults, and ways around.
+DISPENSABLE = frozenset(
+    "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
+    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources".split()
+)
+LOAD = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}  # notebook 06 as it stands
+
+
+class Check(NamedTuple):
+    """One row of the table."""
+
+    check: str
+    result: str
+    """`OK`; `MIND`, which is worth knowing; `NOT_CHECKED`; `STOP`, with which the lab can't be built."""
+    found: str
+    what_to_do: str = ""
+
+    @property
+    def row(self):
+        """For `lab.show`."""
+        return {"check": self.check, "": self.result, "found": self.found, "what to do": self.what_to_do}
+
+
+def preflight(lab):
+    """All the Checks."""
+    return [
+        identity(lab),
+        *allowed(lab),
+        *names(lab),
+        public_access(lab),
+        *enough(lab),
+        price(lab),
+    ]
+
+
+def require(checks):
+    """Raises LabError if one of the Checks is a `STOP`."""
+    if stops := [check for check in checks if check.result == STOP]:
+        reasons = "; ".join(f"{check.check}: {check.found}" for check in stops)
+        raise LabError(f"The lab can't be built here, and nothing was made. {reasons}. {stops[0].what_to_do}")
+
+
+# --- who you are ----------------------------------------------------------------------------------------------------
+
+
+def identity(lab):
+    """Whose credentials these are."""
+    arn = lab.client("sts").get_caller_identity()["Arn"]
+    kind = arn.rpartition(":")[2].partition("/")[0]
+    if kind == "root":
+        return Check("identity", MIND, "the root user", "Nobody should work as root: docs/aws.md shows other ways.")
+    kinds = {"user": "a user", "assumed-role": "a session of a role", "federated-user": "a federated user"}
+    return Check("identity", OK, kinds.get(kind, kind))
+
+
+def principal(lab):
+    """The ARN by which the policy simulator knows you, or None: root's and a federated user's it does not take.
+
+    A session of a role is simulated as its role, whose ARN has a path that the session's lacks, as where IAM Identity
+    Center made it: /aws-reserved/sso.amazonaws.com/…
+    """
+    arn = lab.client("sts").get_caller_identity()["Arn"]
+    kind, *names = arn.rpartition(":")[2].split("/")
+    if kind == "user":
+        return arn
+    if kind == "assumed-role":
+        pages = lab.client("iam").get_paginator("list_roles").paginate()
+        return next((role["Arn"] for page in pages for role in page["Roles"] if role["RoleName"] == names[0]), None)
+    return None
+
+
+# --- what you may do ------------------------------------------------------------------------------------------------
+
+
+def allowed(lab):
+    """A Check for each service: whether you may do there all that the lab needs."""
+    try:
+        person = principal(lab)
+        refused = _refused(lab, person) if person else None
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in DENIED | {"InvalidInput", "NoSuchEntity"}:
+            raise
+        return [Check("permissions", NOT_CHECKED, "you may not ask (iam:SimulatePrincipalPolicy)", _ADVICE)]
+    if refused is None:
+        found = "the policy simulator does not know you: root may do everything, a federated user what its policy says"
+        return [Check("permissions", NOT_CHECKED, found)]
+    services = {}
+    for need in permissions.actions(lab):
+        services.setdefault(need.action.partition(":")[0], set()).add(need.action)
+    return [_permission(service, len(actions), refused.get(service, {})) for service, actions in services.items()]
+
+
+_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
+
+
+def _permission(service, count, refused):
+    """The Check of one service, of whose `count` actions those in `refused` (action: by whom) are not allowed."""
+    if not refused:
+        return Check(f"permissions: {service}", OK, f"all {count} actions" if count > 1 else "the one action")
+    first = [f"{action}{by}" for action, by in sorted(refused.items())][:4]
+    more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
+    found = f"not allowed: {', '.join(first)}{more}"
+    result = MIND if refused.keys() <= DISPENSABLE else STOP
+    return Check(f"permissions: {service}", result, found, _ADVICE)
+
+
+def _refused(lab, person):
+    """What the policy simulator says is not allowed: {service: {action: by whom, if not by a policy of yours}}."""
+    paginator = lab.client("iam").get_paginator("simulate_principal_policy")
+    refused = {}
+    together = groupby(permissions.actions(lab), key=lambda need: (need.resource, need.context))
+    for (resource, context), needs in together:
+        question = {"PolicySourceArn": person, "ResourceArns": [resource], "ContextEntries": context}
+        for page in paginator.paginate(ActionNames=[need.action for need in needs], **question):
+            for answer in page["EvaluationResults"]:
+                if answer["EvalDecision"] != "allowed":
+                    action = answer["EvalActionName"]
+                    refused.setdefault(action.partition(":")[0], {})[action] = _by_whom(answer)
+    return refused
+
+
+def _by_whom(answer):
+    # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
+    if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
+        return " (by your organisation)"
+    if not answer.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary", True):
+        return " (by your permissions boundary)"
+    return ""
+
+
+# --- what is there already ------------------------------------------------------------------------------------------
+
+
+def names(lab):
+    """The lab's names: free, or taken by what is its own, or by what is somebody else's."""
+    own, checks = 0, []
+    for kind, name, tags in _named(lab):
+        try:
+            if lab.owns(tags()):
+                own += 1
+                continue
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in DENIED:  # the notebooks ask the same
+                checks.append(Check(f"name: {kind} {name}", STOP, "you may not ask whose it is", _ADVICE))
+                continue
+            if code in NOT_FOUND and code != "NoSuchTagSet":
+                continue
+            if code != "NoSuchTagSet":
+                raise
+        found = "it is there, and is not this lab's"
+        checks.append(Check(f"name: {kind} {name}", STOP, found, "Choose another NAME in the first cell."))
+    if not checks:
+        checks.append(Check("names", OK, f"{own} things are this lab's own already" if own else "all free"))
+    return checks
+
+
+def _named(lab):
+    """What will have one of the lab's names: its kind, the name, and what asks for its tags."""
+    dynamodb, iam, functions, logs, s3 = map(lab.client, ("dynamodb", "iam", "lambda", "logs", "s3"))
+
+    def answer(key, ask, **arguments):
+        return lambda: ask(**arguments).get(key, {})
+
+    def tags_of_the_table():
+        table = dynamodb.describe_table(TableName=lab.table)["Table"]
+        return dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+
+    yield "table", lab.table, tags_of_the_table
+    yield "role", lab.role, answer("Tags", iam.list_role_tags, RoleName=lab.role)
+    for name in lab.functions.values():
+        yield "function", name, answer("Tags", functions.list_tags, Resource=lab.arn("lambda", f"function:{name}"))
+    for name in lab.log_groups.values():
+        group = lab.arn("logs", f"log-group:{name}")
+        yield "log group", name, answer("tags", logs.list_tags_for_resource, resourceArn=group)
+    yield "bucket", lab.bucket, answer("TagSet", s3.get_bucket_tagging, Bucket=lab.bucket)
+
+
+def public_access(lab):
+    """Whether the account lets a bucket be public, as the page's is. A bucket's own block is changed in notebook 05."""
+    check = "public page"
+    if lab.target == "local":
+        return Check(check, OK, "the local cloud blocks buckets one by one, as notebook 05 will see")
+    try:
+        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
+        blocked = answer["PublicAccessBlockConfiguration"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
+            return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
+        blocked = {}
+    except (LabError, BotoCoreError):
+        return Check(check, NOT_CHECKED, "the account does not say (no answer)")
+    if blocked.get("BlockPublicPolicy") or blocked.get("RestrictPublicBuckets"):
+        return Check(
+            check, MIND, "the account, or its organisation, forbids public buckets",
+            "Notebook 05 says what to do; all other notebooks work.",
+        )  # fmt: skip
+    return Check(check, OK, "the account does not forbid it")
+
+
+# --- how much -------------------------------------------------------------------------------------------------------
+
+
+def enough(lab):
+    """The account's quotas against what the lab needs of them."""
+    found = quotas(lab)
+    for row, name in zip(found.rows, ("requests_per_s", "connects_per_s", "concurrency"), strict=True):
+        check, told = f"quota: {row['quota']}", f"{row['value']} ({row['from']})"
+        if not found.is_live(name):
+            yield Check(check, NOT_CHECKED, told)
+        elif name == "concurrency" and getattr(found, name) <= CONCURRENCY:
+            advice = "Enough, and slow: the load test connects at the pace that this allows. Service Quotas raises it."
+            yield Check(check, MIND, told, advice)
+        else:
+            yield Check(check, OK, told)
+
+
+def price(lab):
+    """What the load test of notebook 06 costs."""
+    prices = cost.prices_of(lab)
+    dollars = cost.broadcasts(**LOAD, prices=prices).dollars
+    where = "nothing here; on AWS " if lab.target == "local" else ""
+    return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")

@@ -1,0 +1,127 @@
+"""What the checks before the first creation make of AWS's answers, which are botocore's Stubber's: no machine here has
+an account. `tests/cloud/test_restricted_person.py` asks the local cloud's policy simulator."""
+
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from chatlab import LabError, preflight
+from chatlab.preflight import MIND, NOT_CHECKED, OK, STOP, Check
+
+ACCOUNT = "111122223333"
+SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"
+
+
+class Account(SimpleNamespace):
+    """Clients that answer as told, in the place of a lab: `sts=("get_caller_identity", {...})`, several in a list."""
+
+    target, name, region, partition, account, role = "aws", "chat", "eu-west-1", "aws", ACCOUNT, "chat-lambda-eu-west-1"
+    bucket = "chat-page-0123456789ab"
+
+    def client(self, service, **_):
+        client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="no", aws_secret_access_key="no")
+        answers = getattr(self, service)
+        stubber = Stubber(client)
+        for operation, answer in answers if isinstance(answers, list) else [answers]:
+            if isinstance(answer, str):
+                stubber.add_client_error(operation, answer)
+            else:
+                stubber.add_response(operation, answer)
+        stubber.activate()
+        return client
+
+
+def caller(resource, service="iam"):
+    arn = f"arn:aws:{service}::{ACCOUNT}:{resource}"
+    return "get_caller_identity", {"Arn": arn, "Account": ACCOUNT, "UserId": "AIDA"}
+
+
+def role(path):
+    created = {"RoleId": "A" * 16, "CreateDate": 0, "RoleName": SSO_ROLE, "Path": path}
+    return created | {"Arn": f"arn:aws:iam::{ACCOUNT}:role{path}{SSO_ROLE}"}
+
+
+def decision(action, decision, **more):
+    return {"EvalActionName": action, "EvalDecision": decision} | more
+
+
+@pytest.mark.parametrize(
+    ("who", "result", "found"),
+    [
+        (caller("root"), MIND, "the root user"),
+        (caller("user/team/ada"), OK, "a user"),
+        (caller("assumed-role/builder/ada", "sts"), OK, "a session of a role"),
+    ],
+)
+def test_nobody_should_be_root(who, result, found):
+    check = preflight.identity(Account(sts=who))
+    assert (check.result, check.found) == (result, found)
+
+
+def test_a_session_of_identity_center_is_simulated_as_its_role_which_has_a_path():
+    path = "/aws-reserved/sso.amazonaws.com/eu-north-1/"
+    account = Account(
+        sts=caller(f"assumed-role/{SSO_ROLE}/ada@example.com", "sts"),
+        iam=("list_roles", {"Roles": [role(path)], "IsTruncated": False}),
+    )
+    assert preflight.principal(account) == f"arn:aws:iam::{ACCOUNT}:role{path}{SSO_ROLE}"
+
+
+@pytest.mark.parametrize("who", [caller("root"), caller("federated-user/ada", "sts")])
+def test_whom_the_simulator_does_not_know_is_not_checked(who):
+    (check,) = preflight.allowed(Account(sts=who))
+    assert check.result == NOT_CHECKED
+
+
+def test_who_may_not_ask_the_simulator_is_not_checked(monkeypatch):
+    denied = ("simulate_principal_policy", "AccessDenied")
+    (check,) = preflight.allowed(Account(sts=caller("user/ada"), iam=denied))
+    assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
+
+
+def test_what_is_not_allowed_is_named_and_by_whom():
+    lab = Account(iam=None)
+    groups = [
+        [decision("dynamodb:CreateTable", "implicitDeny")],
+        [decision("iam:CreateRole", "explicitDeny", OrganizationsDecisionDetail={"AllowedByOrganizations": False})],
+        [decision("lambda:GetAccountSettings", "allowed"), decision("pricing:GetProducts", "implicitDeny")],
+    ]
+    lab.iam = [("simulate_principal_policy", {"EvaluationResults": group, "IsTruncated": False}) for group in groups]
+    lab.iam += [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
+    refused = preflight._refused(lab, f"arn:aws:iam::{ACCOUNT}:user/ada")
+    assert refused == {
+        "dynamodb": {"dynamodb:CreateTable": ""},
+        "iam": {"iam:CreateRole": " (by your organisation)"},
+        "pricing": {"pricing:GetProducts": ""},
+    }
+    assert preflight._permission("iam", 15, refused["iam"]).result == STOP
+    assert preflight._permission("pricing", 1, refused["pricing"]).result == MIND  # there is a table of prices
+    assert preflight._permission("logs", 6, {}) == Check("permissions: logs", OK, "all 6 actions")
+
+
+BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": False}
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ({"PublicAccessBlockConfiguration": BLOCKED}, MIND),
+        ({"PublicAccessBlockConfiguration": BLOCKED | {"BlockPublicPolicy": False}}, OK),
+        ("NoSuchPublicAccessBlockConfiguration", OK),
+        ("AccessDenied", NOT_CHECKED),
+    ],
+)
+def test_the_accounts_own_block_of_public_access(answer, result):
+    account = Account(s3control=("get_public_access_block", answer))
+    assert preflight.public_access(account).result == result
+
+
+def test_one_stop_ends_it_with_a_sentence_that_names_each():
+    preflight.require([Check("identity", OK, "a user"), Check("permissions", NOT_CHECKED, "")])
+    with pytest.raises(LabError) as error:
+        preflight.require([Check("permissions: iam", STOP, "not allowed: iam:CreateRole", "Ask."), Check("a", OK, "")])
+    assert str(error.value) == (
+        "The lab can't be built here, and nothing was made. permissions: iam: not allowed: iam:CreateRole. Ask."
+    )
