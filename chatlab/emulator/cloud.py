@@ -8,6 +8,7 @@ from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from quotas import with_quotas
 from recorder import recording
 from simulator import with_conditions
+from stages import let_nobody_in_without_a_stage, let_schedules_delete_stages
 from temper import with_traits
 
 
@@ -18,6 +19,8 @@ def cloud(key_file, traits):
     written into the file that `CHATLAB_RECORD` names.
     """
     let_no_function_have_keys_that_can_be_guessed()
+    let_schedules_delete_stages()
+    let_nobody_in_without_a_stage()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     app = with_traits(frames.text_only(with_quotas(app)), traits)
