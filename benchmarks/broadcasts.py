@@ -11,7 +11,6 @@ time for a post is most of it.
 import argparse
 import base64
 import contextlib
-import io
 import json
 import multiprocessing
 import os
@@ -20,7 +19,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +27,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.bounds import Bounds, save
-from chatlab import Lab, LabError, local_cloud, poll
+from chatlab import Lab, LabError, deployment, local_cloud, poll
 from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
 from loadtest import live, plots, results
@@ -38,10 +36,7 @@ VARIANTS = LAMBDAS / "variants"
 FILES = {
     "sequential": {"lambda_default.py": VARIANTS / "sequential.py"},
     "threads": {"lambda_default.py": VARIANTS / "threads.py", "sequential.py": VARIANTS / "sequential.py"},
-    "fanout": {
-        name: LAMBDAS / name
-        for name in ("lambda_default.py", "fanout.py", "http_pool.py", "rate_limiter.py", "retries.py", "sigv4.py")
-    },
+    "fanout": {name: LAMBDAS / name for name in deployment.BROADCAST},
     "ceiling": {"lambda_default.py": VARIANTS / "ceiling.py", "sigv4.py": LAMBDAS / "sigv4.py"},
 }
 """What the broadcast's deployment package holds, for each variant."""
@@ -55,14 +50,7 @@ COLORS = {"sequential": plots.ORANGE, "threads": plots.GREY, "fanout": plots.BLU
 
 def package(variant: str) -> bytes:
     """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in FILES[variant].items():
-            # A fixed time, as in notebook 03: the same code has the same hash there and here.
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
-    return code.getvalue()
+    return deployment.package(FILES[variant])
 
 
 def deploy(lab: Lab, variant: str) -> None:

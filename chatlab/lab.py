@@ -1,12 +1,13 @@
 """The lab: its settings, and every name, tag, client and URL that follows from them."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud, transport
+from chatlab import ledger, local_cloud, page, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import home, in_a_run, writable
@@ -98,6 +99,7 @@ class Lab(Settings):
 
         The last one on a local cloud stops it. A run's own is left to the run, which takes an inventory first.
         """
+        page.stop(self)
         ledger.forget(self)
         others = ledger.entries()
         if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
@@ -121,6 +123,7 @@ class Lab(Settings):
         else:
             transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
+            session.events.register("before-sign.s3-control", _without_account_in_host)
         keep_credentials(session)
         return session
 
@@ -260,8 +263,11 @@ class Lab(Settings):
 
     @property
     def page_url(self):
-        """Where the page is: on aws over https, since browsers warn of public pages that are not."""
-        return self.object_url("index.html")
+        """Where the page is: in the bucket, on aws over https, since browsers warn of public pages that are not.
+
+        Where no bucket may be public, and notebook 05 therefore serves it from this machine, it is here.
+        """
+        return page.url(self) or self.object_url("index.html")
 
     @property
     def website_url(self):
@@ -287,3 +293,8 @@ class Lab(Settings):
     @property
     def _dns_suffix(self):
         return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+
+def _without_account_in_host(request, **_):
+    """S3 Control's host names begin with the account, and 000000000000.127.0.0.1 is no address."""
+    request.url = re.sub(r"//\d{12}\.", "//", request.url)

@@ -252,6 +252,7 @@ STATEMENTS = [
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
             "scheduler:ListScheduleGroups": "the inventory",
             "scheduler:ListSchedules": "the inventory",
+            "organizations:DescribeEffectivePolicy": "05: and if not, who forbids it?",
             "tag:GetResources": "the inventory, by tag",
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",

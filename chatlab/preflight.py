@@ -101,7 +101,7 @@ def allowed(lab):
         person = principal(lab)
         refused = _refused(lab, person) if person else None
     except ClientError as error:
-        if error.response["Error"]["Code"] not in DENIED | {"InvalidInput", "NoSuchEntity"}:
+        if error.response["Error"]["Code"] not in DENIED | {"NoSuchEntity"}:
             raise
         return [Check("permissions", NOT_CHECKED, "you may not ask (iam:SimulatePrincipalPolicy)", _ADVICE)]
     if refused is None:
@@ -117,14 +117,16 @@ _ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m ch
 
 
 def _permission(service, count, refused):
-    """The Check of one service, of whose `count` actions those in `refused` (action: by whom) are not allowed."""
+    """The Check of one service, of whose `count` actions those in `refused` (action: why) are not allowed."""
     if not refused:
         return Check(f"permissions: {service}", OK, f"all {count} actions" if count > 1 else "the one action")
-    first = [f"{action}{by}" for action, by in sorted(refused.items())][:4]
+    first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
-    result = MIND if refused.keys() <= DISPENSABLE else STOP
-    return Check(f"permissions: {service}", result, found, _ADVICE)
+    for_sure = {action for action, why in refused.items() if not why.startswith(_UNSURE)}
+    if not for_sure:
+        return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
+    return Check(f"permissions: {service}", MIND if for_sure <= DISPENSABLE else STOP, found, _ADVICE)
 
 
 def _needs(lab):
@@ -132,26 +134,49 @@ def _needs(lab):
 
 
 def _refused(lab, person):
-    """What the policy simulator says is not allowed: {service: {action: by whom, if not by a policy of yours}}."""
+    """What the policy simulator says is not allowed: {service: {action: why, if not for want of a policy}}."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
     refused = {}
     together = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
     for (resource, context), needs in together:
-        question = {"PolicySourceArn": person, "ResourceArns": [resource], "ContextEntries": context}
-        for page in paginator.paginate(ActionNames=[need.action for need in needs], **question):
-            for answer in page["EvaluationResults"]:
-                if answer["EvalDecision"] != "allowed":
-                    action = answer["EvalActionName"]
-                    refused.setdefault(action.partition(":")[0], {})[action] = _by_whom(answer)
+        actions = [need.action for need in needs]
+        question = {"PolicySourceArn": person, "ActionNames": actions, "ResourceArns": [resource]}
+        try:
+            pages = list(paginator.paginate(**question, ContextEntries=[*context, _region_of(lab, actions[0])]))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidInput":
+                raise
+            pages = []
+            for action in actions:
+                refused.setdefault(action.partition(":")[0], {}).setdefault(action, f"{_UNSURE}can't be simulated)")
+        for answer in (answer for page in pages for answer in page["EvaluationResults"]):
+            if answer["EvalDecision"] != "allowed":
+                action = answer["EvalActionName"]
+                refused.setdefault(action.partition(":")[0], {})[action] = _why(answer)
     return refused
 
 
-def _by_whom(answer):
+def _region_of(lab, action):
+    """The context entry that a policy which allows some Regions alone asks for. IAM is in its partition's first one."""
+    first = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+    region = first.get(lab.partition, lab.region) if action.startswith("iam:") else lab.region
+    return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
+
+
+_UNSURE = " (it "
+
+
+def _why(answer):
+    # Of a resource that was named, some of it is said apart:
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
+    parts = [answer, *answer.get("ResourceSpecificResults", [])]
     if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
         return " (by your organisation)"
-    if not answer.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary", True):
+    boundaries = [part.get("PermissionsBoundaryDecisionDetail", {}) for part in parts]
+    if not all(boundary.get("AllowedByPermissionsBoundary", True) for boundary in boundaries):
         return " (by your permissions boundary)"
+    if missing := sorted({key for part in parts for key in part.get("MissingContextValues", [])}):
+        return f"{_UNSURE}depends on {', '.join(missing)})"  # what only a real call has, such as aws:SourceIp
     return ""
 
 

@@ -306,6 +306,39 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class LateMetrics(Trait):
+    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+
+
+class NoPublicBuckets(Trait):
+    """The account, which is in no organisation, blocks public access to all of its buckets, whatever is set for one.
+    Its settings can be read, and here not be changed.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+    """
+
+    SETTINGS = "/v20180820/configuration/publicAccessBlock"
+    FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+    def before(self, call):
+        if call.operation == f"GET {self.SETTINGS}":
+            settings = "".join(f"<{name}>true</{name}>" for name in self.FOUR)
+            space = "http://awss3control.amazonaws.com/doc/2018-08-20/"
+            body = f'<PublicAccessBlockConfiguration xmlns="{space}">{settings}</PublicAccessBlockConfiguration>'
+            return Answer(200, [(b"content-type", b"application/xml")], body.encode())
+        if call.operation in (f"PUT {self.SETTINGS}", f"DELETE {self.SETTINGS}"):
+            return xml_refusal(403, "AccessDenied", "Access Denied")
+        if call.operation == "DescribeEffectivePolicy":
+            return refusal(400, "AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
+        if call.service == "s3" and call.operation.startswith("PUT ") and call.query == "policy":
+            return xml_refusal(
+                403, "AccessDenied",
+                "User: arn:aws:iam::000000000000:user/learner is not authorized to perform: s3:PutBucketPolicy because "
+                "public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+            )  # fmt: skip
+        return None
+
+
 TRAITS = {
     "delay": Delay,
     "control-plane-rate": ControlPlaneRate,
@@ -316,19 +349,23 @@ TRAITS = {
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
     "price-list": PriceList,
+    "late-metrics": LateMetrics,
+    "no-public-buckets": NoPublicBuckets,
 }
 """All traits, by name."""
+APART = frozenset({"no-public-buckets"})
+"""Those that change what can be done at all: they are in "all" not."""
 
 
 def chosen(names: str) -> list[str]:
-    """The traits that are meant: their names with commas between, "all", or "" for none.
+    """The traits that are meant: their names with commas between, of which "all" is all but those APART; "" for none.
 
     Raises ValueError for a name that there is not.
     """
-    found = list(TRAITS) if names == "all" else [name for name in names.split(",") if name]
-    if unknown := sorted(set(found) - set(TRAITS)):
+    named = [name for name in names.split(",") if name]
+    if unknown := sorted(set(named) - {"all", *TRAITS}):
         raise ValueError(f"There is no trait {unknown[0]}: the traits are {', '.join(TRAITS)}.")
-    return found
+    return [name for name in TRAITS if name in named or ("all" in named and name not in APART)]
 
 
 def with_traits(app: App, names: str) -> App:

@@ -9,6 +9,7 @@ import pytest
 from chatlab import Lab, permissions, preflight
 from chatlab.notebooks import execute
 from chatlab.preflight import OK, STOP
+from tests.conftest import run_notebook
 
 
 @pytest.fixture
@@ -68,3 +69,10 @@ def test_a_power_user_may_list_roles_and_is_stopped_all_the_same(restricted):
     found = results(preflight.preflight(lab))
     assert found["permissions"] == preflight.NOT_CHECKED
     assert found[f"name: role {lab.role}"] == STOP
+
+
+def test_who_may_not_ask_the_simulator_can_build_all_the_same(restricted, tmp_path):
+    simulate = statement("iam:SimulatePrincipalPolicy", effect="Deny")
+    restricted({"Version": "2012-10-17", "Statement": [statement("*"), simulate]})
+    for name in ("00_start", "02_iam_role"):
+        assert "you may not ask" in run_notebook(name, tmp_path).read_text()

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from chatlab import Lab, inventory
+from chatlab import Lab, inventory, page, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, ROOT
-from tests.conftest import lab_in, run_notebook, without_policy
+from tests.conftest import chat_in, lab_in, processes_of, run_notebook, without_policy
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
 
@@ -86,6 +86,21 @@ def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, 
         r"for conda\.",
         outcome.reason,
     )
+
+
+@pytest.mark.slow
+def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_path, monkeypatch):
+    """Whose fault it is, is said; the page works; and with the teardown, its process ends."""
+    monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
+    with chat_in(tmp_path) as lab:
+        text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
+        assert public_access.ACCOUNT in text
+        assert lab.page_url == page.url(lab)
+        assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
+        assert '"image/png"' in text  # of two people who chat
+        run_notebook(TEARDOWN, tmp_path)
+        assert page.url(lab) is None
+    assert processes_of(tmp_path) == []
 
 
 def test_a_load_test_at_another_size(built, tmp_path, monkeypatch):

@@ -51,7 +51,14 @@ def begun(folder, name):
 def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
     asked = tmp_path / "asked"
     process = run(
-        "--connections", "40", "--broadcasts", "5", CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked)
+        "--connections",
+        "40",
+        "--broadcasts",
+        "5",
+        "--hours",
+        "8",
+        CHATLAB_POLICY=str(permissions.POLICY),
+        CHATLAB_RECORD=str(asked),
     )
     key_file = tmp_path / "home" / "runs" / "run" / "key.json"
     poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)

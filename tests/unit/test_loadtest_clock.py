@@ -57,7 +57,7 @@ def test_exchanges_can_be_sent_and_taken_up_again():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux stamps arrivals")
 def test_the_kernel_stamps_an_arrival_before_it_is_read():
-    assert clock.kernel_stamps()
+    assert clock.kernel_stamps.__wrapped__()  # not the answer remembered: that it asks switches stamping on
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
         receiver, _ = server.accept()
         with receiver:

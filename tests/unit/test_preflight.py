@@ -81,12 +81,18 @@ def test_who_may_not_ask_the_simulator_is_not_checked(monkeypatch):
     assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
 
 
+FROM_ELSEWHERE = {
+    "EvalResourceName": "*", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceIp"],
+}  # fmt: skip
+
+
 def test_what_is_not_allowed_is_named_and_by_whom():
     lab = Account(iam=None)
     groups = [
         [decision("dynamodb:CreateTable", "implicitDeny")],
         [decision("iam:CreateRole", "explicitDeny", OrganizationsDecisionDetail={"AllowedByOrganizations": False})],
         [decision("lambda:GetAccountSettings", "allowed"), decision("pricing:GetProducts", "implicitDeny")],
+        [decision("logs:CreateLogGroup", "explicitDeny", ResourceSpecificResults=[FROM_ELSEWHERE])],
     ]
     lab.iam = [("simulate_principal_policy", {"EvaluationResults": group, "IsTruncated": False}) for group in groups]
     lab.iam += [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
@@ -95,10 +101,22 @@ def test_what_is_not_allowed_is_named_and_by_whom():
         "dynamodb": {"dynamodb:CreateTable": ""},
         "iam": {"iam:CreateRole": " (by your organisation)"},
         "pricing": {"pricing:GetProducts": ""},
+        "logs": {"logs:CreateLogGroup": " (it depends on aws:SourceIp)"},
     }
     assert preflight._permission("iam", 15, refused["iam"]).result == STOP
     assert preflight._permission("pricing", 1, refused["pricing"]).result == MIND  # there is a table of prices
+    assert preflight._permission("logs", 6, refused["logs"]).result == NOT_CHECKED
     assert preflight._permission("logs", 6, {}) == Check("permissions: logs", OK, "all 6 actions")
+
+
+def test_what_the_simulator_can_not_be_asked_is_not_known():
+    denied = [("simulate_principal_policy", "InvalidInput")]
+    answers = [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
+    refused = preflight._refused(Account(iam=denied + answers), f"arn:aws:iam::{ACCOUNT}:user/ada")
+    check = preflight._permission("dynamodb", 12, refused["dynamodb"])
+    assert check.result == NOT_CHECKED and check.found.startswith(
+        "not known: dynamodb:CreateTable (it can't be simulated)"
+    )
 
 
 BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": False}

@@ -160,6 +160,24 @@ def test_the_name_of_a_bucket_that_was_deleted_conflicts_for_a_while(clock):
     assert ask(app, "s3", "PUT", bucket).status_code == 200
 
 
+def test_where_no_bucket_may_be_public_a_policy_is_refused_and_the_account_says_why():
+    app = with_traits(cloud, "no-public-buckets")
+    bucket = "https://chat.s3.eu-central-1.amazonaws.com/"
+    refused = ask(app, "s3", "PUT", f"{bucket}?policy")
+    assert refused.status_code == 403 and "BlockPublicPolicy" in refused.text
+    account = "https://123456789012.s3-control.eu-central-1.amazonaws.com/v20180820/configuration/publicAccessBlock"
+    assert "<BlockPublicPolicy>true</BlockPublicPolicy>" in ask(app, "s3", "GET", account).text
+    assert ask(app, "s3", "DELETE", account).status_code == 403
+    assert ask(app, "s3", "PUT", bucket).status_code == ask(app, "s3", "PUT", f"{bucket}?website").status_code == 200
+
+
+def test_all_traits_are_all_but_those_that_change_what_can_be_done():
+    assert "no-public-buckets" not in temper.chosen("all")
+    assert set(temper.chosen("all,no-public-buckets")) == set(temper.TRAITS)
+    with pytest.raises(ValueError, match="There is no trait bad"):
+        temper.chosen("all,bad")
+
+
 def test_messages_to_connections_have_the_accounts_quota(clock):
     app = with_traits(cloud, "connections-rate")
     statuses = [ask(app, "execute-api", "POST", POST, b"hello").status_code for _ in range(3)]
@@ -187,4 +205,4 @@ def test_answers_take_milliseconds(monkeypatch):
 
 def test_all_together_let_an_ordinary_call_through():
     assert ask(with_traits(cloud, "all"), "lambda", "GET", LAMBDA).json() == {"asked": 1}
-    assert len(TRAITS) == len(with_traits(cloud, "all")._traits)
+    assert len(TRAITS) - len(temper.APART) == len(with_traits(cloud, "all")._traits)

@@ -1,0 +1,42 @@
+"""Whether a bucket of the account may be public, and where not, who forbids it and what to do.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+"""
+
+from botocore.exceptions import ClientError
+
+ACCOUNT = (
+    "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
+    "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
+)
+ORGANISATION = (
+    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
+    "exempt an account."
+)
+EITHER = f"Your account, or the organisation that it belongs to, forbids public buckets. {ACCOUNT.partition('. ')[2]}"
+
+NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException"})
+
+
+def forbidden(lab):
+    """A sentence if no bucket of the account may be public by a policy; "" if one may, or if that can't be asked."""
+    try:
+        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
+    except ClientError:  # nothing is set, or you may not see it
+        return ""
+    # What is in force: an organisation's settings are in here, too.
+    block = answer["PublicAccessBlockConfiguration"]
+    if not block.get("BlockPublicPolicy") and not block.get("RestrictPublicBuckets"):
+        return ""
+    try:
+        policy = lab.client("organizations").describe_effective_policy(PolicyType="S3_POLICY")["EffectivePolicy"]
+    except ClientError as error:
+        return ACCOUNT if error.response["Error"]["Code"] in NO_POLICY else EITHER
+    return ORGANISATION if '"all"' in policy["PolicyContent"] else ACCOUNT
+
+
+def reason(refusal):
+    """The same sentence, of what S3 says when it refuses a public policy; "" if something else is the reason."""
+    if "service control policy" in refusal or "resource control policy" in refusal:
+        return ORGANISATION
+    return EITHER if "BlockPublicPolicy" in refusal else ""

@@ -1,0 +1,50 @@
+"""CloudWatch's figures on the local cloud: of invocations over the WebSocket, and of the broadcast's log line."""
+
+from datetime import UTC, datetime, timedelta
+
+import websocket
+
+from chatlab import poll
+from chatlab.lab import STAGE
+
+
+def figure(lab, namespace, name, statistic, **dimensions):
+    """A metric's statistic of the last minutes, of all periods together; None if it has none."""
+    now = datetime.now(UTC)
+    points = lab.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        StartTime=now - timedelta(minutes=10),
+        EndTime=now + timedelta(minutes=1),
+        Period=3600,
+        Statistics=[statistic],
+    )["Datapoints"]
+    return sum(point[statistic] for point in points) if points else None
+
+
+def test_a_broadcast_has_the_figures_that_it_has_on_aws(chat):
+    api, function = chat.require_api(), chat.functions["default"]
+    before = figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) or 0
+    socket = websocket.create_connection(chat.websocket_url(api), timeout=10)
+    for _ in range(2):
+        socket.send("hello")
+        assert socket.recv() == "hello"
+    socket.close()
+    counted = {"namespace": "AWS/Lambda", "name": "Invocations", "statistic": "Sum", "FunctionName": function}
+    poll(lambda: figure(chat, **counted) == before + 2, "both broadcasts to end", timeout_s=10, every_s=0.1)
+    assert figure(chat, "AWS/Lambda", "Throttles", "Sum", FunctionName=function) == 0
+    assert figure(chat, "AWS/Lambda", "ConcurrentExecutions", "Maximum", FunctionName=function) >= 1
+    duration = figure(chat, "AWS/Lambda", "Duration", "Average", FunctionName=function)
+    assert 0 < figure(chat, "chatlab", "post_ms", "Average", function=function) < duration
+    assert figure(chat, "AWS/ApiGateway", "IntegrationLatency", "Average", ApiId=api, Stage=STAGE) > 0
+    assert figure(chat, "AWS/ApiGateway", "IntegrationLatency", "Average", ApiId="another", Stage=STAGE) is None
+
+
+def test_a_call_of_lambdas_own_counts_once(chat):
+    function = chat.functions["connect"]
+    event = b'{"requestContext": {"connectionId": "counted", "routeKey": "$connect"}}'
+    before = figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) or 0
+    chat.client("lambda").invoke(FunctionName=function, Payload=event)
+    assert figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) == before + 1
+    chat.client("dynamodb").delete_item(TableName=chat.table, Key={"connection_id": {"S": "counted"}})
