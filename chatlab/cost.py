@@ -137,6 +137,34 @@ def broadcasts(
     return Bill(quantities, prices)
 
 
+LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
+"""Notebook 06 as it stands, its warm-up included: arguments of `broadcasts`."""
+COMPARED = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
+COMPARED_PER_S = {"fanout": 3, "sequential": 0.25}
+"""Notebook 07 as it stands, on an account with AWS's default quotas: connections, and broadcasts a second."""
+TRYING = {"connections": 20, "broadcasts": 50, "minutes": 10}
+"""Of notebooks 01 to 05, whose checks are some connections and messages, and of a person in a browser."""
+
+
+def comparison(steps, per_s, broadcasts_each=9, payload_bytes=200, prices=PRICES):
+    """What notebook 07's runs use: a Bill, as if everybody came anew for each step, which is a little too much.
+
+    Args:
+        steps: for each run its numbers of connections, as `COMPARED`.
+        per_s: for each run how many broadcasts a second.
+        broadcasts_each: how many in each step, the warm-up included.
+    """
+    minutes = sum(broadcasts_each * len(steps[run]) / per_s[run] for run in steps) / 60
+    return broadcasts(sum(map(sum, steps.values())), broadcasts_each, payload_bytes, minutes, prices=prices)
+
+
+def whole_lab(prices=PRICES):
+    """All notebooks, run once within an hour, at AWS's default quotas: a Bill."""
+    parts = broadcasts(**TRYING, prices=prices) + broadcasts(**LOAD_TEST, prices=prices)
+    together = parts + comparison(COMPARED, COMPARED_PER_S, prices=prices)
+    return Bill(together.quantities | {"metric months": METRICS / HOURS_A_MONTH}, prices)
+
+
 def stranger(
     connections,
     messages_per_s,

@@ -175,7 +175,7 @@ def _refused(error, core, region):
         off = f"the Region {region} is not switched on in your account (AWS console, Account, AWS Regions), or "
         return LabError(
             f"AWS does not know {_yours('credentials', core, 'the')}: {off if _is_optional(region) else ''}the access "
-            f"key is wrong, inactive or deleted; {sign_in(core)}, and try again."
+            f"key or its session token is wrong, inactive or deleted; {sign_in(core)}, and try again."
         )
     if code in WRONG_SIGNATURE:
         return LabError(

@@ -129,13 +129,13 @@ class Lab(Settings):
 
     @property
     def _options(self):
+        # API Gateway's control plane takes ten calls a second, and every service fails at times: standard mode waits,
+        # and tries again. Where one call in five fails, one in 400,000 is given up.
+        retries = {"mode": "standard", "total_max_attempts": 8}
         if self.target == "aws":
-            # API Gateway's control plane takes ten calls a second: standard mode waits and tries again.
-            return {"config": Config(retries={"mode": "standard", "total_max_attempts": 8})}
+            return {"config": Config(retries=retries)}
         # No proxies: what the shell names must not come between this machine and itself.
-        patience = Config(
-            retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=60, proxies={}
-        )
+        patience = Config(retries=retries, connect_timeout=5, read_timeout=60, proxies={})
         return {"config": patience, "endpoint_url": self._local_url}
 
     @cached_property

@@ -17,6 +17,7 @@ from chatlab import cost, ledger, permissions
 from chatlab.credentials import DENIED
 from chatlab.errors import LabError
 from chatlab.inventory import NOT_FOUND
+from chatlab.public_access import who_forbids
 from chatlab.quotas import CONCURRENCY, quotas
 
 OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
@@ -24,9 +25,9 @@ OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
 # What the lab asks and can do without: it has AWS's defaults, and ways around.
 DISPENSABLE = frozenset(
     "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
-    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources".split()
+    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
+    " organizations:DescribeEffectivePolicy".split()
 )
-LOAD = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}  # notebook 06 as it stands
 
 
 class Check(NamedTuple):
@@ -231,22 +232,15 @@ def _named(lab):
 def public_access(lab):
     """Whether the account lets a bucket be public, as the page's is. A bucket's own block is changed in notebook 05."""
     check = "public page"
-    if lab.target == "local":
-        return Check(check, OK, "the local cloud blocks buckets one by one, as notebook 05 will see")
     try:
-        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
-        blocked = answer["PublicAccessBlockConfiguration"]
+        sentence = who_forbids(lab)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
-            return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
-        blocked = {}
+        return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
     except (LabError, BotoCoreError):
         return Check(check, NOT_CHECKED, "the account does not say (no answer)")
-    if blocked.get("BlockPublicPolicy") or blocked.get("RestrictPublicBuckets"):
-        return Check(
-            check, MIND, "the account, or its organisation, forbids public buckets",
-            "Notebook 05 says what to do; all other notebooks work.",
-        )  # fmt: skip
+    if sentence:
+        found, _, what_to_do = sentence.partition(". ")
+        return Check(check, MIND, f"{found}.", f"{what_to_do} Until then the page is served from this machine.")
     return Check(check, OK, "the account does not forbid it")
 
 
@@ -270,6 +264,6 @@ def enough(lab):
 def price(lab):
     """What the load test of notebook 06 costs."""
     prices = cost.prices_of(lab)
-    dollars = cost.broadcasts(**LOAD, prices=prices).dollars
+    dollars = cost.broadcasts(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")

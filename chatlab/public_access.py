@@ -21,8 +21,18 @@ NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotF
 def forbidden(lab):
     """A sentence if no bucket of the account may be public by a policy; "" if one may, or if that can't be asked."""
     try:
+        return who_forbids(lab)
+    except ClientError:
+        return ""
+
+
+def who_forbids(lab):
+    """The same, but raises ClientError if it can't be asked: if you may not see the account's settings."""
+    try:
         answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
-    except ClientError:  # nothing is set, or you may not see it
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
+            raise
         return ""
     # What is in force: an organisation's settings are in here, too.
     block = answer["PublicAccessBlockConfiguration"]

@@ -21,11 +21,21 @@ def cells(name, **parameters):
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def creating(name):
+    """How many of the notebook's code cells there are before it verifies: all that is needed of it by the next one."""
+    number = 0
+    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
+        if cell.source.startswith("## Verify"):
+            break
+        number += cell.cell_type == "code"
+    return number
+
+
 # What builds the page, and what looks at it with a browser, is of no matter where the cloud is: the text by which the
 # cell is known, and what is run instead.
 INSTEAD = {
     "BUILD_PATH": """
-build = home() / "page" / lab.name
+build = page.folder(lab)
 build.mkdir(parents=True, exist_ok=True)
 (build / "index.html").write_text("<!doctype html>")
 files = {"index.html": build / "index.html"}

@@ -16,7 +16,12 @@ from ministack.services import apigateway, tagging
 from temper import Answer, Call, describe, whole_body
 
 FUNCTIONS = "/2015-03-31/functions"
-PLAYED = {"pricing": "pricing", "servicequotas": "servicequotas", "monitoring": "cloudwatch"}
+PLAYED = {
+    "pricing": "pricing",
+    "servicequotas": "servicequotas",
+    "monitoring": "cloudwatch",
+    "organizations": "organizations",
+}
 """Services that others than the emulator may answer for, and what their actions begin with."""
 
 
@@ -61,6 +66,8 @@ def asked_beside(call: Call, account: str) -> list[Asked]:
             return [Asked("scheduler:DeleteSchedule", f"arn:aws:scheduler:{regional}:schedule/{_last(path)}/*")]
         case "scheduler", _ if method in ("POST", "PUT") and path.startswith("/schedules/"):
             return [Asked("iam:PassRole", body["Target"]["RoleArn"], "scheduler.amazonaws.com")]
+        case "s3", "GET /v20180820/configuration/publicAccessBlock":
+            return [Asked("s3:GetAccountPublicAccessBlock", "*")]
         case "s3", _ if method == "PUT" and b"<CreateBucketConfiguration" in call.body and b"<Tag>" in call.body:
             bucket = path.strip("/") or call.host.partition(".")[0]
             return [Asked("s3:TagResource", f"arn:aws:s3:::{bucket}")]

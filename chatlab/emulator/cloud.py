@@ -3,6 +3,7 @@
 import os
 
 import frames
+from account_block import with_account_block
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
@@ -24,6 +25,6 @@ def cloud(key_file, traits):
     let_nobody_in_without_a_stage()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    app = with_metrics(with_quotas(app), LATE_S if "late-metrics" in chosen(traits) else 0)
+    app = with_metrics(with_quotas(with_account_block(app)), LATE_S if "late-metrics" in chosen(traits) else 0)
     app = with_traits(frames.text_only(app), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

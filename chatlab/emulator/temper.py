@@ -4,8 +4,10 @@ Nothing here knows the lab. A trait looks at requests as AWS sees them: which se
 """
 
 import asyncio
+import inspect
 import json
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,6 +19,11 @@ else:  # the emulator is run by its folder
     import price_list
 
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
+
+
+# The services in which things are made, as signatures name them, and the operations on what is in a table.
+CONTROLLED = frozenset({"apigateway", "dynamodb", "iam", "lambda", "logs", "s3", "tagging"})
+DATA = frozenset({"BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"})
 
 
 @dataclass
@@ -37,6 +44,25 @@ class Call:
     """Of the URL. With S3 it names a part of a bucket, such as "policy", where not the bucket itself is meant."""
     region: str = ""
     """As the signature names it."""
+
+    @property
+    def bucket_and_key(self) -> tuple[str, str]:
+        """Of S3: the bucket, in the host's name or in the path, and the object's key; "" where there is none."""
+        path = self.operation.partition(" /")[2]
+        bucket, named, _ = self.host.partition(".s3.")
+        if named:
+            return bucket, path
+        bucket, _, key = path.partition("/")
+        return bucket, key
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether a person makes, changes, removes or looks at a thing, and no data in it. Functions use data only."""
+        if self.service not in CONTROLLED or self.key.startswith("ASIA"):
+            return False
+        if self.service == "s3":
+            return not self.bucket_and_key[1]
+        return self.operation not in DATA and not self.operation.endswith("/invocations")
 
     @property
     def is_post_to_connection(self) -> bool:
@@ -82,6 +108,13 @@ def xml_refusal(status: int, code: str, message: str) -> Answer:
     """An error as S3 writes it."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return Answer(status, [(b"content-type", b"application/xml")], body)
+
+
+def query_refusal(status: int, code: str, message: str) -> Answer:
+    """An error as IAM writes it."""
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    body = f'<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">{error}</ErrorResponse>'.encode()
+    return Answer(status, [(b"content-type", b"text/xml")], body)
 
 
 class Bucket:
@@ -151,7 +184,6 @@ class NewRole(Trait):
     terraform-provider-aws #4633; Lambda's documentation has the first sentence only.
     """
 
-    SETTLES_S = 10.0
     SENTENCES = (
         "The role defined for the function cannot be assumed by Lambda.",
         "Lambda was unable to configure access to your environment variables because the KMS key is invalid for "
@@ -159,17 +191,17 @@ class NewRole(Trait):
         "refer to a valid principal",
     )
 
-    def __init__(self):
-        self._made = {}
+    def __init__(self, settles_s=10.0):
+        self._settles_s, self._made = settles_s, {}
 
     def before(self, call):
         if call.operation != "POST /2015-03-31/functions":
             return None
         role = json.loads(call.body)["Role"].rpartition("/")[2]
         age_s = time.monotonic() - self._made.get(role, -1e9)
-        if age_s > self.SETTLES_S:
+        if age_s > self._settles_s:
             return None
-        return refusal(400, "InvalidParameterValueException", self.SENTENCES[age_s > self.SETTLES_S / 2])
+        return refusal(400, "InvalidParameterValueException", self.SENTENCES[age_s > self._settles_s / 2])
 
     def after(self, call, answer):
         if call.operation == "CreateRole" and answer.status == 200:
@@ -183,10 +215,8 @@ class LatePolicy(Trait):
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
     """
 
-    SETTLES_S = 4.0
-
-    def __init__(self):
-        self._until = {}  # of actions
+    def __init__(self, settles_s=4.0):
+        self._settles_s, self._until = settles_s, {}  # until when, by action
 
     def before(self, call):
         action = self._action(call)
@@ -199,7 +229,7 @@ class LatePolicy(Trait):
             for statement in json.loads(call.parameters["PolicyDocument"])["Statement"]:
                 actions = statement["Action"]
                 for action in [actions] if isinstance(actions, str) else actions:
-                    self._until[action] = time.monotonic() + self.SETTLES_S
+                    self._until[action] = time.monotonic() + self._settles_s
         return answer
 
     @staticmethod
@@ -218,15 +248,14 @@ class StaleLists(Trait):
     page on eventual consistency.
     """
 
-    LAG_S = 3.0
     OPERATIONS = frozenset({"ListRoles", "GetResources", "ListTagsOfResource"})
 
-    def __init__(self):
-        self._read = {}
+    def __init__(self, lag_s=3.0):
+        self._lag_s, self._read = lag_s, {}
 
     def before(self, call):
         read_at, answer = self._read.get(self._key(call), (0.0, None))
-        return answer if time.monotonic() - read_at < self.LAG_S else None
+        return answer if time.monotonic() - read_at < self._lag_s else None
 
     def after(self, call, answer):
         if answer.status == 200 and self._is_list(call) and self.before(call) is None:
@@ -234,7 +263,7 @@ class StaleLists(Trait):
         return answer
 
     def _is_list(self, call):
-        is_buckets = call.service == "s3" and call.operation == "GET /" and call.host.startswith("s3.")
+        is_buckets = call.service == "s3" and call.operation == "GET /" and not call.bucket_and_key[0]
         return call.operation in self.OPERATIONS or is_buckets
 
     @staticmethod
@@ -248,27 +277,84 @@ class BusyBucketName(Trait):
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshooting.html
     """
 
-    SETTLES_S = 8.0
-
-    def __init__(self):
-        self._deleted = {}
+    def __init__(self, settles_s=8.0):
+        self._settles_s, self._deleted = settles_s, {}
 
     def before(self, call):
-        if self._is_for_bucket(call, "PUT") and time.monotonic() - self._deleted.get(call.host, -1e9) < self.SETTLES_S:
-            return xml_refusal(
-                409, "OperationAborted",
-                "A conflicting conditional operation is currently in progress against this resource. Please try again.",
-            )  # fmt: skip
-        return None
+        if not self._is_for_bucket(call, "PUT"):
+            return None
+        if time.monotonic() - self._deleted.get(call.bucket_and_key[0], -1e9) > self._settles_s:
+            return None
+        return xml_refusal(
+            409, "OperationAborted",
+            "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+        )  # fmt: skip
 
     def after(self, call, answer):
         if self._is_for_bucket(call, "DELETE") and answer.status == 204:
-            self._deleted[call.host] = time.monotonic()
+            self._deleted[call.bucket_and_key[0]] = time.monotonic()
         return answer
 
     @staticmethod
     def _is_for_bucket(call, method):
-        return call.service == "s3" and call.operation == f"{method} /" and not call.query
+        is_bucket = call.operation.startswith(f"{method} /") and not call.bucket_and_key[1] and not call.query
+        return call.service == "s3" and is_bucket
+
+
+class LateTags(Trait):
+    """For some seconds the tags with which a table was made are not told.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TagResource.html
+    """
+
+    def __init__(self, settles_s=4.0):
+        self._settles_s, self._made = settles_s, {}
+
+    def after(self, call, answer):
+        if call.operation == "CreateTable" and answer.status == 200:
+            self._made[json.loads(call.body)["TableName"]] = time.monotonic()
+        if call.operation == "ListTagsOfResource" and answer.status == 200:
+            table = json.loads(call.body)["ResourceArn"].rpartition("/")[2]
+            if time.monotonic() - self._made.get(table, -1e9) < self._settles_s:
+                return Answer(200, [(b"content-type", b"application/x-amz-json-1.0")], b'{"Tags": []}')
+        return answer
+
+
+# How a service says that it has failed. Those with a way of their own are named; all others are as DynamoDB.
+FAULTS_WRITTEN = {"s3": xml_refusal, "iam": query_refusal}
+TOO_MANY = {
+    "s3": (503, "SlowDown"), "iam": (400, "Throttling"), "lambda": (429, "TooManyRequestsException"),
+    "apigateway": (429, "TooManyRequestsException"),
+}  # fmt: skip
+OWN_FAULT = {"s3": "InternalError", "iam": "ServiceFailure", "lambda": "ServiceException"}
+
+
+class Faults(Trait):
+    """A share of all calls to the control plane fail: they are too many, or it is AWS's own fault, half of each.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html (what is tried again)
+    """
+
+    def __init__(self, share=0.2):
+        self._share = share
+
+    def before(self, call):
+        if not call.is_control_plane or random.random() >= self._share:
+            return None
+        write = FAULTS_WRITTEN.get(call.service, refusal)
+        if random.random() < 0.5:
+            return write(*TOO_MANY.get(call.service, (400, "ThrottlingException")), "Rate exceeded")
+        return write(500, OWN_FAULT.get(call.service, "InternalServerError"), "Internal failure")
+
+
+class Slow(Trait):
+    """Each call to the control plane takes seconds longer."""
+
+    def __init__(self, seconds=2.0):
+        self._seconds = seconds
+
+    def delay_s(self, call):
+        return self._seconds if call.is_control_plane else 0.0
 
 
 class ConnectionsRate(Trait):
@@ -344,6 +430,7 @@ TRAITS = {
     "control-plane-rate": ControlPlaneRate,
     "new-role": NewRole,
     "late-policy": LatePolicy,
+    "late-tags": LateTags,
     "stale-lists": StaleLists,
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
@@ -351,26 +438,42 @@ TRAITS = {
     "price-list": PriceList,
     "late-metrics": LateMetrics,
     "no-public-buckets": NoPublicBuckets,
+    "faults": Faults,
+    "slow": Slow,
 }
 """All traits, by name."""
-APART = frozenset({"no-public-buckets"})
-"""Those that change what can be done at all: they are in "all" not."""
+
+APART = frozenset({"no-public-buckets", "faults", "slow"})
+"""Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 
-def chosen(names: str) -> list[str]:
-    """The traits that are meant: their names with commas between, of which "all" is all but those APART; "" for none.
+def chosen(names: str) -> dict[str, float | None]:
+    """The traits that are meant, each with its number, or None for the usual one.
 
-    Raises ValueError for a name that there is not.
+    They are names with commas between, as in "delay,stale-lists=30"; "all" is all but those of APART, and "" is none.
+    Raises ValueError for a name that there is not, and for what is no number, or of a trait that has none.
     """
-    named = [name for name in names.split(",") if name]
-    if unknown := sorted(set(named) - {"all", *TRAITS}):
-        raise ValueError(f"There is no trait {unknown[0]}: the traits are {', '.join(TRAITS)}.")
-    return [name for name in TRAITS if name in named or ("all" in named and name not in APART)]
+    found: dict[str, float | None] = {}
+    for word in filter(None, names.split(",")):
+        name, given, value = word.partition("=")
+        if name == "all" and not given:
+            found |= {trait: None for trait in TRAITS if trait not in APART and trait not in found}
+        elif name not in TRAITS:
+            raise ValueError(f"There is no trait {name}: the traits are {', '.join(TRAITS)}.")
+        elif not given:
+            found[name] = None
+        elif not inspect.signature(TRAITS[name]).parameters:
+            raise ValueError(f"The trait {name} has no number.")
+        elif not re.fullmatch(r"\d+(\.\d+)?", value):
+            raise ValueError(f'The number of the trait {name} is "{value}", which is none.')
+        else:
+            found[name] = float(value)
+    return {name: found[name] for name in TRAITS if name in found}
 
 
 def with_traits(app: App, names: str) -> App:
     """The application with these traits, as `chosen` reads them. Raises what that does."""
-    traits = [TRAITS[name]() for name in chosen(names)]
+    traits = [TRAITS[name]() if value is None else TRAITS[name](value) for name, value in chosen(names).items()]
     return _Temper(app, traits) if traits else app
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from chatlab import LabError, inventory
-from tests.conftest import lab_in, run_notebook
+from tests.conftest import lab_in
 
 
 @pytest.fixture
@@ -63,16 +63,3 @@ def test_a_bucket_is_found_with_the_number_of_its_objects(lab):
     s3.create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
     s3.put_object(Bucket=lab.bucket, Key="one", Body=b"1")
     assert inventory(lab)["kind"].tolist() == ["bucket with 1 objects"]
-
-
-def test_the_teardown_leaves_nothing_of_these(lab, tmp_path):
-    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
-    lab.client("s3").create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
-    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
-    lab.client("apigatewayv2").create_api(
-        Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action", Tags=lab.tags
-    )
-    before = len(inventory(lab))
-    assert before == 4
-    text = run_notebook("99_teardown", tmp_path).read_text()
-    assert f"{before} things before, 0 now" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from chatlab import Lab, inventory, page, public_access
+from chatlab import inventory, page, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, ROOT
 from tests.conftest import chat_in, lab_in, processes_of, run_notebook, without_policy
@@ -110,22 +110,6 @@ def test_a_load_test_at_another_size(built, tmp_path, monkeypatch):
     assert (summary["connections"], summary["broadcasts"]) == (30, 4)
     assert (summary["expected"], summary["delivered"], summary["missing"], summary["duplicate"]) == (120, 120, 0, 0)
     assert len(list((tmp_path / "run" / "plots").glob("6-*.png"))) >= 6
-
-
-@pytest.mark.slow
-def test_teardown_after_each_notebook_and_twice(tmp_path):
-    """From every half-made lab there is a way back to nothing, and forward again."""
-    with lab_in(tmp_path / "home") as lab:
-        for number in range(1, len(BUILD) + 1):
-            for name in BUILD[1:number]:
-                run_notebook(name, tmp_path)
-            assert len(inventory(lab)) > 0 or number == 1
-            run_notebook(TEARDOWN, tmp_path)  # which stops the local cloud, so what is left would be gone anyway:
-            text = (tmp_path / f"{TEARDOWN}.ipynb").read_text()
-            assert re.search(r"Nothing is left that could be charged for: \d+ things before, 0 now", text)
-            lab = Lab.choose("local", "chat")
-        run_notebook(TEARDOWN, tmp_path)
-        assert "0 things before, 0 now" in (tmp_path / f"{TEARDOWN}.ipynb").read_text()
 
 
 def test_teardown_from_within_a_notebook(lab, tmp_path):

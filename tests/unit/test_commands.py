@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 import chatlab.__main__ as commands
-from chatlab import Lab, LabError, ledger, local_cloud
+from chatlab import Lab, LabError, inventory, ledger, local_cloud
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, writable
 from tests.conftest import environment_of_a_run
@@ -116,6 +116,29 @@ def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, capsys):
     assert "It is not known what is left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in said
     assert aws["run"][-1] == "99_teardown"
     assert [entry.settings.name for entry in ledger.entries()] == ["demo"]  # so a plain `make down` finds it
+
+
+def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws, capsys, monkeypatch, tmp_path):
+    """As the last one, with the real inventory, whose first call finds the sign-in ended."""
+    (tmp_path / "config").write_text(
+        "[profile work]\nsso_session = office\nsso_account_id = 111122223333\nsso_role_name = Developer\n"
+        "[sso-session office]\nsso_start_url = https://example.invalid/start\nsso_region = eu-west-1\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # where there is no sign-in
+    nothing, looks = commands.inventory, []
+
+    def look(lab):
+        looks.append(lab)
+        return nothing(lab) if len(looks) == 1 else inventory(lab)
+
+    monkeypatch.setattr(commands, "inventory", look)
+    aws["fails"] = {"04_websocket_api": "cell 2: ended.", "99_teardown": "cell 1: ended."}
+    assert commands.main([*RUN_ON_AWS, "--profile", "work"]) == 1
+    said = capsys.readouterr().out
+    assert "Leftovers: not known" in said
+    assert "has ended: run `aws sso login --profile work`, and try again." in said
+    assert "`make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work` removes it." in said
 
 
 def test_what_is_left_is_counted_with_the_command_to_go_on_with(aws, capsys):

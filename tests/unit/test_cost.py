@@ -1,7 +1,9 @@
 """Quantities times prices, checked against sums that can be done by hand."""
 
 import asyncio
+import inspect
 import json
+import re
 
 import boto3
 import httpx
@@ -12,6 +14,7 @@ from botocore.stub import Stubber
 
 from chatlab import Lab, cost, model
 from chatlab.emulator.temper import with_traits
+from chatlab.paths import ROOT
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -70,6 +73,63 @@ def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
 def test_bills_are_added():
     one = cost.broadcasts(connections=10, broadcasts=2)
     assert (one + one).dollars == pytest.approx(2 * one.dollars)
+
+
+WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "notebooks/00_start.ipynb"])
+def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
+    """The sum, of it notebook 07's and 06's part, and what a busy room costs."""
+    text = " ".join((ROOT / page).read_text().replace('\\n",', " ").replace('"', " ").split())
+    parts = [
+        cost.whole_lab().dollars,
+        cost.comparison(cost.COMPARED, cost.COMPARED_PER_S).dollars,
+        cost.broadcasts(**cost.LOAD_TEST).dollars,
+    ]
+    whole, comparison, load_test = (WORDS[round(100 * dollars)] for dollars in parts)
+    assert re.search(rf"about {whole} cents, of which the comparison in (notebook )?07 takes {comparison} ", text)
+    assert re.search(rf"takes {comparison} and the load test (in 06 )?{load_test}\b", text)
+    hour = cost.broadcasts(connections=1_000, broadcasts=36_000, minutes=60).quantities["WebSocket messages"]
+    assert f"{1e-6 * hour:.0f} dollars an hour" in text
+
+
+def code_of(name):
+    """All code of a notebook."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    return "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+
+
+def value(code, pattern):
+    """The number that stands behind a pattern in the code."""
+    return float(re.search(rf"^ *{pattern}([\d.]+)", code, re.MULTILINE)[1])
+
+
+def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
+    load_test, scaling = code_of("06_load_test"), code_of("07_scaling")
+    connections, broadcasts, warm_up = (value(load_test, f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS", "WARM_UP"))
+    assert (connections, broadcasts + warm_up) == (cost.LOAD_TEST["connections"], cost.LOAD_TEST["broadcasts"])
+    each = inspect.signature(cost.comparison).parameters["broadcasts_each"].default
+    assert value(scaling, "BROADCASTS = ") + 1 == each
+    assert "for part in (16, 8, 4, 2, 1)" in scaling
+    assert cost.COMPARED["fanout"] == [1_000 // part for part in (16, 8, 4, 2, 1)]
+    assert cost.COMPARED["sequential"] == cost.COMPARED["fanout"][:3]
+    assert 'RATE = {"fanout": 3, "sequential": 0.25}' in scaling
+
+
+def test_the_load_is_well_below_what_the_stage_takes():
+    stage, load_test, scaling = (code_of(name) for name in ("04_websocket_api", "06_load_test", "07_scaling"))
+    limit = 'ThrottlingRateLimit": '
+    messages, connects = (value(stage, rf'{route} = {{"{limit}') for route in ("messages", "connects"))
+    at_once = value(stage, rf'connects = {{"{limit}[\d.]+, "ThrottlingBurstLimit": ')
+    assert (
+        2 * value(load_test, r"BROADCAST_RATE = min\(") < messages and 2 * max(cost.COMPARED_PER_S.values()) < messages
+    )
+    assert (
+        2 * value(load_test, r"SPAWN_RATE = min\(") <= connects
+        and 2 * value(scaling, r"SPAWN_RATE = min\(") <= connects
+    )
+    assert cost.COMPARED["fanout"][-1] <= at_once, "everybody leaves at once"
 
 
 def test_an_hour_of_a_busy_room_elsewhere():

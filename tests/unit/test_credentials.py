@@ -131,7 +131,7 @@ def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatc
 @pytest.mark.parametrize("code", ["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"])
 def test_keys_that_aws_does_not_know_and_a_region_that_may_be_off(code):
     told = str(refused(code))
-    assert told.startswith("AWS does not know the credentials of the profile keys: the access key is wrong, inactive")
+    assert told.startswith("AWS does not know the credentials of the profile keys: the access key or its session")
     assert "`aws configure --profile keys`" in told
     assert "the Region me-south-1 is not switched on in your account" in str(refused(code, region="me-south-1"))
     assert "switched on" not in str(refused(code, region="cn-north-1"))

@@ -132,7 +132,8 @@ BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy
     ],
 )
 def test_the_accounts_own_block_of_public_access(answer, result):
-    account = Account(s3control=("get_public_access_block", answer))
+    alone = ("describe_effective_policy", "AWSOrganizationsNotInUseException")
+    account = Account(s3control=("get_public_access_block", answer), organizations=alone)
     assert preflight.public_access(account).result == result
 
 

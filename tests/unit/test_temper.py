@@ -7,11 +7,12 @@ import boto3
 import httpx
 import pytest
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials
+from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, TransientRetryableChecker
 
 from chatlab.emulator import temper
-from chatlab.emulator.temper import TRAITS, with_traits
+from chatlab.emulator.temper import APART, TRAITS, with_traits
 
 PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
 
@@ -171,9 +172,9 @@ def test_where_no_bucket_may_be_public_a_policy_is_refused_and_the_account_says_
     assert ask(app, "s3", "PUT", bucket).status_code == ask(app, "s3", "PUT", f"{bucket}?website").status_code == 200
 
 
-def test_all_traits_are_all_but_those_that_change_what_can_be_done():
-    assert "no-public-buckets" not in temper.chosen("all")
-    assert set(temper.chosen("all,no-public-buckets")) == set(temper.TRAITS)
+def test_all_traits_are_all_but_those_that_have_to_be_named():
+    assert set(temper.chosen("all")) == set(TRAITS) - APART
+    assert set(temper.chosen("all,no-public-buckets")) == set(TRAITS) - APART | {"no-public-buckets"}
     with pytest.raises(ValueError, match="There is no trait bad"):
         temper.chosen("all,bad")
 
@@ -205,4 +206,94 @@ def test_answers_take_milliseconds(monkeypatch):
 
 def test_all_together_let_an_ordinary_call_through():
     assert ask(with_traits(cloud, "all"), "lambda", "GET", LAMBDA).json() == {"asked": 1}
-    assert len(TRAITS) - len(temper.APART) == len(with_traits(cloud, "all")._traits)
+    assert len(TRAITS) == len(with_traits(cloud, "all")._traits) + len(APART)
+
+
+def test_a_trait_can_have_another_number(clock):
+    app = with_traits(cloud, "all,stale-lists=30")
+    assert len(app._traits) == len(TRAITS) - len(APART)
+    buckets = "https://s3.eu-central-1.amazonaws.com/"
+    first = ask(app, "s3", "GET", buckets).json()
+    clock.now += 29
+    assert ask(app, "s3", "GET", buckets).json() == first
+    clock.now += 2
+    assert ask(app, "s3", "GET", buckets).json() != first
+    for wrong, sentence in [("delay=3", "The trait delay has no number."), ("slow=x", 'slow is "x", which is none.')]:
+        with pytest.raises(ValueError, match=sentence):
+            with_traits(cloud, wrong)
+
+
+def test_the_tags_of_a_new_table_are_told_later(clock):
+    app = with_traits(cloud, "late-tags")
+
+    def table(operation, **body):
+        target = f"DynamoDB_20120810.{operation}"
+        url = "https://dynamodb.eu-central-1.amazonaws.com/"
+        return ask(app, "dynamodb", "POST", url, json.dumps(body).encode(), x_amz_target=target).json()
+
+    table("CreateTable", TableName="chat")
+    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/chat") == {"Tags": []}
+    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/other") != {"Tags": []}
+    clock.now += 5
+    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/chat") != {"Tags": []}
+
+
+CONTROL = [
+    ("lambda", "GET", LAMBDA, {}),
+    ("apigateway", "GET", APIS, {}),
+    ("iam", "POST", "https://iam.amazonaws.com/", FORM),
+    ("s3", "PUT", "https://chat.s3.eu-central-1.amazonaws.com/", {}),
+    ("s3", "PUT", "http://127.0.0.1:4566/chat", {}),
+    ("dynamodb", "POST", "https://dynamodb.eu-central-1.amazonaws.com/", {"x_amz_target": "D.CreateTable"}),
+    ("logs", "POST", "https://logs.eu-central-1.amazonaws.com/", {"x_amz_target": "L.CreateLogGroup"}),
+    ("tagging", "POST", "https://tagging.eu-central-1.amazonaws.com/", {"x_amz_target": "R.GetResources"}),
+]
+DATA = [
+    ("execute-api", "POST", POST, {}),
+    ("lambda", "POST", f"{LAMBDA}/chat-default/invocations", {}),
+    ("s3", "PUT", "https://chat.s3.eu-central-1.amazonaws.com/index.html", {}),
+    ("s3", "PUT", "http://127.0.0.1:4566/chat/index.html", {}),
+    ("dynamodb", "POST", "https://dynamodb.eu-central-1.amazonaws.com/", {"x_amz_target": "D.Scan"}),
+    ("sts", "POST", "https://sts.eu-central-1.amazonaws.com/", FORM),
+]
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.9], ids=["throttled", "failed"])
+@pytest.mark.parametrize(("service", "method", "url", "headers"), CONTROL)
+def test_a_fault_is_written_as_the_service_writes_it_and_boto3_would_try_again(
+    monkeypatch, service, method, url, headers, luck
+):
+    lots = iter([0.0, luck])
+    monkeypatch.setattr(temper.random, "random", lambda: next(lots))
+    answer = ask(with_traits(cloud, "faults"), service, method, url, b"Action=ListRoles", **headers)
+    name = {"apigateway": "apigatewayv2", "tagging": "resourcegroupstaggingapi"}.get(service, service)
+    client = boto3.client(name, region_name="eu-central-1")
+    model = client.meta.service_model.operation_model(client.meta.service_model.operation_names[0])
+    told = {"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}
+    context = RetryContext(
+        attempt_number=1, operation_model=model, http_response=AWSResponse(url, answer.status_code, {}, None),
+        parsed_response=client._response_parser.parse(told, model.output_shape), caught_exception=None,
+    )  # fmt: skip
+    retried = ThrottledRetryableChecker() if luck == 0.0 else TransientRetryableChecker()
+    assert retried.is_retryable(context), context.parsed_response
+    assert cloud.asked == 0
+
+
+def test_data_has_no_faults_and_takes_no_longer():
+    always = with_traits(cloud, "faults=1")
+    for service, method, url, headers in DATA:
+        assert ask(always, service, method, url, b"{}", **headers).status_code == 200
+    scan = {"x_amz_target": "D.CreateTable"}  # a function does not, but if it did
+    assert ask(always, "dynamodb", "POST", DATA[4][2], b"{}", ROLE, **scan).status_code == 200
+    slow = temper.Slow()
+    calls = [
+        temper.Call("lambda", PERSON, "GET /2015-03-31/functions", "", b""),
+        temper.Call("sts", PERSON, "X", "", b""),
+    ]
+    assert [slow.delay_s(call) for call in calls] == [2.0, 0.0]
+
+
+def test_one_call_in_five_fails():
+    app = with_traits(cloud, "faults")
+    statuses = [ask(app, "lambda", "GET", LAMBDA).status_code for _ in range(400)]
+    assert 40 < sum(status != 200 for status in statuses) < 130
