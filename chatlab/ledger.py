@@ -82,6 +82,12 @@ def chosen():
     return _read(path) if path.exists() else None
 
 
+def hours():
+    """After how many hours AWS is to remove the stage of the lab that notebook 00 chose; None for never."""
+    entry = chosen()
+    return entry.hours if entry else None
+
+
 def require_same_place(lab, written):
     """Raises LabError if `lab` was written down (a list of Entries) for other accounts than the credentials are for."""
     if lab.target == "aws" and written and place(lab) not in {entry.place for entry in written}:

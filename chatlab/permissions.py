@@ -257,7 +257,6 @@ STATEMENTS = [
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
             "cloudwatch:GetMetricStatistics": "07",
-            "cloudwatch:GetMetricData": "07",
         },
     ),
 ]

@@ -37,7 +37,7 @@ def plan(lab):
             "10 s, and the page's build", "delete_bucket",
         ),
     ]  # fmt: skip
-    if hours := ledger.chosen().hours:
+    if hours := ledger.hours():
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"
         rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))

@@ -131,7 +131,7 @@ def _permission(service, count, refused):
 
 
 def _needs(lab):
-    return permissions.actions(lab, with_switch=ledger.chosen().hours is not None)
+    return permissions.actions(lab, with_switch=ledger.hours() is not None)
 
 
 def _refused(lab, person):
