@@ -30,7 +30,7 @@ MISSING = frozenset({"MissingAuthenticationToken", "MissingAuthenticationTokenEx
 NOT_SUBSCRIBED = frozenset({"OptInRequired", "SubscriptionRequiredException", "NotSignedUp"})
 DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 
-SIGN_IN_ENDED = (
+NOT_SIGNED_IN = (
     exceptions.UnauthorizedSSOTokenError,
     exceptions.SSOTokenLoadError,
     exceptions.TokenRetrievalError,
@@ -101,8 +101,9 @@ def explained(error, core, region=None):
         return _refused(error, core, region)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return LabError(f"There are no AWS credentials{_of_profile(core)}: {sign_in(core)}, and try again.")
-    if isinstance(error, SIGN_IN_ENDED):
-        return LabError(f"{_yours('sign-in to AWS', core)} has ended: {sign_in(core)}, and try again.")
+    if isinstance(error, NOT_SIGNED_IN):
+        profile = f" with the profile {core.profile}" if core.profile else ""
+        return LabError(f"You are not, or no longer, signed in to AWS{profile}: {sign_in(core)}, and try again.")
     if isinstance(error, exceptions.LoginInsufficientPermissions):
         return LabError(
             "Credentials of `aws login` need the permission signin:CreateOAuth2Token (the managed policy "

@@ -28,6 +28,8 @@ DISPENSABLE = frozenset(
     " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
     " organizations:DescribeEffectivePolicy".split()
 )
+# Where an organisation forbids these, notebook 05 serves the page from this machine.
+PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
 
 class Check(NamedTuple):
@@ -124,10 +126,11 @@ def _permission(service, count, refused):
     first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
-    for_sure = {action for action, why in refused.items() if not why.startswith(_UNSURE)}
+    for_sure = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
     if not for_sure:
         return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
-    return Check(f"permissions: {service}", MIND if for_sure <= DISPENSABLE else STOP, found, _ADVICE)
+    around = DISPENSABLE | {action for action in PUBLIC if for_sure.get(action) == _BY_ORGANISATION}
+    return Check(f"permissions: {service}", MIND if for_sure.keys() <= around else STOP, found, _ADVICE)
 
 
 def _needs(lab):
@@ -164,7 +167,7 @@ def _region_of(lab, action):
     return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
 
 
-_UNSURE = " (it "
+_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 
 
 def _why(answer):
@@ -172,7 +175,7 @@ def _why(answer):
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
     parts = [answer, *answer.get("ResourceSpecificResults", [])]
     if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
-        return " (by your organisation)"
+        return _BY_ORGANISATION
     boundaries = [part.get("PermissionsBoundaryDecisionDetail", {}) for part in parts]
     if not all(boundary.get("AllowedByPermissionsBoundary", True) for boundary in boundaries):
         return " (by your permissions boundary)"

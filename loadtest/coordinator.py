@@ -32,6 +32,8 @@ SETTLE_S = 0.5
 HALT_S = 2.0
 """How long deliveries under way are waited for when somebody ends the test."""
 COLLECT_S = 20.0
+LEAVE_S = 10.0
+"""How much longer than their rate asks for the connections may take to leave."""
 SYNCHRONISE_S = 10.0
 
 
@@ -88,7 +90,7 @@ class Coordinator:
         return min(self.environment.parsed_options.spawn_rate or 1, settings.max_connection_rate)
 
     def _on_test_start(self, **_) -> None:
-        self.finishing = False
+        self.finishing = self.stopped = False
         self.finished.clear()
         self.problem: str | None = None
         self.state = "connecting"
@@ -143,6 +145,7 @@ class Coordinator:
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
+        self.stopped = True
         if not self.finishing:
             self._conductor.kill()
             self.problem = self.problem or "The test was stopped before its end."
@@ -226,6 +229,22 @@ class Coordinator:
             due = sum(intended_ns <= min(clock.now_ns(), self.halted_ns) for intended_ns in self.intended_ns)
             level = all(report["due"] == due for client, report in self.progress.items() if self._is_there(client))
             if level and not self._total("sending") and self._total("outstanding") <= 0:
+                return
+            gevent.sleep(POLL_S)
+
+    def _leave(self) -> None:
+        """Let everybody leave as fast as they came: all at once they would be too much for what is told of each.
+
+        A function behind `$disconnect` that Lambda can't run loses that news, and the connection stays in the chat's
+        table. Whoever stops a test by hand does not wait for this.
+        """
+        if self.stopped:
+            return
+        self.state = "leaving"
+        deadline = time.monotonic() + self._total("open") / self._connection_rate(self.settings) + LEAVE_S
+        self.runner.send_message("loadtest.leave")
+        while not self.stopped and time.monotonic() < deadline:
+            if not any(report["open"] for client, report in self.progress.items() if self._is_there(client)):
                 return
             gevent.sleep(POLL_S)
 
@@ -317,6 +336,7 @@ class Coordinator:
         try:
             if self.settings:
                 self._collect()
+                self._leave()
                 self._conclude(self._assemble())
             if self.problem:
                 logger.error(self.problem)

@@ -33,8 +33,8 @@ class Generator:
     """Connections, broadcasts and deliveries of one process.
 
     Talks to the coordinator in Locust's custom messages, which a local runner hands over within the process. It is told
-    `loadtest.start`, `loadtest.plan`, `loadtest.halt` and `loadtest.collect`, and tells `loadtest.progress` and
-    `loadtest.records`. A worker's deliveries travel in Locust's own reports to the master.
+    `loadtest.start`, `loadtest.plan`, `loadtest.halt`, `loadtest.collect` and `loadtest.leave`, and tells
+    `loadtest.progress` and `loadtest.records`. A worker's deliveries travel in Locust's own reports to the master.
     """
 
     def __init__(self, environment: Environment):
@@ -48,6 +48,7 @@ class Generator:
             "loadtest.plan": self._on_plan,
             "loadtest.halt": self._on_halt,
             "loadtest.collect": self._on_collect,
+            "loadtest.leave": self._on_leave,
             "loadtest.pong": self._on_pong,
         }.items():
             self.runner.register_message(message, listener)
@@ -412,6 +413,16 @@ class Generator:
         self.report_progress()
         self.runner.send_message("loadtest.records", self.take_deliveries() | self.account())
         gevent.joinall(self._firing, timeout=FIRE_S)
+
+    def _on_leave(self, **_) -> None:
+        gevent.spawn(self._leave_in_turn)
+
+    def _leave_in_turn(self) -> None:
+        """Close all connections, as many a second as were opened: a function behind that has as much to do."""
+        while self.open and not self.over.is_set():
+            self._take_turn()
+            if self.open:
+                self.open.popitem()[1].close()
 
     def _pack(self, rows: pd.DataFrame) -> bytes | pd.DataFrame:
         return records.pack(rows) if self.distributed else rows

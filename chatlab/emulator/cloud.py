@@ -3,15 +3,18 @@
 import os
 
 import frames
+import invocations
+import stage_limits
 from account_block import with_account_block
 from authorization import with_what_aws_asks
 from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
-from quotas import with_quotas
+from quotas import CONCURRENCY, with_quotas
 from recorder import recording
+from refusals import answering
 from simulator import with_conditions
 from stages import let_nobody_in_without_a_stage, let_schedules_delete_stages
-from temper import chosen, with_traits
+from temper import Concurrency, chosen, with_traits
 
 
 def cloud(key_file, traits):
@@ -25,6 +28,14 @@ def cloud(key_file, traits):
     let_nobody_in_without_a_stage()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    app = with_metrics(with_quotas(with_account_block(app)), LATE_S if "late-metrics" in chosen(traits) else 0)
-    app = with_traits(frames.text_only(app), traits)
+    meant = chosen(traits)
+    at_once = int(meant["concurrency"] or Concurrency.AT_ONCE) if "concurrency" in meant else None
+    app = with_quotas(with_account_block(app), at_once or CONCURRENCY)
+    late_s = meant.get("late-metrics", 0.0)  # None: as late as usual
+    app = with_metrics(app, LATE_S if late_s is None else late_s)
+    if at_once:
+        invocations.limit(at_once)
+    if "stage-limits" in meant:
+        stage_limits.enforce()
+    app = with_traits(frames.text_only(answering(app)), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

@@ -57,10 +57,10 @@ def with_metrics(app, late_s=0.0):
     return answering
 
 
-def _throttled_only(function_name, duration_ms, error, throttle, emit=lambda_svc._emit_lambda_metrics):
-    """What the emulator counts by itself, but for what is counted here."""
+def _throttled_only(function_name, duration_ms, error, throttle):
+    """Of what the emulator counts by itself, what never comes to a worker."""
     if throttle:
-        emit(function_name, duration_ms, error, throttle)
+        cloudwatch.record_metric("AWS/Lambda", "Throttles", 1, "Count", {"FunctionName": function_name})
 
 
 def _counted(function, event, response, took_ms, at_once):

@@ -329,6 +329,12 @@ TOO_MANY = {
 OWN_FAULT = {"s3": "InternalError", "iam": "ServiceFailure", "lambda": "ServiceException"}
 
 
+def failure(service: str) -> Answer:
+    """A failure of AWS's own, as a service writes it."""
+    code = OWN_FAULT.get(service, "InternalServerError")
+    return FAULTS_WRITTEN.get(service, refusal)(500, code, "Internal failure")
+
+
 class Faults(Trait):
     """A share of all calls to the control plane fail: they are too many, or it is AWS's own fault, half of each.
 
@@ -341,10 +347,25 @@ class Faults(Trait):
     def before(self, call):
         if not call.is_control_plane or random.random() >= self._share:
             return None
-        write = FAULTS_WRITTEN.get(call.service, refusal)
         if random.random() < 0.5:
+            write = FAULTS_WRITTEN.get(call.service, refusal)
             return write(*TOO_MANY.get(call.service, (400, "ThrottlingException")), "Rate exceeded")
-        return write(500, OWN_FAULT.get(call.service, "InternalServerError"), "Internal failure")
+        return failure(call.service)
+
+
+class LostAnswers(Trait):
+    """A share of all calls to the control plane are done, and answered with a failure of AWS's own: done twice, then.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+
+    def __init__(self, share=0.1):
+        self._share = share
+
+    def after(self, call, answer):
+        if not call.is_control_plane or answer.status >= 300 or random.random() >= self._share:
+            return answer
+        return failure(call.service)
 
 
 class Slow(Trait):
@@ -379,6 +400,18 @@ class ConnectRate(Trait):
         return self._bucket.take()
 
 
+class Concurrency(Trait):
+    """Lambda runs 10 invocations at a time, all of the account's together, as in many new accounts.
+
+    `invocations` does that, within the emulator. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+
+    AT_ONCE = 10
+
+    def __init__(self, at_once: float = AT_ONCE):
+        self.at_once = int(at_once)
+
+
 class PriceList(Trait):
     """The Price List API answers, which the emulator does not have.
 
@@ -392,8 +425,15 @@ class PriceList(Trait):
         return Answer(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
 
 
+class StageLimits(Trait):
+    """A stage keeps to the limits that are set for its routes: `stage_limits.py` does that, within the emulator."""
+
+
 class LateMetrics(Trait):
-    """CloudWatch's figures can be read only some time later: see `metrics.py`, which keeps them back."""
+    """CloudWatch's figures can be read only some time later: `metrics.py` keeps them back, for 20 s unless told."""
+
+    def __init__(self, late_s=None):
+        """`late_s`: for how long, in seconds."""
 
 
 class NoPublicBuckets(Trait):
@@ -435,15 +475,18 @@ TRAITS = {
     "busy-bucket-name": BusyBucketName,
     "connections-rate": ConnectionsRate,
     "connect-rate": ConnectRate,
+    "concurrency": Concurrency,
     "price-list": PriceList,
     "late-metrics": LateMetrics,
+    "stage-limits": StageLimits,
     "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
+    "lost-answers": LostAnswers,
     "slow": Slow,
 }
 """All traits, by name."""
 
-APART = frozenset({"no-public-buckets", "faults", "slow"})
+APART = frozenset({"no-public-buckets", "faults", "lost-answers", "slow"})
 """Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 

@@ -89,6 +89,23 @@ def test_a_server_that_closes_some_connections_in_the_middle(start):
     assert test.errors == ["The test is not complete: 10 connections dropped."]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_at_the_end_everybody_leaves_as_fast_as_they_came(start, processes):
+    words = [*LONG, "--broadcasts", 2, "--spawn-rate", 30, *(["--processes", 2] if processes == 2 else [])]
+    with reference.run() as server:
+        test = start("--host", server.url, *words)
+        test.until_heard(server, 3)
+        left = []
+        while test.process.poll() is None and len(left) < 29:
+            if len(server.ports) < 30 - len(left):
+                left.append(time.monotonic())
+            time.sleep(0.005)
+        test.wait()
+    assert test.status == 0, test.output
+    assert 0.6 < left[-1] - left[0] < 2
+    assert test.summary["connections_dropped"] == 0
+
+
 def test_a_server_that_goes_away_ends_the_test(start):
     with reference.run() as server:
         test = start("--host", server.url, *LONG)

@@ -97,7 +97,7 @@ def refused(code, message="no", profile="keys", region="eu-west-1", date=None):
     ("profile", "sentence"),
     [
         (None, "There are no AWS credentials: run `aws login` or `aws configure sso` (docs/aws.md shows"),
-        ("work", "The sign-in to AWS of the profile work has ended: run `aws sso login --profile work`, and"),
+        ("work", "You are not, or no longer, signed in to AWS with the profile work: run `aws sso login"),
         ("old sso", "run `aws sso login --profile 'old sso'`, and try again."),
         ("console", "run `aws login --profile console`, and try again."),
         ("role", "run `aws sso login --profile work`, and try again."),  # where the role's credentials come from

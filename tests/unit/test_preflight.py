@@ -18,7 +18,7 @@ class Account(SimpleNamespace):
     """Clients that answer as told, in the place of a lab: `sts=("get_caller_identity", {...})`, several in a list."""
 
     target, name, region, partition, account, role = "aws", "chat", "eu-west-1", "aws", ACCOUNT, "chat-lambda-eu-west-1"
-    bucket = "chat-page-0123456789ab"
+    bucket, switch_role = "chat-page-0123456789ab", "chat-switch-eu-west-1"
 
     def client(self, service, **_):
         client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="no", aws_secret_access_key="no")
@@ -105,6 +105,9 @@ def test_what_is_not_allowed_is_named_and_by_whom():
     }
     assert preflight._permission("iam", 15, refused["iam"]).result == STOP
     assert preflight._permission("pricing", 1, refused["pricing"]).result == MIND  # there is a table of prices
+    forbidden = {"s3:PutBucketPolicy": " (by your organisation)"}
+    assert preflight._permission("s3", 19, forbidden).result == MIND  # the page is served from this machine then
+    assert preflight._permission("s3", 19, {"s3:PutBucketPolicy": ""}).result == STOP
     assert preflight._permission("logs", 6, refused["logs"]).result == NOT_CHECKED
     assert preflight._permission("logs", 6, {}) == Check("permissions: logs", OK, "all 6 actions")
 

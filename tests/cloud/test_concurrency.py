@@ -1,0 +1,115 @@
+"""A new account's Lambda, which runs few invocations at a time, in the local cloud."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import websocket
+from botocore.config import Config
+
+from chatlab import poll
+from chatlab.quotas import quotas
+from loadtest import warm_up
+from tests.conftest import chat_in
+
+AT_ONCE = 4  # a new account has 10; with fewer, the local cloud itself is quick enough to ask for more
+
+
+@pytest.fixture(scope="module")
+def new_account(tmp_path_factory):
+    """A chat in a new account."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_TRAITS", f"concurrency={AT_ONCE}")
+        with chat_in(tmp_path_factory.mktemp("new account")) as lab:
+            yield lab
+
+
+@pytest.fixture
+def url(new_account):
+    return new_account.websocket_url(new_account.require_api())
+
+
+def handshake(url):
+    """The status of a handshake's answer, and the socket."""
+    try:
+        return 101, websocket.create_connection(url, timeout=20)
+    except websocket.WebSocketBadStatusException as refused:
+        return refused.status_code, None
+
+
+def connect(url, number):
+    """So many handshakes at the same time."""
+    with ThreadPoolExecutor(number) as pool:
+        answers = list(pool.map(handshake, [url] * number))
+    return [status for status, _ in answers], [socket for _, socket in answers if socket]
+
+
+def close(sockets):
+    for socket in sockets:
+        socket.close(timeout=0)
+        time.sleep(0.05)
+
+
+def test_the_account_says_so(new_account):
+    assert quotas(new_account).concurrency == AT_ONCE
+
+
+def test_of_many_handshakes_at_once_some_are_refused_with_500(url):
+    statuses, sockets = connect(url, 30)
+    close(sockets)
+    assert set(statuses) == {101, 500}
+
+
+def test_a_message_beyond_that_is_answered_with_an_error_frame(url):
+    sockets = [socket for _ in range(3) for socket in connect(url, AT_ONCE)[1]]
+    for socket in sockets:
+        socket.send("hello?")
+    errors = []
+    for socket in sockets:
+        while "error" in (frame := socket.recv()):
+            errors.append(json.loads(frame))
+    close(sockets)
+    assert 1 <= len(errors) < len(sockets)
+    assert all(said["message"] == "Internal server error" for said in errors)
+    assert all(said["connectionId"] and said["requestId"] for said in errors)
+
+
+def test_a_call_beyond_that_is_refused_and_an_event_waits(new_account):
+    functions = new_account.client("lambda", config=Config(retries={"total_max_attempts": 1}, max_pool_connections=20))
+    event = {"requestContext": {"connectionId": "queued", "routeKey": "$connect"}, "isBase64Encoded": False}
+    call = {"FunctionName": new_account.functions["connect"], "Payload": json.dumps(event)}
+
+    def invoke(_):
+        try:
+            return functions.invoke(**call)["StatusCode"]
+        except functions.exceptions.TooManyRequestsException as refused:
+            return refused.response["Reason"]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = pool.map(invoke, range(20))
+        assert functions.invoke(**call, InvocationType="Event")["StatusCode"] == 202
+        assert set(answers) == {200, "ConcurrentInvocationLimitExceeded"}
+    key = {"connection_id": {"S": "queued"}}
+    table = new_account.client("dynamodb")
+    poll(
+        lambda: "Item" in table.get_item(TableName=new_account.table, Key=key), "the event to be handled", timeout_s=10
+    )
+    table.delete_item(TableName=new_account.table, Key=key)
+
+
+def test_a_load_test_as_fast_as_the_rule_says_is_complete_and_hardly_anybody_is_refused(new_account, url, run):
+    connect_s = warm_up.handshake_s(url)
+    rate = quotas(new_account).connects_at_most(connect_s)
+    assert 0.03 < connect_s < 0.3 and rate > 10
+    test = run("--host", url, "--users", 60, "--spawn-rate", rate, "--broadcasts", 3, "--warm-up", 1)
+    assert test.status == 0, test.output
+    assert sum(test.summary["refusals"].values()) < 12
+
+
+def test_a_load_test_that_is_too_fast_comes_to_its_end_and_names_what_it_met(url, run):
+    test = run("--host", url, "--users", 60, "--spawn-rate", 400, "--broadcasts", 3, "--warm-up", 1)
+    assert test.status == 0, test.output
+    assert test.summary["connections"] == 60 and test.summary["refusals"]["status 500"] > 10
+    (says,) = [check["says"] for check in test.summary["verdict"]["checks"] if check["check"] == "throttling"]
+    assert "Lambda, where it runs as many invocations as it may" in says
