@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import LabError, inventory, ledger, local_cloud, page, report
 from chatlab.errors import exit_status, nobody_reads
+from chatlab.inventory import labs_by_tag
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
@@ -186,6 +188,7 @@ def up(chosen):
             f"on, `{settings.make('down')}` removes it."
         )
     print(f"\nThe chat is at {Lab.load().page_url}\n`{settings.make('down')}` removes it.")
+    _others_by_tag(settings)
     return 0
 
 
@@ -207,6 +210,7 @@ def down(chosen):
     _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make('down')}` tries again.")
+    _others_by_tag(settings)
     return _others_open()
 
 
@@ -214,6 +218,21 @@ def _others_open():
     for entry in ledger.entries():
         print(f"Still open: {entry}.")
     return 0
+
+
+def _others_by_tag(settings):
+    """Name the labs in this account and Region that this folder has not made: the tags of their things tell of them."""
+    if settings.target != "aws":
+        return
+    known = {entry.settings.name for entry in ledger.entries() if entry.settings.region == settings.region}
+    try:
+        others = [replace(settings, name=name) for name in labs_by_tag(Lab.of(settings))]
+    except (LabError, ClientError, BotoCoreError) as error:
+        print(f"Whether there are other labs in this account can't be told: {error}")
+        return
+    for other in others:
+        if other.name not in known | {settings.name}:
+            print(f"Found by its tag, made in another folder or on another machine: {other}: `{other.make('down')}`.")
 
 
 def _execute_all(names, saved, parameters, outcomes):

@@ -225,9 +225,13 @@ class Lab(Settings):
     # --- the API and its URLs -----------------------------------------------------------------------------------
 
     def find_api(self):
-        """The description of this lab's WebSocket API (as `get_apis` gives it), or None."""
+        """The description of this lab's WebSocket API (as `get_apis` gives it), or None; of several, the oldest.
+
+        They are several if an answer to `create_api` got lost, since boto3 then asks again.
+        """
         pages = self.client("apigatewayv2").get_paginator("get_apis").paginate()
-        return next((api for page in pages for api in page["Items"] if self.owns(api.get("Tags", {}))), None)
+        own = [api for page in pages for api in page["Items"] if self.owns(api.get("Tags", {}))]
+        return min(own, key=lambda api: (api["CreatedDate"], api["ApiId"]), default=None)
 
     def require_api(self):
         """The API's id. Raises LabError if there is no API yet."""

@@ -35,8 +35,12 @@ def explain(refusals: dict[str, int], error_frames: dict[str, int]) -> str:
     if error_frames:
         said.append(f"{sum(error_frames.values()):,} messages were answered with an error ({_list(error_frames)}).")
     reasons = " ".join([*refusals, *error_frames])
-    if "429" in reasons:
-        said.append("API Gateway takes 500 new connections a second: lower --spawn-rate.")
+    if "status 429" in reasons:
+        said.append(
+            "API Gateway takes 500 new connections a second, and its stage no more than it says: lower --spawn-rate."
+        )
+    if "Too Many Requests" in reasons:
+        said.append("The stage takes only so many messages a second: lower --broadcast-rate.")
     if "status 5" in reasons or "Internal server error" in reasons:
         said.append(
             "At API Gateway that is Lambda, where it runs as many invocations as it may (a new account's 10 at a "

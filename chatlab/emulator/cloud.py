@@ -1,6 +1,5 @@
 """AWS as an application: the emulator, and around it, from the inside out, what AWS has and the emulator has not."""
 
-import logging
 import os
 
 import frames
@@ -12,6 +11,7 @@ from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
 from quotas import CONCURRENCY, with_quotas
 from recorder import recording
+from refusals import answering
 from simulator import with_conditions
 from temper import Concurrency, chosen, with_traits
 
@@ -22,9 +22,6 @@ def cloud(key_file, traits):
     The person has the policy in the file that `CHATLAB_POLICY` names, or else is an administrator. What they ask for is
     written into the file that `CHATLAB_RECORD` names.
     """
-    # uvicorn says so of each handshake that is refused with a status, although that is allowed.
-    uvicorn_says = logging.getLogger("uvicorn.error")
-    uvicorn_says.addFilter(lambda record: "without completing handshake" not in record.getMessage())
     let_no_function_have_keys_that_can_be_guessed()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
@@ -34,8 +31,8 @@ def cloud(key_file, traits):
     late_s = meant.get("late-metrics", 0.0)  # None: as late as usual
     app = with_metrics(app, LATE_S if late_s is None else late_s)
     if at_once:
-        app = invocations.limited(app, at_once)
+        invocations.limit(at_once)
     if "stage-limits" in meant:
-        app = stage_limits.limited(app)
-    app = with_traits(frames.text_only(app), traits)
+        stage_limits.enforce()
+    app = with_traits(frames.text_only(answering(app)), traits)
     return with_what_aws_asks(app, recording(os.environ.get("CHATLAB_RECORD")))

@@ -6,17 +6,16 @@ of its instances is free. And asynchronous ones wait for their turn instead of b
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html and .../invocation-async-error-handling.html
 
 What API Gateway makes of a throttled function is assumed from what it makes of one that fails: status 500 for a
-handshake, an error frame for a message; `$disconnect` is done without, since it is best effort.
-https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
+handshake, the frame "Internal server error" for a message.
 """
 
 import asyncio
-import json
 import time
 from collections import defaultdict
 from contextvars import ContextVar
 
 from ministack.services import apigateway, lambda_svc
+from refusals import refuse
 
 WARM_S = 0.03
 """How long `$connect` and `$disconnect` run: a call of DynamoDB and Lambda's own time. Assumed."""
@@ -25,33 +24,15 @@ COLD_S = 0.5
 LONGEST_WAIT_S = 60
 """What waits in Lambda's queue for longer is dropped here; AWS's own limit is six hours, and notebook 03 sets this."""
 
-_handshake: ContextVar[dict] = ContextVar("handshake")
 _is_queued: ContextVar[bool] = ContextVar("is_queued", default=False)
 
 
-def limited(app, at_once):
-    """The application, whose functions run no more than `at_once` at a time. Changes the emulator in this process."""
+def limit(at_once):
+    """Let functions run no more than `at_once` at a time, from now on, in this process."""
     lambda_svc._ACCOUNT_CONCURRENCY_CAP = at_once
     lambda_svc._acquire_execution_slot = _waiting(lambda_svc._acquire_execution_slot)
     lambda_svc.invoke_async_with_retry = _queued(lambda_svc.invoke_async_with_retry)
     apigateway._invoke_ws_lambda = _leased(apigateway._invoke_ws_lambda)
-
-    async def refusing(scope, receive, send):
-        if scope["type"] != "websocket":
-            await app(scope, receive, send)
-            return
-        handshake = {"is_throttled": False}
-        _handshake.set(handshake)
-
-        async def answer(message):
-            if handshake["is_throttled"] and message["type"] == "websocket.close":
-                await send({"type": "websocket.http.response.start", "status": 500, "headers": []})
-                message = {"type": "websocket.http.response.body", "body": b'{"message": "Internal server error"}'}
-            await send(message)
-
-        await app(scope, receive, answer)
-
-    return refusing
 
 
 def _queued(invoke_async):
@@ -112,7 +93,7 @@ def _leased(invoke):
         slot, _ = lambda_svc._acquire_execution_slot({}, {"FunctionName": function})
         if slot is None:
             lambda_svc._emit_lambda_metrics(function, duration_ms=0.0, error=False, throttle=True)
-            return _refused(event_type, connection_id, request_id)
+            return refuse(500, "Internal server error", event_type, connection_id, request_id)
         loop = asyncio.get_running_loop()
         mine = instances[slot]
         number, start_s = mine.take(loop.time())
@@ -141,16 +122,3 @@ def _function(api_id, route):
     integration = apigateway._integrations.get(api_id, {}).get(route.get("target", "").rpartition("/")[2], {})
     reference = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
     return lambda_svc._resolve_name_and_qualifier(reference)[0]
-
-
-def _refused(event_type, connection_id, request_id):
-    if event_type == "CONNECT":
-        _handshake.get()["is_throttled"] = True
-        return {"statusCode": 500}
-    if event_type == "MESSAGE":
-        frame = {"message": "Internal server error", "connectionId": connection_id, "requestId": request_id}
-        return {
-            "statusCode": 200,
-            "body": json.dumps(frame),
-        }  # the emulator sends it to whoever spoke, and to nobody else
-    return None

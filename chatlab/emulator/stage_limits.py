@@ -6,37 +6,16 @@ refused before a function runs: a handshake with status 429, a message with an e
 https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
 """
 
-import json
-from contextvars import ContextVar
-
 from ministack.services import apigateway
+from refusals import refuse
 from temper import Bucket
 
 TOO_MANY = "Too Many Requests"
 
-_handshake: ContextVar[dict] = ContextVar("limited_handshake")
 
-
-def limited(app):
-    """The application, whose stages keep to their limits. Changes the emulator in this process."""
+def enforce():
+    """Let stages keep to their limits, from now on, in this process."""
     apigateway._invoke_ws_lambda = _within_limits(apigateway._invoke_ws_lambda)
-
-    async def refusing(scope, receive, send):
-        if scope["type"] != "websocket":
-            await app(scope, receive, send)
-            return
-        handshake = {"is_refused": False}
-        _handshake.set(handshake)
-
-        async def answer(message):
-            if handshake["is_refused"] and message["type"] == "websocket.close":
-                await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
-                message = {"type": "websocket.http.response.body", "body": json.dumps({"message": TOO_MANY}).encode()}
-            await send(message)
-
-        await app(scope, receive, answer)
-
-    return refusing
 
 
 def _within_limits(invoke):
@@ -49,7 +28,7 @@ def _within_limits(invoke):
         if rate is not None:
             key = api_id, stage, route["routeKey"], rate, burst
             if not buckets.setdefault(key, Bucket(rate, burst or rate)).take():
-                return _refused(event_type, connection_id, request_id)
+                return refuse(429, TOO_MANY, event_type, connection_id, request_id)
         return await invoke(
             api_id, account_id, region, route, stage, connection_id, event_type, request_id, *more, **own
         )
@@ -62,13 +41,3 @@ def _limits(api_id, stage, route_key):
     settings = apigateway._stages.get(api_id, {}).get(stage, {})
     of_all, own = settings.get("defaultRouteSettings") or {}, (settings.get("routeSettings") or {}).get(route_key) or {}
     return tuple(own.get(name, of_all.get(name)) for name in ("throttlingRateLimit", "throttlingBurstLimit"))
-
-
-def _refused(event_type, connection_id, request_id):
-    if event_type == "CONNECT":
-        _handshake.get()["is_refused"] = True
-        return {"statusCode": 429}
-    if event_type == "MESSAGE":  # the emulator sends the body to whoever spoke, and to nobody else
-        frame = {"message": TOO_MANY, "connectionId": connection_id, "requestId": request_id}
-        return {"statusCode": 429, "body": json.dumps(frame)}
-    return None

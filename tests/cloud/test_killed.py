@@ -148,7 +148,7 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("trait", ["faults", "slow"])
+@pytest.mark.parametrize("trait", ["faults", "lost-answers=0.2", "slow"])
 def test_a_control_plane_that_fails_or_is_slow_does_not_stop_a_run(tmp_path, monkeypatch, trait):
     monkeypatch.setenv("CHATLAB_TRAITS", trait)
     with lab_in(tmp_path):

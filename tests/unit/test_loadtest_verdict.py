@@ -132,8 +132,9 @@ def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "500 new connections a second: lower --spawn-rate"),
+        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "no more than it says: lower --spawn-rate"),
         ({"error_frames": {"Internal server error": 2}}, "Lambda, where it runs as many invocations as it may"),
+        ({"error_frames": {"Too Many Requests": 2}}, "takes only so many messages a second: lower --broadcast-rate"),
         ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
     ],
 )

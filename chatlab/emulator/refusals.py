@@ -1,0 +1,47 @@
+"""What API Gateway answers for a function that it can't, or may not, run: on a handshake and to a message.
+
+A handshake gets a status, a message an error frame, to its sender alone; of a `$disconnect` nobody hears, since it is
+best effort: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
+"""
+
+import json
+import logging
+from contextvars import ContextVar
+
+_handshake: ContextVar[dict] = ContextVar("handshake")
+
+
+def answering(app):
+    """The application, whose handshakes are refused as `refuse` has said: the emulator itself knows status 403 only."""
+    # uvicorn complains of each handshake that is refused with a status, although ASGI allows it.
+    complaint = "ASGI callable returned without completing handshake."
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != complaint)
+
+    async def answer_handshake(scope, receive, send):
+        if scope["type"] != "websocket":
+            await app(scope, receive, send)
+            return
+        handshake = {}
+        _handshake.set(handshake)
+
+        async def answer(message):
+            if handshake and message["type"] == "websocket.close":
+                await send({"type": "websocket.http.response.start", "status": handshake["status"], "headers": []})
+                body = json.dumps({"message": handshake["message"]}).encode()
+                message = {"type": "websocket.http.response.body", "body": body}
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return answer_handshake
+
+
+def refuse(status, message, event_type, connection_id, request_id):
+    """Instead of running a route's function: what the emulator is to take for the function's answer."""
+    if event_type == "CONNECT":
+        _handshake.get().update(status=status, message=message)
+        return {"statusCode": status}
+    if event_type == "MESSAGE":  # the emulator sends the body to whoever spoke, and to nobody else
+        frame = {"message": message, "connectionId": connection_id, "requestId": request_id}
+        return {"statusCode": status, "body": json.dumps(frame)}
+    return None
