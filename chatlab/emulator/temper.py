@@ -6,6 +6,7 @@ Nothing here knows the lab. A trait looks at requests as AWS sees them: which se
 import asyncio
 import inspect
 import json
+import os
 import random
 import re
 import time
@@ -17,6 +18,9 @@ if __package__:
     from . import price_list
 else:  # the emulator is run by its folder
     import price_list
+
+REQUESTS_PER_S = float(os.environ.get("CHATLAB_REQUESTS_PER_S", "10000"))
+"""The account's quota of requests to API Gateway, in the Region that is played."""
 
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 
@@ -379,10 +383,11 @@ class Slow(Trait):
 
 
 class ConnectionsRate(Trait):
-    """Messages to connections are 10,000 a second and 5,000 at once, all of the account's requests together."""
+    """Messages to connections are 10,000 a second, in some Regions 2,500, and half as many at once: the account's quota
+    of requests."""
 
-    def __init__(self):
-        self._bucket = Bucket(10_000, 5_000)
+    def __init__(self, per_s=REQUESTS_PER_S):
+        self._bucket = Bucket(per_s, per_s / 2)
 
     def before(self, call):
         if call.is_post_to_connection and not self._bucket.take():
