@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import LabError, inventory, ledger, local_cloud, page, report
 from chatlab.errors import exit_status, nobody_reads
+from chatlab.inventory import labs_by_tag
 from chatlab.lab import Lab
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
@@ -55,10 +57,19 @@ def _parser():
         part.add_argument(
             "--profile", type=profile_named, help="the profile of your AWS configuration (default: AWS_PROFILE)"
         )
+        if command is not down:
+            part.add_argument("--hours", type=_hours, help="after so many AWS removes the stage (default: never)")
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
     return parser
+
+
+def _hours(text):
+    try:
+        return float(text)  # whether it can be, notebook 00 says
+    except ValueError:
+        raise LabError(f'HOURS has to be a number, and it is "{text}".') from None
 
 
 def _count(name, most):
@@ -97,7 +108,8 @@ def run(chosen):
     if settings.target == "aws":  # the local cloud is the run's own, AWS is not: what stays there is to be known here
         os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
         _require_free(settings)
-    parameters = settings.parameters | {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
+    load = {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
+    parameters = settings.parameters | {"HOURS": chosen.hours} | load
     outcomes, failures, left = [], [], None
     try:
         try:
@@ -179,13 +191,14 @@ def up(chosen):
     if settings.target == "aws" and not known and _count_left(settings)[0]:
         print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
     outcomes = []
-    _execute_all(BUILD, _up_folder(), settings.parameters, outcomes)
+    _execute_all(BUILD, _up_folder(), settings.parameters | {"HOURS": chosen.hours}, outcomes)
     if not outcomes[-1].ok:
         raise LabError(
             f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "
             f"on, `{settings.make('down')}` removes it."
         )
     print(f"\nThe chat is at {Lab.load().page_url}\n`{settings.make('down')}` removes it.")
+    _others_by_tag(settings)
     return 0
 
 
@@ -207,6 +220,7 @@ def down(chosen):
     _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make('down')}` tries again.")
+    _others_by_tag(settings)
     return _others_open()
 
 
@@ -214,6 +228,21 @@ def _others_open():
     for entry in ledger.entries():
         print(f"Still open: {entry}.")
     return 0
+
+
+def _others_by_tag(settings):
+    """Name the labs in this account and Region that this folder has not made: the tags of their things tell of them."""
+    if settings.target != "aws":
+        return
+    known = {entry.settings.name for entry in ledger.entries() if entry.settings.region == settings.region}
+    try:
+        others = [replace(settings, name=name) for name in labs_by_tag(Lab.of(settings))]
+    except (LabError, ClientError, BotoCoreError) as error:
+        print(f"Whether there are other labs in this account can't be told: {error}")
+        return
+    for other in others:
+        if other.name not in known | {settings.name}:
+            print(f"Found by its tag, made in another folder or on another machine: {other}: `{other.make('down')}`.")
 
 
 def _execute_all(names, saved, parameters, outcomes):

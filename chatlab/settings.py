@@ -19,7 +19,9 @@ LOCAL_REGION = "us-east-1"  # of the local cloud, unless another one is asked fo
 
 # The name is a prefix of the bucket's, so S3's rules apply; 20 characters leave room for the rest of it in 63.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){0,18}[a-z0-9]")
+# A table has just this name, which takes three characters.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Settings:
             raise LabError(f'The target is "{self.target}", but it has to be "local" or "aws".')
         if not NAME.fullmatch(self.name):
             raise LabError(
-                f"The name \"{self.name}\" can't begin a bucket's name: take 2 to 20 lower-case letters, digits and "
+                f"The name \"{self.name}\" can't begin a bucket's name: take 3 to 20 lower-case letters, digits and "
                 "single hyphens, beginning with a letter and not ending with a hyphen."
             )
         if self.region not in partitions():

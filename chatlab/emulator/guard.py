@@ -28,7 +28,7 @@ ONCE = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"con
 EXECUTE_API = "/_aws/execute-api/"
 WEBSOCKET_API = re.compile(EXECUTE_API + r"[a-z0-9]+/[^/]+(/.*)?")
 # A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may leave it again.
-PAGE = re.compile(r"/[a-z0-9-]{2,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
+PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
 STRANGERS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
 STRANGERS_HEADERS = frozenset(
     b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"

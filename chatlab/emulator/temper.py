@@ -6,6 +6,7 @@ Nothing here knows the lab. A trait looks at requests as AWS sees them: which se
 import asyncio
 import inspect
 import json
+import os
 import random
 import re
 import time
@@ -17,6 +18,9 @@ if __package__:
     from . import price_list
 else:  # the emulator is run by its folder
     import price_list
+
+REQUESTS_PER_S = float(os.environ.get("CHATLAB_REQUESTS_PER_S", "10000"))
+"""The account's quota of requests to API Gateway, in the Region that is played."""
 
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 
@@ -329,6 +333,12 @@ TOO_MANY = {
 OWN_FAULT = {"s3": "InternalError", "iam": "ServiceFailure", "lambda": "ServiceException"}
 
 
+def failure(service: str) -> Answer:
+    """A failure of AWS's own, as a service writes it."""
+    code = OWN_FAULT.get(service, "InternalServerError")
+    return FAULTS_WRITTEN.get(service, refusal)(500, code, "Internal failure")
+
+
 class Faults(Trait):
     """A share of all calls to the control plane fail: they are too many, or it is AWS's own fault, half of each.
 
@@ -341,10 +351,25 @@ class Faults(Trait):
     def before(self, call):
         if not call.is_control_plane or random.random() >= self._share:
             return None
-        write = FAULTS_WRITTEN.get(call.service, refusal)
         if random.random() < 0.5:
+            write = FAULTS_WRITTEN.get(call.service, refusal)
             return write(*TOO_MANY.get(call.service, (400, "ThrottlingException")), "Rate exceeded")
-        return write(500, OWN_FAULT.get(call.service, "InternalServerError"), "Internal failure")
+        return failure(call.service)
+
+
+class LostAnswers(Trait):
+    """A share of all calls to the control plane are done, and answered with a failure of AWS's own: done twice, then.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+
+    def __init__(self, share=0.1):
+        self._share = share
+
+    def after(self, call, answer):
+        if not call.is_control_plane or answer.status >= 300 or random.random() >= self._share:
+            return answer
+        return failure(call.service)
 
 
 class Slow(Trait):
@@ -358,10 +383,11 @@ class Slow(Trait):
 
 
 class ConnectionsRate(Trait):
-    """Messages to connections are 10,000 a second and 5,000 at once, all of the account's requests together."""
+    """Messages to connections are 10,000 a second, in some Regions 2,500, and half as many at once: the account's quota
+    of requests."""
 
-    def __init__(self):
-        self._bucket = Bucket(10_000, 5_000)
+    def __init__(self, per_s=REQUESTS_PER_S):
+        self._bucket = Bucket(per_s, per_s / 2)
 
     def before(self, call):
         if call.is_post_to_connection and not self._bucket.take():
@@ -460,11 +486,12 @@ TRAITS = {
     "stage-limits": StageLimits,
     "no-public-buckets": NoPublicBuckets,
     "faults": Faults,
+    "lost-answers": LostAnswers,
     "slow": Slow,
 }
 """All traits, by name."""
 
-APART = frozenset({"no-public-buckets", "faults", "slow"})
+APART = frozenset({"no-public-buckets", "faults", "lost-answers", "slow"})
 """Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 

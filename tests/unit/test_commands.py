@@ -100,6 +100,7 @@ def aws(tmp_path, monkeypatch):
         return Outcome(name, 1.0, not reason, reason)
 
     monkeypatch.setattr(commands, "inventory", look)
+    monkeypatch.setattr(commands, "labs_by_tag", lambda lab: answers.get("tagged", []))
     monkeypatch.setattr(commands, "execute", execute)
     return answers
 
@@ -169,6 +170,18 @@ def test_a_lab_of_another_folder_is_used_and_that_is_said(aws, capsys):
         commands.main(["up", *RUN_ON_AWS[1:]])
     assert "was not made from this folder: its parts are found by their tag." in capsys.readouterr().out
     assert "`make down TARGET=aws NAME=demo REGION=eu-west-1` removes it" in str(error.value)
+
+
+def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws, capsys):
+    aws["tagged"] = ["demo", "theirs"]
+    assert commands.main(["down", *RUN_ON_AWS[1:]]) == 0
+    said = capsys.readouterr().out
+    assert "The lab demo on AWS, eu-west-1, which was not made from this folder: it is found by its tag." in said
+    assert (
+        "Found by its tag, made in another folder or on another machine: The lab theirs on AWS, eu-west-1: "
+        "`make down TARGET=aws NAME=theirs REGION=eu-west-1`." in said
+    )
+    assert said.count("Found by its tag") == 1
 
 
 def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):

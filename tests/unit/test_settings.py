@@ -14,17 +14,17 @@ def configuration(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("name", ["chat", "ab", "team-7", "a" * 20])
+@pytest.mark.parametrize("name", ["chat", "abc", "team-7", "a" * 20])
 def test_names_that_can_begin_a_bucket_name(name):
     assert Settings("local", name).name == name
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a", "Chat", "7chat", "chat-", "-chat", "a--b", "a_b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça"],
+    ["", "a", "ab", "Chat", "7chat", "chat-", "-chat", "a--b", "a_b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça"],
 )
 def test_a_name_that_cannot_begin_a_bucket_name_is_refused_in_one_sentence(name):
-    with pytest.raises(LabError, match="can't begin a bucket's name: take 2 to 20") as error:
+    with pytest.raises(LabError, match="can't begin a bucket's name: take 3 to 20") as error:
         Settings("local", name)
     assert str(error.value).count(". ") == 0
 

@@ -293,6 +293,13 @@ def test_data_has_no_faults_and_takes_no_longer():
     assert [slow.delay_s(call) for call in calls] == [2.0, 0.0]
 
 
+def test_an_answer_that_is_lost_is_one_of_a_call_that_was_done():
+    app = with_traits(cloud, "lost-answers=1")
+    answer = ask(app, "lambda", "GET", LAMBDA)
+    assert (answer.status_code, cloud.asked) == (500, 1)
+    assert ask(app, "execute-api", "POST", POST, b"hello").status_code == 200
+
+
 def test_one_call_in_five_fails():
     app = with_traits(cloud, "faults")
     statuses = [ask(app, "lambda", "GET", LAMBDA).status_code for _ in range(400)]
