@@ -57,10 +57,19 @@ def _parser():
         part.add_argument(
             "--profile", type=profile_named, help="the profile of your AWS configuration (default: AWS_PROFILE)"
         )
+        if command is not down:
+            part.add_argument("--hours", type=_hours, help="after so many AWS removes the stage (default: never)")
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
     return parser
+
+
+def _hours(text):
+    try:
+        return float(text)  # whether it can be, notebook 00 says
+    except ValueError:
+        raise LabError(f'HOURS has to be a number, and it is "{text}".') from None
 
 
 def _count(name, most):
@@ -99,7 +108,8 @@ def run(chosen):
     if settings.target == "aws":  # the local cloud is the run's own, AWS is not: what stays there is to be known here
         os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
         _require_free(settings)
-    parameters = settings.parameters | {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
+    load = {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
+    parameters = settings.parameters | {"HOURS": chosen.hours} | load
     outcomes, failures, left = [], [], None
     try:
         try:
@@ -181,7 +191,7 @@ def up(chosen):
     if settings.target == "aws" and not known and _count_left(settings)[0]:
         print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
     outcomes = []
-    _execute_all(BUILD, _up_folder(), settings.parameters, outcomes)
+    _execute_all(BUILD, _up_folder(), settings.parameters | {"HOURS": chosen.hours}, outcomes)
     if not outcomes[-1].ok:
         raise LabError(
             f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "

@@ -20,7 +20,7 @@ def inventory(lab):
     The services' own lists are looked through for the name, and each that has it is asked for its tags. What has the
     lab's name but somebody else's tags is left out: the notebooks do not touch it.
     """
-    found = [*_dynamodb(lab), *_iam(lab), *_lambda(lab), *_logs(lab), *_apigateway(lab), *_s3(lab)]
+    found = [*_dynamodb(lab), *_iam(lab), *_lambda(lab), *_logs(lab), *_apigateway(lab), *_s3(lab), *_scheduler(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
@@ -58,6 +58,7 @@ def _exists(lab, arn):
         "s3": lambda: lab.client("s3").head_bucket(Bucket=name),
         "apigateway": lambda: lab.client("apigatewayv2").get_api(ApiId=resource.split("/")[2]),
         "logs": lambda: lab.client("logs").list_tags_for_resource(resourceArn=arn.removesuffix(":*")),
+        "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
     }
     try:
         looks.get(service, lambda: None)()
@@ -160,3 +161,19 @@ def _s3(lab):
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)
             objects = sum(page["KeyCount"] for page in pages)
             yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]
+
+
+def _scheduler(lab):
+    scheduler = lab.client("scheduler")
+    for page in scheduler.get_paginator("list_schedule_groups").paginate(NamePrefix=lab.name):
+        for group in page["ScheduleGroups"]:
+            name = group["Name"]
+            if not name.startswith(f"{lab.name}-"):
+                continue
+            with unless_gone():
+                if not lab.owns(scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]):
+                    continue
+                yield "scheduler", "schedule group", name, group["CreationDate"]
+                for schedules in scheduler.get_paginator("list_schedules").paginate(GroupName=name):
+                    for schedule in schedules["Schedules"]:
+                        yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]

@@ -16,6 +16,7 @@ from chatlab.settings import Settings, aws_session, partitions, session_without_
 from chatlab.tables import table
 
 STAGE = "production"
+MOST_HOURS = 30 * 24  # a switch for the forgetful that comes later than this is none
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
 
 # Website endpoints with a dash before the Region; all other Regions have a dot there.
@@ -33,15 +34,18 @@ class Lab(Settings):
     # --- choosing and remembering -------------------------------------------------------------------------------
 
     @classmethod
-    def choose(cls, target=None, name=None, region=None, profile=None):
+    def choose(cls, target=None, name=None, region=None, profile=None, hours=None):
         """The lab with these settings (see `Settings.resolve`), written into the ledger as the one in use.
 
-        On the target `local`, the local cloud is started if it is not running. Raises LabError for settings that can't
+        On the target `local`, the local cloud is started if it is not running. After so many `hours`, if they are
+        given, AWS is to remove the stage by itself: notebook 04 sees to it. Raises LabError for settings that can't
         be, and on `aws` without credentials: before anything is made.
         """
         lab = cls.resolve(target, name, region, profile)
+        if hours is not None and not 0 < hours <= MOST_HOURS:
+            raise LabError(f"HOURS is {hours}: it has to be a number of hours above 0, {MOST_HOURS} at most, or None.")
         lab.begin()
-        ledger.record(lab)
+        ledger.record(lab, hours)
         return lab
 
     @classmethod
@@ -201,6 +205,16 @@ class Lab(Settings):
     def log_groups(self):
         """The functions' log groups, by what they do."""
         return {part: f"/aws/lambda/{function}" for part, function in self.functions.items()}
+
+    @property
+    def switch(self):
+        """What removes the stage by itself: the group of its schedule, EventBridge Scheduler's."""
+        return f"{self.name}-switch"
+
+    @property
+    def switch_role(self):
+        """The IAM role of that schedule."""
+        return f"{self.switch}-{self.region}"
 
     @property
     def api(self):

@@ -28,14 +28,16 @@ class Entry:
     """What tells one AWS account, or one local cloud, from another: see `place`."""
     since: str
     """When it was written: UTC, as in 2026-11-25T10:00:00Z."""
+    hours: float | None = None
+    """After how many hours notebook 04 is to let AWS remove the stage; None for never."""
 
     def __str__(self):
         return f"{self.settings}, since {self.since}: `{self.settings.make('down')}` removes it"
 
 
-def record(lab):
+def record(lab, hours=None):
     """Write the entry of `lab`, unless there is one, and make it the lab that the other notebooks take."""
-    entry = Entry(settings_of(lab), place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    entry = Entry(settings_of(lab), place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
     path = _path(entry)
     writable(path.parent)
     if lab.target == "local":  # those of a local cloud that died are gone with it
@@ -80,6 +82,12 @@ def chosen():
     return _read(path) if path.exists() else None
 
 
+def hours():
+    """After how many hours AWS is to remove the stage of the lab that notebook 00 chose; None for never."""
+    entry = chosen()
+    return entry.hours if entry else None
+
+
 def require_same_place(lab, written):
     """Raises LabError if `lab` was written down (a list of Entries) for other accounts than the credentials are for."""
     if lab.target == "aws" and written and place(lab) not in {entry.place for entry in written}:
@@ -118,7 +126,8 @@ def _path(entry):
 
 def _write(path, entry):
     beside = path.with_suffix(f".{os.getpid()}")  # whole, or not at all
-    beside.write_text(json.dumps(asdict(entry.settings) | {"place": entry.place, "since": entry.since}) + "\n")
+    about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
+    beside.write_text(json.dumps(asdict(entry.settings) | about) + "\n")
     beside.replace(path)
 
 
@@ -126,6 +135,6 @@ def _read(path):
     try:
         values = json.loads(path.read_text())
         settings = Settings(*(values[field.name] for field in fields(Settings)))
-        return Entry(settings, values["place"], values["since"])
+        return Entry(settings, values["place"], values["since"], values.get("hours"))
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

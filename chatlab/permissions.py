@@ -35,10 +35,12 @@ class Statement:
 
     sid: str
     resources: list[str]
-    """ARNs, with {partition}, {region}, {account}, {name}, {role}, {bucket} and {any} to be filled in."""
+    """ARNs in which {partition}, {region}, {account}, {name}, {role}, {switch_role}, {bucket}, {any} are filled in."""
     actions: dict[str, str]
     """IAM's actions, and the call that needs each, or why it is needed."""
     condition: dict = field(default_factory=dict)
+    is_for_switch: bool = False
+    """Whether only the switch for the forgetful needs it."""
 
 
 class Need(NamedTuple):
@@ -70,10 +72,10 @@ STATEMENTS = [
         },
     ),
     Statement(
-        "Role",
-        ["arn:{partition}:iam::{account}:role/{role}"],
+        "Roles",
+        ["arn:{partition}:iam::{account}:role/{role}", "arn:{partition}:iam::{account}:role/{switch_role}"],
         {
-            "iam:CreateRole": "02",
+            "iam:CreateRole": "02, and 04 for the switch",
             "iam:TagRole": "02: create_role with Tags asks for both",
             "iam:GetRole": "02 to 04, and the waiter",
             "iam:PutRolePolicy": "02 to 04",
@@ -95,6 +97,32 @@ STATEMENTS = [
         ["arn:{partition}:iam::{account}:role/{role}"],
         {"iam:PassRole": "03: create_function and update_function_configuration with a Role ask for it, too"},
         {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
+    ),
+    Statement(
+        "PassSwitchRole",
+        ["arn:{partition}:iam::{account}:role/{switch_role}"],
+        {"iam:PassRole": "04: create_schedule asks for it, too"},
+        {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+        is_for_switch=True,
+    ),
+    Statement(
+        "Switch",
+        [
+            "arn:{partition}:scheduler:{region}:{account}:schedule-group/{name}-switch",
+            "arn:{partition}:scheduler:{region}:{account}:schedule/{name}-switch/{any}",
+        ],
+        {
+            "scheduler:CreateScheduleGroup": "04, where HOURS is set",
+            "scheduler:TagResource": "04: create_schedule_group with Tags asks for both",
+            "scheduler:CreateSchedule": "04",
+            "scheduler:GetSchedule": "04",
+            "scheduler:UpdateSchedule": "04: the hours begin anew",
+            "scheduler:ListTagsForResource": "04, 99, the inventory: whose group is it?",
+            "scheduler:GetScheduleGroup": "the inventory by tag",
+            "scheduler:DeleteScheduleGroup": "99",
+            "scheduler:DeleteSchedule": "99: delete_schedule_group asks for both",
+        },
+        is_for_switch=True,
     ),
     Statement(
         "Functions",
@@ -222,12 +250,13 @@ STATEMENTS = [
             "logs:DescribeLogGroups": "00, 03, the inventory",
             "s3:ListAllMyBuckets": "00, the inventory",
             "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
+            "scheduler:ListScheduleGroups": "the inventory",
+            "scheduler:ListSchedules": "the inventory",
             "organizations:DescribeEffectivePolicy": "05: and if not, who forbids it?",
             "tag:GetResources": "the inventory, by tag",
             "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
             "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
             "cloudwatch:GetMetricStatistics": "07",
-            "cloudwatch:GetMetricData": "07",
         },
     ),
 ]
@@ -237,6 +266,7 @@ def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
         "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
+        "switch_role": f"{name}-switch-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
     return {
@@ -254,15 +284,17 @@ def policy(name=DEFAULT_NAME, partition="aws"):
     }
 
 
-def actions(lab):
-    """Everything that the person needs for this lab, as a list of `Need`s: what the policy simulator can be asked."""
+def actions(lab, with_switch=True):
+    """What the person needs for this lab, as a list of `Need`s: what the policy simulator can be asked."""
     names = {
         "partition": lab.partition, "region": lab.region, "account": lab.account, "name": lab.name, "role": lab.role,
+        "switch_role": lab.switch_role,
         "bucket": lab.bucket, "any": "any",
     }  # fmt: skip
     return [
         Need(action, resource if resource == "*" else resource.replace("*", "any"), _context(statement, lab.name), why)
         for statement in STATEMENTS
+        if with_switch or not statement.is_for_switch
         for resource in _filled(statement.resources, names)
         for action, why in statement.actions.items()
     ]

@@ -1,6 +1,6 @@
 """What the notebooks are going to make: named, priced and with its way out, before anything of it exists."""
 
-from chatlab import cost
+from chatlab import cost, ledger
 
 
 def plan(lab):
@@ -37,6 +37,10 @@ def plan(lab):
             "10 s, and the page's build", "delete_bucket",
         ),
     ]  # fmt: skip
+    if hours := ledger.hours():
+        switch = f"{lab.switch}, {lab.switch_role}"
+        what = f"schedule that removes the stage after {hours:g} hours, and its role"
+        rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))
     tag = " ".join(f"{key}={value}" for key, value in lab.tags.items())
     keys = ("notebook", "what", "name", "while nobody talks", "in use", "takes about", "99 removes it by")
     return [dict(zip(keys, row, strict=True)) | {"tags": tag} for row in rows]

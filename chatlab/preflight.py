@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import cost, permissions
+from chatlab import cost, ledger, permissions
 from chatlab.credentials import DENIED
 from chatlab.errors import LabError
 from chatlab.inventory import NOT_FOUND
@@ -111,7 +111,7 @@ def allowed(lab):
         found = "the policy simulator does not know you: root may do everything, a federated user what its policy says"
         return [Check("permissions", NOT_CHECKED, found)]
     services = {}
-    for need in permissions.actions(lab):
+    for need in _needs(lab):
         services.setdefault(need.action.partition(":")[0], set()).add(need.action)
     return [_permission(service, len(actions), refused.get(service, {})) for service, actions in services.items()]
 
@@ -133,11 +133,15 @@ def _permission(service, count, refused):
     return Check(f"permissions: {service}", MIND if for_sure.keys() <= around else STOP, found, _ADVICE)
 
 
+def _needs(lab):
+    return permissions.actions(lab, with_switch=ledger.hours() is not None)
+
+
 def _refused(lab, person):
     """What the policy simulator says is not allowed: {service: {action: why, if not for want of a policy}}."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
     refused = {}
-    together = groupby(permissions.actions(lab), key=lambda need: (need.resource, need.context))
+    together = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
     for (resource, context), needs in together:
         actions = [need.action for need in needs]
         question = {"PolicySourceArn": person, "ActionNames": actions, "ResourceArns": [resource]}

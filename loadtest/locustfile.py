@@ -11,6 +11,7 @@ import signal
 import gevent
 from gevent.event import Event
 from locust import User, events, task
+from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import arguments, web
@@ -84,6 +85,7 @@ class ChatUser(User):
         finally:
             if not (record and record.left):
                 self.generator.over.wait()
+                raise StopUser  # and not begin again while the test ends
 
     def on_stop(self):
         if self.connection:

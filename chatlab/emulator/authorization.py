@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/reference_pol
 import json
 from functools import partial
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway, tagging
@@ -59,6 +60,12 @@ def asked_beside(call: Call, account: str) -> list[Asked]:
             return [Asked("apigateway:GET", f"arn:aws:apigateway:{call.region}::/account")]
         case "apigateway", _ if method == "POST" and path.endswith("/stages") and body.get("tags"):
             return [Asked("apigateway:TagResource", f"arn:aws:apigateway:{call.region}::{path.removeprefix('/v2')}")]
+        case "scheduler", _ if method == "POST" and path.startswith("/schedule-groups/") and body.get("Tags"):
+            return [Asked("scheduler:TagResource", f"arn:aws:scheduler:{regional}:schedule-group/{_last(path)}")]
+        case "scheduler", _ if method == "DELETE" and path.startswith("/schedule-groups/"):
+            return [Asked("scheduler:DeleteSchedule", f"arn:aws:scheduler:{regional}:schedule/{_last(path)}/*")]
+        case "scheduler", _ if method in ("POST", "PUT") and path.startswith("/schedules/"):
+            return [Asked("iam:PassRole", body["Target"]["RoleArn"], "scheduler.amazonaws.com")]
         case "s3", "GET /v20180820/configuration/publicAccessBlock":
             return [Asked("s3:GetAccountPublicAccessBlock", "*")]
         case "s3", _ if method == "PUT" and b"<CreateBucketConfiguration" in call.body and b"<Tag>" in call.body:
@@ -67,6 +74,10 @@ def asked_beside(call: Call, account: str) -> list[Asked]:
     if call.service in PLAYED:
         return [Asked(f"{PLAYED[call.service]}:{call.operation.rpartition('/')[2]}", "*")]
     return []
+
+
+def _last(path):
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def with_what_aws_asks(app, record=lambda action, resource, allowed: None):
@@ -133,10 +144,13 @@ def _more(extract_iam_action):
 
 
 def _narrowed(extract_resource_arn):
-    """The emulator's, which also finds what DynamoDB's calls about tags and Lambda's CreateFunction are about."""
+    """The emulator's, which also finds what calls about tags and Lambda's CreateFunction are about, and in which group
+    a schedule is."""
 
     def narrowed(service, method, path, headers, body, parameters, region, account):
         resource = extract_resource_arn(service, method, path, headers, body, parameters, region, account)
+        if service == "scheduler":
+            return _of_schedules(path, body, parameters, resource)
         if resource != "*" or body[:1] != b"{":
             return resource
         named = json.loads(body)
@@ -145,6 +159,14 @@ def _narrowed(extract_resource_arn):
         return named.get("ResourceArn", "*") if service == "dynamodb" else "*"
 
     return narrowed
+
+
+def _of_schedules(path, body, parameters, resource):
+    if path.startswith("/tags/"):
+        return unquote(path.removeprefix("/tags/"))
+    group = json.loads(body or b"{}").get("GroupName") or parameters.get("groupName", "default")
+    group = group[0] if isinstance(group, list) else group
+    return resource.replace(":schedule/default/", f":schedule/{group}/")
 
 
 def _tags_of_apis():

@@ -13,6 +13,7 @@ from quotas import CONCURRENCY, with_quotas
 from recorder import recording
 from refusals import answering
 from simulator import with_conditions
+from stages import let_nobody_in_without_a_stage, let_schedules_delete_stages
 from temper import Concurrency, chosen, with_traits
 
 
@@ -23,6 +24,8 @@ def cloud(key_file, traits):
     written into the file that `CHATLAB_RECORD` names.
     """
     let_no_function_have_keys_that_can_be_guessed()
+    let_schedules_delete_stages()
+    let_nobody_in_without_a_stage()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     meant = chosen(traits)

@@ -53,16 +53,16 @@ def describe_table(lab):
     ]
 
 
-def make_role(lab, tags):
-    iam = lab.client("iam")
-    iam.create_role(RoleName=lab.role, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=as_list(tags))
+def make_role(lab, tags, name=None):
+    iam, name = lab.client("iam"), {"RoleName": name or lab.role}
+    iam.create_role(AssumeRolePolicyDocument=json.dumps(TRUST), Tags=as_list(tags), **name)
     theirs = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}]}
-    iam.put_role_policy(RoleName=lab.role, PolicyName="theirs", PolicyDocument=json.dumps(theirs))
-    iam.attach_role_policy(RoleName=lab.role, PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
+    iam.put_role_policy(PolicyName="theirs", PolicyDocument=json.dumps(theirs), **name)
+    iam.attach_role_policy(PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess", **name)
 
 
-def describe_role(lab):
-    iam, name = lab.client("iam"), {"RoleName": lab.role}
+def describe_role(lab, name=None):
+    iam, name = lab.client("iam"), {"RoleName": name or lab.role}
     policies = iam.list_role_policies(**name)
     return [
         iam.get_role(**name), iam.list_role_tags(**name), policies, iam.list_attached_role_policies(**name),
@@ -159,6 +159,23 @@ def describe_bucket(lab):
     ]  # fmt: skip
 
 
+def make_schedule_group(lab, tags):
+    scheduler = lab.client("scheduler")
+    scheduler.create_schedule_group(Name=lab.switch, Tags=as_list(tags))
+    scheduler.create_schedule(
+        Name="remove-the-stage", GroupName=lab.switch, ScheduleExpression="rate(1 day)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": "arn:aws:sqs:us-east-1:000000000000:theirs", "RoleArn": "arn:aws:iam::000000000000:role/theirs"},
+    )  # fmt: skip
+
+
+def describe_schedule_group(lab):
+    scheduler, name = lab.client("scheduler"), {"Name": lab.switch}
+    group = scheduler.get_schedule_group(**name)
+    schedule = scheduler.get_schedule(Name="remove-the-stage", GroupName=lab.switch)
+    return [group, scheduler.list_tags_for_resource(ResourceArn=group["Arn"]), schedule]
+
+
 KINDS = {
     "table": (make_table, describe_table),
     "role": (make_role, describe_role),
@@ -166,10 +183,16 @@ KINDS = {
     "log-groups": (make_log_groups, describe_log_groups),
     "api": (make_api, describe_api),
     "bucket": (make_bucket, describe_bucket),
+    "schedules": (make_schedule_group, describe_schedule_group),
+    "switch-role": (
+        lambda lab, tags: make_role(lab, tags, lab.switch_role),
+        lambda lab: describe_role(lab, lab.switch_role),
+    ),
 }
 STOPS_AT = {
     "table": "01_dynamodb_table", "role": "02_iam_role", "functions": "03_lambda_functions",
-    "log-groups": "03_lambda_functions", "bucket": "05_frontend_on_s3",
+    "log-groups": "03_lambda_functions", "bucket": "05_frontend_on_s3", "schedules": "04_websocket_api",
+    "switch-role": "04_websocket_api",
 }  # fmt: skip
 
 
@@ -184,7 +207,7 @@ def plain(description):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, tags):
     make, describe = KINDS[kind]
-    lab = Lab.choose("local", f"{kind}-{'b' if tags else 'a'}")
+    lab = Lab.choose("local", f"{kind}-{'b' if tags else 'a'}", hours=8)
     make(lab, tags)
     before = plain(describe(lab))
     stopped = {}

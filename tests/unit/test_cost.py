@@ -15,6 +15,7 @@ from botocore.stub import Stubber
 from chatlab import Lab, cost, model
 from chatlab.emulator.temper import with_traits
 from chatlab.paths import ROOT
+from tests.cells import cells
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -78,7 +79,7 @@ def test_bills_are_added():
 WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "notebooks/00_start.ipynb"])
+@pytest.mark.parametrize("page", ["README.md", "docs/aws.md", "notebooks/00_start.ipynb"])
 def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
     """The sum, of it notebook 07's and 06's part, and what a busy room costs."""
     text = " ".join((ROOT / page).read_text().replace('\\n",', " ").replace('"', " ").split())
@@ -96,8 +97,7 @@ def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
 
 def code_of(name):
     """All code of a notebook."""
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    return "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(cells(name))
 
 
 def value(code, pattern):

@@ -141,7 +141,7 @@ def test_what_a_run_is_told_wins_over_what_the_notebook_says():
     """A plain `make run` stays on the local cloud, whatever was edited in notebook 00."""
     cells = [nbformat.v4.new_code_cell('TARGET = "aws"\nNAME = "mine"', metadata={"tags": ["parameters"]})]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    inject(notebook, Settings().parameters | {"CONNECTIONS": 3, "BROADCASTS": 2})
+    inject(notebook, Settings().parameters | {"HOURS": None, "CONNECTIONS": 3, "BROADCASTS": 2})
     said = {}
     for cell in notebook.cells:
         exec(cell.source, said)
@@ -153,12 +153,12 @@ def test_what_a_run_is_told_wins_over_what_the_notebook_says():
 
 def test_the_notebooks_take_the_parameters_of_a_run():
     for name, expected in [
-        ("00_start", {"TARGET", "NAME", "REGION", "PROFILE"}),
+        ("00_start", {"TARGET", "NAME", "REGION", "PROFILE", "HOURS"}),
         ("06_load_test", {"CONNECTIONS", "BROADCASTS"}),
     ]:
         notebook = nbformat.read(commands.NOTEBOOKS / f"{name}.ipynb", as_version=4)
         before = len(notebook.cells)
-        inject(notebook, Settings().parameters | {"CONNECTIONS": 3, "BROADCASTS": 2})
+        inject(notebook, Settings().parameters | {"HOURS": None, "CONNECTIONS": 3, "BROADCASTS": 2})
         assert len(notebook.cells) == before + 1
         injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
         assert {line.split(" = ")[0] for line in injected.source.splitlines()[1:]} == expected

@@ -22,11 +22,14 @@ def test_it_fits_into_a_managed_policy_even_with_the_longest_name():
     assert len(re.sub(r"\s", "", document)) <= permissions.MOST_CHARACTERS
 
 
-def test_it_names_every_action_and_hands_a_role_to_lambda_alone():
+def test_it_names_every_action_and_hands_each_role_to_one_service_alone():
     statements = permissions.policy()["Statement"]
     assert not [action for statement in statements for action in statement["Action"] if "*" in action]
-    (passing,) = (statement for statement in statements if "iam:PassRole" in statement["Action"])
-    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    passing = [statement for statement in statements if "iam:PassRole" in statement["Action"]]
+    assert [(statement["Resource"], statement["Condition"]) for statement in passing] == [
+        ([f"arn:aws:iam::*:role/chat-{role}-*"], {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}})
+        for role, service in [("lambda", "lambda"), ("switch", "scheduler")]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""The switch for the forgetful: after `HOURS` the stage is gone by itself, and so is the schedule."""
+
+import json
+
+import pytest
+import websocket
+
+from chatlab import Lab, LabError, inventory, poll
+from chatlab.lab import STAGE
+from chatlab.notebooks import BUILD, TEARDOWN
+from tests.cells import run_cells
+
+SOON = 12 / 3600  # hours: longer than notebook 04 takes to its end
+
+
+def has_schedule(lab):
+    """Whether the inventory finds one."""
+    return "schedule" in inventory(lab)["kind"].tolist()
+
+
+def stages(lab):
+    """The names of the API's stages."""
+    items = lab.client("apigatewayv2").get_stages(ApiId=lab.require_api())["Items"]
+    return [stage["StageName"] for stage in items]
+
+
+def schedule_of(lab):
+    """The schedule, as the scheduler describes it."""
+    return lab.client("scheduler").get_schedule(Name="remove-the-stage", GroupName=lab.switch)
+
+
+def the_role_may_delete_this_stage_and_nothing_else(lab):
+    iam = lab.client("iam")
+    role = iam.get_role(RoleName=lab.switch_role)["Role"]
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": lab.account}}
+    api = f"arn:aws:apigateway:{lab.region}::/apis/{lab.require_api()}"
+    for action, resource, decision in [
+        ("apigateway:DELETE", f"{api}/stages/{STAGE}", "allowed"),
+        ("apigateway:DELETE", api, "implicitDeny"),
+        ("apigateway:PATCH", f"{api}/stages/{STAGE}", "implicitDeny"),
+    ]:
+        question = {"PolicySourceArn": role["Arn"], "ActionNames": [action], "ResourceArns": [resource]}
+        (answer,) = iam.simulate_principal_policy(**question)["EvaluationResults"]
+        assert answer["EvalDecision"] == decision
+
+
+def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebook_04(lab):
+    run_cells("00_start", HOURS=SOON)
+    for name in BUILD[1:-1]:
+        run_cells(name)
+    assert has_schedule(lab)
+    assert stages(lab) == [STAGE]
+    the_role_may_delete_this_stage_and_nothing_else(lab)
+    poll(lambda: not has_schedule(lab), "the schedule to be over", timeout_s=30)
+    assert stages(lab) == []
+    with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+        websocket.create_connection(lab.websocket_url(lab.require_api()), timeout=5)
+
+    for hours in (8, 9):  # made again, and then set anew
+        run_cells("00_start", HOURS=hours)
+        assert "The group of schedules exists already." in run_cells("04_websocket_api")
+        assert stages(lab) == [STAGE]
+        schedule = schedule_of(lab)
+        assert schedule["ActionAfterCompletion"] == "DELETE"
+        assert json.loads(schedule["Target"]["Input"]) == {"ApiId": lab.require_api(), "StageName": STAGE}
+
+    said = run_cells(TEARDOWN)
+    assert f"Deleted the schedule group {lab.switch}" in said
+    assert f"Deleted the role {lab.switch_role}" in said
+
+
+@pytest.mark.parametrize("hours", [0, -1, 10_000])
+def test_hours_that_make_no_switch_are_refused(tmp_path, monkeypatch, hours):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    with pytest.raises(LabError, match=f"HOURS is {hours}: it has to be a number of hours above 0"):
+        Lab.choose("local", "chat", hours=hours)
