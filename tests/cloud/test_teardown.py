@@ -38,10 +38,11 @@ def test_what_can_not_be_removed_does_not_keep_the_rest_and_is_told_at_the_end(c
     document = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     iam.put_user_policy(UserName=user, PolicyName="deny", PolicyDocument=document)
     try:
-        with pytest.raises(LabError, match="Not all could be removed"):
+        with pytest.raises(LabError, match=r"^Not all could be removed\. ") as error:
             run_cells(TEARDOWN)
     finally:
         iam.delete_user_policy(UserName=user, PolicyName="deny")
+    assert f"delete the role {lab.role}: " in str(error.value) and f"delete the table {lab.table}: " in str(error.value)
     assert sorted(inventory(lab)["kind"]) == ["role", "table"]
     said = run_cells(TEARDOWN)
     assert "Nothing is left" in said
