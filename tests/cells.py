@@ -4,7 +4,6 @@ Whether they run in a kernel, too, and what they show, is tested elsewhere.
 """
 
 import ast
-import asyncio
 import inspect
 from contextlib import redirect_stdout
 from io import StringIO
@@ -13,6 +12,7 @@ import nbformat
 
 from chatlab.notebooks import inject
 from chatlab.paths import NOTEBOOKS
+from tests.conftest import run_async
 
 
 def cells(name, **parameters):
@@ -56,5 +56,5 @@ def run_cells(name, stop_after=None, **parameters):
             source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
             code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             if inspect.iscoroutine(coroutine := eval(code, namespace)):
-                asyncio.run(coroutine)
+                run_async(coroutine)
     return said.getvalue()

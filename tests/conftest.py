@@ -1,8 +1,10 @@
 """What all tests share: a lab of their own, so that the one in use on this machine is not touched."""
 
+import asyncio
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
@@ -46,6 +48,12 @@ def run_notebook(name, folder, **parameters):
     outcome = execute(name, path, parameters)
     assert outcome.ok, f"{name}, {outcome.reason}"
     return path
+
+
+def run_async(coroutine):
+    """What the coroutine returns. In a thread of its own: Playwright leaves a loop running in the one of the tests."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 @contextmanager

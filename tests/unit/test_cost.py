@@ -1,6 +1,5 @@
 """Quantities times prices, checked against sums that can be done by hand."""
 
-import asyncio
 import inspect
 import json
 import re
@@ -16,6 +15,7 @@ from chatlab import Lab, cost, model
 from chatlab.emulator.temper import with_traits
 from chatlab.paths import ROOT
 from tests.cells import cells
+from tests.conftest import run_async
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
@@ -322,7 +322,7 @@ def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
                 return await client.post(request.url, content=request.body, headers=dict(request.headers.items()))
 
-        answer = asyncio.run(ask())
+        answer = run_async(ask())
         asked.append(request.body)
         return AWSResponse(request.url, answer.status_code, answer.headers, Raw(answer.content))
 

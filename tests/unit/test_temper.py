@@ -1,6 +1,5 @@
 """AWS's temper around an application that answers everything at once: each trait by itself."""
 
-import asyncio
 import json
 
 import boto3
@@ -13,6 +12,7 @@ from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, T
 
 from chatlab.emulator import temper
 from chatlab.emulator.temper import APART, TRAITS, with_traits
+from tests.conftest import run_async
 
 PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
 
@@ -50,7 +50,7 @@ def ask(app, service, method, url, body=b"", key=PERSON, **headers):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
             return await client.request(method, url, content=body, headers=dict(request.headers.items()))
 
-    return asyncio.run(send())
+    return run_async(send())
 
 
 LAMBDA = "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions"
