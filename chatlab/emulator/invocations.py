@@ -21,6 +21,8 @@ WARM_S = 0.03
 """How long `$connect` and `$disconnect` run: a call of DynamoDB and Lambda's own time. Assumed."""
 COLD_S = 0.5
 """What an instance takes to start, of a function as this lab's: docs/fanout.md, "The first call"."""
+GATHERED_S = 1.0
+"""The emulator notices only each half second who has left, and so asks for `$disconnect` in heaps: these may wait."""
 LONGEST_WAIT_S = 60
 """What waits in Lambda's queue for longer is dropped here; AWS's own limit is six hours, and notebook 03 sets this."""
 
@@ -91,6 +93,10 @@ def _leased(invoke):
     ):
         function = _function(api_id, route)
         slot, _ = lambda_svc._acquire_execution_slot({}, {"FunctionName": function})
+        give_up = time.monotonic() + GATHERED_S
+        while slot is None and event_type == "DISCONNECT" and time.monotonic() < give_up:
+            await asyncio.sleep(WARM_S)
+            slot, _ = lambda_svc._acquire_execution_slot({}, {"FunctionName": function})
         if slot is None:
             lambda_svc._emit_lambda_metrics(function, duration_ms=0.0, error=False, throttle=True)
             return refuse(500, "Internal server error", event_type, connection_id, request_id)
