@@ -48,9 +48,11 @@ frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-loc
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(call given,HOURS,hours) $(LOAD)
 
-# REGION=eu-central-1 plays another Region, TRAITS=delay,new-role a part of AWS's temper.
+# REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper. Whoever runs it may do what
+# docs/aws-policy.json allows, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
+		$(or $(call given,NAME,policy-of),--policy-of chat) \
 		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(call given,HOURS,hours) $(LOAD)
 
 up: setup
