@@ -1,5 +1,5 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
-# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  CONNECTIONS=200  BROADCASTS=20
+# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=200  BROADCASTS=20
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all rehearse up down lab notebooks lock
@@ -17,7 +17,7 @@ given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
 OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE TRAITS MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS TRAITS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -46,15 +46,17 @@ frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-loc
 	@touch $@
 
 run: setup
-	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(LOAD)
+	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(call given,HOURS,hours) $(LOAD)
 
-# REGION=eu-central-1 plays another Region, TRAITS=delay,new-role a part of AWS's temper.
+# REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper. Whoever runs it may do what
+# docs/aws-policy.json allows, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
-		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(LOAD)
+		$(or $(call given,NAME,policy-of),--policy-of chat) \
+		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(call given,HOURS,hours) $(LOAD)
 
 up: setup
-	@exec $(BIN)/python -m chatlab up $(OPTIONS)
+	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(call given,HOURS,hours)
 
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
