@@ -102,7 +102,6 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
 UNSEEN = {
     "apigateway:PATCH": "only where a route or the stage is not as it should be",
     "apigateway:PUT": "nothing here asks for it beside a tag",
-    "cloudwatch:GetMetricStatistics": "on aws alone: the local cloud keeps no metrics",
     "iam:DetachRolePolicy": "only what somebody attached by hand",
     "iam:RemoveRoleFromInstanceProfile": "only what somebody attached by hand",
     "lambda:DeleteEventSourceMapping": "only what somebody connected by hand",
