@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -23,12 +24,26 @@ SET_ASIDE = [
 
 @pytest.fixture(scope="session", autouse=True)
 def environment():
-    """No setting of the shell's reaches a test, nor that Ctrl-C is to be ignored, as by what runs in the background."""
+    """No setting of the shell's reaches a test, nor that Ctrl-C is to be ignored, as by what runs in the background.
+
+    And no test asks for the address of anything but this machine: whatever is not here is made up, and not AWS itself.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # who has no credentials would look for a server's
+        patch.setattr(socket, "getaddrinfo", here_alone)
         yield
+
+
+GETADDRINFO = socket.getaddrinfo
+
+
+def here_alone(host, *more, **options):
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        pytest.fail(f"This test asks for the address of {host}.")  # no Exception, which botocore would try again
+    return GETADDRINFO(host, *more, **options)
 
 
 @contextmanager

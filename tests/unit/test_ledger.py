@@ -35,6 +35,7 @@ def executed(monkeypatch):
         return Outcome(name, 1.0, True)
 
     monkeypatch.setattr(commands, "execute", execute)
+    monkeypatch.setattr(commands, "labs_by_tag", lambda lab: [])
     return calls
 
 
