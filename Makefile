@@ -15,9 +15,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # computer's) is not meant.
 given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
 OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
+FORGETFUL := $(call given,HOURS,hours) $(call given,EMAIL,email)
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS TRAITS MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL TRAITS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -46,17 +47,17 @@ frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-loc
 	@touch $@
 
 run: setup
-	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(call given,HOURS,hours) $(LOAD)
+	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(FORGETFUL) $(LOAD)
 
 # REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper. Whoever runs it may do what
 # docs/aws-policy.json allows, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \
-		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(call given,HOURS,hours) $(LOAD)
+		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(FORGETFUL) $(LOAD)
 
 up: setup
-	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(call given,HOURS,hours)
+	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(FORGETFUL)
 
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)

@@ -59,6 +59,7 @@ def _parser():
         )
         if command is not down:
             part.add_argument("--hours", type=_hours, help="after so many AWS removes the stage (default: never)")
+            part.add_argument("--email", help="where AWS Budgets is to send an alarm (default: there is none)")
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
@@ -109,7 +110,7 @@ def run(chosen):
         os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
         _require_free(settings)
     load = {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
-    parameters = settings.parameters | {"HOURS": chosen.hours} | load
+    parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email} | load
     outcomes, failures, left = [], [], None
     try:
         try:
@@ -191,7 +192,8 @@ def up(chosen):
     if settings.target == "aws" and not known and _count_left(settings)[0]:
         print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
     outcomes = []
-    _execute_all(BUILD, _up_folder(), settings.parameters | {"HOURS": chosen.hours}, outcomes)
+    parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email}
+    _execute_all(BUILD, _up_folder(), parameters, outcomes)
     if not outcomes[-1].ok:
         raise LabError(
             f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "

@@ -20,7 +20,8 @@ def inventory(lab):
     The services' own lists are looked through for the name, and each that has it is asked for its tags. What has the
     lab's name but somebody else's tags is left out: the notebooks do not touch it.
     """
-    found = [*_dynamodb(lab), *_iam(lab), *_lambda(lab), *_logs(lab), *_apigateway(lab), *_s3(lab), *_scheduler(lab)]
+    finders = [_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets]
+    found = [thing for find in finders for thing in find(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
@@ -59,6 +60,7 @@ def _exists(lab, arn):
         "apigateway": lambda: lab.client("apigatewayv2").get_api(ApiId=resource.split("/")[2]),
         "logs": lambda: lab.client("logs").list_tags_for_resource(resourceArn=arn.removesuffix(":*")),
         "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
+        "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account, BudgetName=name),
     }
     try:
         looks.get(service, lambda: None)()
@@ -177,3 +179,27 @@ def _scheduler(lab):
                 for schedules in scheduler.get_paginator("list_schedules").paginate(GroupName=name):
                     for schedule in schedules["Schedules"]:
                         yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]
+
+
+def _budgets(lab):
+    if lab.partition != "aws":  # elsewhere AWS Budgets has no endpoint, or bills in another way
+        return
+    budgets, whose = lab.client("budgets"), {"AccountId": lab.account}
+    try:
+        found = [
+            budget
+            for page in budgets.get_paginator("describe_budgets").paginate(**whose)
+            for budget in page.get("Budgets", [])
+        ]
+    except ClientError as error:  # in many accounts only some may look at the bills; whoever may not has made none
+        if error.response["Error"]["Code"] not in DENIED:
+            raise
+        return
+    for budget in found:
+        name = budget["BudgetName"]
+        if not name.startswith(f"{lab.name}-"):
+            continue
+        arn = f"arn:{lab.partition}:budgets::{lab.account}:budget/{name}"
+        with unless_gone():
+            if lab.owns(budgets.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", [])):
+                yield "budgets", "budget", name, None

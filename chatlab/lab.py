@@ -217,6 +217,11 @@ class Lab(Settings):
         return f"{self.switch}-{self.region}"
 
     @property
+    def alarm(self):
+        """The budget with an alarm by e-mail. AWS Budgets knows no Regions, so the name says for which it is."""
+        return f"{self.name}-{self.region}"
+
+    @property
     def api(self):
         """The WebSocket API's name. Its id is made by AWS: `find_api`."""
         return self.name

@@ -125,6 +125,14 @@ STATEMENTS = [
         is_for_switch=True,
     ),
     Statement(
+        "Alarm",
+        ["arn:{partition}:budgets::{account}:budget/{name}-{region}"],
+        {
+            "budgets:ModifyBudget": "00, where EMAIL is set: create_budget; 99: delete_budget",
+            "budgets:TagResource": "00: create_budget with ResourceTags asks for both",
+        },
+    ),
+    Statement(
         "Functions",
         FUNCTIONS,
         {
@@ -229,8 +237,10 @@ STATEMENTS = [
             "arn:{partition}:dynamodb:{region}:{account}:table/{name}-{any}",
             "arn:{partition}:iam::{account}:role/{name}-{any}",
             "arn:{partition}:lambda:{region}:{account}:function:{name}-{any}",
+            "arn:{partition}:budgets::{account}:budget/{name}-{any}",
         ],
         {
+            "budgets:ListTagsForResource": "99, the inventory",
             "dynamodb:DescribeTable": "the inventory",
             "dynamodb:ListTagsOfResource": "the inventory",
             "iam:ListRoleTags": "02, 99, the inventory",
@@ -241,6 +251,7 @@ STATEMENTS = [
         "Lists",
         ["*"],  # none of these can be narrowed, or not before the answer is known
         {
+            "budgets:ViewBudget": "00, the inventory",
             "dynamodb:ListTables": "00, the inventory",
             "iam:ListRoles": "00, the inventory",
             "iam:SimulatePrincipalPolicy": "00 of yourself, 02 and 04 of the role",

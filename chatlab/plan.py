@@ -3,8 +3,10 @@
 from chatlab import cost, ledger
 
 
-def plan(lab):
+def plan(lab, with_alarm=False):
     """A list of dicts, for `lab.show`: one for each kind of thing. Prices are in US dollars.
+
+    `with_alarm`: with the budget that notebook 00 makes where EMAIL is set.
 
     How long a thing takes is what AWS's users tell of it, rounded up; nothing of this was measured on AWS.
     """
@@ -41,6 +43,8 @@ def plan(lab):
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"
         rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))
+    if with_alarm:
+        rows.insert(0, ("00", "budget with an alarm by e-mail", lab.alarm, nothing, nothing, "1 s", "delete_budget"))
     tag = " ".join(f"{key}={value}" for key, value in lab.tags.items())
     keys = ("notebook", "what", "name", "while nobody talks", "in use", "takes about", "99 removes it by")
     return [dict(zip(keys, row, strict=True)) | {"tags": tag} for row in rows]

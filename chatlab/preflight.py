@@ -26,7 +26,8 @@ OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
 DISPENSABLE = frozenset(
     "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
     " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
-    " organizations:DescribeEffectivePolicy".split()
+    " organizations:DescribeEffectivePolicy"
+    " budgets:ModifyBudget budgets:TagResource budgets:ViewBudget budgets:ListTagsForResource".split()
 )
 # Where an organisation forbids these, notebook 05 serves the page from this machine.
 PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})

@@ -25,6 +25,16 @@ PLAYED = {
 """Services that others than the emulator may answer for, and what their actions begin with."""
 
 
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
+BUDGETS = {
+    "budgets:CreateBudget": "budgets:ModifyBudget",
+    "budgets:UpdateBudget": "budgets:ModifyBudget",
+    "budgets:DeleteBudget": "budgets:ModifyBudget",
+    "budgets:DescribeBudget": "budgets:ViewBudget",
+    "budgets:DescribeBudgets": "budgets:ViewBudget",
+}
+
+
 class Asked(NamedTuple):
     """One question to a policy."""
 
@@ -66,6 +76,9 @@ def asked_beside(call: Call, account: str) -> list[Asked]:
             return [Asked("scheduler:DeleteSchedule", f"arn:aws:scheduler:{regional}:schedule/{_last(path)}/*")]
         case "scheduler", _ if method in ("POST", "PUT") and path.startswith("/schedules/"):
             return [Asked("iam:PassRole", body["Target"]["RoleArn"], "scheduler.amazonaws.com")]
+        case "budgets", "CreateBudget" if body.get("ResourceTags"):
+            name = body["Budget"]["BudgetName"]
+            return [Asked("budgets:TagResource", f"arn:aws:budgets::{account}:budget/{name}")]
         case "s3", "GET /v20180820/configuration/publicAccessBlock":
             return [Asked("s3:GetAccountPublicAccessBlock", "*")]
         case "s3", _ if method == "PUT" and b"<CreateBucketConfiguration" in call.body and b"<Tag>" in call.body:
@@ -133,12 +146,14 @@ def _refused(call, account, asked):
 
 
 def _more(extract_iam_action):
-    """The emulator's, which takes Lambda's PutFunctionEventInvokeConfig for an update of the code."""
+    """The emulator's, which takes Lambda's PutFunctionEventInvokeConfig for an update of the code, and does not know
+    that actions of AWS Budgets are named otherwise than its calls."""
 
     def more(service, method, path, *rest):
         if service == "lambda" and method == "PUT" and path.endswith("/event-invoke-config"):
             return "lambda:PutFunctionEventInvokeConfig"
-        return extract_iam_action(service, method, path, *rest)
+        action = extract_iam_action(service, method, path, *rest)
+        return BUDGETS.get(action, action)
 
     return more
 
@@ -154,6 +169,10 @@ def _narrowed(extract_resource_arn):
         if resource != "*" or body[:1] != b"{":
             return resource
         named = json.loads(body)
+        if service == "budgets" and (name := named.get("BudgetName") or named.get("Budget", {}).get("BudgetName")):
+            return f"arn:aws:budgets::{account}:budget/{name}"
+        if service == "budgets":
+            return named.get("ResourceARN", "*")
         if service == "lambda" and "FunctionName" in named:
             return f"arn:aws:lambda:{region}:{account}:function:{named['FunctionName']}"
         return named.get("ResourceArn", "*") if service == "dynamodb" else "*"

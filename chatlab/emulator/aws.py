@@ -19,7 +19,7 @@ from website import with_websites
 HOST = "127.0.0.1"
 
 # The emulator takes the first part of a name that it does not know for a bucket's.
-emulator._NON_S3_VHOST_NAMES |= {"organizations", "scheduler", "tagging"}
+emulator._NON_S3_VHOST_NAMES |= {"budgets", "organizations", "scheduler", "tagging"}
 
 
 async def main(folder, traits):

@@ -176,6 +176,22 @@ def describe_schedule_group(lab):
     return [group, scheduler.list_tags_for_resource(ResourceArn=group["Arn"]), schedule]
 
 
+def make_budget(lab, tags):
+    budget = {
+        "BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "ANNUALLY",
+        "BudgetLimit": {"Amount": "7", "Unit": "USD"},
+    }  # fmt: skip
+    lab.client("budgets").create_budget(AccountId=lab.account, Budget=budget, ResourceTags=as_list(tags))
+
+
+def describe_budget(lab):
+    budgets, arn = lab.client("budgets"), f"arn:aws:budgets::{lab.account}:budget/{lab.alarm}"
+    return [
+        budgets.describe_budget(AccountId=lab.account, BudgetName=lab.alarm)["Budget"],
+        budgets.list_tags_for_resource(ResourceARN=arn),
+    ]
+
+
 KINDS = {
     "table": (make_table, describe_table),
     "role": (make_role, describe_role),
@@ -184,6 +200,7 @@ KINDS = {
     "api": (make_api, describe_api),
     "bucket": (make_bucket, describe_bucket),
     "schedules": (make_schedule_group, describe_schedule_group),
+    "budget": (make_budget, describe_budget),
     "switch-role": (
         lambda lab, tags: make_role(lab, tags, lab.switch_role),
         lambda lab: describe_role(lab, lab.switch_role),
@@ -217,7 +234,7 @@ def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, 
         except LabError as error:
             stopped[name] = error
         assert plain(describe(lab)) == before, f"{name} changed it"
-    if kind == "api":  # its name need not be unique, so there are two now
+    if kind in ("api", "budget"):  # an API's name need not be unique, so there are two now; a budget is notebook 00's
         assert not stopped
     else:
         first = next(iter(stopped))

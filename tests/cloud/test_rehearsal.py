@@ -46,6 +46,7 @@ api = boto3.client("apigatewayv2").create_api(
 boto3.client("iam").list_roles(); boto3.client("dynamodb").list_tables(); boto3.client("lambda").list_functions()
 boto3.client("logs").describe_log_groups(); boto3.client("resourcegroupstaggingapi").get_resources()
 boto3.client("scheduler").list_schedule_groups()
+boto3.client("budgets").describe_budgets(AccountId="0" * 12)
 print(identity["Arn"].rpartition("/")[2], region)
 """
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from chatlab import Lab, permissions, preflight
-from chatlab.notebooks import execute
+from chatlab import Lab, inventory, permissions, preflight
+from chatlab.notebooks import TEARDOWN, execute
 from chatlab.preflight import OK, STOP
+from tests.cells import run_cells
 from tests.conftest import run_notebook
 
 
@@ -76,3 +77,11 @@ def test_who_may_not_ask_the_simulator_can_build_all_the_same(restricted, tmp_pa
     restricted({"Version": "2012-10-17", "Statement": [statement("*"), simulate]})
     for name in ("00_start", "02_iam_role"):
         assert "you may not ask" in run_notebook(name, tmp_path).read_text()
+
+
+def test_whoever_may_not_look_at_the_bills_has_made_no_alarm_and_can_do_all_else(restricted):
+    policy = permissions.policy()
+    policy["Statement"].append(statement("budgets:*", effect="Deny"))
+    lab = restricted(policy)
+    assert inventory(lab).empty
+    assert "Nothing is left that could be charged for" in run_cells(TEARDOWN)

@@ -55,6 +55,8 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
         "40",
         "--broadcasts",
         "5",
+        "--email",
+        "ada@example.com",
         "--hours",
         "8",
         CHATLAB_POLICY=str(permissions.POLICY),
