@@ -32,7 +32,6 @@ def environment():
     with pytest.MonkeyPatch.context() as patch:
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # who has no credentials would look for a server's
         patch.setattr(socket, "getaddrinfo", here_alone)
         yield
 
@@ -41,6 +40,8 @@ GETADDRINFO = socket.getaddrinfo
 
 
 def here_alone(host, *more, **options):
+    if host == "169.254.169.254":  # where a server of EC2's has its credentials: boto3 looks there last
+        raise OSError("There is no such server here.")
     is_nobody = str(host).endswith(".invalid")  # RFC 6761: a name that is nobody's, and never will be
     if host not in (None, "", "localhost", "127.0.0.1", "::1") and not is_nobody:
         pytest.fail(f"This test asks for the address of {host}.")  # no Exception, which botocore would try again
