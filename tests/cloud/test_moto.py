@@ -16,9 +16,11 @@ from tests.cells import run_cells
 
 
 def complete(made):
-    """A client that does what moto does not: no deployments of API Gateway, no tags in CreateBucket."""
+    """A client that does what moto does not: deployments of API Gateway, tags in CreateBucket and of budgets."""
     deployment = AWSResponse("", 201, {}, None), {"DeploymentId": "moto-has-none"}
     made.meta.events.register("before-call.apigatewayv2.CreateDeployment", lambda **_: deployment)
+    no_budget = AWSResponse("", 400, {}, None), {"Error": {"Code": "NotFoundException", "Message": "none is here"}}
+    made.meta.events.register("before-call.budgets.ListTagsForResource", lambda **_: no_budget)
     asked = {}
     made.meta.events.register("provide-client-params.s3.CreateBucket", lambda params, **_: asked.update(params))
     made.meta.events.register(
