@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import boto3
 import pytest
-from botocore.stub import Stubber
 
 from chatlab import LabError, preflight
 from chatlab.preflight import MIND, NOT_CHECKED, OK, STOP, Check
+from tests.stubs import answering
 
 ACCOUNT = "111122223333"
 SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"
@@ -23,14 +23,7 @@ class Account(SimpleNamespace):
     def client(self, service, **_):
         client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="no", aws_secret_access_key="no")
         answers = getattr(self, service)
-        stubber = Stubber(client)
-        for operation, answer in answers if isinstance(answers, list) else [answers]:
-            if isinstance(answer, str):
-                stubber.add_client_error(operation, answer)
-            else:
-                stubber.add_response(operation, answer)
-        stubber.activate()
-        return client
+        return answering(client, *(answers if isinstance(answers, list) else [answers]))
 
 
 def caller(resource, service="iam"):

@@ -3,9 +3,9 @@ no machine here has an account."""
 
 import boto3
 import pytest
-from botocore.stub import Stubber
 
 from chatlab import quotas
+from tests.stubs import answering
 
 REGION = "eu-south-1"
 
@@ -20,14 +20,7 @@ class Account:
 
     def client(self, service):
         client = boto3.client(service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none")
-        operation, answer = self._answers[service.replace("-", "_")]
-        stubber = Stubber(client)
-        if isinstance(answer, str):
-            stubber.add_client_error(operation, answer)
-        else:
-            stubber.add_response(operation, answer)
-        stubber.activate()
-        return client
+        return answering(client, self._answers[service.replace("-", "_")])
 
 
 def account(requests="AccessDeniedException", connects="AccessDeniedException", concurrency="AccessDeniedException"):
