@@ -7,13 +7,12 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/reference_pol
 """
 
 import json
-from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway, tagging
-from temper import Answer, Call, describe, whole_body
+from temper import Answer, Call, again, describe, whole_body
 
 FUNCTIONS = "/2015-03-31/functions"
 PLAYED = {
@@ -116,7 +115,7 @@ def with_what_aws_asks(app, record=lambda action, resource, allowed: None):
                 await send({"type": "http.response.start", "status": refused.status, "headers": refused.headers})
                 await send({"type": "http.response.body", "body": refused.body})
                 return
-        await app(scope, partial(_again, [body], receive), send)
+        await app(scope, again(body, receive), send)
 
     return asking
 
@@ -191,8 +190,3 @@ def _of_schedules(path, body, parameters, resource):
 def _tags_of_apis():
     for arn, tags in apigateway._api_tags.items():
         yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
-
-
-async def _again(bodies, receive):
-    """The body that was read already, once."""
-    return {"type": "http.request", "body": bodies.pop(), "more_body": False} if bodies else await receive()

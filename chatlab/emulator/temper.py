@@ -556,14 +556,7 @@ class _Temper:
 
     async def _ask(self, scope, body, receive):
         """The emulator's answer, as a whole."""
-        answer, told = Answer(500, [], b""), False
-
-        async def tell():
-            nonlocal told
-            if told:
-                return await receive()
-            told = True
-            return {"type": "http.request", "body": body, "more_body": False}
+        answer = Answer(500, [], b"")
 
         async def take(message):
             if message["type"] == "http.response.start":
@@ -571,7 +564,7 @@ class _Temper:
             elif message["type"] == "http.response.body":
                 answer.body += message.get("body", b"")
 
-        await self._app(scope, tell, take)
+        await self._app(scope, again(body, receive), take)
         return answer
 
     async def _websocket(self, scope, receive, send):
@@ -591,3 +584,13 @@ async def whole_body(receive):
         body += message.get("body", b"")
         more = message.get("more_body", False) and message["type"] != "http.disconnect"
     return body
+
+
+def again(body, receive):
+    """`receive` for the next application, of a request whose whole body was read already."""
+    bodies = [body]
+
+    async def receive_again():
+        return {"type": "http.request", "body": bodies.pop(), "more_body": False} if bodies else await receive()
+
+    return receive_again
