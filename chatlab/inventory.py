@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import pandas as pd
 from botocore.exceptions import ClientError
 
+from chatlab import credentials
 from chatlab.errors import NOT_FOUND, unless_gone
 
-DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
+DENIED = credentials.DENIED | {"403"}  # which is what S3 answers to a HEAD
 COLUMNS = ["service", "kind", "id", "created"]
 
 

@@ -15,8 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import cost, ledger, permissions
 from chatlab.credentials import DENIED
-from chatlab.errors import LabError
-from chatlab.inventory import NOT_FOUND
+from chatlab.errors import NOT_FOUND, LabError
 from chatlab.public_access import who_forbids
 from chatlab.quotas import CONCURRENCY, quotas
 
