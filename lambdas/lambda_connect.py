@@ -20,11 +20,12 @@ dynamodb = boto3.client("dynamodb")
 
 def handler(event, context):
     """Put the connection's id into the table. A status outside 200-299 makes API Gateway refuse the handshake."""
-    connection_id = event["requestContext"]["connectionId"]
+    log = {"event": "connect"}
     now = int(time.time())
-    log = {"event": "connect", "connection_id": connection_id}
     started = time.perf_counter()
     try:
+        connection_id = event["requestContext"]["connectionId"]
+        log["connection_id"] = str(connection_id)
         dynamodb.put_item(
             TableName=os.environ["TABLE"],
             Item={
