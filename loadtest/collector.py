@@ -105,32 +105,38 @@ class Collector:
 
     # What it comes to at the end
 
-    def result(self, run: str, settings: Settings, started_ns: int, problem: str | None) -> results.Result:
-        """All records of all generators, put on the clock of this process."""
-        lost = self.lost()
-        processes = []
+    def records(self) -> dict[str, pd.DataFrame]:
+        """All records of all generators, by table, put on the clock of this process."""
         tables = {name: [records.table(name, [])] for name in results.TABLES}
-        for number, (client, account) in enumerate(self._accounts.items()):
+        for client, account in self._accounts.items():
             offset = clock.Offset(account.exchanges)
             told = {
                 "deliveries": pd.concat([records.table("deliveries", []), *self._deliveries.get(client, [])]),
-                "connections": _closed_when_lost(account) if client in lost else account.connections,
+                "connections": account.connections if account.final else _closed_when_lost(account),
                 "broadcasts": account.broadcasts,
             }
             for name, of_all in tables.items():
                 of_all.append(records.on_masters_clock(told[name], offset))
-            processes.append(
-                {
-                    "process": number,
-                    "connections": len(account.connections),
-                    "cpu": results.quantiles(pd.Series(account.cpu, dtype=float), (0.5, 0.9), with_max=True),
-                    "memory_kb_per_connection": round(account.bytes_per_connection / 1e3, 1),
-                    "clock_offset_ms": round(offset.at(started_ns) / 1e6, 3),
-                    "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
-                }
-            )
+        return {name: pd.concat(of_all, ignore_index=True) for name, of_all in tables.items()}
+
+    def _processes(self, started_ns: int) -> list[dict]:
+        offsets = [clock.Offset(account.exchanges) for account in self._accounts.values()]
+        return [
+            {
+                "process": number,
+                "connections": len(account.connections),
+                "cpu": results.quantiles(pd.Series(account.cpu, dtype=float), (0.5, 0.9), with_max=True),
+                "memory_kb_per_connection": round(account.bytes_per_connection / 1e3, 1),
+                "clock_offset_ms": round(offset.at(started_ns) / 1e6, 3),
+                "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
+            }
+            for number, (account, offset) in enumerate(zip(self._accounts.values(), offsets, strict=True))
+        ]
+
+    def result(self, run: str, settings: Settings, started_ns: int, problem: str | None) -> results.Result:
+        """What the records come to; the arguments go into the summary."""
         result = results.assemble(
-            **{name: pd.concat(of_all, ignore_index=True) for name, of_all in tables.items()},
+            **self.records(),
             asked=settings.broadcasts_in_all,
             users=settings.phases[-1],
             drain_s=settings.drain_time,
@@ -139,7 +145,7 @@ class Collector:
                 "target": settings.url,
                 "started": pd.Timestamp(started_ns, unit="ns").strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "settings": settings.plain(),
-                "processes": processes,
+                "processes": self._processes(started_ns),
                 "refusals": _sum(account.refusals for account in self._accounts.values()),
                 "error_frames": _sum(account.error_frames for account in self._accounts.values()),
                 "problem": problem,

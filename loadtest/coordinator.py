@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import gevent
+import pandas as pd
 from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner
@@ -105,7 +106,7 @@ class Coordinator:
             except TestAborted as reason:
                 self.run.abort(str(reason))
             except Exception as error:
-                self._abort_by_error(error)
+                self._on_error(error)
             self._finish()
         web_ui, options = self.environment.web_ui, self.environment.parsed_options
         if web_ui is None:
@@ -124,9 +125,11 @@ class Coordinator:
         self.finishing = True
         self.finished.set()
 
-    def _abort_by_error(self, error: Exception) -> None:
-        logger.exception("The load test failed.")
-        self.run.abort(f"The load test failed by an error of its own, {type(error).__name__}: {describe(error)}.")
+    def _on_error(self, error: Exception) -> None:
+        """An error of the load test's own ends the test, which is told; what it has measured until then is kept."""
+        logger.error("The load test failed.", exc_info=error)
+        if self.run:
+            self.run.abort(f"The load test failed by an error of its own: {type(error).__name__}: {describe(error)}")
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
@@ -154,7 +157,7 @@ class Coordinator:
                 if not self.run.problem:
                     self.environment.process_exit_code = 0
         except Exception as error:
-            self._abort_by_error(error)
+            self._on_error(error)
         finally:
             if self.run and self.run.problem:
                 logger.error(self.run.problem)
@@ -163,10 +166,15 @@ class Coordinator:
     def _conclude(self) -> None:
         """Write the results, and say what is to be said about them."""
         run = self.run
-        result = run.result()
+        try:
+            result = run.result()
+        except Exception as error:
+            self._on_error(error)
+            self._write(run.collector.records())
+            return
         run.state = "complete" if result.summary["complete"] else "incomplete"
         run.problem = run.problem or results.shortfall(result.summary)
-        folder = self._write(result)
+        folder = self._write(result.tables(), result.summary)
         self._write_progress(0.0, result.summary["missing"])
         self._fire_missing(result.summary["missing"])
         for warning in result.summary["verdict"]["warnings"]:
@@ -174,17 +182,17 @@ class Coordinator:
         if folder:
             logger.info("Results are in %s", folder)
 
-    def _write(self, result: results.Result) -> Path | None:
+    def _write(self, tables: dict[str, pd.DataFrame], summary: dict | None = None) -> Path | None:
         """Where the results are: in their folder or, if that can't be written any more, in a temporary one."""
         wanted = self.run.settings.results
         try:
-            results.write(result, wanted)
+            results.write(wanted, tables, summary)
             return wanted
         except OSError as error:
             self.run.problem = f"The results could not be written to {wanted}: {error.strerror}."
         try:
             folder = Path(tempfile.mkdtemp(prefix="loadtest-"))
-            results.write(result, folder)
+            results.write(folder, tables, summary)
         except OSError:
             return None
         self.run.problem += f" They are in {folder}."
@@ -195,10 +203,6 @@ class Coordinator:
     def _of_run(self, message) -> bool:
         """Whether a report is of the test that is under way."""
         return self.run is not None and not self.finished.is_set() and message.run == self.run.id
-
-    def _on_error(self, error: protocol.ProtocolError) -> None:
-        if self.run:
-            self.run.abort(str(error))
 
     def _on_ping(self, msg, **_) -> None:
         ping = protocol.decode(protocol.Ping, msg.data)

@@ -67,9 +67,9 @@ class Generator:
         self._part = Part(self._environment, start)
         self._begun.set()
 
-    def _on_error(self, error: protocol.ProtocolError) -> None:
+    def _on_error(self, error: Exception) -> None:
         if self._part:
-            self._part.fail(str(error))
+            self._part.fail_by(error)
         else:
             logger.error(error)
 
@@ -121,13 +121,14 @@ class Part:
             try:
                 activity(*arguments)
             except Exception as error:
-                logger.exception("The load generator failed.")
-                self.fail(f"A load generator failed: {type(error).__name__}: {describe(error)}.")
+                self.fail_by(error)
 
         return gevent.spawn(guarded)
 
-    def fail(self, reason: str) -> None:
-        """Tell the coordinator that this process cannot go on."""
+    def fail_by(self, error: Exception) -> None:
+        """Tell the coordinator that this process cannot go on because of an error."""
+        logger.error("A load generator failed.", exc_info=error)
+        reason = f"A load generator failed: {type(error).__name__}: {describe(error)}"
         self._send(protocol.Failed(self.run, self._runner.client_id, reason))
 
     def end(self) -> None:
@@ -231,9 +232,9 @@ class Part:
         if self._collected:
             return
         self._collected = final
-        self._tell_progress()
         self._tell_deliveries()
         self._tell_account(final)
+        self._tell_progress()
         if final:
             gevent.joinall(self._firing, timeout=FIRE_S)
 

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 
 import pandas as pd
-from locust.runners import LocalRunner, Runner
 
 from loadtest import records
+
+if typing.TYPE_CHECKING:
+    from locust.runners import Runner
 
 
 class ProtocolError(ValueError):
@@ -166,22 +168,25 @@ def name(kind: type) -> str:
     return f"loadtest.{kind.__name__.lower()}"
 
 
-def send(runner: Runner, message, client: str | None = None) -> None:
+def send(runner: "Runner", message, client: str | None = None) -> None:
     """Tell the other side: the master tells all workers, or the one with the id `client`."""
+    from locust.runners import LocalRunner  # not above: Locust patches the sockets and threads of whoever imports it
+
     data = message if isinstance(runner, LocalRunner) else encode(message)
     runner.send_message(name(type(message)), data, client)
 
 
-def listen(runner: Runner, kind: type, listener: Callable, on_error: Callable[[ProtocolError], None]) -> None:
-    """Call `listener(message)` for each message of this kind, or `on_error` for one that cannot be read."""
+def listen(runner: "Runner", kind: type, listener: Callable, on_error: Callable[[Exception], None]) -> None:
+    """Call `listener(message)` for each message of this kind, and `on_error` if that fails.
+
+    Locust would log the error and go on, and what was in the message would be lost without a word.
+    """
 
     def on_message(msg, **_) -> None:
         try:
-            message = decode(kind, msg.data)
-        except ProtocolError as error:
+            listener(decode(kind, msg.data))
+        except Exception as error:
             on_error(error)
-        else:
-            listener(message)
 
     runner.register_message(name(kind), on_message)
 

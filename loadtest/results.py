@@ -29,6 +29,10 @@ class Result:
     """One row for each attempt to connect."""
     summary: dict
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by their names."""
+        return {name: getattr(self, name) for name in TABLES}
+
 
 def load(folder: str | Path) -> Result:
     """Read a folder of results.
@@ -58,12 +62,19 @@ def prepare(folder: Path) -> None:
         raise ValueError(f"The folder {folder} for the results cannot be written: {error.strerror}.") from error
 
 
-def write(result: Result, folder: Path) -> None:
-    """Write the tables, and the summary last: where it is, all is."""
-    for name in TABLES:
-        getattr(result, name).to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
+def write(folder: Path, tables: dict[str, pd.DataFrame], summary: dict | None) -> None:
+    """Write the tables, and the summary last: where it is, all is. Without one there are records, and no result.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # somebody may have removed it during the test
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
+    if summary is None:
+        return
     partial = folder / "summary.json.tmp"
-    partial.write_text(json.dumps(result.summary, indent=2))
+    partial.write_text(json.dumps(summary, indent=2))
     os.replace(partial, folder / "summary.json")
 
 
