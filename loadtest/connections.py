@@ -121,6 +121,10 @@ class Connections:
         record.closed_ns = clock.now_ns()
         self._outstanding.closed(record)
 
+    def open_with_records(self) -> list[tuple[Connection, ConnectionRecord]]:
+        """The open connections, each with its record."""
+        return [(connection, self.records[number - self._base]) for number, connection in self.open.items()]
+
     def churn(self, share: float, seed: int, staying: set[int], receive) -> None:
         """Close connections at random times, for ever: on average this share of them a second.
 
@@ -133,12 +137,10 @@ class Connections:
         random = np.random.default_rng((seed, self._base // WORKER_STRIDE))
         while share:
             gevent.sleep(random.exponential(1 / (share * max(1, len(self.open)))))
-            if free := [number for number in self.open if number not in staying]:
-                number = int(random.choice(free))
-                connection, record = self.open[number], self.records[number - self._base]
+            if free := [pair for pair in self.open_with_records() if pair[1].connection not in staying]:
+                connection, record = free[int(random.integers(len(free)))]
                 receive(connection, record)
-                if number in self.open:
-                    self.leave(connection, record)
+                self.leave(connection, record)
 
     def leave_in_turn(self) -> None:
         """Close all of them, as many a second as were opened: a function behind that has as much to do."""

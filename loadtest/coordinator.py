@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import gevent
@@ -42,9 +43,9 @@ class Coordinator:
             protocol.Deliveries: lambda told: self._of_run(told) and self.run.collector.add_deliveries(told),
             protocol.Account: lambda account: self._of_run(account) and self.run.collector.add_account(account),
             protocol.Failed: lambda failed: self._of_run(failed) and self.run.abort(failed.reason),
+            protocol.Ping: self._on_ping,
         }.items():
-            protocol.listen(self.runner, kind, listener, self._on_error)
-        self.runner.register_message(protocol.name(protocol.Ping), self._on_ping)
+            protocol.listen(self.runner, kind, listener, self._on_message_error)
         environment.events.worker_connect.add_listener(self._on_worker_connect)
         environment.events.test_start.add_listener(self._on_test_start)
         environment.events.test_stopping.add_listener(self._on_stop)
@@ -101,12 +102,7 @@ class Coordinator:
         if refusal:
             self._refuse(refusal)
         else:
-            try:
-                self.run.lead()
-            except TestAborted as reason:
-                self.run.abort(str(reason))
-            except Exception as error:
-                self._on_error(error)
+            self._guard(self.run.lead)
             self._finish()
         web_ui, options = self.environment.web_ui, self.environment.parsed_options
         if web_ui is None:
@@ -125,11 +121,28 @@ class Coordinator:
         self.finishing = True
         self.finished.set()
 
-    def _on_error(self, error: Exception) -> None:
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Do a part of a test; what goes wrong in it ends the test, but not what comes after this part."""
+        try:
+            step()
+        except TestAborted as reason:
+            self.run.abort(str(reason))
+        except Exception as error:
+            self._on_own_error(error)
+
+    def _on_message_error(self, error: Exception) -> None:
+        """A message could not be read, or not dealt with. The first time ends the test."""
+        if self.run is None or self.run.problem:
+            return
+        if isinstance(error, protocol.ProtocolError):
+            self.run.abort(str(error))
+        else:
+            self._on_own_error(error)
+
+    def _on_own_error(self, error: Exception) -> None:
         """An error of the load test's own ends the test, which is told; what it has measured until then is kept."""
         logger.error("The load test failed.", exc_info=error)
-        if self.run:
-            self.run.abort(f"The load test failed by an error of its own: {type(error).__name__}: {describe(error)}")
+        self.run.abort(f"The load test failed by an error of its own: {type(error).__name__}: {describe(error)}")
 
     def _on_stop(self, **_) -> None:
         """Somebody else ends the test: Ctrl-C, --run-time, Locust's stop button."""
@@ -151,16 +164,13 @@ class Coordinator:
         self.environment.process_exit_code = 1
         try:
             if self.run:
-                self.run.collect()
-                self.run.leave()
-                self._conclude()
-                if not self.run.problem:
+                for step in (self.run.collect, self.run.leave, self._conclude):
+                    self._guard(step)
+                if self.run.problem:
+                    logger.error(self.run.problem)
+                else:
                     self.environment.process_exit_code = 0
-        except Exception as error:
-            self._on_error(error)
         finally:
-            if self.run and self.run.problem:
-                logger.error(self.run.problem)
             self.finished.set()
 
     def _conclude(self) -> None:
@@ -169,7 +179,7 @@ class Coordinator:
         try:
             result = run.result()
         except Exception as error:
-            self._on_error(error)
+            self._on_own_error(error)
             self._write(run.collector.records())
             return
         run.state = "complete" if result.summary["complete"] else "incomplete"
@@ -204,9 +214,8 @@ class Coordinator:
         """Whether a report is of the test that is under way."""
         return self.run is not None and not self.finished.is_set() and message.run == self.run.id
 
-    def _on_ping(self, msg, **_) -> None:
-        ping = protocol.decode(protocol.Ping, msg.data)
-        protocol.send(self.runner, protocol.Pong(ping.asked_ns, clock.now_ns()), msg.node_id)
+    def _on_ping(self, ping: protocol.Ping) -> None:
+        protocol.send(self.runner, protocol.Pong(ping.asked_ns, clock.now_ns()), ping.client)
 
     def _on_worker_connect(self, client_id: str, **_) -> None:
         if self.run and not self.finishing:

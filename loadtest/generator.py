@@ -79,8 +79,9 @@ class Generator:
             self._part.end()
 
     def _on_quitting(self, **_) -> None:
-        # A worker that is interrupted by itself will not be asked any more.
+        # A worker that is interrupted by itself will not be asked any more, and its connections close with it.
         if self._part and not self._part.over.is_set():
+            self._part.leave_at_once()
             self._part.hand_over(final=True)
 
 
@@ -152,6 +153,12 @@ class Part:
         """Let all connections go, in their turn."""
         self._spawn(self.connections.leave_in_turn)
 
+    def leave_at_once(self) -> None:
+        """Close all connections from this side. What they have received until now counts."""
+        for connection, record in self.connections.open_with_records():
+            self._receiver.handle(connection, record)
+            self.connections.leave(connection, record)
+
     # Broadcasts
 
     def follow(self, plan: protocol.Plan) -> None:
@@ -191,7 +198,7 @@ class Part:
 
     def _ping(self) -> None:
         while not self.over.is_set():
-            self._send(protocol.Ping(clock.now_ns()))
+            self._send(protocol.Ping(self._runner.client_id, clock.now_ns()))
             self.over.wait(PING_S if self._synchronised.is_set() else FIRST_PING_S)
 
     def on_pong(self, pong: protocol.Pong) -> None:

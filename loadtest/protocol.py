@@ -87,6 +87,7 @@ class Leave:
 class Ping:
     """What time is it? Asked at `asked_ns` by the worker's clock."""
 
+    client: str
     asked_ns: int
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +72,22 @@ def write(folder: Path, tables: dict[str, pd.DataFrame], summary: dict | None) -
     """
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have removed it during the test
     for name, table in tables.items():
-        table.to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
-    if summary is None:
-        return
-    partial = folder / "summary.json.tmp"
-    partial.write_text(json.dumps(summary, indent=2))
-    os.replace(partial, folder / "summary.json")
+        with _replacing(folder / f"{name}.parquet") as partial:
+            table.to_parquet(partial, compression="zstd", index=False)
+    if summary is not None:
+        with _replacing(folder / "summary.json") as partial:
+            partial.write_text(json.dumps(summary, indent=2))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write in place of another one: it takes that one's name once it is whole."""
+    partial = path.with_name(f"{path.name}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def assemble(
