@@ -20,7 +20,7 @@ from selectors import EVENT_READ, DefaultSelector
 
 from http_pool import FIRST_UNDER_WAY, MAX_IDLE_S, connection_pool
 from rate_limiter import RateLimiter
-from retries import MAX_ATTEMPTS, RETRY_COST, TIMEOUT_RETRY_COST, backoff_s, is_throttle, is_transient
+from retries import MAX_ATTEMPTS, backoff_s, is_throttle, is_transient
 from sigv4 import Signer
 from throttles import Throttles
 
@@ -45,10 +45,10 @@ WAKE = None  # stands for the socket that ends the waiting
 class Post:
     """A message on its way to one connection."""
 
-    __slots__ = ("attempt", "chance", "connection_id", "cost", "refused")
+    __slots__ = ("attempt", "chance", "connection_id", "refused")
 
     def __init__(self, connection_id):
-        self.connection_id, self.attempt, self.cost, self.refused, self.chance = connection_id, 0, 0, 0, 1.0
+        self.connection_id, self.attempt, self.refused, self.chance = connection_id, 0, 0, 1.0
 
 
 class Fanout:
@@ -248,13 +248,12 @@ class Fanout:
             self._limiter.accepted(now)
             if status < 300:
                 self.counts["delivered"] += 1
-                self._pool.quota.release(post.cost or 1)
                 self._under_way = min(MAX_CONNECTIONS, self._under_way + 1)
             elif status == 410:
                 self.counts["gone"] += 1
                 self.gone.append(post.connection_id)
             else:
-                self._fail_or_retry(post, f"{status} {code}: {text}", is_transient(status, code), RETRY_COST)
+                self._fail_or_retry(post, f"{status} {code}: {text}", is_transient(status, code))
         if connection.is_reusable:
             self._make_idle(connection, now)
         else:
@@ -310,13 +309,11 @@ class Fanout:
             self._fail(post, error)
 
     def _fail(self, post, error):
-        cost = TIMEOUT_RETRY_COST if isinstance(error, TimeoutError) else RETRY_COST
-        self._fail_or_retry(post, _no_answer(error), True, cost)
+        self._fail_or_retry(post, _no_answer(error), True)
 
-    def _fail_or_retry(self, post, error, is_transient, cost):
+    def _fail_or_retry(self, post, error, is_transient):
         self.error = error
-        if is_transient and post.attempt < MAX_ATTEMPTS and self._pool.quota.acquire(cost):
-            post.cost = cost
+        if is_transient and post.attempt < MAX_ATTEMPTS:
             self._again(post, backoff_s(post.attempt))
         else:
             self.counts["failed"] += 1
