@@ -9,11 +9,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import hypothesis
 import psutil
 import pytest
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+
+# Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
+# is timed, since the machine may be busy.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
