@@ -524,7 +524,7 @@ def chosen(names: str) -> dict[str, float | None]:
     if file := _file(names):
         try:
             names = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"The file {file} can't be read: {error}.") from None
     for word in filter(None, names.split(",")):
         name, given, value = word.partition("=")
