@@ -10,11 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
+import hypothesis
 import psutil
 import pytest
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+
+# Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
+# is timed, since the machine may be busy.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
@@ -67,8 +73,10 @@ def pytest_runtest_call(item):
     """At the end of each test nothing that was begun listens on anything but loopback."""
     result = yield
     if new := listening_to_others() - NOT_OURS:
-        own = [os.getpid(), *(process.pid for process in processes_of(item.config._tmp_path_factory.getbasetemp()))]
-        found = {tuple(address) for pid in own for address in listening(pid) if address.ip not in ("127.0.0.1", "::1")}
+        found = set()
+        for process in [psutil.Process(), *processes_of(item.config._tmp_path_factory.getbasetemp())]:
+            with suppress(psutil.NoSuchProcess):
+                found |= {tuple(each) for each in listening(process.pid) if each.ip not in ("127.0.0.1", "::1")}
         assert not found, f"Others can reach {found}."
         NOT_OURS.update(new)
     return result
