@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
-from chatlab.paths import home, writable
+from chatlab.paths import home, writable, write
 from chatlab.settings import Settings
 
 CHOSEN = "lab.json"
@@ -125,10 +125,8 @@ def _path(entry):
 
 
 def _write(path, entry):
-    beside = path.with_suffix(f".{os.getpid()}")  # whole, or not at all
     about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
-    beside.write_text(json.dumps(asdict(entry.settings) | about) + "\n")
-    beside.replace(path)
+    write(path, json.dumps(asdict(entry.settings) | about) + "\n")
 
 
 def _read(path):
@@ -136,5 +134,5 @@ def _read(path):
         values = json.loads(path.read_text())
         settings = Settings(*(values[field.name] for field in fields(Settings)))
         return Entry(settings, values["place"], values["since"], values.get("hours"))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

@@ -9,11 +9,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import hypothesis
 import psutil
 import pytest
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+
+# Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
+# is timed, since the machine may be busy.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
@@ -206,3 +212,10 @@ def environment_of_a_run(home, **more):
     """The environment for a process that is to have a lab of its own in `home`."""
     inherited = {key: value for key, value in os.environ.items() if key not in SET_ASIDE}
     return inherited | {"CHATLAB_HOME": str(home)} | more
+
+
+def print_table(request, columns, rows):
+    """Print a table in Markdown, past pytest's capturing: what a test measures, as docs/reliability.md has it."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *(f"| {' | '.join(map(str, line))} |" for line in lines), sep="\n")
