@@ -237,7 +237,7 @@ def told(log):
 TWICE_OR_ALWAYS = pytest.mark.parametrize(
     "times", [pytest.param(2, id="twice"), pytest.param(None, id="always", marks=pytest.mark.long)]
 )
-TABLE_FAILS = pytest.mark.parametrize("kind", ["throttled", "500"])
+TABLE_FAILS = pytest.mark.parametrize("kind", ["throttled", pytest.param("500", marks=pytest.mark.long)])
 
 
 def log_of(lab, part, connection_id):
@@ -323,7 +323,8 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
 
 
 @pytest.mark.parametrize(
-    ("kind", "often"), [("lost", "once"), ("500", "once"), pytest.param("500", "always", marks=pytest.mark.long)]
+    ("kind", "often"),
+    [("lost", "once"), *(pytest.param("500", often, marks=pytest.mark.long) for often in ("once", "always"))],
 )
 def test_a_shard_that_lambda_does_not_take_or_takes_twice(faulty, room, report, kind, often):
     """Of an answer that gets lost nobody knows whether the shard is posted to: then rather twice than not at all."""
@@ -387,7 +388,6 @@ def test_of_50_messages_at_once_to_a_function_that_has_not_started_each_is_heard
 
 
 RANDOM = (
-    Fault("PostToConnection", "429", share=0.01),
     Fault("PostToConnection", "500", share=0.004),
     Fault("PostToConnection", "reset", share=0.004),
     Fault("PostToConnection", "lost", share=0.002),
@@ -399,9 +399,11 @@ RANDOM = (
 @pytest.mark.timeout(1000)
 def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys):
     """Accepted is what was handed to the socket and not answered with an error; expected, a copy for each connection
-    that was open before and stays. What is posted fails four times in a row for one in 100 million."""
+    that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 330
+    posts a second is met where the machine is faster than that.
+    """
     connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
-    with a_faulty_chat(tmp_path, "delay") as lab:
+    with a_faulty_chat(tmp_path, "delay,connections-rate=330") as lab:
         set_faults(home(), *RANDOM)
         since = datetime.now(UTC)
         test = start(
