@@ -185,8 +185,8 @@ def test_posts_that_fail(faulty, room, report, kind, often, who):
     outcome, copies = EXPECTED[kind, often]
     make(faulty, room.ids, age_s=0)  # whom a 410 does not forget
     text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
-    if outcome == "unreached":  # it goes on for as long as there is time
-        restart(faulty, 7)
+    if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
+        restart(faulty, 4)
     set_faults(home(), Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
     log = say(faulty, text)
     if outcome == "unreached":
@@ -204,7 +204,7 @@ def test_posts_that_fail(faulty, room, report, kind, often, who):
     assert log["retried"] == (
         {"once": n, "always": 3 * n}[often] if kind in ("500", "reset", "lost") else log["throttled"]
     )
-    assert (log["throttled"] >= n) == (kind == "429")
+    assert bool(log["throttled"]) == (kind == "429")
     assert counts(afterwards) == counts_of({"delivered": PEOPLE})
     assert room.copies(again) == [1] * PEOPLE
 
