@@ -28,7 +28,7 @@ help:
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
-	@echo "make lock       pin the dependencies anew"
+	@echo "make lock       pin the dependencies anew, each by its version and its hashes"
 
 setup: $(VENV)/installed frontend/node_modules/.package-lock.json
 
@@ -37,8 +37,8 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@test -w . || { echo "The folder $(CURDIR) can't be written to: clone the lab where you may write."; exit 1; }
 	@echo "Installing the Python packages and Node.js into $(VENV) (once, about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-lock.json
@@ -92,4 +92,4 @@ lab: setup
 lock:
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --no-annotate --no-header \
-		pyproject.toml --output-file requirements.txt
+		--generate-hashes pyproject.toml --output-file requirements.txt
