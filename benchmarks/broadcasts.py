@@ -9,22 +9,24 @@ time for a post is most of it.
 """
 
 import argparse
+import asyncio
 import base64
 import contextlib
 import json
 import multiprocessing
 import os
-import selectors
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pandas as pd
+import uvloop
 from matplotlib.figure import Figure
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 from benchmarks.bounds import Bounds, save
 from chatlab import Lab, LabError, deployment, local_cloud, poll
@@ -139,55 +141,57 @@ def a_chat() -> Iterator[Lab]:
 
 @contextlib.contextmanager
 def held(url: str, connections: int) -> Iterator[None]:
-    """So many open sockets, whose messages a process of its own reads and drops."""
+    """So many open sockets, whose messages a process of its own reads and drops.
+
+    Raises:
+        LabError: in one sentence, if not all of them can be opened, or if one closes before the end.
+    """
     context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(url, connections, ready), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_hold, args=(url, connections, theirs), daemon=True)
     process.start()
+    theirs.close()
+
+    def heed(timeout_s):
+        if problem := ours.recv() if ours.poll(timeout_s) else "there is no answer":
+            raise LabError(f"{connections} connections can't be held open: {problem}.")
+
     try:
-        if not ready.wait(30 + connections / 20):
-            raise LabError(f"{connections} connections could not be opened.")
+        heed(30 + connections / 20)
         yield
+        ours.send("leave")
+        heed(5)
     finally:
-        process.terminate()
+        ours.close()
         process.join(5)
+        process.kill()
 
 
-def _hold(url, connections, ready):
-    parts = urlsplit(url)
-    nonce = base64.b64encode(bytes(16)).decode()
-    handshake = (
-        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    ).encode()
-    selector = selectors.DefaultSelector()
-    for number in range(connections):
-        opened = socket.create_connection((parts.hostname, parts.port))
-        opened.sendall(handshake)
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += opened.recv(4096)
-        selector.register(opened, selectors.EVENT_READ, bytearray())
-        if number % 50 == 0:
-            _drop_messages(selector, 0)
-    ready.set()
-    while True:
-        _drop_messages(selector, None)
+def _hold(url, connections, pipe):
+    """Says None when all are open, and again when told to leave; or in words what is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process at the other end of the pipe
+    with contextlib.suppress(BrokenPipeError):  # that process is gone
+        try:
+            uvloop.run(_listen(url, connections, pipe))
+        except (OSError, WebSocketException) as error:
+            pipe.send(f"{error}".rstrip("."))
 
 
-def _drop_messages(selector, timeout):
-    """Read what has come, and answer the pings, without which the server takes a connection for dead."""
-    for key, _ in selector.select(timeout):
-        received = key.data
-        received += key.fileobj.recv(65536)
-        # Frames from a server are not masked (RFC 6455, section 5.2), and these are shorter than 64 KB.
-        while len(received) >= 4:
-            start, size = (2, received[1]) if received[1] < 126 else (4, int.from_bytes(received[2:4], "big"))
-            if len(received) < start + size:
-                break
-            if received[0] == 0x89:  # ping; the pong's mask is four zeros
-                key.fileobj.sendall(bytes([0x8A, 0x80 | size]) + bytes(4) + received[start : start + size])
-            del received[: start + size]
+async def _listen(url, connections, pipe):
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pipe.fileno(), told.set)  # also if the process at the other end is gone
+    tasks = [asyncio.create_task(told.wait())]
+    for _ in range(connections):
+        tasks.append(asyncio.create_task(_drop_messages(await connect(url, compression=None, ping_interval=None))))
+    pipe.send(None)
+    for task in (await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))[0]:
+        await task
+    pipe.send(None)
+
+
+async def _drop_messages(websocket):
+    while True:  # until it is closed, which is raised
+        await websocket.recv()
 
 
 def last_delivery_ratio(broadcasts: pd.DataFrame) -> float:

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from chatlab import poll
+from benchmarks.broadcasts import held
+from chatlab import LabError, poll
 from chatlab.paths import ROOT
+from loadtest.benchmarks import reference
 from tests.conftest import processes_of
 
 
@@ -53,6 +55,27 @@ def test_a_comparison_of_what_is_no_number_is_refused(comparison):
     said, _ = (process := begin("--connections", "many")).communicate(timeout=60)
     assert process.returncode == 2
     assert said.endswith("argument --connections: invalid numbers value: 'many'\n")
+
+
+def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end():
+    with reference.run() as server:
+        with held(server.url, 120):
+            assert len(server.ports) == 120
+        poll(lambda: not server.ports, "everyone to have left", timeout_s=10)
+
+
+def test_a_connection_that_is_refused_is_none():
+    refuses = pytest.raises(LabError, match=r"^10 connections can't be held open: .* HTTP 403")
+    with reference.run() as server, refuses:
+        server.most = 5
+        with held(server.url, 10):
+            pytest.fail("There are 10.")
+
+
+def test_a_connection_that_is_closed_is_missed():
+    misses = pytest.raises(LabError, match=r"^10 connections can't be held open: .* 1001")
+    with reference.run() as server, misses, held(server.url, 10):
+        server.close(1)
 
 
 @pytest.fixture
