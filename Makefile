@@ -1,8 +1,9 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=200  BROADCASTS=20
+# MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all rehearse up down lab notebooks lock
+.PHONY: help setup run test test-all rehearse soak up down lab notebooks lock
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -18,13 +19,14 @@ OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGI
 FORGETFUL := $(call given,HOURS,hours) $(call given,EMAIL,email)
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL TRAITS MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
 	@echo "make test       the tests"
 	@echo "make test-all   the long ones, too: each place at which a run can be killed, and so on"
 	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
+	@echo "make soak       half an hour of broadcasts on the local cloud, with faults: is all heard, does nothing grow?"
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
@@ -55,6 +57,9 @@ rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \
 		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(FORGETFUL) $(LOAD)
+
+soak: setup
+	@exec $(BIN)/python -m benchmarks.soak $(call given,MINUTES,minutes) $(call given,CONNECTIONS,connections)
 
 up: setup
 	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(FORGETFUL)

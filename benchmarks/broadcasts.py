@@ -32,6 +32,7 @@ from benchmarks.bounds import Bounds, save
 from chatlab import Lab, LabError, deployment, local_cloud, poll
 from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
+from chatlab.settings import DEFAULT_NAME, Settings
 from loadtest import live, plots, results
 
 VARIANTS = LAMBDAS / "variants"
@@ -121,19 +122,18 @@ def posts_per_second(lab: Lab, variant: str, invocations: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def a_chat() -> Iterator[Lab]:
-    """A chat, built by the notebooks on a local cloud of its own, which is stopped at the end."""
+def a_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
+    """A chat of this name, built by the notebooks on a local cloud of its own, which is stopped at the end."""
     from chatlab.notebooks import BUILD, execute  # a second and more, which notebook 07 need not wait for
-    from chatlab.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CHATLAB_HOME"] = folder
         os.environ.pop("CHATLAB_RUN", None)
         try:
-            for name in BUILD[:-1]:  # all but the page
-                outcome = execute(name, Path(folder) / f"{name}.ipynb", Settings().parameters)
+            for notebook in BUILD[:-1]:  # all but the page
+                outcome = execute(notebook, Path(folder) / f"{notebook}.ipynb", Settings(name=name).parameters)
                 if not outcome.ok:
-                    raise LabError(f"{name}, {outcome.reason}")
+                    raise LabError(f"{notebook}, {outcome.reason}")
             yield Lab.load()
         finally:
             local_cloud.stop()

@@ -6,15 +6,17 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import LabError, inventory, ledger, local_cloud, page, report
-from chatlab.errors import exit_status, nobody_reads
+from chatlab.errors import exit_status, nobody_reads, uninterrupted
 from chatlab.inventory import labs_by_tag
 from chatlab.lab import Lab
+from chatlab.locks import locked
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
 from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
 from chatlab.settings import Settings, profile_named
@@ -109,6 +111,15 @@ def run(chosen):
     if settings.target == "aws":  # the local cloud is the run's own, AWS is not: what stays there is to be known here
         os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
         _require_free(settings)
+    # With this lock, which the system lets go even if the run is killed, the run's own processes know that it is over.
+    os.environ["CHATLAB_UNTIL"] = str((home() / "run.lock").resolve())
+    with locked(
+        home() / "run.lock", f"Another run is under way in {shown(folder)}: let it end, or name another folder."
+    ):
+        return _run(chosen, settings, folder, saved)
+
+
+def _run(chosen, settings, folder, saved):
     load = {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
     parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email} | load
     outcomes, failures, left = [], [], None
@@ -128,8 +139,19 @@ def run(chosen):
     except KeyboardInterrupt:
         failures.append("The teardown was stopped.")
     finally:
-        page.stop(settings)
-        local_cloud.stop()
+        with uninterrupted():
+            page.stop(settings)
+            local_cloud.stop()
+    with uninterrupted():
+        if left is None and settings.target == "local":
+            left = 0  # it was all in the local cloud
+        summary = _conclude(settings, folder, outcomes, failures, left)
+    print("", *report.lines(summary, shown(folder)), sep="\n")
+    return 1 if failures else 0
+
+
+def _conclude(settings, folder, outcomes, failures, left):
+    """Write the summary of a run; the same as a dict. What else went wrong is added to its `failures`."""
     failures += [f"{outcome.name}, {outcome.reason}" for outcome in outcomes if not outcome.ok]
     if settings.target == "aws" and failures and left != 0 and ledger.chosen():
         what = "It is not known what is left" if left is None else f"{left} things are left"
@@ -148,8 +170,7 @@ def run(chosen):
         failures.append(f"The summary can't be written into {shown(folder)}: {error.strerror}.")
     if not failures:  # otherwise the local cloud's last words are there
         shutil.rmtree(home(), ignore_errors=True)
-    print("", *report.lines(summary, shown(folder)), sep="\n")
-    return 1 if failures else 0
+    return summary
 
 
 def _require_free(settings):
@@ -191,14 +212,18 @@ def up(chosen):
     known = ledger.the_one(target=settings.target, name=settings.name, region=settings.region)
     if settings.target == "aws" and not known and _count_left(settings)[0]:
         print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
+    still_there = (
+        f"What was built is still there: `{settings.make('up')}` goes on, `{settings.make('down')}` removes it."
+    )
     outcomes = []
     parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email}
-    _execute_all(BUILD, _up_folder(), parameters, outcomes)
+    with _alone():
+        try:
+            _execute_all(BUILD, _up_folder(), parameters, outcomes)
+        except KeyboardInterrupt:
+            raise LabError(f"Stopped. {still_there}") from None
     if not outcomes[-1].ok:
-        raise LabError(
-            f"{outcomes[-1].name}, {outcomes[-1].reason}\nWhat was built is still there: `{settings.make('up')}` goes "
-            f"on, `{settings.make('down')}` removes it."
-        )
+        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n{still_there}")
     print(f"\nThe chat is at {Lab.load().page_url}\n`{settings.make('down')}` removes it.")
     _others_by_tag(settings)
     return 0
@@ -206,6 +231,11 @@ def up(chosen):
 
 def down(chosen):
     """Remove a chat. The local cloud stops with the last one in it."""
+    with _alone():
+        return _down(chosen)
+
+
+def _down(chosen):
     named = {"target": chosen.target, "name": chosen.name, "region": chosen.region, "profile": chosen.profile}
     meant = ledger.the_one(**named)
     if not meant and chosen.target != "aws":
@@ -219,11 +249,19 @@ def down(chosen):
     settings = _known_to_aws(meant[0].settings) if meant else _settings(chosen)
     print(f"{settings}{'' if meant else ', which was not made from this folder: it is found by its tag'}.")
     outcomes = []
-    _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
+    try:
+        _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
+    except KeyboardInterrupt:
+        raise LabError(f"Stopped. `{settings.make('down')}` goes on.") from None
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make('down')}` tries again.")
     _others_by_tag(settings)
     return _others_open()
+
+
+def _alone():
+    """Only one command at a time builds or removes the labs of this folder. Raises LabError for the second one."""
+    return locked(home() / "up-or-down.lock", "Another `make up` or `make down` is at work here: let it end.")
 
 
 def _others_open():
@@ -286,11 +324,12 @@ class _Line:
 
     def update(self, text):
         line = f"  {self._name:<20} {text[: self.WIDTH - 23]}"
-        if self._terminal:
-            print(f"\r{line}".ljust(self.WIDTH), end="", flush=True)
-        elif time.monotonic() - self._said > self.EVERY_S:
-            self._said = time.monotonic()
-            print(line, flush=True)
+        with suppress(BrokenPipeError):  # which is met again, and taken care of, at the notebook's end
+            if self._terminal:
+                print(f"\r{line}".ljust(self.WIDTH), end="", flush=True)
+            elif time.monotonic() - self._said > self.EVERY_S:
+                self._said = time.monotonic()
+                print(line, flush=True)
 
     def end(self, outcome):
         if self._terminal:

@@ -16,6 +16,13 @@ NOT_FOUND = frozenset(
     {"404", "NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
 )
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# `python -m chatlab` takes a second or two to load, and Ctrl-C is to end that without a traceback. Until it is found,
+# its name is "-m": https://docs.python.org/3/library/sys.html#sys.argv
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 class LabError(Exception):
     """Something that the person at the keyboard can put right. What is private in its sentence is masked."""
@@ -45,21 +52,42 @@ def unless_gone():
 def exit_status(command):
     """`command()` as all that a process does: its answer, or 1 after a LabError or Ctrl-C, which it says.
 
-    Being ended (SIGTERM), and losing the terminal (SIGHUP, unless that is ignored, as by nohup), are like Ctrl-C, so
-    that what was started is stopped then, too.
+    Being ended (SIGTERM), and losing the terminal (SIGHUP), are like Ctrl-C, so that what was started is stopped then,
+    too. A signal that is ignored, as SIGHUP by nohup, stays so.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _lost_terminal)
+    interrupting = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.default_int_handler}
     try:
-        return command()
+        _handle(interrupting | {signal.SIGHUP: _lost_terminal})
+        try:
+            return command()
+        finally:  # all that was started is stopped: from here on a signal ends this process, without a word
+            _handle(dict.fromkeys(STOPPING, signal.SIG_DFL))
     except LabError as error:
         print(error, file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+    except BrokenPipeError:
+        nobody_reads()
     except Exception:  # a fault of the lab's own
         print(masked(traceback.format_exc()), file=sys.stderr)
     return 1
+
+
+@contextmanager
+def uninterrupted():
+    """Nothing of what stops a command does so within, which is for what takes seconds and must not be half done."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(handlers):
+    for number, handler in handlers.items():
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def nobody_reads():

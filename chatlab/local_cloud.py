@@ -7,18 +7,19 @@ resources are in its memory, so they are gone when it stops.
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from chatlab.emulator import temper
 from chatlab.errors import LabError
-from chatlab.paths import home, writable
+from chatlab.locks import locked
+from chatlab.paths import home
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
@@ -41,14 +42,16 @@ INHERITED = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 def start():
     """Start the local cloud unless it runs already; its URL.
 
-    It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder as in `_tls`, HTTPS. Of AWS's temper it has what
-    `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by default. The person is an administrator, or may do
-    what the policy in the file `CHATLAB_POLICY` allows. `CHATLAB_RECORD` names a file for what they ask for.
+    In a run it ends with the run, however that ends. It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder
+    as in `_tls`, HTTPS. Of AWS's temper it has what `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by
+    default. The person is an administrator, or may do what the policy in the file `CHATLAB_POLICY` allows.
+    `CHATLAB_RECORD` names a file for what they ask for.
 
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
-    if not _process():
-        _begin()
+    with locked(home() / "start.lock"):  # two that start at once get the same one
+        if not _process():
+            _begin()
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _key_file().exists():  # it is made before the first connection is taken
         if not _process() or time.monotonic() > deadline:
@@ -64,9 +67,17 @@ def _begin():
         temper.chosen(os.environ.get("CHATLAB_TRAITS", ""))
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
-    folder = writable(home())
+    stop()  # what is left of one which was killed
+    try:
+        _spawn()
+    except OSError as error:
+        stop()
+        raise LabError(f"The local cloud can't be started in {home()}: {error.strerror}.") from None
+
+
+def _spawn():
+    folder = home()
     folder.chmod(0o700)
-    _key_file().unlink(missing_ok=True)  # that of one which was killed
     listener = _listener()
     port = listener.getsockname()[1]
     temporary = folder / "tmp"  # where MiniStack unpacks the functions
@@ -74,7 +85,7 @@ def _begin():
     inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
     own["CHATLAB_TRAITS"] = os.environ.get("CHATLAB_TRAITS", "")
-    for name in ("CHATLAB_POLICY", "CHATLAB_RECORD"):
+    for name in ("CHATLAB_POLICY", "CHATLAB_RECORD", "CHATLAB_UNTIL"):
         own |= {name: str(Path(os.environ[name]).resolve())} if os.environ.get(name) else {}
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
@@ -89,19 +100,23 @@ def _begin():
 
 
 def stop():
-    """Stop the local cloud and the functions' processes. True if it was running."""
-    process = _process()
-    if process:
-        family = [process, *process.children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(family[:1], timeout=5)
-        for member in family:  # the functions' processes, and the cloud itself if it did not listen
-            if member.is_running():
-                member.kill()
-        psutil.wait_procs(family, timeout=5)
+    """Stop the local cloud and the functions' processes. True if it was running.
+
+    One of which nothing was written down, because its start was broken off, is stopped, too.
+    """
+    running = [process for process in psutil.process_iter() if _is_ours(process)]
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            process.terminate()
+            psutil.wait_procs([process], timeout=5)
+            for member in family:  # the functions' processes, and the cloud itself if it did not listen
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(family, timeout=5)
     for file in (_state_file(), _key_file()):
         file.unlink(missing_ok=True)
-    return process is not None
+    return bool(running)
 
 
 def status():
@@ -109,7 +124,7 @@ def status():
     state = _state()
     if not state:
         return {"running": False}
-    return {"running": _process() is not None, "pid": state["pid"], "port": state["port"], "url": url()}
+    return {"running": _process() is not None, "pid": state["pid"], "port": state["port"], "url": _url(state)}
 
 
 def require():
@@ -129,7 +144,7 @@ def url():
     state = _state()
     if not state:
         raise LabError("The local cloud is not running: run notebook 00_start first.")
-    return f"{state.get('scheme', 'http')}://{HOST}:{state['port']}"  # one that was started before there was a choice
+    return _url(state)
 
 
 def credentials():
@@ -141,6 +156,10 @@ def credentials():
     require()
     key = json.loads(_key_file().read_text())
     return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+
+
+def _url(state):
+    return f"{state.get('scheme', 'http')}://{HOST}:{state['port']}"  # one that was started before there was a choice
 
 
 def _state_file():
@@ -159,17 +178,25 @@ def _state():
 
 
 def _process():
-    """The running process, or None. A pid alone may be somebody else's by now: this one was told of this home's key.
-
-    (When a process was born is no sign of it: that is reckoned from the machine's clock, which may be set.)
-    """
+    """The running process, or None."""
     state = _state()
     try:
         process = psutil.Process(state["pid"]) if state else None
-        ours = process and process.status() != psutil.STATUS_ZOMBIE and str(_key_file()) in process.cmdline()
-        return process if ours else None
     except psutil.Error:
         return None
+    return process if process and _is_ours(process) else None
+
+
+def _is_ours(process):
+    """Whether it is the local cloud of this home, of whose key it was told. A pid alone may be somebody else's by now.
+
+    (When a process was born is no sign of it: that is reckoned from the machine's clock, which may be set.)
+    """
+    try:
+        words = process.cmdline()  # empty for a zombie
+        return str(EMULATOR) in words and str(_key_file()) in words
+    except psutil.Error:
+        return False
 
 
 def _tls():

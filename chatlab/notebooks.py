@@ -18,6 +18,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import mask_notebook, masked
+from loadtest import live
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
@@ -26,7 +27,7 @@ INJECTED = "injected-parameters"
 SENTENCES = ("LabError", "NotOurs")  # the exceptions that say all there is to say
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
-GRACE_S = 10  # for a cell to stop what it started, once it has been interrupted
+GRACE_S = live.STOP_S + 5  # for an interrupted cell to stop what it started: the longest to stop is a load test
 
 
 @dataclass
@@ -81,7 +82,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
     except DeadKernelError:
         reason = reason or f"{_where(notebook)}: the kernel died."
     except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
-        reason = reason or f"the kernel did not start: {error}."
+        reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
     return Outcome(name, round(time.monotonic() - started, 1), not reason, masked(reason))
 
 
@@ -127,11 +128,16 @@ def _log_of_the_kernel(save_as):
     """A file for a kernel's standard error: a kernel that is ended may say on it that it could not end as it wanted."""
     path = Path(save_as).with_suffix(".log")
     try:
+        path.touch()
+    except OSError:  # the notebook can't be saved there either, and that is said
+        path = Path(os.devnull)
+    try:
         with path.open("wb") as log:
             yield log
     finally:
-        if not path.stat().st_size:
-            path.unlink()
+        with suppress(OSError):
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()
 
 
 class _Client(NotebookClient):
@@ -139,6 +145,8 @@ class _Client(NotebookClient):
         super().__init__(notebook, on_cell_start=self._begun, **options)
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
+        self.kernel = None
+        """Its pid, once it has one."""
         self.ended = threading.Event()
 
     def execute(self, **launch_options):
@@ -146,6 +154,10 @@ class _Client(NotebookClient):
             return super().execute(**launch_options)
         finally:
             self.ended.set()
+
+    async def async_start_new_kernel(self, **options):
+        await super().async_start_new_kernel(**options)
+        self.kernel = self.km.provisioner.pid
 
     def _cleanup_kernel(self):
         """What nbclient calls at the end of this process, failing if the kernel is gone. `_stop` has seen to it."""
@@ -168,18 +180,35 @@ class _Client(NotebookClient):
 def _stop(client):
     """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes."""
     client.is_stopped = True
-    if client.ended.is_set() or not client.km or not client.km.has_kernel:
-        return
-    kernel = psutil.Process(client.km.provisioner.pid)
-    family = [*kernel.children(recursive=True), kernel]
     try:
-        if client.has_begun:  # a kernel that is only starting would answer with a traceback
-            os.kill(kernel.pid, signal.SIGINT)
+        if client.has_begun and not client.ended.is_set():  # one that is only starting would answer with a traceback
+            with suppress(ProcessLookupError):
+                os.kill(client.kernel, signal.SIGINT)
             client.ended.wait(GRACE_S)
     finally:
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
+        if client.kernel:
+            _kill_session(client.kernel)
+
+
+def _kill_session(leader):
+    """Kill what is left of the session that the kernel `leader` began.
+
+    What a cell started is in it, even when the kernel was killed. The local cloud and the page's server, which are to
+    outlive the kernel, have sessions of their own.
+    """
+    killed = set()
+    while members := {pid for pid in psutil.pids() if _session_of(pid) == leader} - killed:
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= members
+
+
+def _session_of(pid):
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _where(notebook):

@@ -1,7 +1,9 @@
 """Where things are: the repository's own folders, and the folder that remembers this machine's lab."""
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from chatlab.errors import LabError
@@ -23,8 +25,14 @@ def home():
 
 def run_folder():
     """The folder of this run's results, `runs/<UTC time>`: the one that `CHATLAB_RUN` names, or a new one."""
-    folder = Path(os.environ.get("CHATLAB_RUN") or RUNS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")
-    return writable(folder)
+    if named := os.environ.get("CHATLAB_RUN"):
+        return writable(Path(named))
+    writable(RUNS)
+    for number in count(1):
+        folder = RUNS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}{f'-{number}' if number > 1 else ''}"
+        with suppress(FileExistsError):  # another one began within the same second
+            folder.mkdir()
+            return folder
 
 
 def in_a_run():

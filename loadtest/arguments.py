@@ -3,7 +3,8 @@
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -150,7 +151,7 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in self._values().items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
         parts = urlsplit(self.url)
@@ -176,11 +177,15 @@ class Settings:
             )
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"There is no file {self.ca_file} of certificates to trust (--ca-file).")
-        if not len(self.schedule()):
+        if not len(self.schedule):
             raise ValueError("The schedule is empty: no broadcast leaves within --duration.")
 
+    @cached_property
     def schedule(self) -> np.ndarray:
-        """Offsets of one phase's broadcasts in seconds, shape (broadcasts,), without the warm-up's."""
+        """Offsets of one phase's broadcasts in seconds, shape (broadcasts,), without the warm-up's.
+
+        Made once, when the settings are checked: the file --trace may be gone or another one later.
+        """
         if self.arrivals == "trace":
             offsets = schedule.trace(self.trace)
             return offsets[offsets < self.duration] if self.duration else offsets
@@ -198,16 +203,19 @@ class Settings:
         lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
         pause = gap if phase else max(gap, WARM_UP_GAP_S)
         start = lead[-1] + pause if self.warm_up else 0.0
-        return np.concatenate([lead, start + self.schedule()])
+        return np.concatenate([lead, start + self.schedule])
 
     @property
     def broadcasts_in_all(self) -> int:
         """Broadcasts of all phases, without the warm-up's."""
-        return len(self.schedule()) * len(self.phases)
+        return len(self.schedule) * len(self.phases)
 
     def plain(self) -> dict:
         """As JSON takes it."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in self._values().items()}
+
+    def _values(self) -> dict:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def phases(self) -> tuple[int, ...]:

@@ -27,6 +27,11 @@ def now_ns() -> int:
     return time.time_ns() + _WRONG_BY_NS
 
 
+def ahead_ns() -> int:
+    """How far Unix time is ahead of the monotonic clock, in nanoseconds: it changes when somebody sets the clock."""
+    return now_ns() - time.monotonic_ns()
+
+
 def stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     """The kernel's arrival stamp in what `recvmsg` returned, in nanoseconds; 0 if there is none."""
     for level, kind, data in ancillary:

@@ -1,328 +1,223 @@
-"""The load generator, in every process that has connections. It sends what is planned and records what comes."""
+"""The load generator, in every process that has connections: its part of a test, and what the coordinator is told."""
 
 import gc
+import itertools
+import logging
 import time
-from collections import Counter, deque
+from collections.abc import Callable
 
 import gevent
 import numpy as np
-import pandas as pd
 import psutil
 from gevent.event import Event
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from loadtest import clock, messages, records, throttling
-from loadtest.connection import Closed, Connection, describe
-from loadtest.records import ConnectionRecord, DeliveryLog
+from loadtest import clock, protocol, records
+from loadtest.connection import Connection, describe
+from loadtest.connections import NO_CONNECTION, Connections
+from loadtest.outstanding import Outstanding
+from loadtest.receiver import FRAMES_AT_ONCE, Receiver
+from loadtest.records import ConnectionRecord
+from loadtest.sender import Sender
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
+HAND_OVER_S = 3.0
+"""Between two times that a worker hands over what it has: so much is lost if it dies."""
 CPU_WINDOW_S = 1.0
-FRAMES_AT_ONCE = 16
-"""Handling a frame takes some 20 µs, so this much handling delays a broadcast that is due by less than half a ms."""
-FIRST_PINGS, PING_S = 10, 0.5
+FIRST_PINGS, FIRST_PING_S, PING_S = 10, 0.02, 0.5
 FIRE_S = 10.0
 """How long Locust's statistics may take at the end to see the last deliveries."""
-NOBODY = -1
-"""Stands for the number of the connection that speaks if there is none."""
-WORKER_STRIDE = 1_000_000
-"""Connection numbers of worker w start at w times this, so they are unique without asking anybody."""
 
 
 class Generator:
-    """Connections, broadcasts and deliveries of one process.
-
-    Talks to the coordinator in Locust's custom messages, which a local runner hands over within the process. It is told
-    `loadtest.start`, `loadtest.plan`, `loadtest.halt`, `loadtest.collect` and `loadtest.leave`, and tells
-    `loadtest.progress` and `loadtest.records`. A worker's deliveries travel in Locust's own reports to the master.
-    """
+    """Takes part in one test after another, as the coordinator says."""
 
     def __init__(self, environment: Environment):
-        self.environment = environment
-        self.runner = environment.runner
-        self.distributed = isinstance(self.runner, WorkerRunner)
-        self.over = Event()
-        self.connection_rate = 1.0
-        for message, listener in {
-            "loadtest.start": self._on_start,
-            "loadtest.plan": self._on_plan,
-            "loadtest.halt": self._on_halt,
-            "loadtest.collect": self._on_collect,
-            "loadtest.leave": self._on_leave,
-            "loadtest.pong": self._on_pong,
+        self._environment = environment
+        self._part: Part | None = None
+        self._begun = Event()
+        """Set while a test is under way."""
+        for kind, listener in {
+            protocol.Start: self._on_start,
+            protocol.Plan: lambda plan: self._part and self._part.follow(plan),
+            protocol.Halt: lambda _: self._part and self._part.halt(),
+            protocol.Collect: lambda _: self._part and self._part.hand_over(final=True),
+            protocol.Leave: lambda _: self._part and self._part.leave(),
+            protocol.Pong: lambda pong: self._part and self._part.on_pong(pong),
         }.items():
-            self.runner.register_message(message, listener)
-        environment.events.test_start.add_listener(self._on_test_start)
+            protocol.listen(environment.runner, kind, listener, self._on_error)
         environment.events.test_stopping.add_listener(self._on_test_stopping)
-        if self.distributed:
-            environment.events.report_to_master.add_listener(self._on_report)
+        if isinstance(environment.runner, WorkerRunner):
             environment.events.quitting.add_listener(self._on_quitting)
-        self._reset()
 
-    def _reset(self) -> None:
-        self.run = ""
-        self.halted = self.collected = False
-        self.log = DeliveryLog()
-        self.connections: list[ConnectionRecord] = []
-        self.open: dict[int, Connection] = {}
-        self.broadcasts: list[dict] = []
-        self.intended_ns: list[int] = []  # of each broadcast, by the master's clock
-        self.opened = self.left = self.failed = self.refused = self.sent = 0
-        self.refusals: Counter[str] = Counter()
-        self.error_frames: Counter[str] = Counter()
-        self.due = self.sending = self.delivered = self.expected = self.outstanding = 0
-        self.offset = clock.Offset()
-        self.cpu: list[float] = []
-        self.bytes_per_connection = 0.0
-        self._firing: list[gevent.Greenlet] = []
-        self._inbox: deque[tuple[Connection, ConnectionRecord]] = deque()
-        self._arrival = Event()
-        self._next_connection = 0.0
+    def part(self) -> "Part":
+        """This process's part of the test that is under way; waits for the coordinator's word that one is."""
+        self._begun.wait()
+        return self._part
 
-    def _on_test_start(self, **_) -> None:
-        self._reset()
-        self.memory_bytes = psutil.Process().memory_info().rss
-        self.over.clear()
-        for activity in (self._tick, self._read, self._watch_cpu, *([self._ping] if self.distributed else [])):
-            gevent.spawn(activity)
+    def _on_start(self, start: protocol.Start) -> None:
+        if self._part and self._part.run == start.run:  # another worker has joined
+            self._part.connections.rate = start.connection_rate
+            return
+        if self._part:
+            self._part.end()
+        self._part = Part(self._environment, start)
+        self._begun.set()
+
+    def _on_error(self, error: Exception) -> None:
+        if self._part:
+            self._part.fail_by(error)
+        else:
+            logger.error(error)
 
     def _on_test_stopping(self, **_) -> None:
-        self.over.set()
-        self._arrival.set()
+        self._begun.clear()
+        if self._part:
+            self._part.end()
 
-    def _on_start(self, msg, **_) -> None:
-        self.connection_rate = msg.data["connection_rate"]
+    def _on_quitting(self, **_) -> None:
+        # A worker that is interrupted by itself will not be asked any more, and its connections close with it.
+        if self._part and not self._part.over.is_set():
+            self._part.leave_at_once()
+            self._part.hand_over(final=True)
+
+
+class Part:
+    """What one process does in one test."""
+
+    def __init__(self, environment: Environment, start: protocol.Start):
+        self.over = Event()
+        self._environment = environment
+        self._runner = environment.runner
+        self.run = start.run
+        self._is_worker = isinstance(self._runner, WorkerRunner)
+        self._offset = clock.Offset()
+        self._synchronised = Event()
+        self._outstanding = Outstanding()
+        self.connections = Connections(environment, start.connection_rate, self.over, self._outstanding)
+        self._sender = Sender(environment, start.run, self.over, self._offset, self.connections, self._outstanding)
+        self._receiver = Receiver(start.run, self.over, self.connections, self._sender, self._outstanding)
+        self._collected = False
+        self._cpu: list[float] = []
+        self._memory_bytes = psutil.Process().memory_info().rss
+        self._bytes_per_connection = 0.0
+        self._firing: list[gevent.Greenlet] = []
+        for plan in start.plans:
+            self._sender.add(plan)
+        if self._is_worker:
+            self._spawn(self._ping)
+        else:
+            self._synchronised.set()
+        for activity in (self._tick, self._receiver.read, self._watch_cpu):
+            self._spawn(activity)
+        self._spawn(self._catch_up, start.plans)
+
+    def _spawn(self, activity: Callable, *arguments) -> gevent.Greenlet:
+        """Do something beside the rest; what goes wrong in it ends the test."""
+
+        def guarded() -> None:
+            try:
+                activity(*arguments)
+            except Exception as error:
+                self.fail_by(error)
+
+        return gevent.spawn(guarded)
+
+    def fail_by(self, error: Exception) -> None:
+        """Tell the coordinator that this process cannot go on because of an error."""
+        logger.error("A load generator failed.", exc_info=error)
+        reason = f"A load generator failed: {type(error).__name__}: {describe(error)}"
+        self._send(protocol.Failed(self.run, self._runner.client_id, reason))
+
+    def end(self) -> None:
+        """The test is over."""
+        self.over.set()
+        self._receiver.stop()
+
+    def _send(self, message) -> None:
+        protocol.send(self._runner, message)
 
     # Connections
 
     def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
-        """Open one more connection when its turn has come; again, if it is refused because of too much load.
-
-        Raises as `Connection` does, after noting the failure.
-        """
-        self._take_turn()
-        number = max(self.runner.worker_index, 0) * WORKER_STRIDE + len(self.connections)
-        record = ConnectionRecord(number, started_ns=clock.now_ns())
-        self.connections.append(record)
-        try:
-            connection = self._handshake(url, record)
-        except Exception as error:
-            record.error = describe(error)
-            self.failed += 1
-            raise
-        record.local_port = connection.local_port
-        record.due_before = self.due
-        record.opened_ns = clock.now_ns()
-        self.opened += 1
-        self.open[number] = connection
+        """Open one more connection and record what comes on it. Raises as `Connections.connect` does."""
+        self._synchronised.wait()
+        connection, record = self.connections.connect(url)
+        self._receiver.watch(connection, record)
         return connection, record
 
-    def _take_turn(self) -> None:
-        now = time.monotonic()
-        self._next_connection = max(now, self._next_connection + 1 / self.connection_rate)
-        gevent.sleep(self._next_connection - now)
+    def leave(self) -> None:
+        """Let all connections go, in their turn."""
+        self._spawn(self.connections.leave_in_turn)
 
-    def _handshake(self, url: str, record: ConnectionRecord) -> Connection:
-        options = self.environment.parsed_options
-        give_up = time.monotonic() + options.retry_time
-        while True:
-            record.started_ns = clock.now_ns()
-            try:
-                return Connection(url, options.connect_timeout, options.ca_file or None)
-            except Exception as error:
-                if not throttling.is_busy(error):
-                    raise
-                self.refusals[f"status {error.status_code}"] += 1
-                wait_s = throttling.backoff_s(record.refused + 1)
-                if time.monotonic() + wait_s > give_up:
-                    raise
-                record.refused += 1
-                self.refused += 1
-                self._fire_refusal(record, error)
-            gevent.sleep(wait_s)
-            self._take_turn()
-
-    def _fire_refusal(self, record: ConnectionRecord, error: Exception) -> None:
-        """Let Locust's own report show an attempt after which there is another."""
-        self.environment.events.request.fire(
-            request_type="WS",
-            name="connect",
-            response_time=(clock.now_ns() - record.started_ns) / 1e6,
-            response_length=0,
-            exception=error,
-            context={},
-        )
-
-    def listen(self, connection: Connection, record: ConnectionRecord) -> None:
-        """Record every frame until the connection closes, and then how it closed."""
-
-        def on_arrival() -> None:
-            self._inbox.append((connection, record))
-            self._arrival.set()
-
-        connection.watch(on_arrival)
-        connection.closed.wait()
-
-    def _read(self) -> None:
-        """Handle what has arrived, in one greenlet for all connections and only when nothing else is to be done."""
-        while not self.over.is_set():
-            self._arrival.wait()
-            self._arrival.clear()
-            while self._inbox:
-                gevent.idle()  # arrivals are taken out of the kernel, and broadcasts leave, before this goes on
-                for _ in range(min(FRAMES_AT_ONCE, len(self._inbox))):
-                    self._handle(*self._inbox.popleft())
-
-    def _handle(self, connection: Connection, record: ConnectionRecord) -> None:
-        try:
-            for frame in connection.frames():
-                self._count(record, frame)
-        except Closed as end:
-            if record.connection in self.open and not self.over.is_set():
-                record.error = str(end)
-                self._forget(record)
-            connection.close()
-
-    def _forget(self, record: ConnectionRecord) -> None:
-        """Expect nothing more of a connection that has closed, or is about to."""
-        del self.open[record.connection]
-        record.closed_ns = clock.now_ns()
-        self.outstanding -= self.due - record.due_before - record.seen.bit_count()
-
-    def _count(self, record: ConnectionRecord, frame) -> None:
-        message = messages.decode(frame.payload)
-        if message is None or message.run != self.run or not 0 <= message.id < len(self.intended_ns):
-            if message is None and (text := messages.error_frame(frame.payload)) is not None:
-                self._note_error(record, text)
-            else:
-                record.foreign += 1
-            return
-        handled_ns = clock.now_ns()
-        stamp = records.USER if not frame.arrived_ns else records.KERNEL if frame.exact else records.BOUND
-        self.log.append(record.connection, message.id, frame.arrived_ns or handled_ns, handled_ns, stamp)
-        bit = 1 << message.id
-        if not record.seen & bit and message.id >= record.due_before:
-            record.seen |= bit
-            self.delivered += 1
-            self.outstanding -= 1
-
-    def _note_error(self, record: ConnectionRecord, text: str) -> None:
-        """The server could not handle a message: the oldest of this connection's, of those that it has not heard."""
-        self.error_frames[text] += 1
-        for row in self.broadcasts:
-            is_open = row["speaker"] == record.connection and "sent_ns" in row and "error" not in row
-            if is_open and not record.seen >> row["broadcast"] & 1:
-                row["error"] = f'answered with "{text}"'
-                return
+    def leave_at_once(self) -> None:
+        """Close all connections from this side. What they have received until now counts."""
+        for connection, record in self.connections.open_with_records():
+            self._receiver.handle(connection, record)
+            self.connections.leave(connection, record)
 
     # Broadcasts
 
-    def _on_plan(self, msg, **_) -> None:
-        """Start to follow a plan: its keys are those of `Coordinator._broadcast`, its times by the master's clock."""
-        plan = msg.data
-        self.run = plan["run"]
-        self.intended_ns += [plan["start_ns"] + offset_ns for offset_ns in plan["offsets_ns"]]
+    def follow(self, plan: protocol.Plan) -> None:
+        """Send the broadcasts of one more phase."""
+        self._sender.add(plan)
         # A pass over all objects takes a tenth of a second with 1,000 connections. Now is the time; from here on what
         # there is needs no looking at.
         gc.collect()
         gc.freeze()
-        if self.opened:
-            self.bytes_per_connection = (psutil.Process().memory_info().rss - self.memory_bytes) / self.opened
-        gevent.spawn(self._follow, plan)
+        if self.connections.opened:
+            grown = psutil.Process().memory_info().rss - self._memory_bytes
+            self._bytes_per_connection = grown / self.connections.opened
+        self._spawn(self._follow, plan)
 
-    def _follow(self, plan: dict) -> None:
-        mine = plan["speakers"].get(self.runner.client_id, [])
-        voices = dict(zip(mine, self.open, strict=False))
-        leaving = gevent.spawn(self._leave, plan, set(voices.values()))
+    def _catch_up(self, plans: list[protocol.Plan]) -> None:
+        """Go through the plans that are older than this process; what is past in them passes at once."""
+        self._synchronised.wait()
+        for plan in plans:
+            self._follow(plan)
+
+    def _follow(self, plan: protocol.Plan) -> None:
+        own = plan.own_speakers.get(self._runner.client_id, [])
+        numbers = itertools.islice(self.connections.open, len(own))
+        speakers = dict(itertools.zip_longest(own, numbers, fillvalue=NO_CONNECTION))
+        staying = set(speakers.values())
+        churn = self._spawn(self.connections.churn, plan.churn, plan.seed, staying, self._receiver.handle)
         try:
-            self._send_all(plan, mine, voices)
+            self._sender.follow(plan, speakers)
         finally:
-            leaving.kill()
+            churn.kill()
 
-    def _leave(self, plan: dict, staying: set[int]) -> None:
-        """Close connections at random times, any but those that stay. Each one's user then makes another."""
-        random = np.random.default_rng((plan["seed"], max(self.runner.worker_index, 0)))
-        while plan["churn"]:
-            gevent.sleep(random.exponential(1 / (plan["churn"] * max(1, len(self.open)))))
-            if not (free := [number for number in self.open if number not in staying]):
-                continue
-            number = int(random.choice(free))
-            connection, record = self.open[number], self.connections[number % WORKER_STRIDE]
-            self._handle(connection, record)  # what it has received counts
-            if number in self.open:
-                record.left = True
-                self.left += 1
-                self._forget(record)
-                connection.close()
-
-    def _send_all(self, plan: dict, mine: list[int], voices: dict[int, int]) -> None:
-        for k in range(len(plan["offsets_ns"])):
-            broadcast, speaker = plan["first"] + k, k % plan["speaker_count"]
-            self._sleep_until(self.intended_ns[broadcast])
-            if self.halted or self.over.is_set():
-                return
-            self.due += 1
-            self.expected += len(self.open)
-            self.outstanding += len(self.open)
-            if speaker in mine:
-                # In a greenlet of its own: a connection that is slow to take it must not hold up the next broadcast.
-                self.sending += 1
-                gevent.spawn(self._send, broadcast, plan, voices.get(speaker, NOBODY))
-
-    def _sleep_until(self, due_ns: int) -> None:
-        """Sleep until a time of the master's clock, to some microseconds: the last 2 ms, a timer's error, it polls."""
-        due_ns -= self.offset.at(clock.now_ns())
-        while (remaining_s := (due_ns - clock.now_ns()) / 1e9) > 0:
-            gevent.sleep(max(0, remaining_s - 0.002))
-
-    def _send(self, broadcast: int, plan: dict, number: int) -> None:
-        if number not in self.open:  # it dropped, so another one speaks
-            number = next(iter(self.open), NOBODY)
-        row = {
-            "broadcast": broadcast,
-            "phase": plan["phase"],
-            "warm_up": broadcast - plan["first"] < plan["warm_up"],
-            "speaker": number,
-            "intended_ns": self.intended_ns[broadcast],
-        }
-        self.broadcasts.append(row)
-        with self.environment.events.request.measure("WS", "send", plan["payload_bytes"]) as request:
-            try:
-                if number == NOBODY:
-                    raise ConnectionError("no connection to send on")
-                sent_ns = clock.now_ns()
-                self.open[number].send(messages.encode(self.run, broadcast, number, sent_ns, plan["payload_bytes"]))
-                row["sent_ns"] = sent_ns
-                self.sent += not row["warm_up"]
-            except Exception as error:
-                row["error"] = describe(error)
-                request["exception"] = error
-            finally:
-                self.sending -= 1
-
-    def _on_halt(self, **_) -> None:
-        """No further broadcast is to leave."""
-        self.halted = True
+    def halt(self) -> None:
+        """Send nothing more."""
+        self._sender.halted = True
 
     # The clock, of a worker only: a local process has the coordinator's
 
     def _ping(self) -> None:
-        count = 0
         while not self.over.is_set():
-            self.runner.send_message("loadtest.ping", {"asked_ns": clock.now_ns()})
-            count += 1
-            self.over.wait(PING_S if count >= FIRST_PINGS else 0.02)
+            self._send(protocol.Ping(self._runner.client_id, clock.now_ns()))
+            self.over.wait(PING_S if self._synchronised.is_set() else FIRST_PING_S)
 
-    def _on_pong(self, msg, **_) -> None:
-        self.offset.add(msg.data["asked_ns"], msg.data["answered_ns"], clock.now_ns())
+    def on_pong(self, pong: protocol.Pong) -> None:
+        """An exchange about the time is complete."""
+        self._offset.add(pong.asked_ns, pong.answered_ns, clock.now_ns())
+        if self._offset.count >= FIRST_PINGS:
+            self._synchronised.set()
 
     # Reports
 
     def _tick(self) -> None:
+        due = 0.0
         while not self.over.is_set():
-            self.report_progress()
-            if not self.distributed and len(self.log):
-                self.runner.send_message("loadtest.records", self.take_deliveries())
+            self._tell_progress()
+            if not self._is_worker:
+                self._tell_deliveries()
+            elif (now := time.monotonic()) >= due:
+                self.hand_over()
+                due = now + HAND_OVER_S
             self.over.wait(TICK_S)
 
     def _watch_cpu(self) -> None:
@@ -330,66 +225,84 @@ class Generator:
         process = psutil.Process()
         while not self.over.is_set():
             process.cpu_percent()
-            due = self.due
+            due = self._outstanding.due
             self.over.wait(CPU_WINDOW_S)
-            if self.due > due:
-                self.cpu.append(process.cpu_percent() / 100)
+            if self._outstanding.due > due:
+                self._cpu.append(process.cpu_percent() / 100)
 
-    def report_progress(self) -> None:
-        self.runner.send_message(
-            "loadtest.progress",
-            {
-                "client": self.runner.client_id,
-                "synchronised": not self.distributed or self.offset.count >= FIRST_PINGS,
-                "open": len(self.open),
-                "opened": self.opened,
-                "left": self.left,
-                "failed": self.failed,
-                "refused": self.refused,
-                "errors": [record.error for record in self.connections if record.error][:3],
-                "refusals": dict(self.refusals),
-                "due": self.due,
-                "sending": self.sending,
-                "sent": self.sent,
-                "expected": self.expected,
-                "delivered": self.delivered,
-                "outstanding": self.outstanding,
-            },
+    def hand_over(self, final: bool = False) -> None:
+        """Tell the coordinator all that it has not been told, and what connections and broadcasts have come to.
+
+        Args:
+            final: there is nothing to come after this; Locust's statistics are waited for.
+        """
+        if self._collected:
+            return
+        self._collected = final
+        self._tell_deliveries()
+        self._tell_account(final)
+        self._tell_progress()
+        if final:
+            gevent.joinall(self._firing, timeout=FIRE_S)
+
+    def _tell_progress(self) -> None:
+        connections, outstanding = self.connections, self._outstanding
+        self._send(
+            protocol.Progress(
+                run=self.run,
+                client=self._runner.client_id,
+                synchronised=self._synchronised.is_set(),
+                open=len(connections.open),
+                opened=connections.opened,
+                left=connections.left,
+                failed=connections.failed,
+                refused=connections.refused,
+                errors=list(itertools.islice((record.error for record in connections.records if record.error), 3)),
+                refusals=dict(connections.refusals),
+                due=outstanding.due,
+                sending=self._sender.sending,
+                sent=self._sender.sent,
+                expected=outstanding.expected,
+                delivered=outstanding.delivered,
+                outstanding=outstanding.count,
+            )
         )
 
-    def take_deliveries(self) -> dict:
-        """The deliveries since the last call. Shows them to Locust's statistics on the way."""
-        rows = self.log.take()
-        offset_ns = self.offset.at(clock.now_ns())
-        intended_ns = np.array(self.intended_ns, dtype=np.int64)[rows["broadcast"]]
+    def _tell_deliveries(self) -> None:
+        """Tell the deliveries since the last time. Shows them to Locust's statistics on the way."""
+        if not len(self._receiver.log):
+            return
+        rows = self._receiver.log.take()
+        offset_ns = self._offset.at(clock.now_ns())
+        intended_ns = np.array(self._sender.intended_ns, dtype=np.int64)[rows["broadcast"]]
         latency_ms = (rows["arrived_ns"].to_numpy() + offset_ns - intended_ns) / 1e6
-        self._firing.append(gevent.spawn(self._fire, latency_ms))
-        return {
-            "client": self.runner.client_id,
-            "deliveries": self._pack(rows),
-            "offset_ns": offset_ns,
-            "final": self.collected,
-        }
+        self._firing = [greenlet for greenlet in self._firing if not greenlet.dead]
+        self._firing.append(self._spawn(self._fire, latency_ms))
+        self._send(protocol.Deliveries(self.run, self._runner.client_id, rows, offset_ns))
 
-    def account(self) -> dict:
-        """What the connections and broadcasts have come to."""
-        return {
-            "reported_ns": clock.now_ns(),
-            "connections": self._pack(records.table("connections", self.connections)),
-            "broadcasts": self._pack(records.table("broadcasts", self.broadcasts)),
-            "exchanges": self.offset.exchanges,
-            "refusals": dict(self.refusals),
-            "error_frames": dict(self.error_frames),
-            "cpu": self.cpu,
-            "bytes_per_connection": self.bytes_per_connection,
-        }
+    def _tell_account(self, final: bool) -> None:
+        self._send(
+            protocol.Account(
+                run=self.run,
+                client=self._runner.client_id,
+                final=final,
+                reported_ns=clock.now_ns(),
+                connections=records.table("connections", self.connections.records),
+                broadcasts=records.table("broadcasts", self._sender.broadcasts),
+                exchanges=[list(exchange) for exchange in self._offset.exchanges],
+                refusals=dict(self.connections.refusals),
+                error_frames=dict(self._receiver.error_frames),
+                cpu=self._cpu,
+                bytes_per_connection=self._bytes_per_connection,
+            )
+        )
 
     def _fire(self, latencies_ms: np.ndarray) -> None:
-        payload_bytes = self.environment.parsed_options.payload_bytes
+        payload_bytes = self._environment.parsed_options.payload_bytes
         for k, latency_ms in enumerate(latencies_ms):
             if k % FRAMES_AT_ONCE == 0:
                 gevent.idle()
-            self.environment.events.request.fire(
+            self._environment.events.request.fire(
                 request_type="WS",
                 name="delivery",
                 response_time=float(latency_ms),
@@ -397,32 +310,3 @@ class Generator:
                 exception=None,
                 context={},
             )
-
-    def _on_report(self, data: dict, **_) -> None:
-        if self.connections and not self.collected:
-            data["loadtest"] = self.take_deliveries() | self.account()
-
-    def _on_quitting(self, **_) -> None:
-        # A worker that is interrupted by itself will not be asked any more.
-        if self.connections and not self.collected:
-            self._on_collect()
-
-    def _on_collect(self, **_) -> None:
-        """Hand over everything that has not been handed over."""
-        self.collected = True
-        self.report_progress()
-        self.runner.send_message("loadtest.records", self.take_deliveries() | self.account())
-        gevent.joinall(self._firing, timeout=FIRE_S)
-
-    def _on_leave(self, **_) -> None:
-        gevent.spawn(self._leave_in_turn)
-
-    def _leave_in_turn(self) -> None:
-        """Close all connections, as many a second as were opened: a function behind that has as much to do."""
-        while self.open and not self.over.is_set():
-            self._take_turn()
-            if self.open:
-                self.open.popitem()[1].close()
-
-    def _pack(self, rows: pd.DataFrame) -> bytes | pd.DataFrame:
-        return records.pack(rows) if self.distributed else rows

@@ -12,12 +12,11 @@ from pathlib import Path
 import psutil
 
 from chatlab.errors import LabError
+from loadtest.budget import STOP_S
 
-__all__ = ["describe", "watch"]
+__all__ = ["STOP_S", "describe", "watch"]
 
 POLL_S = 0.5
-STOP_S = 15.0
-"""How long a load test may take to write what it has when it is told to stop."""
 
 
 def watch(process: subprocess.Popen, folder: str | Path) -> int:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,10 @@ class Result:
     connections: pd.DataFrame
     """One row for each attempt to connect."""
     summary: dict
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by their names."""
+        return {name: getattr(self, name) for name in TABLES}
 
 
 def load(folder: str | Path) -> Result:
@@ -58,13 +64,30 @@ def prepare(folder: Path) -> None:
         raise ValueError(f"The folder {folder} for the results cannot be written: {error.strerror}.") from error
 
 
-def write(result: Result, folder: Path) -> None:
-    """Write the tables, and the summary last: where it is, all is."""
-    for name in TABLES:
-        getattr(result, name).to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
-    partial = folder / "summary.json.tmp"
-    partial.write_text(json.dumps(result.summary, indent=2))
-    os.replace(partial, folder / "summary.json")
+def write(folder: Path, tables: dict[str, pd.DataFrame], summary: dict | None) -> None:
+    """Write the tables, and the summary last: where it is, all is. Without one there are records, and no result.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # somebody may have removed it during the test
+    for name, table in tables.items():
+        with _replacing(folder / f"{name}.parquet") as partial:
+            table.to_parquet(partial, compression="zstd", index=False)
+    if summary is not None:
+        with _replacing(folder / "summary.json") as partial:
+            partial.write_text(json.dumps(summary, indent=2))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write in place of another one: it takes that one's name once it is whole."""
+    partial = path.with_name(f"{path.name}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def assemble(

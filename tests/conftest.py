@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -17,23 +18,74 @@ from chatlab.notebooks import BUILD, execute
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
     "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_LEDGER", "CHATLAB_NAME", "CHATLAB_POLICY", "CHATLAB_RECORD",
-    "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
-    "AWS_REGION", "AWS_DEFAULT_REGION",
+    "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "CHATLAB_UNTIL", "AWS_ENDPOINT_URL", "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
-def environment():
+def environment(tmp_path_factory):
     """No setting of the shell's reaches a test, nor that Ctrl-C is to be ignored, as by what runs in the background.
 
     And no test asks for the address of anything but this machine: whatever is not here is made up, and not AWS itself.
+    At the end no process is left of all that were begun.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, no_process_left(tmp_path_factory.getbasetemp(), patch):
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)
         patch.setattr(socket, "getaddrinfo", here_alone)
         yield
+
+
+@contextmanager
+def no_process_left(folder, patch):
+    """What is begun within, by whatever test, ends within, too: what does not is killed, and fails.
+
+    A process is known by something in `folder` that its environment names: a local cloud by its home, any other one by
+    a variable that is set here. Beside it pytest's own PYTEST_CURRENT_TEST says which test began it.
+    """
+    patch.setenv("CHATLAB_TESTS", f"{folder}/")
+    yield
+    deadline = time.monotonic() + 3  # some may just be ending
+    while (left := processes_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    told = []
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            begun_by = process.environ().get("PYTEST_CURRENT_TEST") or process.environ().get("HOME")
+            told.append(f"{begun_by}: {' '.join(process.cmdline())}")
+            process.kill()
+    if told:
+        pytest.fail("\n".join(["These processes were left:", *told]), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """At the end of each test nothing that was begun listens on anything but loopback."""
+    result = yield
+    if new := listening_to_others() - NOT_OURS:
+        own = [os.getpid(), *(process.pid for process in processes_of(item.config._tmp_path_factory.getbasetemp()))]
+        found = {tuple(address) for pid in own for address in listening(pid) if address.ip not in ("127.0.0.1", "::1")}
+        assert not found, f"Others can reach {found}."
+        NOT_OURS.update(new)
+    return result
+
+
+NOT_OURS: set[str] = set()
+
+
+def listening_to_others():
+    """The inodes of all sockets on this machine that listen on more than loopback, as Linux tells them quickly."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(FileNotFoundError), open(table) as lines:
+            for line in lines:
+                _, address, _, state, *_, inode = line.split()[:10]
+                loopback = address.startswith(("0100007F", "00000000000000000000000001000000"))
+                if state == "0A" and not loopback:
+                    found.add(inode)
+    return found
 
 
 GETADDRINFO = socket.getaddrinfo

@@ -13,6 +13,7 @@ import uvicorn
 from cloud import cloud
 from guard import Guard
 from keys import is_issued
+from lifetime import end_with_the_run
 from ministack.core import tls
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -36,6 +37,7 @@ class Protocol(HttpToolsProtocol):
 
 def main(descriptor, key_file):
     """Serve until SIGTERM."""
+    end_with_the_run()
     listener = socket.socket(fileno=int(descriptor))
     host, port = listener.getsockname()
     # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.

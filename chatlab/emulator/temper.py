@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
 if __package__:
@@ -395,6 +396,21 @@ class ConnectionsRate(Trait):
         return None
 
 
+class MessageFaults(Trait):
+    """A share of all messages to connections fail, and it is AWS's own fault: they are not delivered.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html (what is tried again)
+    """
+
+    def __init__(self, share=0.02):
+        self._share = share
+
+    def before(self, call):
+        if call.is_post_to_connection and random.random() < self._share:
+            return failure(call.service)
+        return None
+
+
 class ConnectRate(Trait):
     """New WebSocket connections are 500 a second. How many at once is not documented: as many, assumed."""
 
@@ -488,10 +504,11 @@ TRAITS = {
     "faults": Faults,
     "lost-answers": LostAnswers,
     "slow": Slow,
+    "message-faults": MessageFaults,
 }
 """All traits, by name."""
 
-APART = frozenset({"no-public-buckets", "faults", "lost-answers", "slow"})
+APART = frozenset({"no-public-buckets", "faults", "lost-answers", "slow", "message-faults"})
 """Those that are not in "all": they change what can be done at all, or are of a bad day."""
 
 
@@ -499,9 +516,16 @@ def chosen(names: str) -> dict[str, float | None]:
     """The traits that are meant, each with its number, or None for the usual one.
 
     They are names with commas between, as in "delay,stale-lists=30"; "all" is all but those of APART, and "" is none.
-    Raises ValueError for a name that there is not, and for what is no number, or of a trait that has none.
+    "@/a/file" are those that stand in that file.
+    Raises ValueError for a name that there is not, for what is no number, or of a trait that has none, and for a file
+    that can't be read.
     """
     found: dict[str, float | None] = {}
+    if file := _file(names):
+        try:
+            names = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"The file {file} can't be read: {error}.") from None
     for word in filter(None, names.split(",")):
         name, given, value = word.partition("=")
         if name == "all" and not given:
@@ -520,9 +544,29 @@ def chosen(names: str) -> dict[str, float | None]:
 
 
 def with_traits(app: App, names: str) -> App:
-    """The application with these traits, as `chosen` reads them. Raises what that does."""
+    """The application with these traits, as `chosen` reads them. Raises what that does.
+
+    Those of a file change when the file does, as far as they are this module's own.
+    """
+    if file := _file(names):
+        return _Changing(app, file)
     traits = [TRAITS[name]() if value is None else TRAITS[name](value) for name, value in chosen(names).items()]
     return _Temper(app, traits) if traits else app
+
+
+def _file(names):
+    return Path(names[1:]) if names.startswith("@") else None
+
+
+class _Changing:
+    def __init__(self, app, file):
+        self._app, self._file, self._read_at, self._now = app, file, None, None
+
+    async def __call__(self, scope, receive, send):
+        changed_at = self._file.stat().st_mtime_ns
+        if changed_at != self._read_at:
+            self._now, self._read_at = with_traits(self._app, self._file.read_text().strip()), changed_at
+        await self._now(scope, receive, send)
 
 
 class _Temper:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from chatlab import ledger, page
+from chatlab.emulator.lifetime import end_with_the_run
 from chatlab.errors import LabError, exit_status
 
 PORT = 8000  # a free one is taken where something else has it
@@ -30,6 +31,7 @@ def main(arguments=None):
     folder = parser.parse_args(arguments).folder or _chosen()
     if not (folder / "index.html").exists():
         raise LabError("The page is not built yet: run notebook 05_frontend_on_s3 first.")
+    end_with_the_run()
     state_file = page.state_file(folder)
     with listen(folder) as server:
         state_file.write_text(json.dumps({"pid": os.getpid(), "port": server.server_port}))

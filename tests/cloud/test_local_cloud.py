@@ -1,5 +1,6 @@
 """The local cloud as a process."""
 
+import errno
 import json
 import os
 import signal
@@ -12,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chatlab import Lab, LabError, local_cloud
-from tests.conftest import environment_of_a_run, listening
+from chatlab import Lab, LabError, local_cloud, poll
+from tests.conftest import environment_of_a_run, listening, processes_of
 
 
 def test_it_listens_on_loopback_and_nowhere_else(lab):
@@ -92,6 +93,59 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
             assert local_cloud.stop()
+
+
+def clouds(home):
+    """The local clouds of a home, whether or not they were written down."""
+    return [process for process in processes_of(home) if str(local_cloud.EMULATOR) in process.cmdline()]
+
+
+def test_two_that_start_at_once_in_one_lab_get_the_same_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+    begin = [sys.executable, "-c", "from chatlab import local_cloud; print(local_cloud.start())"]
+    starting = [subprocess.Popen(begin, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        first, second = (process.communicate(timeout=60)[0] for process in starting)
+        assert first == second != ""
+        assert len(clouds(tmp_path / "home")) == 1
+    finally:
+        local_cloud.stop()
+    assert processes_of(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
+def test_a_start_that_is_broken_off_leaves_no_process(tmp_path, monkeypatch, trouble):
+    """Where the process is begun, and can't be written down any more: the disk is full, or Ctrl-C was pressed."""
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+
+    def fail(*_):
+        assert len(clouds(tmp_path)) == 1
+        raise trouble
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises((LabError, KeyboardInterrupt)) as raised:
+        local_cloud.start()
+    if raised.type is LabError:
+        assert str(raised.value) == f"The local cloud can't be started in {tmp_path}: No space left on device."
+    else:  # as `make down`, or the end of a run, does
+        assert local_cloud.stop()
+    assert processes_of(tmp_path) == []
+
+
+def test_a_run_that_is_killed_takes_its_local_cloud_along(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("CHATLAB_UNTIL", str(tmp_path / "run.lock"))
+    run = [
+        sys.executable, "-c",
+        "import pathlib, time; from chatlab import local_cloud; from chatlab.locks import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path / 'run.lock')!r})):\n"
+        "    print(local_cloud.start(), flush=True); time.sleep(60)",
+    ]  # fmt: skip
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("http://")
+        assert len(clouds(tmp_path)) == 1
+        process.kill()
+    poll(lambda: processes_of(tmp_path) == [], "the local cloud to end", timeout_s=10, every_s=0.1)
 
 
 def test_whoever_finds_one_that_is_just_starting_waits_until_it_is_ready(lab):

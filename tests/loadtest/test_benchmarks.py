@@ -60,7 +60,7 @@ def test_a_comparison_of_what_is_no_number_is_refused(comparison):
 def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end():
     with reference.run() as server:
         with held(server.url, 120):
-            assert len(server.ports) == 120
+            poll(lambda: len(server.ports) == 120, "the last one to be let in", timeout_s=10)
         poll(lambda: not server.ports, "everyone to have left", timeout_s=10)
 
 

@@ -52,15 +52,15 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
 
 
 def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
-    """Locust's workers report every three seconds, and so just before they are asked for their last records, too."""
+    """Workers hand over what they have every three seconds, and so just before they are asked for the rest, too."""
     (tmp_path / "locustfile.py").write_text(
-        "from loadtest.generator import Generator\n"
+        "from loadtest.generator import Part\n"
         "from loadtest.locustfile import *\n"
-        "hand_over = Generator._on_collect\n"
-        "def report_first(self, **_):\n"
-        "    self.runner._send_stats()\n"
+        "hand_over = Part.hand_over\n"
+        "def report_first(self, final=False):\n"
         "    hand_over(self)\n"
-        "Generator._on_collect = report_first\n"
+        "    hand_over(self, final)\n"
+        "Part.hand_over = report_first\n"
     )
     with reference.run() as server:
         test = distributed(start, server.url, tmp_path, wrong_by_s=(0,), locustfile=tmp_path / "locustfile.py")

@@ -11,9 +11,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 import chatlab.__main__ as commands
-from chatlab import Lab, LabError, inventory, ledger, local_cloud
+from chatlab import Lab, LabError, inventory, ledger, local_cloud, paths
+from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
-from chatlab.paths import ROOT, writable
+from chatlab.paths import ROOT, run_folder, writable
 from tests.conftest import environment_of_a_run
 
 
@@ -57,6 +58,27 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_of_two_builds_at_once_the_second_is_told_to_wait(tmp_path):
+    with locked(tmp_path / "home" / "up-or-down.lock"):
+        for command in ("up", "down"):
+            done = chatlab(tmp_path, command)
+            assert done.returncode == 1
+            assert done.stderr == "Another `make up` or `make down` is at work here: let it end.\n"
+
+
+def test_of_two_runs_into_one_folder_the_second_is_refused(tmp_path):
+    with locked(tmp_path / "home" / "runs" / "here" / "run.lock"):
+        done = chatlab(tmp_path, "run", CHATLAB_RUN=str(tmp_path / "here"))
+    assert done.returncode == 1
+    assert done.stderr == f"Another run is under way in {tmp_path / 'here'}: let it end, or name another folder.\n"
+
+
+def test_runs_that_begin_within_the_same_second_have_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHATLAB_RUN", raising=False)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    assert len({run_folder() for _ in range(5)}) == 5
+
+
 def test_make_gives_its_options_on(tmp_path):
     done = subprocess.run(
         ["make", "--silent", "run", "CONNECTIONS=abc"],
@@ -84,6 +106,7 @@ def aws(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
+    monkeypatch.setenv("CHATLAB_UNTIL", "")  # what a run sets is unset at the end
     monkeypatch.setattr(Lab, "account", "1" * 12)
 
     def look(lab):

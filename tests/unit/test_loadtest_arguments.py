@@ -65,7 +65,7 @@ def test_a_trace_is_cut_at_the_duration(tmp_path):
     path = tmp_path / "trace.txt"
     path.write_text("0\n1\n2\n3\n")
     chosen = settings("--arrivals", "trace", "--trace", str(path), "--duration", "2")
-    assert np.array_equal(chosen.schedule(), [0, 1])
+    assert np.array_equal(chosen.schedule, [0, 1])
 
 
 @pytest.mark.parametrize(

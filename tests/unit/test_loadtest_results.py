@@ -226,7 +226,7 @@ def test_every_delivery_that_was_due_is_accounted_for(data):
 def test_results_are_read_as_they_were_written(tmp_path):
     written = assemble([(0, 0, 101)], [broadcast(0, due=100)], [connection(0)])
     results.prepare(tmp_path)
-    results.write(written, tmp_path)
+    results.write(tmp_path, written.tables(), written.summary)
     read = results.load(tmp_path)
     assert read.summary == written.summary
     for name in results.TABLES:
@@ -240,7 +240,8 @@ def test_an_empty_folder_has_no_results(tmp_path):
 
 def test_earlier_results_are_not_taken_for_those_of_a_test_that_fails(tmp_path):
     results.prepare(tmp_path)
-    results.write(assemble([], [], []), tmp_path)
+    empty = assemble([], [], [])
+    results.write(tmp_path, empty.tables(), empty.summary)
     results.prepare(tmp_path)
     with pytest.raises(FileNotFoundError):
         results.load(tmp_path)

@@ -74,6 +74,20 @@ def test_a_trait_that_there_is_not_is_named():
         with_traits(cloud, "delay,bad")
 
 
+def test_the_traits_of_a_file_change_with_it(tmp_path):
+    (file := tmp_path / "traits").write_text("connections-rate=2\n")
+    app = with_traits(cloud, f"@{file}")
+    assert [ask(app, "execute-api", "POST", POST).status_code for _ in range(2)] == [200, 429]
+    (tmp_path / "next").write_text("")
+    (tmp_path / "next").replace(file)
+    assert [ask(app, "execute-api", "POST", POST).status_code for _ in range(2)] == [200, 200]
+
+
+def test_traits_in_a_file_that_is_not_there_are_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"^The file /no/such can't be read: "):
+        temper.chosen("@/no/such")
+
+
 def test_api_gateways_control_plane_takes_40_calls_at_once_and_10_a_second(clock):
     app = with_traits(cloud, "control-plane-rate")
     statuses = [ask(app, "apigateway", "GET", APIS).status_code for _ in range(42)]
@@ -188,6 +202,14 @@ def test_messages_to_connections_have_the_accounts_quota(clock):
         pass
     refused = ask(app, "execute-api", "POST", POST, b"hello")
     assert (refused.status_code, refused.headers["x-amzn-errortype"]) == (429, "LimitExceededException")
+
+
+def test_of_the_messages_to_connections_a_share_fail_and_the_sender_may_try_again():
+    app = with_traits(cloud, "message-faults=0.5")
+    statuses = [ask(app, "execute-api", "POST", POST, b"hello").status_code for _ in range(40)]
+    assert set(statuses) == {200, 500}  # but for one chance in 2**39
+    assert cloud.asked == statuses.count(200)
+    assert {ask(app, "lambda", "GET", LAMBDA).status_code for _ in range(10)} == {200}
 
 
 def test_answers_take_milliseconds(monkeypatch):

@@ -1,0 +1,50 @@
+"""How long each part of a test may take. Every wait has an end, and all of the ends stand here, in seconds."""
+
+from loadtest.arguments import Settings
+
+CONNECT_GRACE_S = 10.0
+"""How much longer than their rate, the time-out and the retries ask for the connections of a phase may take."""
+SYNCHRONISE_S = 10.0
+"""For the first comparisons of a worker's clock with the master's."""
+LEAD_S = 0.5
+"""From telling the plan to its first broadcast."""
+SETTLE_S = 0.5
+"""After the last expected delivery of all: time for a second copy to show up."""
+HALT_S = 2.0
+"""How long deliveries under way are waited for when somebody ends the test."""
+COLLECT_S = 20.0
+"""For the last records of all generators to arrive."""
+LEAVE_GRACE_S = 10.0
+"""How much longer than their rate asks for the connections may take to leave."""
+WRITE_S = 7.5
+"""For the accounts of 20 million deliveries, on disk."""
+
+STOP_S = HALT_S + SETTLE_S + COLLECT_S + WRITE_S
+"""From Ctrl-C, SIGTERM or Locust's stop button to the end of the process, results written. Whoever ends a load test
+waits this long before it is killed."""
+
+
+def connecting_s(settings: Settings, connections: int, rate: float) -> float:
+    """The longest that so many connections may take, at so many a second."""
+    return connections / rate + settings.connect_timeout + settings.retry_time + CONNECT_GRACE_S
+
+
+def leaving_s(connections: int, rate: float) -> float:
+    """The longest that so many connections may take to leave, at so many a second."""
+    return connections / rate + LEAVE_GRACE_S
+
+
+def test_s(settings: Settings, rate: float) -> float:
+    """The longest that a whole test may take with `rate` new connections a second, from its start to its results.
+
+    Most take far less: a phase ends as soon as everybody is connected and everything has arrived.
+    """
+    phases = sum(
+        connecting_s(settings, connections, rate)
+        + SYNCHRONISE_S
+        + LEAD_S
+        + float(settings.with_warm_up(phase)[-1])
+        + settings.drain_time
+        for phase, connections in enumerate(settings.phases)
+    )
+    return phases + SETTLE_S + COLLECT_S + leaving_s(settings.phases[-1], rate) + WRITE_S

@@ -1,0 +1,150 @@
+"""All connections of one process during one test: how they are opened, and how they leave."""
+
+import time
+from collections import Counter
+
+import gevent
+import numpy as np
+from gevent.event import Event
+from locust.env import Environment
+
+from loadtest import clock, throttling
+from loadtest.connection import Connection, describe
+from loadtest.outstanding import Outstanding
+from loadtest.records import ConnectionRecord
+
+NO_CONNECTION = -1
+"""Stands for the number of the connection that speaks if there is none."""
+WORKER_STRIDE = 1_000_000
+"""Connection numbers of worker w start at w times this, so they are unique without asking anybody."""
+
+
+class Connections:
+    """Opens connections at a rate and keeps a record of each.
+
+    Args:
+        environment: Locust's.
+        rate: new connections a second.
+        over: set when the test is.
+        outstanding: is told what opens and closes.
+    """
+
+    def __init__(self, environment: Environment, rate: float, over: Event, outstanding: Outstanding):
+        self._environment = environment
+        self.rate = rate
+        self._over = over
+        self._outstanding = outstanding
+        self._base = max(environment.runner.worker_index, 0) * WORKER_STRIDE
+        self._next_turn = 0.0
+        self.records: list[ConnectionRecord] = []
+        self.open: dict[int, Connection] = {}
+        self.opened = self.left = self.failed = self.refused = 0
+        self.refusals: Counter[str] = Counter()
+
+    def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
+        """Open one more connection when its turn has come; again, if it is refused because of too much load.
+
+        Raises as `Connection` does, after noting the failure.
+        """
+        self._take_turn()
+        record = ConnectionRecord(self._base + len(self.records), started_ns=clock.now_ns())
+        self.records.append(record)
+        try:
+            connection = self._handshake(url, record)
+        except Exception as error:
+            record.error = describe(error)
+            self.failed += 1
+            raise
+        except gevent.GreenletExit:
+            record.error = "no longer wanted"
+            raise
+        record.local_port = connection.local_port
+        record.opened_ns = clock.now_ns()
+        self._outstanding.opened(record)
+        self.opened += 1
+        self.open[record.connection] = connection
+        return connection, record
+
+    def _take_turn(self) -> None:
+        now = time.monotonic()
+        self._next_turn = max(now, self._next_turn + 1 / self.rate)
+        gevent.sleep(self._next_turn - now)
+
+    def _handshake(self, url: str, record: ConnectionRecord) -> Connection:
+        options = self._environment.parsed_options
+        give_up = time.monotonic() + options.retry_time
+        while True:
+            record.started_ns = clock.now_ns()
+            try:
+                return Connection(url, options.connect_timeout, options.ca_file or None)
+            except Exception as error:
+                if not throttling.is_busy(error):
+                    raise
+                self.refusals[f"status {error.status_code}"] += 1
+                wait_s = throttling.backoff_s(record.refused + 1)
+                if time.monotonic() + wait_s > give_up:
+                    raise
+                record.refused += 1
+                self.refused += 1
+                self._fire_refusal(record, error)
+            gevent.sleep(wait_s)
+            self._take_turn()
+
+    def _fire_refusal(self, record: ConnectionRecord, error: Exception) -> None:
+        """Let Locust's own report show an attempt after which there is another."""
+        self._environment.events.request.fire(
+            request_type="WS",
+            name="connect",
+            response_time=(clock.now_ns() - record.started_ns) / 1e6,
+            response_length=0,
+            exception=error,
+            context={},
+        )
+
+    def dropped(self, connection: Connection, record: ConnectionRecord, reason: str) -> None:
+        """The other side has closed it."""
+        if record.connection in self.open and not self._over.is_set():
+            record.error = reason
+            self._forget(record)
+        connection.close()
+
+    def leave(self, connection: Connection, record: ConnectionRecord) -> None:
+        """Close it from this side: in the middle of a test it has left, after it nobody minds."""
+        if record.connection in self.open and not self._over.is_set():
+            record.left = True
+            self.left += 1
+            self._forget(record)
+        connection.close()
+
+    def _forget(self, record: ConnectionRecord) -> None:
+        del self.open[record.connection]
+        record.closed_ns = clock.now_ns()
+        self._outstanding.closed(record)
+
+    def open_with_records(self) -> list[tuple[Connection, ConnectionRecord]]:
+        """The open connections, each with its record."""
+        return [(connection, self.records[number - self._base]) for number, connection in self.open.items()]
+
+    def churn(self, share: float, seed: int, staying: set[int], receive) -> None:
+        """Close connections at random times, for ever: on average this share of them a second.
+
+        Args:
+            share: 0 for none.
+            seed: of the times and the choice.
+            staying: numbers of those that do not leave.
+            receive: called with a connection and its record before it leaves, since what it has received counts.
+        """
+        random = np.random.default_rng((seed, self._base // WORKER_STRIDE))
+        while share:
+            gevent.sleep(random.exponential(1 / (share * max(1, len(self.open)))))
+            if free := [pair for pair in self.open_with_records() if pair[1].connection not in staying]:
+                connection, record = free[int(random.integers(len(free)))]
+                receive(connection, record)
+                self.leave(connection, record)
+
+    def leave_in_turn(self) -> None:
+        """Close all of them, as many a second as were opened: a function behind that has as much to do."""
+        while self.open and not self._over.is_set():
+            self._take_turn()
+            if self.open:
+                self.open.popitem()[1].close()

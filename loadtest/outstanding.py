@@ -1,0 +1,36 @@
+"""How many deliveries are still to come, for the live figures. The results are counted from the records instead."""
+
+from loadtest.records import ConnectionRecord
+
+
+class Outstanding:
+    """Counts of one generator."""
+
+    def __init__(self):
+        self.due = 0
+        """Broadcasts whose time has come."""
+        self.expected = 0
+        self.delivered = 0
+        self.count = 0
+
+    def leaves(self, connections: int) -> None:
+        """A broadcast leaves, to so many open connections."""
+        self.due += 1
+        self.expected += connections
+        self.count += connections
+
+    def opened(self, record: ConnectionRecord) -> None:
+        """A connection expects what leaves from now on."""
+        record.due_before = self.due
+
+    def arrived(self, record: ConnectionRecord, broadcast: int) -> None:
+        """A connection has received a broadcast; only the first copy counts."""
+        bit = 1 << broadcast
+        if not record.seen & bit and broadcast >= record.due_before:
+            record.seen |= bit
+            self.delivered += 1
+            self.count -= 1
+
+    def closed(self, record: ConnectionRecord) -> None:
+        """A connection expects nothing more."""
+        self.count -= self.due - record.due_before - record.seen.bit_count()
