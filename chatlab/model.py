@@ -96,7 +96,7 @@ RAISED = replace(DEFAULT, requests_per_s=100_000.0, connects_per_s=5_000.0)
 """Quotas ten times the default, as one would ask AWS for."""
 
 # As in lambdas/retries.py, lambdas/fanout.py and lambdas/rate_limiter.py.
-MAX_ATTEMPTS, RETRY_COST, RETRY_QUOTA = 4, 5, 500
+MAX_ATTEMPTS = 4
 BROADCASTS, BURST_S = 16, 0.02
 TURN_S = 0.005  # sys.getswitchinterval()
 
@@ -109,7 +109,7 @@ class Outcome:
     """Until the last connection that was reached had it, in seconds."""
     delivered: int
     failed: int
-    """Connections whose posts failed in all attempts, or that the quota of retries left none for."""
+    """Connections whose posts failed in all attempts."""
     unreached: int
     """Connections that the function's time-out left without a post."""
     done_s: float
@@ -169,7 +169,7 @@ class _Invocation:
         self.queue, self.busy = deque(), 0
         self.idle = self.open = min(p.kept, p.in_flight)
         self.under_way = min(p.in_flight, max(2, (p.in_flight if p.kept else p.first_under_way) // shards))
-        self.quota, self.failed, self.delivered_at, self.done_s = RETRY_QUOTA, 0, [], at_s
+        self.failed, self.delivered_at, self.done_s = 0, [], at_s
         sigma = math.sqrt(math.log(1 + p.post_variation**2))
         self.latency = math.log(p.post_ms / 1000) - sigma**2 / 2, sigma
 
@@ -274,10 +274,8 @@ class _Invocation:
         self.busy, self.idle = self.busy - 1, self.idle + 1
         if not fails:
             self.delivered_at.append(self.environment.now)
-            self.quota = min(RETRY_QUOTA, self.quota + 1)
             self.under_way = min(self.p.in_flight, self.under_way + 1)
-        elif attempt < MAX_ATTEMPTS and self.quota >= RETRY_COST:
-            self.quota -= RETRY_COST
+        elif attempt < MAX_ATTEMPTS:
             self._after(answered_s + self.random.random() * 2 ** (attempt - 1), self._again, attempt + 1)
         else:
             self.failed += 1

@@ -19,7 +19,7 @@ from selectors import EVENT_READ, DefaultSelector
 
 from http_pool import FIRST_UNDER_WAY, MAX_IDLE_S, connection_pool
 from rate_limiter import RateLimiter
-from retries import MAX_ATTEMPTS, RETRY_COST, TIMEOUT_RETRY_COST, backoff_s, is_throttle, is_transient
+from retries import MAX_ATTEMPTS, backoff_s, is_throttle, is_transient
 from sigv4 import Signer
 
 # As boto3's client with `connect_timeout=2, read_timeout=5`. The first covers the TLS handshake, too.
@@ -43,10 +43,10 @@ WAKE = None  # stands for the socket that ends the waiting
 class Post:
     """A message on its way to one connection."""
 
-    __slots__ = ("attempt", "connection_id", "cost")
+    __slots__ = ("attempt", "connection_id")
 
     def __init__(self, connection_id):
-        self.connection_id, self.attempt, self.cost = connection_id, 0, 0
+        self.connection_id, self.attempt = connection_id, 0
 
 
 class Fanout:
@@ -247,13 +247,12 @@ class Fanout:
             self._limiter.accepted(now)
             if status < 300:
                 self.counts["delivered"] += 1
-                self._pool.quota.release(post.cost or 1)
                 self._under_way = min(MAX_CONNECTIONS, self._under_way + 1)
             elif status == 410:
                 self.counts["gone"] += 1
                 self.gone.append(post.connection_id)
             else:
-                self._fail_or_retry(post, f"{status} {code}: {text}", is_transient(status, code), RETRY_COST)
+                self._fail_or_retry(post, f"{status} {code}: {text}", is_transient(status, code))
         if connection.is_reusable:
             self._make_idle(connection, now)
         else:
@@ -290,13 +289,11 @@ class Fanout:
             self._fail(post, error)
 
     def _fail(self, post, error):
-        cost = TIMEOUT_RETRY_COST if isinstance(error, TimeoutError) else RETRY_COST
-        self._fail_or_retry(post, _no_answer(error), True, cost)
+        self._fail_or_retry(post, _no_answer(error), True)
 
-    def _fail_or_retry(self, post, error, is_transient, cost):
+    def _fail_or_retry(self, post, error, is_transient):
         self.error = error
-        if is_transient and post.attempt < MAX_ATTEMPTS and self._pool.quota.acquire(cost):
-            post.cost = cost
+        if is_transient and post.attempt < MAX_ATTEMPTS:
             self.counts["retried"] += 1
             self._numbers += 1  # no two entries of the heap are equal: posts have no order
             heapq.heappush(self._later, (time.monotonic() + backoff_s(post.attempt), self._numbers, post))

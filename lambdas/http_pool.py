@@ -18,7 +18,6 @@ from selectors import EVENT_READ, EVENT_WRITE
 from urllib.parse import urlsplit
 
 from botocore.httpsession import get_cert_path
-from retries import RetryQuota
 
 MAX_IDLE_S = 55  # one that nobody has used for longer may be gone without a word: load balancers forget after 60 s
 MAX_HEAD_BYTES = 64 * 1024
@@ -144,7 +143,6 @@ class ConnectionPool:
         self.session = None
         """The TLS session that new connections resume, which spares them the certificates."""
         self.idle = []
-        self.quota = RetryQuota()
         self.under_way = FIRST_UNDER_WAY
         """Posts that may be under way at a time when a broadcast begins: each that is taken allows one more."""
         self.latency_s, self.opening_s = FIRST_LATENCY_S, FIRST_OPENING_S

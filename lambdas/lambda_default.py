@@ -68,13 +68,11 @@ def functions():
 
 def handler(event, context):
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it."""
-    request = event["requestContext"]
-    log = {
-        "event": "broadcast",
-        "connection_id": request["connectionId"],
-        "broadcast": request.get("messageId") or uuid.uuid4().hex,
-    }
+    log = {"event": "broadcast"}
     try:
+        request = event["requestContext"]
+        log["connection_id"] = str(request["connectionId"])
+        log["broadcast"] = str(request.get("messageId") or uuid.uuid4().hex)
         deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_S
         # An empty frame says nothing, and PostToConnection refuses an empty payload.
         if data := message_bytes(event):
@@ -110,7 +108,7 @@ def broadcast(data, deadline, event, log):
     try:
         with posts:
             if shard:
-                log["shard"] = shard["segment"]
+                log["shard"] = int(shard["segment"])
                 for connection_ids, _ in pages(deadline, **shard):
                     posts.post(without(connection_ids, speaker(event)))
             else:

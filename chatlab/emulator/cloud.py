@@ -11,7 +11,7 @@ from keys import let_no_function_have_keys_that_can_be_guessed, with_a_key
 from metrics import LATE_S, with_metrics
 from quotas import CONCURRENCY, with_quotas
 from recorder import recording
-from refusals import answering
+from refusals import answering, hide_what_failing_functions_say
 from simulator import with_conditions
 from stages import let_nobody_in_without_a_stage, let_schedules_delete_stages
 from temper import Concurrency, chosen, with_traits
@@ -26,6 +26,7 @@ def cloud(key_file, traits):
     let_no_function_have_keys_that_can_be_guessed()
     let_schedules_delete_stages()
     let_nobody_in_without_a_stage()
+    hide_what_failing_functions_say()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))
     meant = chosen(traits)

@@ -1,4 +1,4 @@
-"""What API Gateway answers for a function that it can't, or may not, run: on a handshake and to a message.
+"""What API Gateway answers for a function that fails, or that it may not run: on a handshake and to a message.
 
 A handshake gets a status, a message an error frame, to its sender alone; of a `$disconnect` nobody hears, since it is
 best effort: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
@@ -7,6 +7,8 @@ best effort: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigat
 import json
 import logging
 from contextvars import ContextVar
+
+from ministack.services import apigateway
 
 _handshake: ContextVar[dict] = ContextVar("handshake")
 
@@ -34,6 +36,23 @@ def answering(app):
         await app(scope, receive, answer)
 
     return answer_handshake
+
+
+def hide_what_failing_functions_say():
+    """A function that raises, is killed or takes too long: the emulator would send its error's text to the speaker."""
+    invoke = apigateway._invoke_ws_lambda
+
+    async def invoke_route(
+        api_id, account_id, region, route, stage, connection_id, event_type, request_id, *more, **own
+    ):
+        answer = await invoke(
+            api_id, account_id, region, route, stage, connection_id, event_type, request_id, *more, **own
+        )
+        if answer and answer.get("statusCode") == 500 and "body" in answer:
+            return refuse(500, "Internal server error", event_type, connection_id, request_id)
+        return answer
+
+    apigateway._invoke_ws_lambda = invoke_route
 
 
 def refuse(status, message, event_type, connection_id, request_id):

@@ -35,8 +35,9 @@ in_turn = map
 
 def handler(event, context):
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it."""
-    log = {"event": "broadcast", "connection_id": event["requestContext"]["connectionId"]}
+    log = {"event": "broadcast"}
     try:
+        log["connection_id"] = str(event["requestContext"]["connectionId"])
         log.update(broadcast(message_bytes(event)))
         status = 200
     except Exception as error:  # an exception let out would be sent to the sender, as text that nobody said

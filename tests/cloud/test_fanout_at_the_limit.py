@@ -272,25 +272,6 @@ def test_a_long_broadcast_is_signed_anew(gateway, monkeypatch):
 SIGNER = fanout.Signer
 
 
-@pytest.mark.parametrize(("kind", "tries"), [("silent", 1), ("reset", 2)])
-def test_a_time_out_costs_more_of_the_quota_of_retries_than_another_failure(gateway, monkeypatch, kind, tries):
-    monkeypatch.setattr(fanout, "READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
-    endpoint = gateway(**{kind: 1.0})
-    http_pool.connection_pool(endpoint.url).quota._available = 9
-    posts, _ = broadcast(1)
-    assert posts.counts["failed"] == 1
-    assert endpoint.report()["posts"] == tries
-
-
-def test_each_that_is_taken_gives_back_to_the_quota_of_retries(gateway):
-    quota = http_pool.connection_pool(gateway().url).quota
-    quota._available = 10
-    broadcast(20)
-    assert quota.acquire(30)
-    assert not quota.acquire(1)
-
-
 def test_after_a_throttle_the_next_broadcast_begins_as_carefully_as_the_first(gateway):
     pool = http_pool.connection_pool(gateway(quotas=((300, 150),)).url)
     broadcast(100)

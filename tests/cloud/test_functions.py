@@ -211,6 +211,18 @@ def test_what_may_pass_is_tried_again_with_backoff(function, part, connections, 
     assert (log["delivered"], log["failed"], log["retried"]) == (2, 0, 2)
 
 
+@pytest.mark.parametrize("transient", [500, None])
+def test_a_moment_in_which_all_posts_fail_costs_nobody_the_message(function, connections, monkeypatch, transient):
+    names = [f"c-{number}" for number in range(300)]
+    connections.statuses = {name: [transient] for name in names}
+    function("default")
+    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
+    with fanout.Fanout(b"hello", time.monotonic() + 20) as posts:
+        posts.post(names)
+    assert (posts.counts["delivered"], posts.counts["retried"]) == (300, 300)
+    assert connections.posts == dict.fromkeys(names, 2)
+
+
 @pytest.mark.parametrize(
     ("part", "lasting"),
     [(part, lasting) for part in ("default", "sequential") for lasting in (500, 413, 403, None)]

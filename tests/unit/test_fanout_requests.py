@@ -9,7 +9,7 @@ import sigv4
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.retries import quota, standard
+from botocore.retries import standard
 from http_pool import error_of, parse_answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,7 +84,6 @@ def test_what_is_tried_again_is_what_boto3_tries_again():
     assert set(standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES) == retries.TRANSIENT_STATUSES
     assert set(standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES) == retries.TRANSIENT_CODES
     assert set(standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES) == retries.THROTTLING_CODES
-    assert retries.RetryQuota.INITIAL_CAPACITY == quota.RetryQuota.INITIAL_CAPACITY
 
 
 @pytest.mark.parametrize("attempt", range(1, 8))
@@ -93,16 +92,6 @@ def test_the_backoff_is_boto3s(monkeypatch, attempt):
     theirs = standard.ExponentialBackoff(random=lambda: 0.25)
     context = standard.RetryContext(attempt_number=attempt)
     assert retries.backoff_s(attempt) == theirs.delay_amount(context)
-
-
-def test_the_quota_of_retries_runs_out_and_comes_back():
-    mine, theirs = retries.RetryQuota(), quota.RetryQuota()
-    for cost in (5, 10) * 40:
-        assert mine.acquire(cost) == theirs.acquire(cost)
-    for amount in (1, 5, 10):
-        mine.release(amount)
-        theirs.release(amount)
-        assert mine.acquire(10) == theirs.acquire(10)
 
 
 def test_an_answer_is_whole_at_its_end_and_not_before():

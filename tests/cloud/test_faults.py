@@ -1,0 +1,349 @@
+"""Delivery under faults: the real functions, real sockets, and a local cloud that fails at its front door.
+
+Of each fault: what is heard, whether the broadcast's log line accounts for exactly that, and whether the next broadcast
+is whole. `python -m pytest tests/cloud/test_faults.py` prints the table that docs/reliability.md has.
+"""
+
+import base64
+import json
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+import psutil
+import pytest
+import websocket
+
+from chatlab import local_cloud, poll
+from chatlab.notebooks import BUILD
+from chatlab.paths import home
+from tests import faulty_cloud
+from tests.cells import creating, run_cells
+from tests.cloud.test_fanout import say
+from tests.conftest import lab_in
+from tests.faulty_cloud import Fault, faulted, set_faults
+
+PEOPLE = 20
+
+
+class Room:
+    """People in the chat, each of whom writes down what they hear. `heard[text]` is how often each has heard it."""
+
+    def __init__(self, lab, number, beside=None):
+        url = lab.websocket_url(lab.require_api())
+        self._sockets = [websocket.create_connection(url, timeout=30) for _ in range(number)]
+        self.heard = [Counter() for _ in self._sockets]
+        self._threads = [
+            threading.Thread(target=self._listen, args=pair, daemon=True)
+            for pair in zip(self._sockets, self.heard, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.ids = self._find_ids(lab, beside.ids if beside else [])
+        """Their connections' ids, in the same order."""
+
+    def _listen(self, socket, heard):
+        try:
+            while text := socket.recv():
+                heard[text] += 1
+        except (OSError, websocket.WebSocketException):
+            pass
+
+    def _find_ids(self, lab, others):
+        """Each is told its own id, since nobody else can tell which socket has which."""
+        api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
+        for connection_id in set(items(lab)).difference(others):
+            api.post_to_connection(ConnectionId=connection_id, Data=connection_id.encode())
+        poll(lambda: all(self.heard), "everybody to be told their id", every_s=0.02)
+        return [next(iter(heard)) for heard in self.heard]
+
+    def say(self, person, text):
+        self._sockets[person].send(text)
+
+    def copies(self, text):
+        """How often each has heard it."""
+        return [heard[text] for heard in self.heard]
+
+    def leave(self):
+        for socket in self._sockets:
+            socket.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+def items(lab):
+    """The connection ids in the table, a list."""
+    found = lab.client("dynamodb").scan(TableName=lab.table, ConsistentRead=True)["Items"]
+    return [item["connection_id"]["S"] for item in found]
+
+
+@contextmanager
+def people_in(lab, number, beside=None):
+    """A Room of so many, who leave at the end."""
+    before = len(items(lab))
+    room = Room(lab, number, beside)
+    try:
+        yield room
+    finally:
+        room.leave()
+        poll(lambda: len(items(lab)) == before, "the table to forget those who left", timeout_s=30)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """A chat in a local cloud that can be made to fail: `faulty(Fault(...), ...)`; `faulty()` ends it."""
+    folder = tmp_path_factory.mktemp("faulty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_cloud, "EMULATOR", faulty_cloud.__file__)
+        with lab_in(folder) as lab:
+            for name in BUILD[1:5]:
+                run_cells(name, creating(name))
+            yield lab
+
+
+@pytest.fixture(scope="module")
+def room(faulty):
+    """The same people throughout: whatever fails, nobody's connection is closed."""
+    with people_in(faulty, PEOPLE) as room:
+        yield room
+
+
+@pytest.fixture(autouse=True)
+def well_again(faulty):
+    yield
+    set_faults(home())
+
+
+@pytest.fixture(scope="module")
+def report(request):
+    """Rows of the table of all cases, which is printed at the end."""
+    rows = []
+    yield rows
+    lines = [
+        "| what fails | of whom | how often | heard once | more often | not at all | log line | the next broadcast |",
+        "| --- | --- | --- | --: | --: | --: | --- | --- |",
+    ]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *lines, sep="\n")
+
+
+def restart(lab, timeout_s):
+    """The broadcast in a fresh process, with so many seconds."""
+    functions, function = lab.client("lambda"), lab.functions["default"]
+    functions.update_function_configuration(FunctionName=function, Timeout=timeout_s)
+    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+
+
+def make(lab, connection_ids, age_s):
+    """Let these have connected so long ago."""
+    for connection_id in connection_ids:
+        lab.client("dynamodb").update_item(
+            TableName=lab.table, Key={"connection_id": {"S": connection_id}},
+            UpdateExpression="SET connected_at = :at",
+            ExpressionAttributeValues={":at": {"N": str(int(time.time()) - age_s)}},
+        )  # fmt: skip
+
+
+OUTCOMES = ("delivered", "gone", "failed", "unreached")
+NUMBERS = {"one": 1, "a tenth": PEOPLE // 10, "all": PEOPLE}
+# What the log line says of the n people whose posts fail so, and how often these hear it.
+EXPECTED = {
+    ("410", "always"): ("gone", 0),
+    ("429", "once"): ("delivered", 1),
+    ("429", "always"): ("unreached", 0),
+    ("500", "once"): ("delivered", 1),
+    ("500", "always"): ("failed", 0),
+    ("slow", "always"): ("delivered", 1),
+    ("reset", "once"): ("delivered", 1),
+    ("reset", "always"): ("failed", 0),
+    ("lost", "once"): ("delivered", 2),
+    ("lost", "always"): ("failed", 4),
+}
+SHORT = {("410", "always"), ("429", "once"), ("500", "once"), ("reset", "once"), ("lost", "once")}
+POSTS = [
+    pytest.param(kind, often, who, marks=[] if who == "a tenth" and (kind, often) in SHORT else pytest.mark.long)
+    for kind, often in EXPECTED
+    for who in NUMBERS
+]
+
+
+@pytest.mark.parametrize(("kind", "often", "who"), POSTS)
+def test_posts_that_fail(faulty, room, report, kind, often, who):
+    n = NUMBERS[who]
+    outcome, copies = EXPECTED[kind, often]
+    make(faulty, room.ids, age_s=0)  # whom a 410 does not forget
+    if (kind, often) == ("429", "always"):
+        restart(faulty, 4)
+    text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
+    set_faults(home(), Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
+    log = say(faulty, text)
+    set_faults(home())
+    afterwards = say(faulty, again)
+    is_heard_by_all(room, again)
+    report.append((kind, who, often, *heard(room, text), told(log), told(afterwards)))
+    assert room.copies(text) == [copies] * n + [1] * (PEOPLE - n)
+    if outcome == "unreached":  # but for those to whom a post was just under way when the time was over
+        log |= {"unreached": log["unreached"] + log["failed"], "failed": 0}
+    assert counts(log) == counts_of(
+        {"delivered": PEOPLE - n, outcome: n} if outcome != "delivered" else {"delivered": PEOPLE}
+    )
+    assert log["retried"] == (
+        {"once": n, "always": 3 * n}[often] if kind in ("500", "reset", "lost") else log["throttled"]
+    )
+    assert (log["throttled"] >= n) == (kind == "429")
+    assert counts(afterwards) == counts_of({"delivered": PEOPLE})
+    assert room.copies(again) == [1] * PEOPLE
+
+
+def counts(log):
+    assert sum(log[outcome] for outcome in OUTCOMES) == log["connections"]
+    return {outcome: log[outcome] for outcome in OUTCOMES}
+
+
+def counts_of(some):
+    return dict.fromkeys(OUTCOMES, 0) | some
+
+
+def is_heard_by_all(room, text):
+    poll(lambda: all(room.copies(text)), f"everybody to hear {text!r}", timeout_s=5, every_s=0.02)
+
+
+def heard(room, text):
+    """How many have heard it once, more often, and never."""
+    copies = room.copies(text)
+    return copies.count(1), sum(number > 1 for number in copies), copies.count(0)
+
+
+def told(log):
+    """What a log line says, without what is 0."""
+    names = (*OUTCOMES, "throttled", "retried")
+    return ", ".join(f"{name} {log[name]}" for name in names if log.get(name)) + (", error" if "error" in log else "")
+
+
+TWICE_OR_ALWAYS = pytest.mark.parametrize(
+    "times", [pytest.param(2, id="twice"), pytest.param(None, id="always", marks=pytest.mark.long)]
+)
+TABLE_FAILS = pytest.mark.parametrize("kind", ["throttled", "500"])
+
+
+def log_of(lab, part, connection_id):
+    """The status and the log line of a function that API Gateway calls for this connection."""
+    answer = lab.client("lambda").invoke(
+        FunctionName=lab.functions[part],
+        Payload=json.dumps({"requestContext": {"connectionId": connection_id}}),
+        LogType="Tail",
+    )
+    (line,) = base64.b64decode(answer["LogResult"]).decode().splitlines()
+    return json.load(answer["Payload"])["statusCode"], json.loads(line)
+
+
+@TWICE_OR_ALWAYS
+@TABLE_FAILS
+def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
+    often = "twice" if times else "always"
+    text, again = f"Scan {kind} {often}", f"after Scan {kind} {often}"
+    before = faulted(home())
+    set_faults(home(), Fault("Scan", kind, times=times))
+    log = say(faulty, text)
+    set_faults(home())
+    afterwards = say(faulty, again)
+    is_heard_by_all(room, again)
+    report.append((f"Scan: {kind}", "", often, *heard(room, text), told(log), told(afterwards)))
+    assert room.copies(text) == [1 if times else 0] * PEOPLE
+    assert counts(log) == counts_of({"delivered": PEOPLE} if times else {})
+    assert ("error" in log) == (not times)
+    assert (faulted(home()) - before).total() == (times or 4)
+    assert counts(afterwards) == counts_of({"delivered": PEOPLE})
+    assert room.copies(again) == [1] * PEOPLE
+
+
+@TWICE_OR_ALWAYS
+@TABLE_FAILS
+def test_a_table_that_takes_nothing(faulty, room, report, kind, times):
+    """Who can't be remembered would never hear anything, and is not let in."""
+    often = "twice" if times else "always"
+    set_faults(home(), Fault("PutItem", kind, times=times))
+    if times:
+        with people_in(faulty, 1, beside=room) as newcomer:
+            said = say(faulty, often)
+            is_heard_by_all(newcomer, often)
+            assert newcomer.copies(often) == [1]
+    else:
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            Room(faulty, 1)
+        status, log = log_of(faulty, "connect", "somebody")
+        assert status == 500 and "PutItem" in log["error"]
+        said = say(faulty, often)
+    connections = PEOPLE + (1 if times else 0)
+    report.append(
+        (f"PutItem: {kind}", "a newcomer", often, connections, 0, 0, "let in" if times else "refused", told(said))
+    )
+    assert counts(said) == counts_of({"delivered": connections})
+    assert len(items(faulty)) == PEOPLE
+
+
+@TWICE_OR_ALWAYS
+@TABLE_FAILS
+def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
+    """Who has left stays in it, until a broadcast finds out and can delete it."""
+    often = "twice" if times else "always"
+    newcomer = Room(faulty, 1, beside=room)
+    set_faults(home(), Fault("DeleteItem", kind, times=times))
+    newcomer.leave()
+    if times:
+        poll(lambda: len(items(faulty)) == PEOPLE, "the one who left to be forgotten")
+        said = say(faulty, often)
+    else:
+        status, log = log_of(faulty, "disconnect", newcomer.ids[0])
+        assert status == 500 and "DeleteItem" in log["error"]
+        make(faulty, newcomer.ids, age_s=60)
+        said = say(faulty, often)
+        assert "DeleteItem" in said["error"] and len(items(faulty)) == PEOPLE + 1
+    gone = 0 if times else 1
+    assert counts(said) == counts_of({"delivered": PEOPLE, "gone": gone})
+    set_faults(home())
+    again = say(faulty, f"after {often}")
+    report.append((f"DeleteItem: {kind}", "one who leaves", often, PEOPLE, 0, 0, told(said), told(again)))
+    assert counts(again) == counts_of({"delivered": PEOPLE, "gone": gone})
+    assert set(items(faulty)) == set(room.ids)
+
+
+def workers(lab):
+    """The processes of the broadcast's function, a list of psutil's."""
+    children = psutil.Process(local_cloud.status()["pid"]).children(recursive=True)
+    return [
+        process for process in children if any(f"-{lab.functions['default']}-" in word for word in process.cmdline())
+    ]
+
+
+def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next_is_whole(faulty, room):
+    n = PEOPLE // 2
+    say(faulty, "warm")
+    set_faults(home(), Fault("PostToConnection", "500", ids=room.ids[n:]))  # they are going to be tried again
+    room.say(0, "half")
+    poll(lambda: all(room.copies("half")[:n]), "the first half to hear it", every_s=0.005)
+    (worker,) = workers(faulty)
+    worker.kill()
+    poll(
+        lambda: any('"Internal server error"' in text for text in room.heard[0]), "the speaker to be told", every_s=0.02
+    )
+    set_faults(home())
+    log = say(faulty, "whole")
+    is_heard_by_all(room, "whole")
+    assert counts(log) == counts_of({"delivered": PEOPLE})
+    assert room.copies("half") == [1] * n + [0] * n
+    assert room.copies("whole") == [1] * PEOPLE
+    assert not worker.is_running() and len(workers(faulty)) == 1
+    assert not any("Worker" in text for heard in room.heard for text in heard)
+
+
+def test_of_50_messages_at_once_to_a_function_that_has_not_started_each_is_heard_once(faulty, room):
+    restart(faulty, 30)
+    texts = [f"cold {number}" for number in range(50)]
+    for number, text in enumerate(texts):
+        room.say(number % PEOPLE, text)
+    for text in texts:
+        is_heard_by_all(room, text)
+    assert all(room.copies(text) == [1] * PEOPLE for text in texts)
