@@ -4,6 +4,7 @@ websocket-client speaks the protocol. It is given a ready-made socket, and that 
 `ArrivalSocket` for ws://, `TlsArrivalSocket` over it for wss://.
 """
 
+import os
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from gevent.event import Event
 
 from loadtest import clock, proxy
 
-__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe"]
+__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe", "with_query"]
 
 READ = 1  # libev's EV_READ
 CHUNK_BYTES = 65_536
@@ -191,7 +192,7 @@ class Connection:
                 sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
             # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
             self._websocket = websocket.WebSocket(skip_utf8_validation=True)
-            self._websocket.connect(url, socket=sock)
+            self._websocket.connect(with_query(url), socket=sock)
         except BaseException:
             sock.close()
             raise
@@ -227,6 +228,13 @@ class Connection:
         """Say goodbye, without waiting for the answer."""
         self._websocket.close(timeout=0)
         self.closed.set()
+
+
+def with_query(url: str) -> str:
+    """The URL with what `LOADTEST_QUERY` in the environment has for after its "?": what lets a client in and is nobody
+    else's business, which in the URL itself would be in the list of processes, and in every report."""
+    query = os.environ.get("LOADTEST_QUERY")
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def describe(error: BaseException) -> str:

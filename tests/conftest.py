@@ -18,8 +18,8 @@ from chatlab.notebooks import BUILD, execute
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
     "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_LEDGER", "CHATLAB_NAME", "CHATLAB_POLICY", "CHATLAB_RECORD",
-    "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "CHATLAB_UNTIL", "AWS_ENDPOINT_URL", "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "CHATLAB_ROOM_KEY", "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "CHATLAB_UNTIL", "LOADTEST_QUERY",
+    "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
 ]  # fmt: skip
 
 
@@ -138,9 +138,9 @@ def without_policy(lab, name):
 
 
 @contextmanager
-def variables(lab, **more):
-    """The broadcast with these environment variables beside, or in place of, its own."""
-    functions, function = lab.client("lambda"), lab.functions["default"]
+def variables(lab, part="default", **more):
+    """The broadcast, or another function, with these environment variables beside, or in place of, its own."""
+    functions, function = lab.client("lambda"), lab.functions[part]
     before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
 
     def set_to(wanted):

@@ -37,7 +37,7 @@ REFUSED = [
 CODE = """
 import http.client, json, os, re, sys
 from urllib.parse import urlsplit
-from chatlab import Lab
+from chatlab import Lab, parts
 from chatlab.lab import STAGE
 from tests.cells import creating, run_cells
 
@@ -47,7 +47,8 @@ expression = "$request.body.action"
 api = gateway.create_api(
     Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression=expression, Tags=lab.tags)["ApiId"]
 gateway.create_stage(ApiId=api, StageName=STAGE, Tags=lab.tags)
-run_cells("05_frontend_on_s3", creating("05_frontend_on_s3"))
+parts.require_parts = lambda *_: None  # there are no functions here, which the last cell before Verify is about
+run_cells("05_frontend_on_s3", creating("05_frontend_on_s3") - 1)
 
 s3 = lab.client("s3")
 def there():
