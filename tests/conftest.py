@@ -11,9 +11,14 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+
+# On a busy machine, an example that takes long is no wrong one.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
