@@ -14,6 +14,7 @@ from chatlab.errors import LabError
 from chatlab.paths import ROOT
 from chatlab.rehearsal import __main__ as rehearsal
 from tests.conftest import processes_of
+from tests.linter import complaints
 
 REFUSED = [
     # nothing is listed
@@ -77,7 +78,8 @@ for what in json.loads(sys.argv[1]):
     answers[what] = ask(method, rest, path, body)
     if "?" not in path and path != "/":
         answers[what + ", website"] = ask(method, website, path, body)
-print(json.dumps({"answers": answers, "is unchanged": there() == before, "there": before[0]}))
+print(json.dumps({"answers": answers, "is unchanged": there() == before, "there": before[0],
+                  "policy": json.loads(before[1])}))
 """
 
 
@@ -115,3 +117,7 @@ def test_nobody_can_do_anything_else_without_credentials(told):
 def test_nothing_is_changed_afterwards(told):
     assert told["is unchanged"]
     assert [key for key, _ in told["there"]] == ["index.html", "private/neighbour.txt"]
+
+
+def test_a_linter_has_nothing_against_the_buckets_policy(told):
+    assert complaints("bucket", told["policy"]) == []

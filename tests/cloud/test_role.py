@@ -18,6 +18,7 @@ from chatlab.lab import STAGE
 from tests.cloud.test_chat import ids, people
 from tests.cloud.test_fanout import say
 from tests.conftest import sharding
+from tests.linter import complaints
 
 LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
 # What the lab's services can be asked for, by IAM's name of each service.
@@ -173,6 +174,13 @@ def test_the_role_may_do_nothing_with_what_is_beside(chat):
         ]),
     ]  # fmt: skip
     assert decisions(chat, actions, *beside) == set()
+
+
+def test_a_linter_has_nothing_against_its_policies(chat):
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
+    assert complaints("trust", role["AssumeRolePolicyDocument"]) == []
+    for statement in policies(chat).values():
+        assert complaints("identity", {"Version": "2012-10-17", "Statement": [statement]}) == []
 
 
 def test_only_lambda_may_put_the_role_on(chat):
