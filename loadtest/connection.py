@@ -187,14 +187,17 @@ class Connection:
         connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         self._socket = sock = ArrivalSocket(connected)
         self.local_port = sock.getsockname()[1]
+        # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
+        self._websocket = websocket.WebSocket(skip_utf8_validation=True)
         try:
             if secure:
                 sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
-            # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
-            self._websocket = websocket.WebSocket(skip_utf8_validation=True)
-            self._websocket.connect(with_query(url), socket=sock)
-        except BaseException:
+            # Load goes where it was sent, and is not redirected.
+            self._websocket.connect(with_query(url), socket=sock, redirect_limit=0)
+        except BaseException as error:
             sock.close()
+            if isinstance(error, websocket.WebSocketException) and (answer := self._websocket.handshake_response):
+                raise websocket.WebSocketBadStatusException("redirected", answer.status) from error
             raise
 
     def watch(self, on_arrival: Callable[[], None]) -> None:

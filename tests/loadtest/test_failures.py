@@ -25,7 +25,7 @@ from tests.unit.test_loadtest_arguments import settings
 
 PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
 WORDS = (
-    f"--broadcasts {BROADCASTS} --broadcast-rate 5 --warm-up 0 --speakers 2 --drain-time 2 "
+    f"--broadcasts {BROADCASTS} --broadcast-rate 10 --warm-up 0 --speakers 2 --drain-time 2 "
     "--connect-timeout 3 --retry-time 1 --seed 4"
 ).split()
 LOCUST_S = 20.0
@@ -46,6 +46,23 @@ def rows():
         print(f"| {name} | {seconds:.1f} s | {budget_s() + LOCUST_S:.0f} s | {on_disk} | {status}: {said} |")
 
 
+WHEN_SENT = """
+from loadtest.locustfile import *
+
+def when_sent(number, action):
+    def sent():
+        part = hasattr(ChatUser, "generator") and ChatUser.generator._part
+        return part._sender.sent if part else 0
+
+    def wait():
+        while sent() < number:
+            gevent.sleep(0.02)
+        action()
+
+    gevent.spawn(wait)
+"""
+
+
 class Failure:
     """A load test in which something is to fail."""
 
@@ -57,7 +74,7 @@ class Failure:
     def begin(self, code="", *more, **options):
         """Start it with a locustfile that runs `code` first."""
         locustfile = self.tmp_path / "locustfile.py"
-        locustfile.write_text("from loadtest.locustfile import *\n" + textwrap.dedent(code))
+        locustfile.write_text(WHEN_SENT + textwrap.dedent(code))
         self.began = time.monotonic()
         self.test = self.start(*self.words, *more, folder=self.folder, locustfile=locustfile, **options)
         return self.test
@@ -139,7 +156,7 @@ OWN = {
     "the generator, as it reports": ("loadtest.generator.Part._tell_progress", 10, 1),
     "the generator, as it measures itself": ("loadtest.generator.Part._watch_cpu", 0, 0),
 }
-OFTEN = ["the coordinator, at deliveries", "the generator, as it receives"]
+OFTEN = ["the generator, as it receives"]
 
 
 def own_error(failure, name):
@@ -163,6 +180,7 @@ def test_any_error_of_its_own_ends_it(failure, name):
     own_error(failure, name)
 
 
+@pytest.mark.long
 def test_when_the_accounts_fail_there_are_the_records(failure):
     failure.begin(
         """
@@ -182,9 +200,10 @@ def test_when_the_accounts_fail_there_are_the_records(failure):
 # Files
 
 
+@pytest.mark.long
 def test_a_trace_that_is_deleted_in_the_middle_has_been_read(failure, tmp_path):
     trace = tmp_path / "trace.txt"
-    trace.write_text("\n".join(f"{k / 5}" for k in range(BROADCASTS)))
+    trace.write_text("\n".join(f"{k / 10}" for k in range(BROADCASTS)))
     failure.begin("", "--arrivals", "trace", "--trace", trace)
     failure.until_heard()
     trace.unlink()
@@ -193,6 +212,7 @@ def test_a_trace_that_is_deleted_in_the_middle_has_been_read(failure, tmp_path):
     assert accounts(test)["delivered"] == PEOPLE * BROADCASTS
 
 
+@pytest.mark.long
 def test_a_folder_of_results_that_is_deleted_in_the_middle_is_made_again(failure):
     failure.begin()
     failure.until_heard()
@@ -241,6 +261,7 @@ def test_a_full_disk_is_said(failure, tmp_path):
     assert "Traceback" not in "\n".join(test.errors)
 
 
+@pytest.mark.long
 def test_a_progress_that_cannot_be_written_ends_nothing(failure):
     failure.begin()
     failure.until_heard()
@@ -262,9 +283,8 @@ def test_a_clock_that_is_set_in_the_middle_ends_it(failure, seconds):
         from loadtest import clock
         def set_it():
             clock._WRONG_BY_NS = {seconds} * 1_000_000_000
-        gevent.spawn_later(4, set_it)
+        when_sent(5, set_it)
         """,
-        *["--broadcasts", 100],
     )
     test = failure.end()
     assert test.status == 1
@@ -311,10 +331,10 @@ ANSWERS = {
     "a server that hangs up": (b"", True, "Connection reset by peer."),
     "a server that speaks no HTTP": (b"\x16\x03\x01\x00\x00" * 20, True, "could be made: "),
     "a server that answers 429 for ever": (b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", False, "status 429"),
-    "a server that answers 301": (
-        b"HTTP/1.1 301 Moved\r\nLocation: ws://127.0.0.1:1/\r\n\r\n",
-        True,
-        "could be made: ",
+    "a server that sends it elsewhere": (
+        b"HTTP/1.1 301 Moved\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        False,
+        "status 301.",
     ),
 }
 
@@ -456,7 +476,7 @@ def test_a_worker_of_another_version_ends_it(failure):
     assert test.errors[-1].endswith("has other fields: master and workers need the same version.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_interrupted_while_it_waits_for_workers_it_says_so_and_ends(failure, number):
     failure.begin("", "--master", "--master-bind-port", free_port(), "--expect-workers", 1)
     time.sleep(4)
@@ -491,14 +511,13 @@ def test_with_fewer_users_in_the_middle_connections_leave_and_none_is_missing(fa
         """
         @events.init.add_listener
         def fewer_later(environment, runner, **_):
-            gevent.spawn_later(4, lambda: runner.start(4, 100))
+            when_sent(5, lambda: runner.start(4, 100))
         """,
-        *["--broadcasts", 30],
     )
     test = failure.end()
     summary = accounts(test)
     assert (summary["missing"], summary["connections_dropped"], summary["connections_left"]) == (0, 0, 6), test.output
-    assert summary["broadcasts"] == 30
+    assert summary["broadcasts"] == BROADCASTS
 
 
 @pytest.mark.long
@@ -507,9 +526,8 @@ def test_with_more_users_in_the_middle_they_hear_the_rest(failure):
         """
         @events.init.add_listener
         def more_later(environment, runner, **_):
-            gevent.spawn_later(4, lambda: runner.start(15, 100))
+            when_sent(5, lambda: runner.start(15, 100))
         """,
-        *["--broadcasts", 30],
     )
     test = failure.end()
     summary = accounts(test)
