@@ -7,7 +7,7 @@
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin# relative: the folder's own path may have spaces
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -32,21 +32,9 @@ help:
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
 	@echo "make lock       pin the dependencies anew, each by its version and its hashes"
 
-setup: $(VENV)/installed frontend/node_modules/.package-lock.json
-
-$(VENV)/installed: requirements.txt pyproject.toml
+setup:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv, is needed: install it, or name it with PYTHON=..."; exit 1; }
-	@test -w . || { echo "The folder $(CURDIR) can't be written to: clone the lab where you may write."; exit 1; }
-	@echo "Installing the Python packages and Node.js into $(VENV) (once, about a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
-
-frontend/node_modules/.package-lock.json: $(VENV)/installed frontend/package-lock.json
-	@echo "Installing the page's packages (once)"
-	@cd frontend && npm ci --loglevel=error --no-audit --no-fund >/dev/null
-	@touch $@
+	@$(PYTHON) -I chatlab/install.py
 
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)
@@ -76,7 +64,7 @@ test test-all: setup $(VENV)/browser
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(MARKED) $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
-$(VENV)/browser: $(VENV)/installed
+$(VENV)/browser: | setup
 	@$(BIN)/python -m chatlab.browser || { echo "Installing a Chromium for the browser tests (once)"; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 		then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; \

@@ -40,7 +40,7 @@ PATH = b"/production/@connections/"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the endpoint does. Shares are of the connection ids: an id is gone, or silent, each time."""
+    """What the endpoint does. Shares are of the connection ids: an id is gone, full, or silent, each time."""
 
     tls: bool = True
     delay_ms: float = 8.0
@@ -55,6 +55,8 @@ class Settings:
     idle_s: float = 0.0
     """Seconds until an idle connection is closed; 0: never."""
     gone: float = 0.0
+    full: float = 0.0
+    """Of connections whose client does not read: answered as a quota is, 429, each time."""
     error: float = 0.0
     reset: float = 0.0
     silent: float = 0.0
@@ -102,7 +104,7 @@ class Endpoint:
     def kind(self, connection_id: bytes) -> str:
         """What becomes of posts to this id: drawn once, by the id itself."""
         drawn = zlib.crc32(connection_id + b"%d" % self.settings.seed) / 2**32
-        for kind in ("gone", "error", "reset", "silent"):
+        for kind in ("gone", "error", "reset", "silent", "full"):
             if (drawn := drawn - getattr(self.settings, kind)) < 0:
                 return kind
         return "here"
@@ -119,7 +121,7 @@ class Endpoint:
             for bucket in self.buckets:
                 bucket.take()
             kind = self.kind(connection_id)
-            answer = {"here": 200, "gone": 410, "error": 500}.get(kind, kind)
+            answer = {"here": 200, "gone": 410, "full": 429, "error": 500}.get(kind, kind)
             if answer == 200:
                 self.delivered[connection_id] += 1
         self.statuses[answer] += 1

@@ -18,7 +18,7 @@ from chatlab.inventory import labs_by_tag
 from chatlab.lab import Lab
 from chatlab.locks import locked
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
-from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable
+from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable, write
 from chatlab.settings import Settings, profile_named
 
 MOST_CONNECTIONS = 5_000
@@ -213,7 +213,8 @@ def notebooks(chosen):
     status = run(chosen)
     if status == 0:
         for path in sorted(run_folder().joinpath("notebooks").glob("*.ipynb")):
-            nbformat.write(without_injected(nbformat.read(path, as_version=4)), NOTEBOOKS / path.name)
+            written = nbformat.writes(without_injected(nbformat.read(path, as_version=4)))
+            write(NOTEBOOKS / path.name, written.rstrip() + "\n")
     return status
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
-from chatlab.paths import home, writable
+from chatlab.paths import home, writable, write
 from chatlab.settings import Settings
 
 CHOSEN = "lab.json"
@@ -125,10 +125,8 @@ def _path(entry):
 
 
 def _write(path, entry):
-    beside = path.with_suffix(f".{os.getpid()}")  # whole, or not at all
     about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
-    beside.write_text(json.dumps(asdict(entry.settings) | about) + "\n")
-    beside.replace(path)
+    write(path, json.dumps(asdict(entry.settings) | about) + "\n")
 
 
 def _read(path):

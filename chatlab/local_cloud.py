@@ -19,7 +19,7 @@ import psutil
 from chatlab.emulator import temper
 from chatlab.errors import LabError
 from chatlab.locks import locked
-from chatlab.paths import home
+from chatlab.paths import home, writable, write
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
@@ -56,6 +56,7 @@ def start():
     while not _key_file().exists():  # it is made before the first connection is taken
         if not _process() or time.monotonic() > deadline:
             stop()
+            writable(home())  # which says so if the disk is full
             raise LabError(f"The local cloud did not start: its last words are in {home() / 'cloud.log'}.")
         time.sleep(0.05)
     return url()
@@ -96,7 +97,7 @@ def _spawn():
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
     state = {"pid": process.pid, "port": port, "scheme": "https" if tls else "http"}
-    _state_file().write_text(json.dumps(state) + "\n")
+    write(_state_file(), json.dumps(state) + "\n")
 
 
 def stop():

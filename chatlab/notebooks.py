@@ -16,7 +16,7 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from chatlab.paths import NOTEBOOKS
+from chatlab.paths import NOTEBOOKS, write
 from chatlab.privacy import mask_notebook, masked
 from loadtest import live
 
@@ -117,7 +117,7 @@ def without_injected(notebook):
 def _save(notebook, path):
     """Write it, masked; a sentence if that can't be done, because the disk is full, for example."""
     try:
-        nbformat.write(mask_notebook(notebook), path)
+        write(Path(path), nbformat.writes(mask_notebook(notebook)).rstrip() + "\n")
     except OSError as error:
         return f"it ran, but can't be saved: {error.strerror}."
     return ""

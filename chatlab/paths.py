@@ -44,12 +44,25 @@ def writable(folder):
     """`folder`, made if need be. Raises LabError if it can't be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        write(folder / ".probe", "x" * 4096)  # on a full disk there may still be room for a file without anything in it
+        (folder / ".probe").unlink(missing_ok=True)
     except OSError as error:
         raise LabError(f"The folder {folder} can't be written to: {error.strerror}.") from None
     return folder
+
+
+def write(path, text):
+    """Write the file whole, or not at all: a process that is killed, or a full disk, leaves the one that was there.
+
+    Raises OSError.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def shown(path):

@@ -5,22 +5,22 @@ import json
 
 from jinja2 import Template
 
-from chatlab.paths import ROOT
+from chatlab import paths
 from chatlab.privacy import masked, masked_values
 
 
 def write(folder, summary):
     """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it, masked."""
     summary = masked_values(summary)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    paths.write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     plots = [
         (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())
         for path in sorted(folder.glob("plots/*.png"))
     ]
     pages = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*.html")) if path.parent != folder]
-    template = Template((ROOT / "chatlab" / "report.html.jinja").read_text(), autoescape=True)
+    template = Template((paths.ROOT / "chatlab" / "report.html.jinja").read_text(), autoescape=True)
     page = template.render(run=folder.name, summary=summary, plots=plots, pages=pages)
-    (folder / "report.html").write_text(page)
+    paths.write(folder / "report.html", page)
 
 
 def lines(summary, folder):

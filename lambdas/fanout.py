@@ -6,6 +6,7 @@ one HTTP request on a connection that is kept open, of whose answer only the sta
 read.
 
 A throttle (429) is no failure but says: not so fast. So nobody is lost to the account's quota as long as there is time.
+Unless it is one connection's own, whose client does not read: that holds up nobody else, and is given up soon.
 """
 
 import heapq
@@ -21,6 +22,7 @@ from http_pool import FIRST_UNDER_WAY, MAX_IDLE_S, connection_pool
 from rate_limiter import RateLimiter
 from retries import MAX_ATTEMPTS, backoff_s, is_throttle, is_transient
 from sigv4 import Signer
+from throttles import Throttles
 
 # As boto3's client with `connect_timeout=2, read_timeout=5`. The first covers the TLS handshake, too.
 CONNECT_TIMEOUT_S = 2
@@ -43,10 +45,10 @@ WAKE = None  # stands for the socket that ends the waiting
 class Post:
     """A message on its way to one connection."""
 
-    __slots__ = ("attempt", "connection_id")
+    __slots__ = ("attempt", "chance", "connection_id", "refused")
 
     def __init__(self, connection_id):
-        self.connection_id, self.attempt = connection_id, 0
+        self.connection_id, self.attempt, self.refused, self.chance = connection_id, 0, 0, 1.0
 
 
 class Fanout:
@@ -65,6 +67,7 @@ class Fanout:
     def __init__(self, data, deadline, posts_per_second=None, invocations=1):
         self._data, self._deadline, self._posts_per_second = data, deadline, posts_per_second
         self._limiter, self._invocations, self._under_way = RateLimiter(), invocations, 0
+        self._throttles = Throttles()
         self._pool, self._signer, self._thread = None, None, None
         self._fewer, self._waiting, self._is_over = threading.Condition(), 0, False  # whoever posts waits for it
         self._queue, self._later = deque(), []  # what may leave now, and a heap of (when, number, Post)
@@ -76,6 +79,8 @@ class Fanout:
         deadline; answers that were a throttle (429), and posts that were tried again."""
         self.gone = []
         """The ids that were answered 410."""
+        self.slow = []
+        """The ids of clients that do not read, which have failed for that reason."""
         self.error = None
         """The last failure's text."""
         self.post_ms = 0.0
@@ -162,7 +167,7 @@ class Fanout:
     def _begin_posts(self, now):
         """Begin what may be begun now; how many seconds there is nothing more to begin."""
         while self._later and self._later[0][0] <= now:
-            self._queue.append(heapq.heappop(self._later)[2])
+            self._queue.appendleft(heapq.heappop(self._later)[2])
         wait = SWEEP_S
         while self._queue and self._idle and self._busy < self._under_way:
             if limited := self._limiter.acquire(now):
@@ -237,13 +242,9 @@ class Fanout:
         self._busy -= 1
         self._pool.latency_s += SMOOTHING * (now - connection.sent_at - self._pool.latency_s)
         if is_throttle(status, code):
-            self.counts["throttled"] += 1
-            self.counts["retried"] += 1
-            self._throttle = f"{status} {code}: {text}"
-            self._limiter.throttled(now, connection.sent_at)
-            post.attempt -= 1
-            self._queue.append(post)
+            self._refused(post, now, connection.sent_at, f"{status} {code}: {text}")
         else:
+            self._throttles.taken(post)
             self._limiter.accepted(now)
             if status < 300:
                 self.counts["delivered"] += 1
@@ -259,6 +260,25 @@ class Fanout:
             self._forget(connection)
 
     # --- what goes wrong -----------------------------------------------------------------------------------------
+
+    def _refused(self, post, now, sent_at, throttle):
+        """A throttle: none of the attempts that a failure has, but the connection's own is given up at last."""
+        self.counts["throttled"] += 1
+        self._throttle = throttle
+        if self._throttles.refused(post):
+            self._limiter.throttled(now, sent_at)
+        if self._throttles.is_its_own(post):
+            self.counts["failed"] += 1
+            self.slow.append(post.connection_id)
+            self.error = f"{throttle} (its client does not read)"
+        else:
+            post.attempt -= 1
+            self._again(post, self._throttles.pause_s(post))
+
+    def _again(self, post, after_s):
+        self.counts["retried"] += 1
+        self._numbers += 1  # no two entries of the heap are equal: posts have no order
+        heapq.heappush(self._later, (time.monotonic() + after_s, self._numbers, post))
 
     def _sweep(self, now):
         """Give up what has taken too long."""
@@ -294,9 +314,7 @@ class Fanout:
     def _fail_or_retry(self, post, error, is_transient):
         self.error = error
         if is_transient and post.attempt < MAX_ATTEMPTS:
-            self.counts["retried"] += 1
-            self._numbers += 1  # no two entries of the heap are equal: posts have no order
-            heapq.heappush(self._later, (time.monotonic() + backoff_s(post.attempt), self._numbers, post))
+            self._again(post, backoff_s(post.attempt))
         else:
             self.counts["failed"] += 1
 
@@ -315,7 +333,8 @@ class Fanout:
                     self.error = _no_answer(TimeoutError("There was none by the deadline."))
             connection.close()
         self._pool.idle += self._idle
-        self._pool.under_way = FIRST_UNDER_WAY if self._throttle else max(self._pool.under_way, self._under_way)
+        is_limited, most = self._throttles.is_limited, max(self._pool.under_way, self._under_way)
+        self._pool.under_way = FIRST_UNDER_WAY if is_limited else most
         self._selector.close()
 
     # --- connections ---------------------------------------------------------------------------------------------

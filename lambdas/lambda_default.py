@@ -66,6 +66,12 @@ def functions():
     return boto3.client("lambda", config=PATIENCE)
 
 
+@lru_cache(maxsize=1)
+def connections():
+    """The client of `@connections`, for what is no post: it is seldom needed."""
+    return boto3.client("apigatewaymanagementapi", endpoint_url=os.environ["APIGatewayEndpoint"], config=PATIENCE)
+
+
 def handler(event, context):
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it."""
     log = {"event": "broadcast"}
@@ -99,7 +105,8 @@ def broadcast(data, deadline, event, log):
 
     Adds to the dict `log` the counts of `fanout.Fanout`; `shards`, how many invocations share the broadcast, or in one
     that was asked for by another `shard`, its segment; `handed_over`, of how many segments another invocation has taken
-    the rest; `scan_ms` and `post_ms`; and `error`, the last failure's text, if there was one.
+    the rest; `closed`, how many clients were closed that do not read, if there were any; `scan_ms` and `post_ms`; and
+    `error`, the last failure's text, if there was one.
     """
     started = time.perf_counter()
     known = os.environ.get("POSTS_PER_SECOND")
@@ -117,6 +124,8 @@ def broadcast(data, deadline, event, log):
     finally:
         log.update(posts.counts, post_ms=round(posts.post_ms, 1), **({"error": posts.error} if posts.error else {}))
     forget(posts.gone, deadline + RESERVE_S / 2)
+    if posts.slow:
+        log["closed"] = close(posts.slow, deadline + RESERVE_S / 2)
 
 
 def speaker(event):
@@ -236,6 +245,24 @@ def forget(connection_ids, deadline):
 
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(delete, connection_ids))
+
+
+def close(connection_ids, deadline):
+    """Close the connections of clients that do not read: each broadcast would try for seconds to reach them. API
+    Gateway then runs `$disconnect`, which forgets them, and a page that has only been slow connects again.
+
+    How many could be closed. Those that were not by the deadline are met again by the next broadcast.
+    """
+
+    def delete(connection_id):
+        with suppress(ClientError, BotoCoreError):
+            if time.monotonic() < deadline:
+                connections().delete_connection(ConnectionId=connection_id)
+                return True
+        return False
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return sum(pool.map(delete, connection_ids))
 
 
 def metrics(log):

@@ -211,3 +211,10 @@ def environment_of_a_run(home, **more):
     """The environment for a process that is to have a lab of its own in `home`."""
     inherited = {key: value for key, value in os.environ.items() if key not in SET_ASIDE}
     return inherited | {"CHATLAB_HOME": str(home)} | more
+
+
+def print_table(request, columns, rows):
+    """Print a table in Markdown, past pytest's capturing: what a test measures, as docs/reliability.md has it."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *(f"| {' | '.join(map(str, line))} |" for line in lines), sep="\n")

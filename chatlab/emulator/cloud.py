@@ -2,8 +2,10 @@
 
 import os
 
+import buffers
 import frames
 import invocations
+import routes
 import stage_limits
 from account_block import with_account_block
 from authorization import with_what_aws_asks
@@ -26,6 +28,8 @@ def cloud(key_file, traits):
     let_no_function_have_keys_that_can_be_guessed()
     let_schedules_delete_stages()
     let_nobody_in_without_a_stage()
+    routes.select_as_api_gateway()
+    buffers.bound()
     hide_what_failing_functions_say()
     with_conditions()
     app = with_a_key(key_file, os.environ.get("CHATLAB_POLICY"))

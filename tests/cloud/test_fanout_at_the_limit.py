@@ -87,6 +87,26 @@ def test_a_quota_costs_time_and_nobody_is_lost_to_it(gateway, known):
     assert report["refused"] == 0 if known else 0 < report["refused"] < 300
 
 
+@pytest.mark.parametrize("share", [0.002, 0.03], ids=["one of 500", "some of 500"])
+def test_clients_that_do_not_read_are_given_up_and_cost_the_others_no_time(gateway, share):
+    """API Gateway refuses a post to a full buffer as it does one beyond the quota."""
+    full = [f"id-{n}" for n in range(500) if Endpoint(Settings(full=share)).kind(b"id-%d" % n) == "full"]
+    gateway()
+    broadcast(500)
+    _, usual_s = broadcast(500)
+    endpoint, started = gateway(full=share), time.monotonic()
+    with fanout.Fanout(b"hello", started + 20) as posts:
+        posts.post([f"id-{n}" for n in range(500)])
+        while posts.counts["delivered"] < 500 - len(full) and time.monotonic() < started + 20:
+            time.sleep(0.001)
+        reached_s = time.monotonic() - started
+    assert posts.counts["delivered"] == endpoint.report()["delivered"] == 500 - len(full)
+    assert sorted(posts.slow) == sorted(full) != []
+    assert posts.counts["failed"] == len(full) and "does not read" in posts.error
+    assert endpoint.report()["refused"] <= 30 * len(full)
+    assert reached_s < 5 * usual_s + 0.5  # connections included; if it slowed down as for a quota, 2 s and more
+
+
 def test_invocations_share_what_is_known(gateway):
     gateway(delay_ms=0)
     _, seconds = broadcast(200, posts_per_second=400, invocations=2)

@@ -42,7 +42,7 @@ class Connections(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.opened, self._sockets = 0, []
+        self.opened, self._sockets, self.closed = 0, [], []
         self.statuses, self.posts, self.heard, self.tokens = {}, Counter(), {}, set()
 
     @property
@@ -94,6 +94,11 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def do_DELETE(self):
+        self.server.closed.append(unquote(self.path).rpartition("/@connections/")[2])
+        self.send_response(204)
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -255,6 +260,19 @@ def test_a_throttle_is_tried_again_until_there_is_no_time_and_stops_nobody_else(
     assert log["throttled"] == log["retried"] == connections.posts["b"] > 2
     assert "429 LimitExceededException" in log["error"]
     assert ids(lab) == {"a", "b", "c"}
+
+
+def test_a_client_that_does_not_read_is_closed_and_stops_nobody_else(function, lab, connections, connected, capsys):
+    connected("a", "b", "c")
+    connections.statuses["b"] = [429] * 1000  # its buffer is full
+    broadcast = function("default")
+    broadcast.handler(event("hello"), Context())
+    assert connections.heard.keys() == {"a", "c"}
+    assert connections.closed == ["b"]
+    log = line(capsys)
+    assert (log["delivered"], log["failed"], log["unreached"], log["closed"]) == (2, 1, 0, 1)
+    assert "429 LimitExceededException" in log["error"] and "does not read" in log["error"]
+    assert ids(lab) == {"a", "b", "c"}  # $disconnect forgets it
 
 
 def test_throttles_are_none_of_the_attempts_that_a_failure_has(function, connections, connected, monkeypatch, capsys):

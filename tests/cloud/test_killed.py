@@ -9,7 +9,7 @@ from chatlab import Lab, inventory
 from chatlab.inventory import by_tag
 from chatlab.notebooks import BUILD, TEARDOWN
 from tests.cells import cells, creating, run_cells
-from tests.conftest import lab_in
+from tests.conftest import lab_in, print_table
 
 CREATING = BUILD[1:]
 EVERY = [(name, number) for name in [*CREATING, TEARDOWN] for number in range(1, len(cells(name)) + 1)]
@@ -34,13 +34,8 @@ def report(request):
     """Rows of the table of cases, which is printed at the end: docs/reliability.md has it."""
     rows = []
     yield rows
-    lines = [
-        "| killed after | things made | left by the teardown | seconds | by a second one |",
-        "| --- | --: | --: | --: | --: |",
-    ]
-    lines += [f"| {notebook}, cell {number} | {' | '.join(map(str, row))} |" for notebook, number, *row in sorted(rows)]
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("", *lines, sep="\n")
+    columns = ["killed after", "things made", "left by the teardown", "seconds", "by a second one"]
+    print_table(request, columns, [(f"{notebook}, cell {number}", *row) for notebook, number, *row in sorted(rows)])
 
 
 def as_records(lab):

@@ -118,11 +118,11 @@ def test_a_start_that_is_broken_off_leaves_no_process(tmp_path, monkeypatch, tro
     """Where the process is begun, and can't be written down any more: the disk is full, or Ctrl-C was pressed."""
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
 
-    def fail(*_):
+    def fail(path, text):
         assert len(clouds(tmp_path)) == 1
         raise trouble
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(local_cloud, "write", fail)
     with pytest.raises((LabError, KeyboardInterrupt)) as raised:
         local_cloud.start()
     if raised.type is LabError:

@@ -1,6 +1,7 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -219,9 +220,29 @@ def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):
             local_cloud.stop()
 
 
-def test_a_full_disk_is_a_sentence():
-    notebook = nbformat.v4.new_notebook()
-    assert _save(notebook, "/dev/full") == "it ran, but can't be saved: No space left on device."
+@pytest.fixture
+def full():
+    """A machine on which no file can grow beyond 1,000 bytes. What the system says of it is another sentence."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield "File too large"
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_a_sentence_and_what_was_saved_before_stays(tmp_path, full):
+    path = tmp_path / "it.ipynb"
+    assert _save(nbformat.v4.new_notebook(), path) == ""
+    before = path.read_bytes()
+    longer = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("x" * 1000)])
+    assert _save(longer, path) == f"it ran, but can't be saved: {full}."
+    assert [each.name for each in tmp_path.iterdir()] == ["it.ipynb"]
+    assert path.read_bytes() == before
+
+
+def test_a_folder_on_a_full_disk_cannot_be_written_to(tmp_path, full):
+    with pytest.raises(LabError, match=f"can't be written to: {full}"):
+        writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_nobody_reads_is_torn_down(tmp_path):

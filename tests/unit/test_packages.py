@@ -49,10 +49,8 @@ def test_what_is_downloaded_is_what_was_locked():
     ] == []
     packages = json.loads((ROOT / "frontend" / "package-lock.json").read_text())["packages"]
     assert [path for path, package in packages.items() if path and "integrity" not in package] == []
-    makefile = (ROOT / "Makefile").read_text()
-    assert "--require-hashes --requirement requirements.txt" in makefile and "npm ci" in makefile
 
 
 def test_the_lab_itself_is_built_by_what_is_locked():
-    assert "--no-build-isolation --editable ." in (ROOT / "Makefile").read_text()
+    """Without an environment of its own, that is: see `chatlab/install.py`."""
     assert {name(line) for line in BUILD} <= {name(line) for line in LOCK.splitlines() if line[:1].isalpha()}

@@ -1,0 +1,221 @@
+"""Clients that misbehave: what they get, and that nobody else notices.
+
+`python -m pytest tests/cloud/test_hostile_clients.py` prints what others notice, measured: messages heard, and their
+latency beside the usual one, in turn with it. The local cloud is one process, so whoever keeps that busy is noticed
+there; API Gateway is not.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+import websocket
+
+from chatlab import local_cloud, poll
+from chatlab.paths import ROOT
+from tests.cloud import hostile
+from tests.cloud.hostile import BAD_FRAMES, BOMBS, STRANGE_FRAMES, WRONG_DOORS, frame
+from tests.cloud.test_chat import ids, people
+from tests.conftest import print_table
+
+
+@pytest.fixture(scope="module")
+def url(chat):
+    return chat.websocket_url(chat.require_api())
+
+
+@pytest.fixture(scope="module")
+def others(chat):
+    """People who stay, and hear everything."""
+    with people(chat, 5) as sockets:
+        yield sockets
+
+
+@pytest.fixture
+def client(url):
+    """The one who misbehaves."""
+    opened = hostile.opened(url)
+    yield opened
+    opened.shutdown()
+
+
+def say(sockets, text):
+    """Let the first one say something, and wait until all have heard it: the milliseconds that took."""
+    began = time.perf_counter()
+    sockets[0].send(text)
+    for socket in sockets:
+        while socket.recv() != text:
+            pass
+    return (time.perf_counter() - began) * 1000
+
+
+def fate(socket, timeout_s=10):
+    """What becomes of a socket: the code with which it is closed, "dropped", or "nothing"."""
+    socket.settimeout(timeout_s)
+    try:
+        while (received := socket.recv_frame()).opcode != websocket.ABNF.OPCODE_CLOSE:
+            pass
+        return int.from_bytes(received.data[:2], "big")
+    except websocket.WebSocketTimeoutException:
+        return "nothing"
+    except (OSError, websocket.WebSocketException):
+        return "dropped"
+
+
+# --- what one gets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name == "frames without a byte" else ()) for name in BAD_FRAMES],
+)
+def test_a_frame_that_nobody_may_send_closes_its_own_socket_and_no_other(others, client, name):
+    data, code = BAD_FRAMES[name]
+    with suppress(OSError):  # closed, before all of it was sent
+        client.sock.sendall(data)
+    assert fate(client) == code
+    say(others, f"after {name}")
+
+
+@pytest.mark.parametrize("name", STRANGE_FRAMES)
+def test_what_is_only_strange_is_nothing(others, client, name):
+    client.sock.sendall(STRANGE_FRAMES[name])
+    say(others, f"after {name}")
+    assert fate(client, timeout_s=0.1) == "nothing"
+
+
+def test_a_message_may_have_many_frames_with_pings_between_them(others, client):
+    client.sock.sendall(hostile.fragments(10_000))
+    assert [socket.recv() for socket in [client, *others]] == ["x" * 10_000] * 6
+    parts = [frame(hostile.TEXT, b"a", fin=False), frame(hostile.CONTINUATION, b"b", fin=False)]
+    last = frame(hostile.CONTINUATION, b"c")
+    client.sock.sendall(frame(hostile.PING, b"?").join([*parts, last]))
+    assert [client.recv_frame().data for _ in range(3)] == [b"?", b"?", b"abc"]
+    assert [socket.recv() for socket in others] == ["abc"] * 5
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=lambda text: repr(text[:40]))
+def test_whatever_a_message_looks_like_everyone_hears_it_and_its_sender_stays(others, client, text):
+    client.sock.sendall(hostile.text_frames(text))
+    assert [socket.recv() for socket in [client, *others]] == [text] * 6
+    client.send("still here")
+    assert [socket.recv() for socket in [client, *others]] == ["still here"] * 6
+
+
+@pytest.mark.parametrize("request_", WRONG_DOORS, ids=lambda data: repr(data[:40]))
+def test_what_is_no_handshake_of_this_api_is_refused(others, url, request_):
+    client, handshake = hostile.raw(url)
+    path, host = handshake.split()[1], handshake.split()[4]
+    with client:
+        with suppress(OSError):  # refused, before all of it was sent
+            client.sendall(request_.replace(b"PATH", path).replace(b"HOST", host))
+        try:
+            answer = client.makefile("rb").readline()
+        except OSError:
+            answer = b""
+    assert (int(answer.split()[1]) if answer else None) == WRONG_DOORS[request_]
+    say(others, "after a knock")
+
+
+def test_a_flood_is_heard_by_everyone_in_order(others, client):
+    """On AWS all but the stage's burst and rate would be refused (notebook 04)."""
+    number = 100
+    client.sock.sendall(b"".join(frame(hostile.TEXT, b"%d" % n) for n in range(number)))
+    assert [[socket.recv() for _ in range(number)] for socket in others] == [[str(n) for n in range(number)]] * 5
+
+
+def test_who_never_reads_is_closed_and_everyone_else_hears_all(chat, others, url):
+    """Its buffers fill; then the local cloud answers as API Gateway does, and the broadcast closes it."""
+    before = ids(chat)
+    client = hostile.deaf(url)
+    (deaf,) = ids(chat) - before
+    endpoint = chat.connections_url(chat.require_api())
+    connections = chat.client("apigatewaymanagementapi", endpoint_url=endpoint)
+    cloud = psutil.Process(local_cloud.status()["pid"])
+    memory, number = cloud.memory_info().rss, 0
+
+    def is_closed():
+        try:
+            connections.get_connection(ConnectionId=deaf)
+        except connections.exceptions.GoneException:
+            return True
+
+    while not is_closed():
+        assert number < 100  # 12 MB
+        number += 1
+        others[0].sock.sendall(hostile.text_frames(large := f"{number} {'x' * 120_000}"))
+        assert [socket.recv() for socket in others] == [large] * len(others)
+    assert number > 3
+    assert cloud.memory_info().rss - memory < 20 * 2**20
+    client.shutdown()
+
+
+def test_who_asks_for_pongs_and_takes_none_is_dropped(others, url):
+    client = hostile.deaf(url)
+    client.settimeout(10)
+    with pytest.raises(OSError):
+        for _ in range(1_000):
+            client.sock.sendall(frame(hostile.PING, b"x" * 125) * 1_000)
+    say(others, "after the pings")
+
+
+# --- what others notice ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(request):
+    """Rows of the table that is printed at the end."""
+    rows = []
+    yield rows
+    columns = ["meanwhile", "messages heard", "usual median, p99, ms", "meanwhile", "ratio of medians", "ratio of p99"]
+    print_table(request, columns, rows)
+
+
+@contextmanager
+def meanwhile(url, name):
+    """Somebody does this, in a process of its own."""
+    command = [sys.executable, "-m", "tests.cloud.hostile", url, name]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def two_figures(times):
+    return statistics.median(times), statistics.quantiles(times, n=100)[98]
+
+
+def notice(chat, others, url, name, rounds, number, report, text=""):
+    """Say something, as ever and while somebody misbehaves, in turn; how much slower it is: the median's ratio."""
+    usual, then = [], []
+    for again in range(rounds):
+        usual += [say(others, f"as ever {again}.{n} {text}") for n in range(number)]
+        with meanwhile(url, name):
+            then += [say(others, f"meanwhile {again}.{n} {text}") for n in range(number)]
+        poll(lambda: len(ids(chat)) == len(others), "the others to have left", timeout_s=120)
+        say(others, "and after it")
+    (median, p99), (slow, slow_p99) = two_figures(usual), two_figures(then)
+    figures = [
+        f"{median:.0f}, {p99:.0f}",
+        f"{slow:.0f}, {slow_p99:.0f}",
+        f"{slow / median:.2f}",
+        f"{slow_p99 / p99:.2f}",
+    ]
+    report.append([name.replace("_", " "), f"{len(then)} of {len(then)}", *figures])
+    return slow / median
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in hostile.DEEDS if name != "echo"])
+def test_everyone_else_hears_everything_meanwhile(chat, others, url, report, name):
+    notice(chat, others, url, name, 3, 60, report, "x" * 30_000 if name == "never_read" else "")

@@ -1,0 +1,152 @@
+"""`make setup`: an environment that is broken is made anew, and one that is whole is left alone."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatlab import install
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A folder with an environment as `make setup` leaves it, but for the packages, and what is run in it."""
+    commands = []
+    run = install.run
+
+    def without_pip(command, **options):
+        commands.append([Path(word).name for word in command[1:]])
+        if command[1:3] == ["-m", "venv"]:
+            command = [*command, "--without-pip"]
+        if command[1:3] == ["-m", "pip"]:
+            (site,) = Path(command[0]).parents[1].glob("lib/python*/site-packages")
+            (site / "pip.py").touch()
+            return ""
+        return run(command, **options)
+
+    monkeypatch.setattr(install, "run", without_pip)
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("nothing")
+    stand_in(monkeypatch, folder)
+    install.install_packages()
+    assert install.packages_are_whole()
+    commands.clear()
+    return folder, commands
+
+
+def stand_in(monkeypatch, folder):
+    monkeypatch.setattr(install, "ROOT", folder)
+    monkeypatch.setattr(install, "VENV", folder / ".venv")
+    monkeypatch.setattr(install, "PINNED", [folder / "requirements.txt"])
+
+
+def made_anew(commands):
+    return any(words[:2] == ["-m", "venv"] for words in commands)
+
+
+def python_was_upgraded(folder):
+    python = folder / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/usr/lib/python2.6/bin/python")
+
+
+def python_is_another_one(folder):
+    mark = folder / ".venv" / "installed"
+    mark.write_text(f"3 10{mark.read_text()[4:]}")
+
+
+def installation_was_killed(folder):
+    (folder / ".venv" / "installed").unlink()
+
+
+def pip_is_gone(folder):
+    next(folder.glob(".venv/lib/python*/site-packages/pip.py")).unlink()
+
+
+@pytest.mark.parametrize(
+    "trouble", [python_was_upgraded, python_is_another_one, installation_was_killed, pip_is_gone, shutil.rmtree]
+)
+def test_what_is_broken_is_made_anew(lab, trouble):
+    folder, commands = lab
+    trouble(folder / ".venv" if trouble is shutil.rmtree else folder)
+    assert not install.packages_are_whole()
+    install.install_packages()
+    assert made_anew(commands)
+    assert install.packages_are_whole()
+
+
+def test_in_a_folder_that_was_moved_it_is_made_anew(lab, monkeypatch):
+    folder, commands = lab
+    stand_in(monkeypatch, folder.rename(folder.parent / "elsewhere"))
+    assert not install.packages_are_whole()
+    install.install_packages()
+    assert made_anew(commands)
+    assert install.packages_are_whole()
+
+
+def test_newer_packages_go_into_the_one_that_is_there(lab):
+    folder, commands = lab
+    (folder / "requirements.txt").write_text("something")
+    assert not install.packages_are_whole()
+    install.install_packages()
+    assert not made_anew(commands)
+    pip = "-m pip install -qq --disable-pip-version-check".split()
+    assert [*pip, "--require-hashes", "--requirement", "requirements.txt"] in commands
+    assert any(command[:-1] == [*pip, "--no-deps", "--no-build-isolation", "--editable"] for command in commands)
+
+
+PIP = """\
+WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by '{}': /simple/anyio/
+ERROR: Could not find a version that satisfies the requirement anyio==4.16.0 (from versions: none)
+ERROR: No matching distribution found for anyio==4.16.0
+"""
+NEW = "NewConnectionError('<pip._vendor.urllib3.connection.Connection object at 0x7f>: Failed to establish a new {}')"
+UNRESOLVED = NEW.format("connection: [Errno -3] Temporary failure in name resolution")
+PROXY = f"ProxyError('Cannot connect to proxy.', {NEW.format('connection: [Errno 111] Connection refused')})"
+FULL = "Could not install packages due to an OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (PIP.format(UNRESOLVED), "the index can't be reached ([Errno -3] Temporary failure in name resolution). Look"),
+        (PIP.format(PROXY), "the index can't be reached through your proxy ([Errno 111] Connection refused). Look"),
+        (f"ERROR: {FULL}\n", f"{FULL}. Then"),
+        ("Error: whatever it is", "Error: whatever it is. Then"),
+    ],
+    ids=["no network", "a proxy that is not there", "a full disk", "anything else"],
+)
+def test_why_it_failed_is_a_sentence(said, why):
+    told = install.reason(said)
+    assert told.startswith(why)
+    assert told.endswith("Then give the same command again.")
+
+
+def test_where_nothing_may_be_written_that_is_said(tmp_path, monkeypatch):
+    stand_in(monkeypatch, tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".chatlab").write_text("in the way")
+    with pytest.raises(SystemExit, match=r"can't be written to .*: clone the lab where you may write"):
+        install.main()
+
+
+def test_the_page_s_packages_are_whole_if_npm_came_to_its_end_with_those_that_are_pinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(install, "FRONTEND", tmp_path)
+    for name in ("package-lock.json", "node_modules/.package-lock.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(Path(install.__file__).parent.parent / "frontend" / name, tmp_path / name)
+    assert install.page_is_whole()
+    pinned = tmp_path / "package-lock.json"
+    pinned.write_text(pinned.read_text().replace('"version": "19.3.1"', '"version": "19.3.2"', 1))
+    assert not install.page_is_whole()
+    (tmp_path / "node_modules" / ".package-lock.json").unlink()
+    assert not install.page_is_whole()
+
+
+def test_it_needs_nothing_that_is_not_there_yet():
+    """It is run by a Python of the machine's, which has none of the lab's packages."""
+    command = [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({install.__file__!r})"]
+    assert subprocess.run(command, capture_output=True, text=True).stderr == ""
