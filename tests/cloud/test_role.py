@@ -164,7 +164,7 @@ def test_the_role_may_do_nothing_with_what_is_beside(chat):
         chat.arn("lambda", f"function:{chat.functions['connect']}"),
         chat.arn("lambda", f"function:{chat.functions['disconnect']}"),
         chat.arn("lambda", f"function:{chat.functions['default']}-2"),
-        chat.arn("execute-api", f"{api}/{STAGE}/DELETE/@connections/any"),
+        chat.arn("execute-api", f"{api}/{STAGE}/PUT/@connections/any"),
         chat.arn("execute-api", f"{api}/{STAGE}/GET/@connections/any"),
         chat.arn("execute-api", f"{api}/another/POST/@connections/any"),
         chat.arn("execute-api", f"another/{STAGE}/POST/@connections/any"),
