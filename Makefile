@@ -58,6 +58,7 @@ down: setup
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for
 # a process, so two files are run at a time; those that take longest come first.
 test: MARKED := -m "not long"
+test-all: MARKED := --hypothesis-profile thorough
 test test-all: setup $(VENV)/browser
 	@$(BIN)/ruff check --quiet
 	@cd frontend && npm run --silent typecheck && npm test --silent

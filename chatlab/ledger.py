@@ -134,5 +134,5 @@ def _read(path):
         values = json.loads(path.read_text())
         settings = Settings(*(values[field.name] for field in fields(Settings)))
         return Entry(settings, values["place"], values["since"], values.get("hours"))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

@@ -28,7 +28,8 @@ PRIVATE = [
         r"(?<![\w.\-])\d{12}(?![\w\-]|\.\d)",
     )
 ]
-COLOURS = re.compile(r"(\x1b\[[\d;]*m)")
+# What a terminal takes for a colour, or to clear a line: control sequences, as ECMA-48, section 5.4, has them.
+SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
 
 MIN_SECRET = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
 SHOWN = frozenset({"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"})
@@ -58,8 +59,12 @@ def keep_credentials(session):
 
 def masked(text):
     """`text` with dots in place of what is private. Masking twice is the same as once."""
-    if "\x1b" in text:  # colours of a traceback are no part of a word
-        return "".join(part if COLOURS.fullmatch(part) else masked(part) for part in COLOURS.split(text))
+    parts = SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours: no part of a word
+    parts[::2] = map(_masked, parts[::2])
+    return "".join(parts)
+
+
+def _masked(text):
     if _known:
         text = re.sub("|".join(sorted(_known)), HIDDEN, text)
     for pattern in PRIVATE:

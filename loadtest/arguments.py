@@ -15,6 +15,17 @@ from loadtest import messages, schedule
 SHAPES = ("constant", "ramp", "steps")
 WARM_UP_GAP_S = 1.0
 
+MAX_S = 7 * 24 * 60 * 60.0
+"""The longest that anything may take: a week."""
+MAX_DELIVERIES = 100_000_000
+"""Of one test, as asked for: each takes 25 bytes of memory, and several times that while the results are written."""
+MOST = {
+    "users": 1_000_000, "broadcasts": 1_000_000, "warm_up": 1_000_000, "speakers": 1_000_000,
+    "broadcast_rate": 1e6, "max_connection_rate": 1e6, "max_handshakes": 2**31 - 1, "seed": 2**32 - 1, "churn": 1.0,
+    "duration": MAX_S, "drain_time": MAX_S, "connect_timeout": MAX_S, "retry_time": MAX_S,
+}  # fmt: skip
+"""The largest values that options take: larger ones are a slip, and would take memory or time without end."""
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to Locust's parser. Each has a default of its type: the web page converts what it posts to it.
@@ -154,15 +165,26 @@ class Settings:
         for name, value in self._values().items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        if not _is_websocket_url(self.url):
             raise ValueError(f"--host takes the chat's URL, ws://… or wss://…, not {self.url!r}.")
         for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        for name in ("duration", "warm_up", "drain_time", "payload_bytes", "retry_time", "max_handshakes", "churn"):
+        for name in (
+            "duration",
+            "warm_up",
+            "drain_time",
+            "payload_bytes",
+            "retry_time",
+            "max_handshakes",
+            "churn",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"--{name.replace('_', '-')} can be {most:,.0f} at most, not {getattr(self, name)}.")
         if self.payload_bytes > messages.MAX_BYTES:
             raise ValueError(
                 f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
@@ -176,9 +198,33 @@ class Settings:
                 f"more than {self.speakers}."
             )
         if self.ca_file and not Path(self.ca_file).is_file():
-            raise ValueError(f"There is no file {self.ca_file} of certificates to trust (--ca-file).")
+            raise ValueError(f"There is no file {self.ca_file!r} of certificates to trust (--ca-file).")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if self.arrivals != "trace":  # which is as long as its file
+            rate = self.broadcast_rate
+            self._check_extent(
+                self.warm_up + (self.duration * rate if self.duration else self.broadcasts),
+                self.warm_up / rate + (self.duration or self.broadcasts / rate),
+            )
         if not len(self.schedule):
             raise ValueError("The schedule is empty: no broadcast leaves within --duration.")
+        offsets = self.with_warm_up()
+        self._check_extent(len(offsets), float(offsets[-1]))
+
+    def _check_extent(self, broadcasts: float, seconds: float) -> None:
+        """Refuse so many broadcasts in each phase, or so long a one, before a schedule for it takes any memory."""
+        if not seconds <= MAX_S:
+            raise ValueError(
+                f"The last broadcast would leave after {seconds / 86_400:,.0f} days, and a test can take "
+                f"{MAX_S / 86_400:.0f}: ask for fewer broadcasts, or a higher --broadcast-rate."
+            )
+        if (deliveries := broadcasts * sum(self.phases)) > MAX_DELIVERIES:
+            raise ValueError(
+                f"That would be {deliveries:,.0f} deliveries, and a test can have {MAX_DELIVERIES:,}: ask for fewer "
+                "broadcasts or connections, or for a shorter --duration."
+            )
 
     @cached_property
     def schedule(self) -> np.ndarray:
@@ -221,3 +267,11 @@ class Settings:
     def phases(self) -> tuple[int, ...]:
         """Connections of each phase: one for each step, or one in all."""
         return self.steps if self.shape == "steps" else (self.users,)
+
+
+def _is_websocket_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False

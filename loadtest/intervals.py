@@ -1,5 +1,7 @@
 """How sure a quantile is: confidence intervals that assume nothing about the distribution."""
 
+import math
+
 import numpy as np
 
 CONFIDENCE = 0.95
@@ -32,6 +34,9 @@ def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple
     # The interval of the ranks l and u holds the quantile if l <= Binomial(n, q) < u.
     ranks = stats.binom.ppf(beyond, n_independent, q), stats.binom.ppf(1 - beyond, n_independent, q) + 1
     low, high = (round(rank * n / n_independent) for rank in ranks)
+    # Of very few independent values, those ranks may both lie on one side of the quantile of all.
+    middle = (n - 1) * q
+    low, high = min(low, math.floor(middle) + 1), max(high, math.ceil(middle) + 1)
     return (
         float(ordered[low - 1]) if ranks[0] >= 1 else None,
         float(ordered[min(high, n) - 1]) if ranks[1] <= n_independent else None,

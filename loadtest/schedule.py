@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 ARRIVALS = ("constant", "poisson", "trace")
+MAX_TRACE_BYTES = 100_000_000
+"""A larger file is no trace: a million lines, which are more than a test has, take a tenth of this."""
 
 
 def constant(broadcasts: int, rate: float, duration: float = 0.0) -> np.ndarray:
@@ -33,9 +35,9 @@ def trace(path: str | Path) -> np.ndarray:
     """
     offsets: list[float] = []
     try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The trace {path} cannot be read: {error}.") from error
+        lines = _text(Path(path)).splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The trace {str(path)!r} can't be read: {error}.") from error
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
@@ -45,8 +47,18 @@ def trace(path: str | Path) -> np.ndarray:
         except ValueError:
             offset = np.nan
         if not 0 <= offset < np.inf or (offsets and offset < offsets[-1]):
-            raise ValueError(f"{path}, line {number}: {text!r} is not a number of seconds at or after the line before.")
+            raise ValueError(
+                f"{path}, line {number}: {text[:40]!r} is not a number of seconds at or after the line before."
+            )
         offsets.append(offset)
     if not offsets:
         raise ValueError(f"The trace {path} has no offsets in it.")
     return np.array(offsets)
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():  # reading a device or a pipe would not end
+        raise ValueError("it is no file" if path.exists() else "there is no such file")
+    if path.stat().st_size > MAX_TRACE_BYTES:
+        raise ValueError(f"it has more than {MAX_TRACE_BYTES // 1_000_000} MB")
+    return path.read_text()

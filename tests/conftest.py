@@ -9,16 +9,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import hypothesis
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
 
-# On a busy machine, an example that takes long is no wrong one.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
+# is timed, since the machine may be busy.
+untimed = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("quick", max_examples=50, **untimed)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, **untimed)
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [

@@ -89,17 +89,17 @@ class Answer:
 def describe(scope: dict, body: bytes) -> Call:
     """What a request asks for."""
     headers = dict(scope["headers"])
-    _, _, credential = headers.get(b"authorization", b"").decode().partition("Credential=")
+    _, _, credential = headers.get(b"authorization", b"").decode("latin-1").partition("Credential=")
     parts = credential.partition(",")[0].split("/")
     key, region, service = (parts[0], parts[2], parts[3]) if len(parts) == 5 else ("", "", "")
     parameters = {}
     operation = f"{scope['method']} {unquote(scope['path'])}"
-    if target := headers.get(b"x-amz-target", b"").decode():
+    if target := headers.get(b"x-amz-target", b"").decode("latin-1"):
         operation = target.rpartition(".")[2]
     elif headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
-        parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        parameters = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
         operation = parameters.get("Action", operation)
-    host, query = headers.get(b"host", b"").decode(), scope.get("query_string", b"").decode()
+    host, query = headers.get(b"host", b"").decode("latin-1"), scope.get("query_string", b"").decode("latin-1")
     return Call(service, key, operation, host, body, parameters, query, region)
 
 
@@ -524,7 +524,7 @@ def chosen(names: str) -> dict[str, float | None]:
     if file := _file(names):
         try:
             names = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"The file {file} can't be read: {error}.") from None
     for word in filter(None, names.split(",")):
         name, given, value = word.partition("=")

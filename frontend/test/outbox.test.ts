@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { beforeEach, expect, it } from "vitest";
 import { MAX_TRIES, ORDER_PATIENCE_MS, Outbox } from "../src/outbox";
 
@@ -99,4 +100,55 @@ it("never sends what was discarded", () => {
   outbox.discard("b");
   flush();
   expect(sent).toEqual(["c:text c"]);
+});
+
+it("loses nothing, whatever happens in whatever order", () => {
+  const ids = fc.constantFrom("a", "b", "c");
+  const steps = fc.oneof(
+    { weight: 4, arbitrary: fc.constant(["flush"] as const) },
+    fc.tuple(fc.constantFrom("confirm" as const, "discard" as const, "sendAgain" as const), ids),
+    { weight: 4, arbitrary: fc.constant(["doubt"] as const) },
+    fc.constant(["refuseLargest"] as const),
+    fc.tuple(fc.constant("isOpen" as const), fc.boolean()),
+    fc.tuple(fc.constant("wait" as const), fc.nat(2 * ORDER_PATIENCE_MS)),
+  );
+  fc.assert(
+    fc.property(fc.array(steps, { maxLength: 60, size: "max" }), (taken) => {
+      const box = new Outbox();
+      for (const id of ["a", "b", "c"]) box.add(id, `text ${id}`);
+      const here = new Set(["a", "b", "c"]);
+      const frames = new Map<string, string>();
+      let nowMs = 0;
+      let open = true;
+      for (const [step, value] of taken) {
+        if (step === "flush") {
+          box.flush(
+            nowMs,
+            ({ id }) => `${id} at ${nowMs}`,
+            (frame) => {
+              const id = frame.charAt(0);
+              expect(open ? (frames.get(id) ?? frame) : frame).toBe(frame); // byte for byte the same each time
+              if (open) frames.set(id, frame);
+              return open;
+            },
+          );
+        } else if (step === "doubt") box.doubt();
+        else if (step === "refuseLargest") box.refuseLargest();
+        else if (step === "isOpen") open = value;
+        else if (step === "wait") nowMs += value;
+        else if (step === "sendAgain") {
+          if (box.messages.some(({ id, status }) => id === value && status === "failed")) box.sendAgain(value);
+        } else {
+          const found = step === "confirm" ? box.confirm(value, nowMs)?.message.id === value : here.has(value);
+          if (step === "discard") box.discard(value);
+          expect(found).toBe(here.delete(value));
+        }
+        expect(new Set(box.messages.map(({ id }) => id))).toEqual(here);
+        for (const { status, tries, frame } of box.messages) {
+          expect(tries).toBeLessThanOrEqual(MAX_TRIES);
+          expect(frame === undefined).toBe(status === "waiting");
+        }
+      }
+    }),
+  );
 });

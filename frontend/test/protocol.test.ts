@@ -1,5 +1,7 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MAX_FRAME_BYTES, characterCount, frameBytes, isBlank, parse, serialise } from "../src/protocol";
+import { nameProblem } from "../src/names";
 
 const chat = { type: "chat", id: "1", client: "c", name: "Ada", text: "hello", sent_at: 1_700_000_000_000 } as const;
 
@@ -42,6 +44,55 @@ describe("parse", () => {
 
   it("allows a name of 40 emoji", () => {
     expect(parse(JSON.stringify({ ...chat, name: "🎉".repeat(40) }))).toMatchObject({ type: "chat" });
+  });
+});
+
+describe("parse, of anything", () => {
+  const wellFormed = {
+    type: fc.constantFrom("chat", "presence", "load"),
+    id: fc.string(), client: fc.string(), name: fc.string({ unit: "binary" }), text: fc.string({ unit: "binary" }),
+    sent_at: fc.oneof(fc.integer(), fc.constantFrom(8.64e15 + 1, 1e300)), state: fc.constantFrom("join", "here", "leave"), run: fc.string(),
+    message: fc.string(), connectionId: fc.string(), requestId: fc.string(),
+  };
+  const fields = Object.fromEntries(
+    Object.entries(wellFormed).map(([name, good]) => [name, fc.oneof({ weight: 4, arbitrary: good }, fc.jsonValue())]),
+  );
+  const frames = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.json(),
+    fc.record(fields, { requiredKeys: [] }).map((object) => JSON.stringify(object)),
+    fc.constant('{"a":'.repeat(100_000)),
+  );
+
+  it("finds a message that is whole, or the text as it is, and never fails", () => {
+    fc.assert(
+      fc.property(frames, (frame) => {
+        const found = parse(frame);
+        switch (found.type) {
+          case "plain":
+            return found.text === frame;
+          case "chat":
+            return !isBlank(found.text) && !isBlank(found.name) && !Number.isNaN(new Date(found.sent_at).getTime());
+          case "presence":
+            return !isBlank(found.name) && found.client.length > 0;
+          case "load":
+            return Number.isInteger(found.id);
+          case "cloud-error":
+            return typeof found.text === "string";
+        }
+      }),
+    );
+  });
+
+  it("reads back whatever a person may say under any name that is allowed", () => {
+    const said = fc.string({ unit: "binary" }).filter((text) => !isBlank(text));
+    const names = fc.string({ unit: "binary" }).filter((name) => nameProblem(name) === undefined);
+    fc.assert(
+      fc.property(said, names, fc.integer(), (text, name, sent_at) => {
+        const message = { ...chat, text, name: name.trim(), sent_at };
+        expect(parse(serialise(message))).toEqual(message);
+      }),
+    );
   });
 });
 

@@ -4,11 +4,14 @@ import json
 
 import nbformat
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import chatlab.__main__ as commands
 from chatlab import Lab, LabError, ledger, local_cloud
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
-from chatlab.settings import Settings
+from chatlab.settings import NAME, TARGETS, Settings, partitions
+from tests.strategies import ANY_JSON, objects
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,43 @@ def executed(monkeypatch):
     monkeypatch.setattr(commands, "execute", execute)
     monkeypatch.setattr(commands, "labs_by_tag", lambda lab: [])
     return calls
+
+
+NAMES = st.from_regex(NAME, fullmatch=True)
+SETTINGS = st.builds(
+    Settings, st.sampled_from(TARGETS), NAMES, st.sampled_from(sorted(partitions())), st.none() | st.text(max_size=20)
+)
+ENTRIES = st.builds(
+    ledger.Entry, SETTINGS, st.text("0123456789abcdef", min_size=12, max_size=12), st.text(max_size=20),
+    st.none() | st.floats(0.1, 720),
+)  # fmt: skip
+
+
+@given(ENTRIES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_entry_is_read_as_it_was_written(home, entry):
+    ledger._write(path := home / "entry.json", entry)
+    assert ledger._read(path) == entry
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        ANY_JSON.map(json.dumps).map(str.encode),
+        objects(
+            target=st.just("local"), name=NAMES, region=st.just("us-east-1"), profile=st.none(), place=st.text(),
+            since=st.text(), hours=st.none(),
+        ).map(json.dumps).map(str.encode),
+        st.just(b"[" * 100_000),
+    )
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_file_is_an_entry_or_is_named(home, text):
+    (path := home / "entry.json").write_bytes(text)
+    try:
+        assert isinstance(ledger._read(path), ledger.Entry)
+    except LabError as error:
+        assert "\n" not in str(error)
 
 
 def names():

@@ -4,6 +4,8 @@ import argparse
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest import arguments
 from loadtest.arguments import Settings
@@ -83,9 +85,13 @@ def test_a_trace_is_cut_at_the_duration(tmp_path):
         (["--shape", "steps"], "--shape steps needs --steps"),
         (["--shape", "steps", "--steps", "10,5"], "growing numbers"),
         (["--steps", "a,b"], "takes numbers with commas"),
-        (["--arrivals", "trace"], "cannot be read"),
+        (["--arrivals", "trace"], "can't be read"),
         (["--arrivals", "poisson", "--duration", "1e-9"], "The schedule is empty"),
-        (["--ca-file", "/no/such.pem"], "There is no file /no/such.pem"),
+        (["--ca-file", "/no/such.pem"], "There is no file '/no/such.pem'"),
+        (["--seed", "-1"], "--seed cannot be negative"),
+        (["--speakers", "3000000000"], "--speakers can be 1,000,000 at most, not 3000000000"),
+        (["--drain-time", "1e9"], "--drain-time can be 604,800 at most, not 1000000000.0"),
+        (["--churn", "1.5"], "--churn can be 1 at most, not 1.5"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(words, says):
@@ -94,7 +100,74 @@ def test_what_cannot_be_done_is_said_in_one_sentence(words, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "http://127.0.0.1/", "ws:///x", "chat"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--broadcasts", "1000000000000"],
+        ["--warm-up", "1000000000000"],
+        ["--duration", "1e18"],
+        ["--duration", "1e18", "--arrivals", "poisson"],
+        ["--duration", "600000", "--broadcast-rate", "1e300"],
+        ["--duration", "600000", "--broadcast-rate", "1e6", "--arrivals", "poisson"],
+        ["--broadcast-rate", "1e-320"],
+        ["--broadcast-rate", "1e-9", "--arrivals", "poisson"],
+        ["--broadcasts", "600000", "--broadcast-rate", "100000", "--shape", "steps", "--steps", "100,200"],
+    ],
+)
+def test_what_would_not_end_or_not_fit_into_memory_is_refused_at_once(words):
+    with pytest.raises(ValueError, match=r"^(--[a-z-]+ can be|The last broadcast|That would be) [^\n]*\.$"):
+        settings(*words)
+
+
+def test_a_trace_that_would_not_end_is_refused(tmp_path):
+    (path := tmp_path / "trace.txt").write_text("0\n1e300\n")
+    with pytest.raises(ValueError, match="The last broadcast would leave after"):
+        settings("--arrivals", "trace", "--trace", str(path))
+
+
+ANY_INT, ANY_FLOAT, ANY_TEXT = st.integers(-(10**20), 10**20) | st.integers(-2, 100), st.floats(), st.text(max_size=30)
+OPTIONS = {
+    "--broadcasts": ANY_INT, "--broadcast-rate": ANY_FLOAT, "--duration": ANY_FLOAT, "--warm-up": ANY_INT,
+    "--speakers": ANY_INT, "--payload-bytes": ANY_INT, "--arrivals": st.sampled_from(["constant", "poisson", "trace"]),
+    "--trace": ANY_TEXT, "--seed": ANY_INT, "--drain-time": ANY_FLOAT, "--shape": st.sampled_from(arguments.SHAPES),
+    "--steps": ANY_TEXT | st.lists(st.integers(-1, 10**7), max_size=4).map(lambda steps: ",".join(map(str, steps))),
+    "--connect-timeout": ANY_FLOAT, "--retry-time": ANY_FLOAT, "--max-handshakes": ANY_INT, "--churn": ANY_FLOAT,
+    "--max-connection-rate": ANY_FLOAT, "--ca-file": ANY_TEXT, "--results": ANY_TEXT,
+}  # fmt: skip
+
+
+def is_taken(drawn, url=URL, users=10):
+    """Whether these options make Settings, whose schedule can then be kept; what is refused is in one sentence."""
+    try:
+        chosen = settings(*(f"{name}={value}" for name, value in drawn.items()), url=url, users=users)
+    except ValueError as error:
+        assert str(error).endswith(".") and "\n" not in str(error), error
+        return False
+    for phase in range(2):
+        offsets = chosen.with_warm_up(phase)
+        assert offsets.shape == (chosen.warm_up + len(chosen.schedule),)
+        assert offsets[0] >= 0 and (np.diff(offsets) >= 0).all() and offsets[-1] <= arguments.MAX_S
+    assert len(offsets) * sum(chosen.phases) <= arguments.MAX_DELIVERIES
+    return True
+
+
+@given(st.fixed_dictionaries({}, optional=OPTIONS))
+def test_any_options_are_taken_or_refused_in_one_sentence(drawn):
+    is_taken(drawn)
+
+
+@given(st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.fixed_dictionaries({name: OPTIONS[name]})))
+def test_any_value_of_one_option_is_taken_or_refused_in_one_sentence(drawn):
+    """Most of the options together are refused for one of them: here each is alone."""
+    is_taken(drawn)
+
+
+@given(ANY_TEXT | st.text("ws:/[]@.1a", max_size=20).map("ws://{}".format), ANY_INT)
+def test_any_url_and_number_of_users_is_taken_or_refused_in_one_sentence(url, users):
+    is_taken({}, url, users)
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1/", "ws:///x", "chat", "ws://[::1", "ws://host:99999/"])
 def test_the_host_has_to_be_a_websocket_url(url):
     with pytest.raises(ValueError, match="--host takes the chat's URL"):
         settings(url=url)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from loadtest.intervals import independent, quantile_interval
 
@@ -42,3 +44,13 @@ def test_one_broadcast_says_nothing_however_many_deliveries_it_has():
 
 def test_no_values_have_no_interval():
     assert quantile_interval(np.array([]), np.array([]), 0.5) == (None, None)
+
+
+@example([(0.0, 0), (1.0, 1)], 0.984375)  # two values that are worth one
+@given(st.lists(st.tuples(st.floats(0, 1e9), st.integers(0, 5)), max_size=60), st.floats(0.01, 0.99))
+def test_an_interval_is_of_the_values_and_around_their_quantile(drawn, q):
+    values, groups = np.array([value for value, _ in drawn]), np.array([group for _, group in drawn])
+    assert 0 <= independent(values, groups, q) <= len(values)
+    low, high = quantile_interval(values, groups, q)
+    assert low is None or (low in values and low <= np.quantile(values, q))
+    assert high is None or (high in values and high >= np.quantile(values, q))

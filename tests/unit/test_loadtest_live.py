@@ -11,6 +11,8 @@ import time
 import nbformat
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 
 from chatlab.errors import LabError
@@ -132,3 +134,23 @@ def test_a_notebook_has_one_display_that_changes(tmp_path):
     NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
     (output,) = cell.outputs
     assert output.data["text/plain"].startswith("200/200 connected, 20/20 broadcasts")
+
+
+COUNTS = st.integers(0, 10**9)
+MS = st.none() | st.floats(0, 1e9)
+
+
+@given(
+    st.fixed_dictionaries(
+        dict.fromkeys(("open", "users", "failed", "refused", "sent", "broadcasts", "delivered", "outstanding"), COUNTS)
+        | {
+            "missing": st.none() | COUNTS,
+            "state": st.sampled_from(["connecting", "broadcasting", "draining", "leaving"]),
+        }
+    ),
+    MS,
+)
+def test_any_progress_is_one_line(progress, ms):
+    text = live.describe(progress | {"p50_ms": ms, "p99_ms": ms})
+    assert text.startswith(f"{progress['open']:,}/{progress['users']:,} connected") and "\n" not in text
+    assert ("missing" in text) == (progress["missing"] is not None)

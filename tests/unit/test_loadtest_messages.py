@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chatlab.emulator import frames
 from chatlab.paths import ROOT
 from loadtest import messages
+from tests.strategies import ANY_JSON, objects
 
 
 @pytest.mark.parametrize("size", [150, 200, 1_000, messages.MAX_BYTES])
@@ -47,9 +48,30 @@ def test_anything_else_is_no_broadcast(payload):
     assert messages.decode(payload) is None
 
 
-@given(st.binary())
-def test_no_bytes_are_too_strange(payload):
-    messages.decode(payload)
+FRAMES = st.one_of(
+    st.binary(),
+    ANY_JSON.map(json.dumps).map(str.encode),
+    objects(type=st.just("load"), run=st.text(), id=st.integers(), speaker=st.integers())
+    .map(json.dumps)
+    .map(str.encode),
+    objects(message=st.text(), connectionId=st.text(), requestId=st.text()).map(json.dumps).map(str.encode),
+)
+
+
+@given(FRAMES)
+def test_any_frame_is_a_broadcast_an_error_or_neither(payload):
+    message, error = messages.decode(payload), messages.error_frame(payload)
+    if message is not None:
+        assert [type(value) for value in message] == [str, int, int]
+    assert error is None or isinstance(error, str)
+
+
+@given(st.text(), st.integers(0, 2**31), st.integers(0, 2**31), st.integers(0, 2**63), st.integers(0, 2_000))
+def test_whatever_is_sent_is_read_back_and_is_as_long_as_asked(run, broadcast, speaker, sent_ns, size):
+    shortest = len(messages.encode(run, broadcast, speaker, sent_ns, 0).encode())
+    payload = messages.encode(run, broadcast, speaker, sent_ns, size).encode()
+    assert messages.decode(payload) == messages.Load(run, broadcast, speaker)
+    assert len(payload) == max(size, shortest)
 
 
 @pytest.mark.parametrize("text", ["Internal server error", "Endpoint request timed out", "Forbidden"])

@@ -1,7 +1,13 @@
 """When broadcasts leave."""
 
+import os
+import re
+import tempfile
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest import schedule
 
@@ -59,5 +65,58 @@ def test_trace_says_what_is_wrong_with_a_file(tmp_path, text, says):
 
 
 def test_trace_says_that_there_is_no_file(tmp_path):
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="can't be read"):
         schedule.trace(tmp_path / "none.txt")
+
+
+LINES = st.one_of(
+    st.floats(0, 1e6).map(str),
+    st.integers(-5, 10**30).map(str),
+    st.text(max_size=12),
+    st.sampled_from(["#", "nan", "1_0"]),
+)
+
+
+@given(st.binary(max_size=200) | st.lists(LINES, max_size=8).map("\n".join).map(str.encode))
+def test_any_file_is_a_trace_or_is_refused_by_the_line(text):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(text)
+        file.flush()
+        try:
+            offsets = schedule.trace(file.name)
+        except ValueError as error:
+            assert re.search(r", line \d+: .* is not a number of seconds|has no offsets|can't be read", str(error)), (
+                error
+            )
+            assert "\n" not in str(error)
+            return
+    assert len(offsets)
+    assert (offsets >= 0).all() and (np.diff(offsets) >= 0).all() and np.isfinite(offsets).all()
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "a\0b", ""])
+def test_what_is_no_file_is_no_trace(path):
+    with pytest.raises(ValueError, match=r"^The trace .* can't be read: [^\n]*\.$"):
+        schedule.trace(path)
+
+
+def test_a_pipe_that_nobody_writes_into_is_no_trace(tmp_path):
+    os.mkfifo(path := tmp_path / "pipe")
+    with pytest.raises(ValueError, match="can't be read: it is no file"):
+        schedule.trace(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (path := tmp_path / "trace.txt").open("wb") as file:
+        file.truncate(schedule.MAX_TRACE_BYTES + 1)
+    with pytest.raises(ValueError, match="can't be read: it has more than 100 MB"):
+        schedule.trace(path)
+
+
+@given(st.integers(1, 200), st.floats(1e-3, 1e5), st.integers(0, 2**32), st.just(0.0) | st.floats(1e-3, 1.0))
+def test_schedules_ascend_from_zero_and_end_in_time(broadcasts, rate, seed, duration):
+    for offsets in (schedule.constant(broadcasts, rate, duration), schedule.poisson(broadcasts, rate, seed, duration)):
+        assert offsets.dtype == float and np.isfinite(offsets).all()
+        assert (offsets >= 0).all() and (np.diff(offsets) >= 0).all()
+        assert duration or len(offsets) == broadcasts
+        assert not duration or (offsets < duration).all()

@@ -9,11 +9,14 @@ import nbformat
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatlab import LabError, notebooks, privacy, report
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import HIDDEN, keep, keep_credentials, mask_notebook, masked, masked_values
+from tests.strategies import ANY_JSON
 
 ACCOUNT = "123456789012"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own examples
@@ -64,6 +67,7 @@ def nothing_known(monkeypatch):
         f"'SecretAccessKey': '<{SECRET}>'",
         f"x-amz-security-token:<{TOKEN}>",
         f"\x1b[31mClientError\x1b[0m: \x1b[32m<{ACCOUNT}>\x1b[0m",
+        f"\x1b[2K\r\x1b]0;a title\x07\x1b<{ACCOUNT}> \x1b",
     ],
 )
 def test_what_is_private_is_masked_and_the_rest_can_be_read(text):
@@ -92,6 +96,43 @@ def test_what_is_private_is_masked_and_the_rest_can_be_read(text):
 def test_what_is_not_private_stays_as_it_is(text):
     keep("000000000000")  # the local cloud's account is known, too
     assert masked(text) == text
+
+
+AROUND = st.text(st.characters(codec="utf-8", exclude_characters="\x1b"), max_size=20)
+LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=16, max_size=20)
+# What shows where a word ends is what texts have: spaces, quotes, brackets and the like.
+ENDS = st.sampled_from([" ", "'", '"', "\n", "(", ")", "<", ">", ",", ";", "/", "=", "[", "]", "{", "}", "|", "&", "?"])
+SECRETS = st.one_of(
+    st.text("0123456789", min_size=12, max_size=12),
+    st.tuples(st.sampled_from(["AKIA", "ASIA", "AIDA", "AROA"]), LETTERS).map("".join),
+    st.from_regex(r"[a-z][a-z0-9.+]{0,20}[a-z0-9]@[a-z0-9]{1,20}\.(com|org|de)", fullmatch=True),
+)
+
+
+@given(AROUND, ENDS, SECRETS, ENDS, AROUND)
+def test_no_account_key_or_address_survives_between_any_texts(before, begin, secret, end, after):
+    shown = masked(f"{before}{begin}{secret}{end}{after}")
+    assert secret not in shown or secret in before + after
+    assert masked(shown) == shown
+
+
+@given(AROUND, st.text("ABCDEFGHabcdefgh0123456789/+=", min_size=12, max_size=40), AROUND)
+def test_what_is_known_to_be_private_survives_nowhere(before, secret, after):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privacy, "_known", set())
+        keep(secret)
+        if not secret.isdecimal():
+            assert secret not in masked(f"{before}{secret}{after}")
+
+
+@given(ANY_JSON)
+def test_what_is_masked_keeps_its_form(value):
+    def form(value):
+        if isinstance(value, dict):
+            return {key: form(item) for key, item in value.items()}
+        return [form(item) for item in value] if isinstance(value, list) else type(value)
+
+    assert form(masked_values(value)) == form(value)
 
 
 def test_ones_own_account_is_masked_within_a_name_too_and_zeros_are_no_account_within_a_number():

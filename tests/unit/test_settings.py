@@ -1,6 +1,10 @@
 """Which lab is meant, from what a person says and what the shell says."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatlab import LabError
 from chatlab.settings import Settings, partitions, profile_named
@@ -27,6 +31,29 @@ def test_a_name_that_cannot_begin_a_bucket_name_is_refused_in_one_sentence(name)
     with pytest.raises(LabError, match="can't begin a bucket's name: take 3 to 20") as error:
         Settings("local", name)
     assert str(error.value).count(". ") == 0
+
+
+@given(st.text(max_size=25) | st.text("abcxyz019-", max_size=25))
+def test_any_name_is_one_or_is_refused_in_one_sentence(name):
+    """Against S3's rules for a bucket's name as they are written down, and DynamoDB's for a table's."""
+    try:
+        Settings("local", name)
+    except LabError as error:
+        assert str(error).count(". ") == 0 or ". " in name
+        return
+    bucket = f"{name}-page-0123456789ab"
+    assert 3 <= len(bucket) <= 63 and set(bucket) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert bucket[0].isalnum() and not bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-"))
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{3,255}", name)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_any_target_and_region_is_one_or_is_refused(target, region):
+    for given_ in ({"target": target}, {"region": region}):
+        try:
+            assert Settings(**given_)
+        except LabError as error:
+            assert next(iter(given_.values())) in str(error) or "·" in str(error)
 
 
 def test_a_wrong_target_is_refused():

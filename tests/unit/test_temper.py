@@ -9,6 +9,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials
 from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, TransientRetryableChecker
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatlab.emulator import temper
 from chatlab.emulator.temper import APART, TRAITS, with_traits
@@ -72,6 +74,46 @@ def test_without_a_trait_it_is_the_application_itself():
 def test_a_trait_that_there_is_not_is_named():
     with pytest.raises(ValueError, match="There is no trait bad: the traits are delay, "):
         with_traits(cloud, "delay,bad")
+
+
+WORDS = st.one_of(
+    st.text(max_size=10),
+    st.sampled_from([*TRAITS, "all"]),
+    st.sampled_from(["slow", "faults"]).flatmap(
+        lambda name: (st.text(max_size=5) | st.floats(0, 1e6).map(str)).map(f"{name}={{}}".format)
+    ),
+)
+
+
+@given(st.lists(WORDS, max_size=5).map(",".join))
+def test_any_text_names_traits_or_is_refused_in_one_sentence(text):
+    try:
+        found = temper.chosen(text)
+    except ValueError as error:
+        assert str(error).endswith((".", *TRAITS))
+        assert "\n" not in str(error) or "\n" in text  # it repeats what was written
+    else:
+        assert found.keys() <= TRAITS.keys()
+        assert all(number is None or number >= 0 for number in found.values())
+
+
+@given(st.dictionaries(st.sampled_from(["slow", "faults", "stale-lists"]), st.none() | st.integers(0, 10**6)))
+def test_traits_and_their_numbers_are_read_as_they_are_written(meant):
+    text = ",".join(name if number is None else f"{name}={number}" for name, number in meant.items())
+    assert temper.chosen(text) == meant
+
+
+HEADERS = st.sampled_from([b"authorization", b"x-amz-target", b"content-type", b"host"])
+VALUES = st.binary(max_size=30) | st.sampled_from(
+    [b"AWS4-HMAC-SHA256 Credential=AKIA/20261125/eu-west-1/s3/aws4_request, x", b"application/x-www-form-urlencoded"]
+)
+
+
+@given(st.lists(st.tuples(HEADERS, VALUES)), st.text(max_size=20), st.binary(max_size=30), st.binary(max_size=30))
+def test_any_request_is_described(headers, path, query, body):
+    scope = {"method": "POST", "path": f"/{path}", "query_string": query, "headers": headers}
+    call = temper.describe(scope, body)
+    assert isinstance(call.is_control_plane, bool) and isinstance(call.is_post_to_connection, bool)
 
 
 def test_the_traits_of_a_file_change_with_it(tmp_path):
