@@ -72,8 +72,10 @@ def pytest_runtest_call(item):
     """At the end of each test nothing that was begun listens on anything but loopback."""
     result = yield
     if new := listening_to_others() - NOT_OURS:
-        own = [os.getpid(), *(process.pid for process in processes_of(item.config._tmp_path_factory.getbasetemp()))]
-        found = {tuple(address) for pid in own for address in listening(pid) if address.ip not in ("127.0.0.1", "::1")}
+        found = set()
+        for process in [psutil.Process(), *processes_of(item.config._tmp_path_factory.getbasetemp())]:
+            with suppress(psutil.NoSuchProcess):
+                found |= {tuple(each) for each in listening(process.pid) if each.ip not in ("127.0.0.1", "::1")}
         assert not found, f"Others can reach {found}."
         NOT_OURS.update(new)
     return result
