@@ -27,6 +27,7 @@ INJECTED = "injected-parameters"
 SENTENCES = ("LabError", "NotOurs")  # the exceptions that say all there is to say
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
+START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
 GRACE_S = live.STOP_S + 5  # for an interrupted cell to stop what it started: the longest to stop is a load test
 
 
@@ -48,13 +49,14 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
     a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again afterwards.
     What the kernel itself has to say, beside the cells' outputs, is in a `.log` beside `save_as`, if it is anything.
     """
-    notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
+    notebook = without_outputs(inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters))
     client = _Client(
         notebook,
         on_progress=on_progress,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],  # otherwise each kernel logs that loopback is not encrypted
         timeout=CELL_TIMEOUT_S,
+        startup_timeout=CELL_TIMEOUT_S,  # of the wall clock, which may be set meanwhile: START_TIMEOUT_S is not
         record_timing=False,  # a notebook that is run twice is the same twice
         coalesce_streams=True,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
@@ -66,21 +68,23 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         try:
             running = pool.submit(client.execute, stderr=log)
             while wait([running], timeout=0.5).not_done and not reason:
-                reason = guard() or ""
+                is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
+                reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else guard() or ""
         finally:
             _stop(client)
             unsaved = _save(notebook, save_as)
+    cell = _where(notebook, client.place)
     try:
         running.result()
         reason = reason or unsaved
     except CellExecutionError as error:
         said = " ".join(error.evalue.split())
         said = said if error.ename in SENTENCES else f"{error.ename}: {said}"
-        reason = reason or f"{_where(notebook)}: {said}"
+        reason = reason or f"{cell}: {said}"
     except CellTimeoutError:
-        reason = reason or f"{_where(notebook)}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
+        reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
     except DeadKernelError:
-        reason = reason or f"{_where(notebook)}: the kernel died."
+        reason = reason or f"{cell}: the kernel died."
     except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
         reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
     return Outcome(name, round(time.monotonic() - started, 1), not reason, masked(reason))
@@ -100,6 +104,14 @@ def inject(notebook, parameters):
                 injected = nbformat.v4.new_code_cell(source, id=INJECTED, metadata={"tags": [INJECTED]})
                 notebook.cells.insert(place + 1, injected)
             break
+    return notebook
+
+
+def without_outputs(notebook):
+    """`notebook` as if it had never been run, so that what is in a cell then is of this run."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     return notebook
 
 
@@ -145,6 +157,8 @@ class _Client(NotebookClient):
         super().__init__(notebook, on_cell_start=self._begun, **options)
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
+        self.place = 0
+        """Of the cell that runs, or ran last, among all cells."""
         self.kernel = None
         """Its pid, once it has one."""
         self.ended = threading.Event()
@@ -165,7 +179,7 @@ class _Client(NotebookClient):
     def _begun(self, cell, cell_index):
         if self.is_stopped:  # before there was a kernel to end
             raise DeadKernelError("stopped")
-        self.has_begun = True
+        self.has_begun, self.place = True, cell_index
 
     def process_message(self, msg, cell, cell_index):
         content = msg["content"]
@@ -211,14 +225,9 @@ def _session_of(pid):
         return None
 
 
-def _where(notebook):
-    """The cell that failed, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
-    heading, number = "", 0
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
-        elif cell.cell_type == "code":
-            number += 1
-            if any(output.output_type == "error" for output in cell.outputs) or cell.execution_count is None:
-                break
-    return f"cell {number} ({heading})"
+def _where(notebook, place):
+    """The cell at this place, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
+    above = notebook.cells[: place + 1]
+    texts = [line for cell in above if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    heading = next((line.lstrip("# ") for line in reversed(texts) if line.startswith("#")), "")
+    return f"cell {sum(cell.cell_type == 'code' for cell in above)} ({heading})"

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from itertools import count
 
 import nbformat
 import pytest
@@ -15,12 +17,15 @@ from tests.conftest import processes_of
 
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
-    """`notebook(source)`: an Outcome of a notebook with this one cell. What it writes is in `tmp_path`."""
+    """`notebook(source)`: an Outcome of a notebook with this cell and another. What it writes is in `tmp_path`."""
     monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
     monkeypatch.setenv("OF_THIS_TEST", f"{tmp_path}/")
 
     def run(source, **options):
         cells = [nbformat.v4.new_markdown_cell("# Sleep"), nbformat.v4.new_code_cell(source)]
+        # The notebooks of the repository carry the outputs of a run.
+        before = nbformat.v4.new_output("stream", text="of another run")
+        cells += [nbformat.v4.new_code_cell("2", execution_count=2, outputs=[before])]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "it.ipynb")
         return execute("it", tmp_path / "saved" / "it.ipynb", **options)
 
@@ -52,6 +57,7 @@ def after_it_began(do):
 def test_a_kernel_that_is_killed_is_said_and_what_it_started_ends(notebook, tmp_path):
     outcome = notebook(WITH_A_CHILD, on_progress=after_it_began(lambda kernel: os.kill(kernel, signal.SIGKILL)))
     assert (outcome.ok, outcome.reason) == (False, "cell 1 (Sleep): the kernel died.")
+    assert "of another run" not in (tmp_path / "saved" / "it.ipynb").read_text()
     poll(lambda: processes_of(tmp_path) == [], "what it started to end", timeout_s=3, every_s=0.1)
 
 
@@ -62,6 +68,27 @@ def test_a_cell_that_does_not_end_when_it_is_interrupted_is_killed(notebook, tmp
     outcome = notebook(deaf, on_progress=after_it_began(said.append), guard=lambda: said and "Enough.")
     assert (outcome.ok, outcome.reason) == (False, "Enough.")
     poll(lambda: processes_of(tmp_path) == [], "all to end", timeout_s=3, every_s=0.1)
+
+
+def test_a_kernel_that_never_comes_is_not_waited_for_for_ever(notebook, tmp_path, monkeypatch):
+    (tmp_path / "kernels" / "python3").mkdir(parents=True)
+    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(
+        '{"argv": ["sleep", "300"], "display_name": "a kernel that sleeps", "language": "python"}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setattr(notebooks, "START_TIMEOUT_S", 1)
+    outcome = notebook("1 + 1")
+    assert (outcome.ok, outcome.reason) == (False, "the kernel did not start within 1 s.")
+    poll(lambda: processes_of(tmp_path) == [], "it to end", timeout_s=3, every_s=0.1)
+
+
+def test_a_clock_that_is_set_is_no_reason_to_stop(notebook, monkeypatch):
+    """By an hour, back and forth, at each look: while the kernel starts, and while the cell runs."""
+    true, looks = time.time, count()
+    monkeypatch.setattr(time, "time", lambda: true() + (-3600, 0, 3600)[next(looks) % 3])
+    outcome = notebook("import time; time.sleep(1)")
+    assert (outcome.ok, outcome.reason) == (True, "")
+    assert next(looks) > 3
 
 
 def test_a_folder_that_cannot_be_written_is_said(notebook, tmp_path):

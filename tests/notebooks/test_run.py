@@ -49,7 +49,10 @@ def begun(folder, name):
 
 
 def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
+    """And whatever proxy the shell names, nothing goes there: nobody listens at this one."""
     asked = tmp_path / "asked"
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
     process = run(
         "--connections",
         "40",
@@ -61,6 +64,9 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
         "8",
         CHATLAB_POLICY=str(permissions.POLICY),
         CHATLAB_RECORD=str(asked),
+        no_proxy="",
+        NO_PROXY="",
+        **proxies,
     )
     key_file = tmp_path / "home" / "runs" / "run" / "key.json"
     poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)

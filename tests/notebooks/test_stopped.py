@@ -12,6 +12,7 @@ import pytest
 from chatlab import local_cloud
 from chatlab.notebooks import GRACE_S
 from chatlab.paths import ROOT
+from loadtest import budget, live
 from tests.conftest import environment_of_a_run, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -83,6 +84,12 @@ def test_stopped_at_any_moment_nothing_is_left(chatlab, tmp_path, command, signa
         said, _ = down.communicate()
         assert down.returncode == 0, said
     assert processes_of(tmp_path) == []
+
+
+def test_whoever_ends_a_load_test_waits_until_it_has_written_its_results():
+    """The load test itself, whoever watches it in a notebook, whoever runs that notebook, and what is promised."""
+    assert budget.HALT_S + budget.SETTLE_S + budget.COLLECT_S < budget.STOP_S <= live.STOP_S < GRACE_S
+    assert live.STOP_S <= 30 and "within half a minute in any case" in (ROOT / "docs" / "loadtest.md").read_text()
 
 
 @pytest.mark.parametrize("after_s", [0.15, 0.3, 0.6])
