@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=200  BROADCASTS=20
-# MINUTES=30, for how long the soak is
+# ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all rehearse soak up down lab notebooks lock
@@ -16,10 +16,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # computer's) is not meant.
 given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
 OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
-FORGETFUL := $(call given,HOURS,hours) $(call given,EMAIL,email)
+SWITCHES := $(call given,HOURS,hours) $(call given,EMAIL,email) $(call given,ROOM_KEY,room-key)
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL ROOM_KEY TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -30,27 +30,27 @@ help:
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
-	@echo "make lock       pin the dependencies anew"
+	@echo "make lock       pin the dependencies anew, each by its version and its hashes"
 
 setup:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv, is needed: install it, or name it with PYTHON=..."; exit 1; }
 	@$(PYTHON) -I chatlab/install.py
 
 run: setup
-	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(FORGETFUL) $(LOAD)
+	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)
 
 # REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper. Whoever runs it may do what
 # docs/aws-policy.json allows, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \
-		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(FORGETFUL) $(LOAD)
+		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(SWITCHES) $(LOAD)
 
 soak: setup
 	@exec $(BIN)/python -m benchmarks.soak $(call given,MINUTES,minutes) $(call given,CONNECTIONS,connections)
 
 up: setup
-	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(FORGETFUL)
+	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(SWITCHES)
 
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
@@ -86,4 +86,4 @@ lab: setup
 lock:
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --no-annotate --no-header \
-		pyproject.toml --output-file requirements.txt
+		--generate-hashes pyproject.toml --output-file requirements.txt

@@ -12,7 +12,7 @@ from dataclasses import replace
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import LabError, inventory, ledger, local_cloud, page, report
+from chatlab import LabError, inventory, ledger, local_cloud, page, report, room
 from chatlab.errors import exit_status, nobody_reads, uninterrupted
 from chatlab.inventory import labs_by_tag
 from chatlab.lab import Lab
@@ -62,6 +62,12 @@ def _parser():
         if command is not down:
             part.add_argument("--hours", type=_hours, help="after so many AWS removes the stage (default: never)")
             part.add_argument("--email", help="where AWS Budgets is to send an alarm (default: there is none)")
+            part.add_argument(
+                "--room-key",
+                type=room.checked,
+                default=os.environ.get("CHATLAB_ROOM_KEY"),
+                help="who does not have it can't connect (default: there is none); or CHATLAB_ROOM_KEY",
+            )
         if command in (run, notebooks):
             part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
             part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
@@ -99,6 +105,11 @@ def _known_to_aws(settings):
     return settings
 
 
+def _switches(chosen):
+    """The parameters of the notebooks that turn on what is off by default."""
+    return {"HOURS": chosen.hours, "EMAIL": chosen.email, "ROOM_KEY": chosen.room_key}
+
+
 def run(chosen):
     """Every notebook in order, in a lab of the run's own; the teardown whatever happens; then the summary."""
     settings = _settings(chosen)
@@ -121,7 +132,7 @@ def run(chosen):
 
 def _run(chosen, settings, folder, saved):
     load = {"CONNECTIONS": chosen.connections, "BROADCASTS": chosen.broadcasts}
-    parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email} | load
+    parameters = settings.parameters | _switches(chosen) | load
     outcomes, failures, left = [], [], None
     try:
         try:
@@ -217,7 +228,7 @@ def up(chosen):
         f"What was built is still there: `{settings.make('up')}` goes on, `{settings.make('down')}` removes it."
     )
     outcomes = []
-    parameters = settings.parameters | {"HOURS": chosen.hours, "EMAIL": chosen.email}
+    parameters = settings.parameters | _switches(chosen)
     with _alone():
         try:
             _execute_all(BUILD, _up_folder(), parameters, outcomes)
@@ -225,7 +236,8 @@ def up(chosen):
             raise LabError(f"Stopped. {still_there}") from None
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n{still_there}")
-    print(f"\nThe chat is at {Lab.load().page_url}\n`{settings.make('down')}` removes it.")
+    with_key = ", with #key= and the room's key behind it" if room.key(lab := Lab.load()) else ""
+    print(f"\nThe chat is at {lab.page_url}{with_key}\n`{settings.make('down')}` removes it.")
     _others_by_tag(settings)
     return 0
 

@@ -83,8 +83,9 @@ def install_packages():
     try:
         if not mark() or mark()[0] != environment():
             run([sys.executable, "-m", "venv", "--clear", VENV])
-        run([*pip, "--requirement", ROOT / "requirements.txt"])
-        run([*pip, "--no-deps", "--editable", ROOT])
+        run([*pip, "--require-hashes", "--requirement", ROOT / "requirements.txt"])
+        # With the setuptools that is pinned there: an environment of its own would take any, and without a hash.
+        run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
     except subprocess.CalledProcessError as failed:
         sys.exit(f"The Python packages can't be installed: {reason(failed.output)}")
     (VENV / "installed").write_text("\n".join([environment(), *pinned(), ""]))

@@ -1,45 +1,13 @@
-import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { loadEnv, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+import { contentSecurityPolicy } from "./content-security-policy.ts";
 import { readWebSocketUrl } from "./src/config.ts";
 
 const BUNDLE_LIMIT_BYTES = 100_000;
-
-/** Forbids the built page to talk to anything but its own folder and its own WebSocket endpoint. */
-function contentSecurityPolicy(webSocketUrl: string | undefined): Plugin {
-  const target = readWebSocketUrl(webSocketUrl);
-  // The endpoint's http(s) origin is there for one question only: whether anything answers at all (see probe.ts).
-  const connect = target.ok ? `${target.url.origin} ${target.httpOrigin}` : "'none'";
-  return {
-    name: "content-security-policy",
-    // Vite's development server needs inline scripts, so the policy is for the built page.
-    apply: "build",
-    transformIndexHtml: {
-      order: "post",
-      handler(html) {
-        // The one inline style has the page's background before the style sheet arrives, so that dark never flashes light.
-        const styles = [...html.matchAll(/<style>(.*?)<\/style>/gs)]
-          .map(([, style = ""]) => `'sha256-${createHash("sha256").update(style).digest("base64")}'`)
-          .join(" ");
-        const content = [
-          "default-src 'none'",
-          "script-src 'self'",
-          `style-src 'self' ${styles}`,
-          "img-src 'self'",
-          `connect-src ${connect}`,
-          "base-uri 'none'",
-          "form-action 'none'",
-        ].join("; ");
-        const attrs = { "http-equiv": "Content-Security-Policy", content };
-        return [{ tag: "meta", attrs, injectTo: "head-prepend" }];
-      },
-    },
-  };
-}
 
 /** Prints what a first visit downloads, gzipped, and fails the build when that has grown past the limit. */
 function bundleSize(): Plugin {
@@ -65,12 +33,12 @@ function bundleSize(): Plugin {
 }
 
 export default defineConfig(({ mode }) => {
-  const environment = loadEnv(mode, import.meta.dirname, "REACT_APP_");
+  const target = readWebSocketUrl(loadEnv(mode, import.meta.dirname, "REACT_APP_")["REACT_APP_WEBSOCKET_URL"]);
   return {
     // S3 serves the page from below a bucket's name, so no path may begin at the root.
     base: "./",
     envPrefix: "REACT_APP_",
-    plugins: [react(), contentSecurityPolicy(environment["REACT_APP_WEBSOCKET_URL"]), bundleSize()],
+    plugins: [react(), contentSecurityPolicy(target), bundleSize()],
     build: {
       outDir: process.env["BUILD_PATH"] ?? "build",
       emptyOutDir: true, // also where it is outside of this folder

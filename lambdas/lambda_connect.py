@@ -1,11 +1,14 @@
 """The `$connect` route: remember the connection, so that a broadcast can reach it.
 
-Environment: `TABLE`, the DynamoDB table of connection ids.
+Environment: `TABLE`, the DynamoDB table of connection ids; optionally `ROOM_KEY`, which the URL then has to have as its
+`?key=`, and `ORIGINS`, with spaces between: the sites whose pages may connect.
 """
 
+import hmac
 import json
 import os
 import time
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -23,23 +26,59 @@ PATIENCE = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect
 dynamodb = boto3.client("dynamodb", config=PATIENCE)
 
 
+# A page there is served by the visitor's own machine, where somebody develops it: no site has such an address.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def refusal(event):
+    """What a handshake lacks, "key" or "origin"; None if it is welcome.
+
+    A browser tells the site of the page that connects in `Origin`, which the page can't change; a program tells what it
+    likes, or nothing. https://datatracker.ietf.org/doc/html/rfc6455#section-10.2
+    """
+    if key := os.environ.get("ROOM_KEY"):
+        given = (event.get("queryStringParameters") or {}).get("key", "")
+        # In a time that does not tell how much of it is right.
+        if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), key.encode()):
+            return "key"
+    if origins := os.environ.get("ORIGINS", "").split():
+        # API Gateway hands on the names of headers as the client wrote them.
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        origin = headers.get("origin")
+        if origin is not None and origin not in origins and not is_own(origin, headers.get("host")):
+            return "origin"
+    return None
+
+
+def is_own(origin, host):
+    """Whether an origin is the API's own, as a program's that makes one up of the URL, or the visitor's machine."""
+    try:
+        site = urlsplit(origin)
+        return site.netloc == host or site.hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
 def handler(event, context):
-    """Put the connection's id into the table. A status outside 200-299 makes API Gateway refuse the handshake."""
+    """Put the connection's id into the table, if it is welcome. Any status outside 200-299 refuses the handshake."""
     log = {"event": "connect"}
     now = int(time.time())
     started = time.perf_counter()
     try:
         connection_id = event["requestContext"]["connectionId"]
         log["connection_id"] = str(connection_id)
-        dynamodb.put_item(
-            TableName=os.environ["TABLE"],
-            Item={
-                "connection_id": {"S": connection_id},
-                "connected_at": {"N": str(now)},
-                "expires_at": {"N": str(now + LIFETIME_S)},
-            },
-        )
-        status = 200
+        if lacking := refusal(event):
+            log["refused"], status = lacking, 403
+        else:
+            dynamodb.put_item(
+                TableName=os.environ["TABLE"],
+                Item={
+                    "connection_id": {"S": connection_id},
+                    "connected_at": {"N": str(now)},
+                    "expires_at": {"N": str(now + LIFETIME_S)},
+                },
+            )
+            status = 200
     except Exception as error:  # whatever it is, an unremembered connection would never hear anything: refuse it
         log["error"] = f"{type(error).__name__}: {error}"
         status = 500

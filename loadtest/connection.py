@@ -4,6 +4,7 @@ websocket-client speaks the protocol. It is given a ready-made socket, and that 
 `ArrivalSocket` for ws://, `TlsArrivalSocket` over it for wss://.
 """
 
+import os
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from gevent.event import Event
 
 from loadtest import clock, proxy
 
-__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe"]
+__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe", "with_query"]
 
 READ = 1  # libev's EV_READ
 CHUNK_BYTES = 65_536
@@ -192,7 +193,7 @@ class Connection:
             if secure:
                 sock = TlsArrivalSocket(sock, tls_context(ca_file), parts.hostname)
             # Load goes where it was sent, and is not redirected.
-            self._websocket.connect(url, socket=sock, redirect_limit=0)
+            self._websocket.connect(with_query(url), socket=sock, redirect_limit=0)
         except BaseException as error:
             sock.close()
             if isinstance(error, websocket.WebSocketException) and (answer := self._websocket.handshake_response):
@@ -230,6 +231,13 @@ class Connection:
         """Say goodbye, without waiting for the answer."""
         self._websocket.close(timeout=0)
         self.closed.set()
+
+
+def with_query(url: str) -> str:
+    """The URL with what `LOADTEST_QUERY` in the environment has for after its "?": what lets a client in and is nobody
+    else's business, which in the URL itself would be in the list of processes, and in every report."""
+    query = os.environ.get("LOADTEST_QUERY")
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def describe(error: BaseException) -> str:

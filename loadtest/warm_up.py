@@ -8,7 +8,7 @@ import websocket
 
 from chatlab.errors import LabError
 from loadtest import throttling
-from loadtest.connection import describe
+from loadtest.connection import describe, with_query
 
 PEOPLE = 5
 """A new account's Lambda runs 10 invocations at a time: with as many who leave as who come, that is all it is asked."""
@@ -31,7 +31,7 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
         while True:
             began = time.perf_counter()
             try:
-                websocket.create_connection(url, timeout=timeout_s, redirect_limit=0).close(timeout=0)
+                websocket.create_connection(with_query(url), timeout=timeout_s, redirect_limit=0).close(timeout=0)
                 return time.perf_counter() - began
             except (OSError, websocket.WebSocketException) as error:
                 refusals += 1

@@ -19,14 +19,15 @@ from chatlab.notebooks import BUILD, execute
 
 # Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
 # is timed, since the machine may be busy.
-hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
+untimed = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("quick", max_examples=50, **untimed)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, **untimed)
 
 # What a person's shell may say, and what a run sets, is not for the tests.
 SET_ASIDE = [
     "CHATLAB_CERTIFICATE", "CHATLAB_HOME", "CHATLAB_LEDGER", "CHATLAB_NAME", "CHATLAB_POLICY", "CHATLAB_RECORD",
-    "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "CHATLAB_UNTIL", "AWS_ENDPOINT_URL", "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "CHATLAB_ROOM_KEY", "CHATLAB_RUN", "CHATLAB_TARGET", "CHATLAB_TRAITS", "CHATLAB_UNTIL", "LOADTEST_QUERY",
+    "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
 ]  # fmt: skip
 
 
@@ -148,9 +149,9 @@ def without_policy(lab, name):
 
 
 @contextmanager
-def variables(lab, **more):
-    """The broadcast with these environment variables beside, or in place of, its own."""
-    functions, function = lab.client("lambda"), lab.functions["default"]
+def variables(lab, part="default", **more):
+    """The broadcast, or another function, with these environment variables beside, or in place of, its own."""
+    functions, function = lab.client("lambda"), lab.functions[part]
     before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
 
     def set_to(wanted):

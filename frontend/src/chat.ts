@@ -2,7 +2,7 @@
  * One stay in the chat: joins the connection, the outbox, the roster and the timeline, and gives React one immutable
  * snapshot of them, at most once per animation frame however much arrives.
  */
-import type { WebSocketTarget } from "./config";
+import { type WebSocketTarget, withRoomKey } from "./config";
 import { Connection, type ConnectionEnvironment, type ConnectionState } from "./connection";
 import { DeliveryTimes } from "./delivery";
 import { LoadTraffic, type LoadSummary } from "./load";
@@ -311,7 +311,7 @@ export class Chat {
 /** The real socket, clock and chance. */
 export function browserEnvironment(target: Extract<WebSocketTarget, { ok: true }>): ConnectionEnvironment {
   return {
-    openSocket: () => new WebSocket(target.url),
+    openSocket: () => new WebSocket(withRoomKey(target.url, location.hash)),
     isReachable: () => isReachable(target.httpOrigin),
     isOnline: () => navigator.onLine,
     random: Math.random,

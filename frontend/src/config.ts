@@ -37,3 +37,15 @@ export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
   }
   return { ok: true, url, httpOrigin: url.origin.replace(/^ws/, "http") };
 }
+
+/**
+ * The socket's URL with the room's key, if the page's own address has one after its “#”: `#key=…`. A browser sends that
+ * part of an address to no server, so S3 and whoever logs its requests do not learn it.
+ */
+export function withRoomKey(url: URL, fragment: string): URL {
+  const key = new URLSearchParams(fragment.replace(/^#/, "")).get("key");
+  if (key === null) return url;
+  const keyed = new URL(url);
+  keyed.searchParams.set("key", key);
+  return keyed;
+}

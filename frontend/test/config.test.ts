@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { DEFAULT_WEBSOCKET_URL, readWebSocketUrl } from "../src/config";
+import { DEFAULT_WEBSOCKET_URL, readWebSocketUrl, withRoomKey } from "../src/config";
 
 it.each([undefined, "", "  "])("goes to this machine when the URL is %j", (value) => {
   const target = readWebSocketUrl(value);
@@ -21,4 +21,14 @@ it.each([
   expect(!target.ok && target.problem).toContain(value);
   expect(!target.ok && target.remedy).toContain("REACT_APP_WEBSOCKET_URL");
   expect(!target.ok && target.remedy).toContain(`${remedy}`);
+});
+
+it.each([
+  ["", "wss://a.example/p"],
+  ["#", "wss://a.example/p"],
+  ["#somewhere", "wss://a.example/p"],
+  ["#key=a-secret", "wss://a.example/p?key=a-secret"],
+  ["#room=1&key=a%26b", "wss://a.example/p?key=a%26b"],
+])("takes the room's key from the page's fragment %j alone", (fragment, url) => {
+  expect(withRoomKey(new URL("wss://a.example/p"), fragment).href).toBe(url);
 });

@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 
 import pytest
+import websocket
 from playwright.sync_api import expect, sync_playwright
 
 from chatlab import browser, local_cloud
@@ -147,6 +148,14 @@ def joined(window):
         return page
 
     return join
+
+
+@pytest.fixture
+def terminal(chat):
+    """A client that is no browser."""
+    socket = websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=20)
+    yield socket
+    socket.close()
 
 
 def state(page):

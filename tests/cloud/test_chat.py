@@ -8,7 +8,6 @@ import websocket
 
 from chatlab import poll
 from loadtest import messages
-from tests.conftest import without_policy
 
 FRAME_BYTES, LONG_MESSAGE = messages.MAX_BYTES, "ü" * (60 * 1024)  # 32 KB, 120 KB
 
@@ -149,24 +148,3 @@ def test_functions_answer_nothing_to_the_sender(chat):
         ada.settimeout(1)
         with pytest.raises(websocket.WebSocketTimeoutException):
             ada.recv()
-
-
-def test_a_function_without_permission_refuses_the_connection(chat):
-    with without_policy(chat, "connections-table"):
-        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-            websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=10)
-        assert refused.value.status_code == 403
-
-
-@pytest.mark.parametrize("policy", ["connections-table", "post-to-connections"])
-def test_without_a_permission_nobody_hears_anything(chat, policy):
-    """No permission of the role is there in vain."""
-    with people(chat, 1) as (ada,):
-        with without_policy(chat, policy):
-            ada.settimeout(2)
-            ada.send("hello?")
-            with pytest.raises(websocket.WebSocketTimeoutException):
-                ada.recv()
-        ada.send("hello!")
-        ada.settimeout(10)
-        assert ada.recv() == "hello!"

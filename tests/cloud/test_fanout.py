@@ -97,33 +97,3 @@ def test_without_the_permission_to_invoke_itself_it_is_not_split_and_still_reach
         assert heard(sockets) == [["hello"]] * 40
         assert say(chat, "again")["shards"] == 3
         assert heard(sockets) == [["again"]] * 40
-
-
-def test_the_role_may_invoke_nothing_but_the_broadcast(chat):
-    iam, functions = chat.client("iam"), chat.client("lambda")
-    role = iam.get_role(RoleName=chat.role)["Role"]["Arn"]
-    for part, function in chat.functions.items():
-        arn = functions.get_function_configuration(FunctionName=function)["FunctionArn"]
-        answer = iam.simulate_principal_policy(
-            PolicySourceArn=role, ActionNames=["lambda:InvokeFunction"], ResourceArns=[arn]
-        )
-        decision = answer["EvaluationResults"][0]["EvalDecision"]
-        assert decision == ("allowed" if part == "default" else "implicitDeny"), part
-
-
-@pytest.mark.parametrize("action", ["dynamodb:DeleteItem", "dynamodb:Scan"])
-def test_each_permission_on_the_table_is_needed_by_the_broadcast(chat, action):
-    iam = chat.client("iam")
-    policy = iam.get_role_policy(RoleName=chat.role, PolicyName="connections-table")["PolicyDocument"]
-    less = json.loads(json.dumps(policy))
-    less["Statement"][0]["Action"].remove(action)
-    key = {"connection_id": {"S": "left"}}
-    chat.client("dynamodb").put_item(TableName=chat.table, Item=key | {"connected_at": {"N": "1"}})
-    iam.put_role_policy(RoleName=chat.role, PolicyName="connections-table", PolicyDocument=json.dumps(less))
-    try:
-        assert "AccessDeniedException" in say(chat, "hello")["error"]
-        assert ids(chat) == {"left"}
-    finally:
-        iam.put_role_policy(RoleName=chat.role, PolicyName="connections-table", PolicyDocument=json.dumps(policy))
-    assert "error" not in say(chat, "hello")
-    assert not ids(chat)

@@ -1,5 +1,6 @@
 """The dependencies have one source, pyproject.toml, and what follows from it agrees with it."""
 
+import json
 import re
 import tomllib
 
@@ -7,7 +8,8 @@ import pytest
 
 from chatlab.paths import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD = PYPROJECT["project"], PYPROJECT["build-system"]["requires"]
 LOCK = (ROOT / "requirements.txt").read_text()
 
 
@@ -36,3 +38,19 @@ def test_the_conda_environment_takes_the_same_python_and_the_same_lock():
     text = (ROOT / "environment.yml").read_text()
     assert f"python {PROJECT['requires-python']}" in text
     assert "-r requirements.txt" in text
+    assert "-e ." not in text  # has no hash, and is refused beside what has
+
+
+def test_what_is_downloaded_is_what_was_locked():
+    """Each package by its hashes: what somebody puts in its place, under the same version, is not installed."""
+    pinned = re.split(r"\n(?=\S)", LOCK.strip())
+    assert [
+        entry for entry in pinned if not re.match(r"[\w.-]+==[^\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+$", entry)
+    ] == []
+    packages = json.loads((ROOT / "frontend" / "package-lock.json").read_text())["packages"]
+    assert [path for path, package in packages.items() if path and "integrity" not in package] == []
+
+
+def test_the_lab_itself_is_built_by_what_is_locked():
+    """Without an environment of its own, that is: see `chatlab/install.py`."""
+    assert {name(line) for line in BUILD} <= {name(line) for line in LOCK.splitlines() if line[:1].isalpha()}

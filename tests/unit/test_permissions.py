@@ -5,6 +5,7 @@ import re
 import pytest
 
 from chatlab import Lab, LabError, permissions
+from tests.linter import complaints
 from tests.policies import allows
 
 
@@ -72,3 +73,8 @@ def test_another_labs_policy_is_printed_and_a_wrong_name_is_a_sentence(capsys):
     assert capsys.readouterr().out == permissions.written(permissions.policy("demo"))
     with pytest.raises(LabError, match="can't begin a bucket's name"):
         permissions.main(["Demo!"])
+
+
+def test_a_linter_has_nothing_against_it():
+    """Each action exists, and takes the resources that it is given."""
+    assert complaints("identity", permissions.policy()) == []

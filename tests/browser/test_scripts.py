@@ -1,0 +1,217 @@
+"""No script runs from a message; and if one did run, the page's policy would let it reach nobody.
+
+The two are tested apart: the first with the policy switched off, so that it hides nothing, the second with scripts that
+are in the page already. What the policy does not forbid the page itself is seen in all other tests, where an error that
+the browser reports fails the test.
+"""
+
+import http.server
+import json
+import threading
+from contextlib import suppress
+
+import pytest
+from playwright.sync_api import expect
+
+from chatlab import poll
+from tests.browser.conftest import messages, say, state
+
+PAYLOADS = [
+    "<script>pwned=1</script>",
+    "<ScRiPt>pwned=1</sCrIpT>",
+    "</p></article><script>pwned=1</script>",
+    "<img src=x onerror=pwned=1>",
+    "<img src=x onerror='pwned=1'",
+    "<svg onload=pwned=1>",
+    "<svg><script>pwned=1</script></svg>",
+    "<iframe srcdoc='<script>top.pwned=1</script>'></iframe>",
+    "<details open ontoggle=pwned=1>",
+    "<input autofocus onfocus=pwned=1>",
+    "<style>@import 'javascript:pwned=1'</style>",
+    "<base href=javascript:pwned=1//>",
+    "<math><mi xlink:href=javascript:pwned=1>x</mi>",
+    "<b>bold</b> &amp; <a href='javascript:pwned=1'>click</a>",
+    "&lt;script&gt;pwned=1&lt;/script&gt;",
+    "\\u003cscript\\u003epwned=1\\u003c/script\\u003e",
+    "\uff1cscript\uff1epwned=1\uff1c/script\uff1e",  # full width
+    "<scr\u0000ipt>pwned=1</scr\u0000ipt>",
+    "\u202e<script>pwned=1</script>\u202c",  # right to left
+    "javascript:pwned=1",
+    "JaVaScRiPt:pwned=1//example.com",
+    "javascript://example.com/%0apwned=1",
+    "java\tscript:pwned=1//example.com",
+    "java\u200bscript:pwned=1//example.com",
+    "\u0001javascript:pwned=1//example.com",
+    "javascript&colon;pwned=1//example.com",
+    "data:text/html,<script>pwned=1</script>",
+    "vbscript:pwned=1//example.com",
+    "blob:https://example.com/x",
+    "file:///etc/passwd",
+    "[click](javascript:pwned=1)",
+    'https://example.com/"onmouseover="pwned=1',
+    "https://example.com/'><script>pwned=1</script>",
+    "https://javascript:pwned=1@example.com/",
+    '{"__proto__": {"dangerouslySetInnerHTML": {"__html": "<img src=x onerror=pwned=1>"}}}',
+    "{{constructor.constructor('pwned=1')()}}${pwned=1}",
+]
+SENT_AT = 1_764_000_000_000  # milliseconds
+
+
+def sent(form, number, payload):
+    """The frame in which a payload comes."""
+    message = {"type": "chat", "id": f"m{number}", "client": f"c{number}", "name": "Mallory", "sent_at": SENT_AT}
+    match form:
+        case "chat":
+            return json.dumps(message | {"text": payload})
+        case "plain":
+            return payload
+        case "name":
+            return json.dumps(message | {"name": payload[:40], "text": f"message {number}"})
+
+
+@pytest.mark.parametrize("form", ["chat", "plain", "name"])
+def test_what_others_send_stays_text(joined, terminal, form):
+    """Each payload as a message, as a line from a terminal, and as a name."""
+    ada = joined("Ada", bypass_csp=True, height=6000)  # only what is in view is there
+    for number, payload in enumerate(PAYLOADS):
+        terminal.send(sent(form, number, payload))
+    expect(messages(ada)).to_have_count(len(PAYLOADS))
+    shown = messages(ada).locator("bdi" if form == "name" else ".text").all_text_contents()
+    assert shown == [payload[:40] if form == "name" else payload for payload in PAYLOADS]
+    # The browser's own reading of each link, which sees through capitals, spaces and control characters.
+    protocols = ada.locator("a").evaluate_all("links => links.map(link => link.protocol)")
+    assert set(protocols) <= {"http:", "https:"}
+    assert ada.evaluate("window.pwned") is None
+
+
+def test_what_others_are_called_and_what_a_load_test_is_called_stays_text(joined, terminal):
+    ada = joined("Ada", bypass_csp=True, height=900)
+    for number, payload in enumerate(PAYLOADS):
+        presence = {"type": "presence", "client": f"c{number}", "name": payload[:40], "state": "here"}
+        terminal.send(json.dumps(presence))
+        terminal.send(json.dumps({"type": "load", "run": payload, "id": 1}))
+    expect(ada.get_by_test_id("people")).to_contain_text(f"{len(PAYLOADS) + 1} people")
+    ada.get_by_test_id("load-toggle").click()
+    expect(ada.get_by_test_id("load-details")).to_be_visible()
+    ada.get_by_test_id("people").click()
+    expect(ada.get_by_text(PAYLOADS[0]).first).to_be_visible()
+    assert ada.locator("a").count() == 0
+    assert ada.evaluate("window.pwned") is None
+
+
+def test_links_are_safe_to_click(joined, terminal):
+    ada = joined("Ada")
+    terminal.send("see https://example.org/a?b=c and http://example.com.")
+    expect(messages(ada).locator("a")).to_have_count(2)
+    for link, href in zip(
+        messages(ada).locator("a").all(), ["https://example.org/a?b=c", "http://example.com"], strict=True
+    ):
+        assert link.get_attribute("href").rstrip("/") == href
+        assert {"noopener", "noreferrer"} <= set(link.get_attribute("rel").split())
+        assert link.get_attribute("target") == "_blank"
+
+
+# Each is tried by a script that is in the page already. What runs puts its name into `ran`, what gets out asks the
+# address `to`, with its own name as the path.
+ATTEMPTS = """
+async (to) => {
+  window.ran = [];
+  const put = (tag, fields) => document.body.appendChild(Object.assign(document.createElement(tag), fields));
+  const attempts = {
+    "an inline script": () => put("script", { textContent: "ran.push('an inline script')" }),
+    "a handler": () => put("div", { innerHTML: `<img src="data:," onerror="ran.push('a handler')">` }),
+    "a javascript link": () => Object.assign(document.createElement("a"),
+      { href: "javascript:void ran.push('a javascript link')" }).click(),
+    "eval": () => eval("ran.push('eval')"),
+    "new Function": () => new Function("ran.push('new Function')")(),
+    "a timer with text": () => setTimeout("ran.push('a timer with text')", 0),
+    "a worker": () => new Worker(URL.createObjectURL(new Blob([`fetch("${to}a-worker")`]))),
+    "a script": () => put("script", { src: to + "a-script" }),
+    "a module": () => import(to + "a-module"),
+    "a style sheet": () => put("link", { rel: "stylesheet", href: to + "a-style-sheet" }),
+    "an inline style": () => put("style", { textContent: `body { background: url(${to}an-inline-style) }` }),
+    "a picture": () => put("img", { src: to + "a-picture" }),
+    "a film": () => put("video", { src: to + "a-film" }),
+    "a frame": () => put("iframe", { src: to + "a-frame" }),
+    "an object": () => put("object", { data: to + "an-object" }),
+    "fetch": () => fetch(to + "fetch", { mode: "no-cors" }),
+    "XMLHttpRequest": () => { const request = new XMLHttpRequest();
+      request.open("GET", to + "XMLHttpRequest"); request.send(); },
+    "a beacon": () => navigator.sendBeacon(to + "a-beacon"),
+    "events": () => new EventSource(to + "events"),
+    "a WebSocket": () => new WebSocket(to.replace("http", "ws") + "a-WebSocket"),
+    "a base": () => { const base = put("base", { href: to });
+      if (document.baseURI === to) ran.push("a base");
+      base.remove(); },
+  };
+  for (const attempt of Object.values(attempts)) {
+    // Later, so that it is the page's own doing and not the debugger's, whom the policy does not bind.
+    await new Promise((done) => setTimeout(async () => {
+      try { await attempt(); } catch {}
+      done();
+    }));
+  }
+  return Object.keys(attempts);
+}
+"""
+
+
+FORM = """
+(to) => {
+  const form = Object.assign(document.createElement("form"), { action: to + "a-form" });
+  document.body.append(form);
+  setTimeout(() => form.submit());
+}
+"""
+
+
+@pytest.fixture
+def elsewhere():
+    """Another server on loopback, as (its URL, the paths that it is asked for)."""
+    asked = set()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.add(self.path[1:].partition("?")[0].replace("-", " "))
+            with suppress(OSError):  # whom the answer no longer interests
+                self.send_error(404)
+
+        do_POST = do_GET
+
+        def log_message(self, *message):
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://localhost:{server.server_port}/", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("policy", ["with its policy", "without it"])
+def test_a_script_that_got_into_the_page_reaches_nobody(chromium, page_url, elsewhere, policy):
+    """Without the policy each attempt succeeds: so it is the policy that stops them."""
+    url, asked = elsewhere
+    context = chromium.new_context(bypass_csp=policy == "without it")
+    page = context.new_page()
+    page.goto(page_url)
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_role("button", name="Join").click()
+    expect(state(page)).to_have_attribute("data-state", "connected")
+    attempts = set(page.evaluate(ATTEMPTS, url))
+
+    def got_through():
+        return set(page.evaluate("ran")) | asked & attempts
+
+    if policy == "without it":
+        poll(lambda: got_through() == attempts, "all attempts to succeed", timeout_s=20, every_s=0.1)
+        page.evaluate(FORM, url)
+        poll(lambda: "a form" in asked, "the form to be sent", timeout_s=20, every_s=0.1)
+    else:
+        say(page, "I can still speak")
+        expect(messages(page)).to_contain_text("I can still speak")
+        page.wait_for_timeout(500)  # what gets through does so sooner
+        assert got_through() == set()
+        page.evaluate(FORM, url)
+        page.wait_for_timeout(200)
+        assert "a form" not in asked
+    context.close()

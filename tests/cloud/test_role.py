@@ -1,0 +1,191 @@
+"""The functions' role: every action that it has is needed, and it has no other.
+
+Each action is taken away alone, and something stops working. The exception is logs: the local cloud writes them itself,
+and not with the role's permission as Lambda does, so about these only the policy simulator is asked.
+"""
+
+import json
+import time
+from contextlib import contextmanager
+
+import boto3
+import pytest
+import websocket
+from botocore.exceptions import ClientError
+
+from chatlab import poll
+from chatlab.lab import STAGE
+from tests.cloud.test_chat import ids, people
+from tests.cloud.test_fanout import say
+from tests.conftest import sharding
+from tests.linter import complaints
+
+LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
+# What the lab's services can be asked for, by IAM's name of each service.
+SERVICES = {
+    "dynamodb": "dynamodb", "execute-api": "apigatewaymanagementapi", "lambda": "lambda", "logs": "logs",
+    "apigateway": "apigatewayv2", "iam": "iam", "s3": "s3", "sts": "sts", "scheduler": "scheduler",
+    "cloudwatch": "cloudwatch", "secretsmanager": "secretsmanager",
+}  # fmt: skip
+
+
+def policies(lab):
+    """The statements of the role, which has inline policies of one statement alone, by the policy's name."""
+    iam = lab.client("iam")
+    assert iam.list_attached_role_policies(RoleName=lab.role)["AttachedPolicies"] == []
+    found = {}
+    for name in iam.list_role_policies(RoleName=lab.role)["PolicyNames"]:
+        (found[name],) = iam.get_role_policy(RoleName=lab.role, PolicyName=name)["PolicyDocument"]["Statement"]
+    return found
+
+
+def listed(value):
+    return [value] if isinstance(value, str) else value
+
+
+def permissions(lab):
+    """All that the role may do, as pairs of an action and a resource."""
+    return {
+        (action, resource)
+        for statement in policies(lab).values()
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
+
+
+@contextmanager
+def without(lab, action):
+    """The role without one action."""
+    iam = lab.client("iam")
+    ((name, statement),) = ((n, s) for n, s in policies(lab).items() if action in listed(s["Action"]))
+
+    def put(actions):
+        policy = {"Version": "2012-10-17", "Statement": [statement | {"Action": actions}]}
+        iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+    put([other for other in listed(statement["Action"]) if other != action] or ["none:None"])
+    try:
+        yield
+    finally:
+        put(statement["Action"])
+
+
+def one_can_connect(lab):
+    try:
+        with people(lab, 1):
+            return True
+    except websocket.WebSocketBadStatusException as refused:
+        return refused.status_code != 403
+
+
+def who_leaves_is_forgotten(lab):
+    item = {"connection_id": {"S": "leaving"}, "connected_at": {"N": str(int(time.time()))}}
+    lab.client("dynamodb").put_item(TableName=lab.table, Item=item)
+    event = {"requestContext": {"connectionId": "leaving", "routeKey": "$disconnect"}}
+    lab.client("lambda").invoke(FunctionName=lab.functions["disconnect"], Payload=json.dumps(event))
+    return "leaving" not in ids(lab)
+
+
+def somebody_is_heard(lab):
+    with people(lab, 1) as (ada,):
+        ada.settimeout(2)
+        ada.send("hello?")
+        try:
+            return ada.recv() == "hello?"
+        except websocket.WebSocketTimeoutException:
+            return False
+
+
+def a_large_broadcast_is_split(lab):
+    with people(lab, 10), sharding(lab, shards=3, above=5):
+        return say(lab, "hello")["shards"] == 3
+
+
+NEEDED = {
+    "dynamodb:PutItem": one_can_connect,
+    "dynamodb:DeleteItem": who_leaves_is_forgotten,
+    "dynamodb:Scan": somebody_is_heard,
+    "execute-api:ManageConnections": somebody_is_heard,
+    "lambda:InvokeFunction": a_large_broadcast_is_split,
+}
+
+
+@pytest.mark.parametrize(("action", "works"), NEEDED.items(), ids=NEEDED)
+def test_without_an_action_something_stops_working(chat, action, works):
+    with without(chat, action):
+        assert not works(chat)
+    assert works(chat)
+    poll(lambda: not ids(chat), "the table to be empty", timeout_s=10)
+
+
+def test_the_role_has_no_action_that_is_not_needed(chat):
+    """Each is tried above, or is one of those with which Lambda writes the function's logs."""
+    assert {action for action, _ in permissions(chat)} == {*NEEDED, *LOGS}
+
+
+def decisions(lab, actions, *resources):
+    """The pairs of an action and a resource that the policy simulator allows the role."""
+    iam = lab.client("iam")
+    role = iam.get_role(RoleName=lab.role)["Role"]["Arn"]
+    results = [
+        result
+        for resource in resources
+        for page in iam.get_paginator("simulate_principal_policy").paginate(
+            PolicySourceArn=role, ActionNames=actions, ResourceArns=[resource]
+        )
+        for result in page["EvaluationResults"]
+    ]
+    assert len(results) == len(actions) * len(resources)
+    return {(r["EvalActionName"], r["EvalResourceName"]) for r in results if r["EvalDecision"] == "allowed"}
+
+
+def test_the_role_may_do_nothing_else_with_what_is_the_labs(chat):
+    """All that the services can be asked for, on each of the things that the role may use."""
+    session = boto3.Session(region_name=chat.region)
+    asked = [
+        f"{prefix}:{operation}"
+        for prefix, service in SERVICES.items()
+        for operation in session.client(service, endpoint_url="http://127.0.0.1:9").meta.service_model.operation_names
+    ]
+    asked += [f"apigateway:{method}" for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    mine = {(action, resource.replace("*", "any")) for action, resource in permissions(chat)}
+    asked = sorted({*asked, *(action for action, _ in mine), "execute-api:Invoke", "iam:PassRole"})
+    assert len(asked) > 500
+    assert decisions(chat, asked, *sorted({resource for _, resource in mine})) == mine
+
+
+def test_the_role_may_do_nothing_with_what_is_beside(chat):
+    api = chat.require_api()
+    actions = sorted({action for action, _ in permissions(chat)})
+    beside = [
+        "*",
+        chat.arn("dynamodb", f"table/{chat.table}-2"),
+        chat.arn("dynamodb", f"table/{chat.table}/index/any"),
+        chat.arn("lambda", f"function:{chat.functions['connect']}"),
+        chat.arn("lambda", f"function:{chat.functions['disconnect']}"),
+        chat.arn("lambda", f"function:{chat.functions['default']}-2"),
+        chat.arn("execute-api", f"{api}/{STAGE}/PUT/@connections/any"),
+        chat.arn("execute-api", f"{api}/{STAGE}/GET/@connections/any"),
+        chat.arn("execute-api", f"{api}/another/POST/@connections/any"),
+        chat.arn("execute-api", f"another/{STAGE}/POST/@connections/any"),
+        chat.arn("logs", f"log-group:{chat.log_groups['default']}-2:log-stream:any"),
+        *(f"arn:aws:{service}:eu-west-3:{chat.account}:{name}" for service, name in [
+            ("dynamodb", f"table/{chat.table}"), ("lambda", f"function:{chat.functions['default']}"),
+        ]),
+    ]  # fmt: skip
+    assert decisions(chat, actions, *beside) == set()
+
+
+def test_a_linter_has_nothing_against_its_policies(chat):
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
+    assert complaints("trust", role["AssumeRolePolicyDocument"]) == []
+    for statement in policies(chat).values():
+        assert complaints("identity", {"Version": "2012-10-17", "Statement": [statement]}) == []
+
+
+def test_only_lambda_may_put_the_role_on(chat):
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    with pytest.raises(ClientError, match="not authorized to perform: sts:AssumeRole"):
+        chat.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="mine")
