@@ -119,9 +119,9 @@ def room(faulty):
 
 
 @pytest.fixture(autouse=True)
-def well_again():
+def well_again(request):
     yield
-    if home().exists():
+    if "faulty" in request.fixturenames:
         set_faults(home())
 
 
@@ -146,7 +146,7 @@ def restart(lab, timeout_s):
     functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
 
-def make(lab, connection_ids, age_s):
+def set_age(lab, connection_ids, age_s):
     """Let these have connected so long ago."""
     for connection_id in connection_ids:
         lab.client("dynamodb").update_item(
@@ -183,7 +183,7 @@ POSTS = [
 def test_posts_that_fail(faulty, room, report, kind, often, who):
     n = NUMBERS[who]
     outcome, copies = EXPECTED[kind, often]
-    make(faulty, room.ids, age_s=0)  # whom a 410 does not forget
+    set_age(faulty, room.ids, age_s=0)  # whom a 410 does not forget
     text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
     if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
         restart(faulty, 4)
@@ -310,7 +310,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     else:
         status, log = log_of(faulty, "disconnect", newcomer.ids[0])
         assert status == 500 and "DeleteItem" in log["error"]
-        make(faulty, newcomer.ids, age_s=60)
+        set_age(faulty, newcomer.ids, age_s=60)
         said = say(faulty, often)
         assert "DeleteItem" in said["error"] and len(items(faulty)) == PEOPLE + 1
     gone = 0 if times else 1
