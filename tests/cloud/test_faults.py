@@ -400,8 +400,8 @@ RANDOM = (
 def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys):
     """Accepted is what was handed to the socket and not answered with an error; expected, a copy for each connection
     that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 600
-    posts a second is met where the machine is faster than that. There are many speakers, since the local cloud broadcasts
-    one message after another: of one whose messages wait it reads no more, not even that it is still there.
+    posts a second is met where the machine is faster than that. There are many speakers, since the local cloud
+    broadcasts one message after another: of one whose messages wait it reads no more, not even its pongs.
     """
     connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
     with a_faulty_chat(tmp_path, "delay,connections-rate=600") as lab:
@@ -409,8 +409,8 @@ def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys
         since = datetime.now(UTC)
         test = start(
             "--host", lab.websocket_url(lab.require_api()), "--users", connections, "--broadcasts", broadcasts,
-            "--broadcast-rate", rate, "--speakers", 50, "--churn", churn, "--drain-time", 300, "--max-handshakes", 2_000,
-            "--run-time", 900,
+            "--broadcast-rate", rate, "--speakers", 50, "--churn", churn, "--drain-time", 300,
+            "--max-handshakes", 2_000, "--run-time", 900,
         )  # fmt: skip
         test.output = test.process.communicate(timeout=1000)[0]
         injected, said, summary = faulted(home()), soak.counted(lab, since), test.summary
