@@ -1,6 +1,7 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
 import json
+import os
 import resource
 import socket
 import subprocess
@@ -245,14 +246,16 @@ def test_a_folder_on_a_full_disk_cannot_be_written_to(tmp_path, full):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_nobody_reads_is_torn_down(tmp_path):
-    """`make run | head`: its lines can't be written any more."""
+@pytest.mark.parametrize("open_one", [os.pipe, os.openpty], ids=["a pipe", "a terminal"])
+def test_a_run_that_nobody_reads_is_torn_down(tmp_path, open_one):
+    """`make run | head`, or a window that is closed: its lines can't be written any more."""
     environment = environment_of_a_run(tmp_path / "home", CHATLAB_RUN=str(tmp_path / "run"))
+    reader, writer = open_one()
     process = subprocess.Popen(
-        [sys.executable, "-m", "chatlab", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-m", "chatlab", "run"], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE,
     )  # fmt: skip
-    process.stdout.close()
+    os.close(writer)
+    os.close(reader)
     said = process.stderr.read()
     assert process.wait(timeout=60) == 1
     assert b"Traceback" not in said
