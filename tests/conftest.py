@@ -8,6 +8,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 
 import hypothesis
 import psutil
@@ -54,6 +55,7 @@ def no_process_left(folder, patch):
     """
     patch.setenv("CHATLAB_TESTS", f"{folder}/")
     yield
+    resource_tracker._resource_tracker._stop()  # multiprocessing begins it, and it would end with this process
     deadline = time.monotonic() + 3  # some may just be ending
     while (left := processes_of(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -257,14 +257,16 @@ def send_bombs(url):
             yield
 
 
-def echo(url, number=2):
-    """Clients that say again whatever they hear."""
+def echo(url, number=2, refusals=False):
+    """Clients that say again whatever they hear, by mistake: each message becomes two, these four, and so on."""
     clients = [opened(url) for _ in range(number)]
 
     def repeat(client):
         with suppress(OSError, websocket.WebSocketException):
             while True:
-                client.send(client.recv())
+                said = client.recv()
+                if refusals or "Too Many Requests" not in said:
+                    client.send(said)
 
     for client in clients:
         threading.Thread(target=repeat, args=(client,), daemon=True).start()
@@ -274,11 +276,16 @@ def echo(url, number=2):
         yield
 
 
+def echo_everything(url):
+    """As `echo`, and the refusals of what they have said, too."""
+    yield from echo(url, refusals=True)
+
+
 DEEDS = {
     deed.__name__: deed
     for deed in (
         never_read, ping, ping_and_never_read, send_bad_frames, fragment, flood, connect_and_drop, half_a_handshake,
-        knock_at_wrong_doors, send_bombs, echo,
+        knock_at_wrong_doors, send_bombs, echo, echo_everything,
     )
 }  # fmt: skip
 

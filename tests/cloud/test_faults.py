@@ -10,18 +10,20 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psutil
 import pytest
 import websocket
 
+from benchmarks import soak
 from chatlab import local_cloud, poll
 from chatlab.notebooks import BUILD
 from chatlab.paths import home
 from tests import faulty_cloud
 from tests.cells import creating, run_cells
 from tests.cloud.test_fanout import say
-from tests.conftest import lab_in
+from tests.conftest import lab_in, sharding
 from tests.faulty_cloud import Fault, faulted, set_faults
 
 PEOPLE = 20
@@ -90,16 +92,23 @@ def people_in(lab, number, beside=None):
         poll(lambda: len(items(lab)) == before, "the table to forget those who left", timeout_s=30)
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory):
-    """A chat in a local cloud that can be made to fail: `faulty(Fault(...), ...)`; `faulty()` ends it."""
-    folder = tmp_path_factory.mktemp("faulty")
+@contextmanager
+def a_faulty_chat(folder, traits=""):
+    """A chat in a local cloud that can be made to fail, by `set_faults(home(), ...)`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_cloud, "EMULATOR", faulty_cloud.__file__)
+        patch.setenv("CHATLAB_TRAITS", traits)
         with lab_in(folder) as lab:
             for name in BUILD[1:5]:
                 run_cells(name, creating(name))
             yield lab
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """One for all cases."""
+    with a_faulty_chat(tmp_path_factory.mktemp("faulty")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +119,10 @@ def room(faulty):
 
 
 @pytest.fixture(autouse=True)
-def well_again(faulty):
+def well_again(request):
     yield
-    set_faults(home())
+    if "faulty" in request.fixturenames:
+        set_faults(home())
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +146,7 @@ def restart(lab, timeout_s):
     functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
 
-def make(lab, connection_ids, age_s):
+def set_age(lab, connection_ids, age_s):
     """Let these have connected so long ago."""
     for connection_id in connection_ids:
         lab.client("dynamodb").update_item(
@@ -173,12 +183,14 @@ POSTS = [
 def test_posts_that_fail(faulty, room, report, kind, often, who):
     n = NUMBERS[who]
     outcome, copies = EXPECTED[kind, often]
-    make(faulty, room.ids, age_s=0)  # whom a 410 does not forget
-    if (kind, often) == ("429", "always"):
-        restart(faulty, 4)
+    set_age(faulty, room.ids, age_s=0)  # whom a 410 does not forget
     text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
+    if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
+        restart(faulty, 4)
     set_faults(home(), Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
     log = say(faulty, text)
+    if outcome == "unreached":
+        restart(faulty, 30)
     set_faults(home())
     afterwards = say(faulty, again)
     is_heard_by_all(room, again)
@@ -192,7 +204,7 @@ def test_posts_that_fail(faulty, room, report, kind, often, who):
     assert log["retried"] == (
         {"once": n, "always": 3 * n}[often] if kind in ("500", "reset", "lost") else log["throttled"]
     )
-    assert (log["throttled"] >= n) == (kind == "429")
+    assert bool(log["throttled"]) == (kind == "429")
     assert counts(afterwards) == counts_of({"delivered": PEOPLE})
     assert room.copies(again) == [1] * PEOPLE
 
@@ -225,7 +237,7 @@ def told(log):
 TWICE_OR_ALWAYS = pytest.mark.parametrize(
     "times", [pytest.param(2, id="twice"), pytest.param(None, id="always", marks=pytest.mark.long)]
 )
-TABLE_FAILS = pytest.mark.parametrize("kind", ["throttled", "500"])
+TABLE_FAILS = pytest.mark.parametrize("kind", ["throttled", pytest.param("500", marks=pytest.mark.long)])
 
 
 def log_of(lab, part, connection_id):
@@ -298,7 +310,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     else:
         status, log = log_of(faulty, "disconnect", newcomer.ids[0])
         assert status == 500 and "DeleteItem" in log["error"]
-        make(faulty, newcomer.ids, age_s=60)
+        set_age(faulty, newcomer.ids, age_s=60)
         said = say(faulty, often)
         assert "DeleteItem" in said["error"] and len(items(faulty)) == PEOPLE + 1
     gone = 0 if times else 1
@@ -308,6 +320,32 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     report.append((f"DeleteItem: {kind}", "one who leaves", often, PEOPLE, 0, 0, told(said), told(again)))
     assert counts(again) == counts_of({"delivered": PEOPLE, "gone": gone})
     assert set(items(faulty)) == set(room.ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "often"),
+    [("lost", "once"), *(pytest.param("500", often, marks=pytest.mark.long) for often in ("once", "always"))],
+)
+def test_a_shard_that_lambda_does_not_take_or_takes_twice(faulty, room, report, kind, often):
+    """Of an answer that gets lost nobody knows whether the shard is posted to: then rather twice than not at all."""
+    text, again = f"Invoke {kind} {often}", f"after Invoke {kind} {often}"
+    with sharding(faulty, shards=2, above=5):
+        set_faults(home(), Fault("Invoke", kind, times=None if often == "always" else 1))
+        log = say(faulty, text)
+        is_heard_by_all(room, text)
+        if kind == "lost":
+            poll(lambda: 2 in room.copies(text), "the shard's second run", timeout_s=20, every_s=0.02)
+            time.sleep(0.2)
+        set_faults(home())
+        afterwards = say(faulty, again)
+        is_heard_by_all(room, again)
+    others = PEOPLE - afterwards["connections"]  # in the other shard
+    report.append((f"Invoke: {kind}", "a shard", often, *heard(room, text), told(log), told(afterwards)))
+    assert 0 < others < PEOPLE
+    assert sorted(room.copies(text)) == [1] * (PEOPLE - others) + [2 if kind == "lost" else 1] * others
+    assert log["shards"] == (1 if often == "always" else 2)
+    assert counts(log) == counts_of({"delivered": PEOPLE if often == "always" else PEOPLE - others})
+    assert room.copies(again) == [1] * PEOPLE
 
 
 def workers(lab):
@@ -347,3 +385,44 @@ def test_of_50_messages_at_once_to_a_function_that_has_not_started_each_is_heard
     for text in texts:
         is_heard_by_all(room, text)
     assert all(room.copies(text) == [1] * PEOPLE for text in texts)
+
+
+RANDOM = (
+    Fault("PostToConnection", "500", share=0.004),
+    Fault("PostToConnection", "reset", share=0.004),
+    Fault("PostToConnection", "lost", share=0.002),
+    Fault("Scan", "throttled", share=0.05),
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys):
+    """Accepted is what was handed to the socket and not answered with an error; expected, a copy for each connection
+    that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 600
+    posts a second is met where the machine is faster than that. There are many speakers, since the local cloud
+    broadcasts one message after another: of one whose messages wait it reads no more, not even its pongs.
+    """
+    connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
+    with a_faulty_chat(tmp_path, "delay,connections-rate=600") as lab:
+        set_faults(home(), *RANDOM)
+        since = datetime.now(UTC)
+        test = start(
+            "--host", lab.websocket_url(lab.require_api()), "--users", connections, "--broadcasts", broadcasts,
+            "--broadcast-rate", rate, "--speakers", 50, "--churn", churn, "--drain-time", 300,
+            "--max-handshakes", 2_000, "--run-time", 900,
+        )  # fmt: skip
+        test.output = test.process.communicate(timeout=1000)[0]
+        injected, said, summary = faulted(home()), soak.counted(lab, since), test.summary
+    names = ("expected", "delivered", "missing", "dropped", "departed", "duplicate", "broadcasts", "broadcasts_refused")
+    with capsys.disabled():
+        print(
+            "", {name: summary[name] for name in names}, {" ".join(of): n for of, n in injected.items()}, said, sep="\n"
+        )
+        print(f"{(datetime.now(UTC) - since).total_seconds():.0f} s")
+    assert summary["expected"] >= 100_000
+    assert summary["missing"] == summary["dropped"] == summary["broadcasts_refused"] == 0
+    assert summary["expected"] == summary["delivered"] + summary["departed"]
+    assert said["failed"] == said["unreached"] == 0
+    assert all(injected[fault.on, fault.kind] for fault in RANDOM)
+    assert 0 < summary["duplicate"] <= said["retried"]  # by a lost answer, or one for which it did not wait

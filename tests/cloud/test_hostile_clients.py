@@ -195,7 +195,7 @@ def two_figures(times):
 
 
 def notice(chat, others, url, name, rounds, number, report, text=""):
-    """Say something, as ever and while somebody misbehaves, in turn; how much slower it is: the median's ratio."""
+    """Say something, as ever and while somebody misbehaves, in turn, and report how much slower it is."""
     usual, then = [], []
     for again in range(rounds):
         usual += [say(others, f"as ever {again}.{n} {text}") for n in range(number)]
@@ -211,11 +211,13 @@ def notice(chat, others, url, name, rounds, number, report, text=""):
         f"{slow_p99 / p99:.2f}",
     ]
     report.append([name.replace("_", " "), f"{len(then)} of {len(then)}", *figures])
-    return slow / median
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", [name for name in hostile.DEEDS if name != "echo"])
+@pytest.mark.parametrize("name", [name for name in hostile.DEEDS if not name.startswith("echo")])
 def test_everyone_else_hears_everything_meanwhile(chat, others, url, report, name):
-    notice(chat, others, url, name, 3, 60, report, "x" * 30_000 if name == "never_read" else "")
+    if name == "never_read":  # it takes a hundred of these until its buffers are full
+        notice(chat, others, url, name, 1, 300, report, "x" * 30_000)
+    else:
+        notice(chat, others, url, name, 3, 60, report)

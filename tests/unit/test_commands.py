@@ -37,6 +37,7 @@ def chatlab(tmp_path, *arguments, **environment):
         (["run", "--broadcasts", "-1"], 'BROADCASTS has to be a whole number from 1 to 500, and it is "-1".'),
         (["up", "--target", "azure"], 'The target is "azure", but it has to be "local" or "aws".'),
         (["up", "--name", "My Chat"], "The name \"My Chat\" can't begin a bucket's name"),
+        (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
         ([], "The following arguments are required: command."),
     ],
