@@ -139,12 +139,13 @@ def _run(chosen, settings, folder, saved):
             _execute_all([*BUILD, *MEASURE], saved, parameters, outcomes)
         except KeyboardInterrupt:
             failures.append("Stopped by hand.")
-            print("Stopped: removing what was built (Ctrl-C again leaves it).")
+            with suppress(BrokenPipeError):
+                _say("Stopped: removing what was built (Ctrl-C again leaves it).")
         except BrokenPipeError:
             failures.append("What read this run's lines has ended.")
-            nobody_reads()
         if ledger.chosen():  # otherwise nothing can have been built
-            _execute_all([TEARDOWN], saved, parameters, outcomes)
+            with suppress(BrokenPipeError):  # all but its line is done then
+                _execute_all([TEARDOWN], saved, parameters, outcomes)
             left, why = _count_left(settings)
             failures += [why] if why else []
     except KeyboardInterrupt:
@@ -337,7 +338,7 @@ class _Line:
 
     def update(self, text):
         line = f"  {self._name:<20} {text[: self.WIDTH - 23]}"
-        with suppress(BrokenPipeError):  # which is met again, and taken care of, at the notebook's end
+        with suppress(OSError):  # which is met again, and taken care of, at the notebook's end
             if self._terminal:
                 print(f"\r{line}".ljust(self.WIDTH), end="", flush=True)
             elif time.monotonic() - self._said > self.EVERY_S:
@@ -345,10 +346,18 @@ class _Line:
                 print(line, flush=True)
 
     def end(self, outcome):
-        if self._terminal:
-            print("\r".ljust(self.WIDTH), end="\r")
+        blank = "\r".ljust(self.WIDTH) + "\r" if self._terminal else ""
         verdict = "ok" if outcome.ok else f"FAILED: {outcome.reason}"
-        print(f"  {self._name:<20} {outcome.seconds:>6.1f} s  {verdict}", flush=True)
+        _say(f"{blank}  {self._name:<20} {outcome.seconds:>6.1f} s  {verdict}")
+
+
+def _say(line):
+    """Print it. Raises BrokenPipeError where nobody reads any more, once; a terminal that is gone is no other case."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        nobody_reads()
+        raise BrokenPipeError from error
 
 
 def _up_folder():

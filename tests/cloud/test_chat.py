@@ -7,6 +7,7 @@ import pytest
 import websocket
 
 from chatlab import poll
+from chatlab.lab import STAGE
 from loadtest import messages
 
 FRAME_BYTES, LONG_MESSAGE = messages.MAX_BYTES, "ü" * (60 * 1024)  # 32 KB, 120 KB
@@ -148,3 +149,11 @@ def test_functions_answer_nothing_to_the_sender(chat):
         ada.settimeout(1)
         with pytest.raises(websocket.WebSocketTimeoutException):
             ada.recv()
+
+
+def test_the_stage_limits_how_often_each_route_is_taken(chat):
+    """What a limit does is tested in test_stage_limits.py: the local cloud itself has none."""
+    stage = chat.client("apigatewayv2").get_stage(ApiId=chat.require_api(), StageName=STAGE)
+    other, messages = stage["DefaultRouteSettings"], stage["RouteSettings"]["$default"]
+    assert 0 < messages["ThrottlingRateLimit"] <= messages["ThrottlingBurstLimit"] <= 100
+    assert 0 < other["ThrottlingRateLimit"] <= other["ThrottlingBurstLimit"] <= 1000

@@ -119,9 +119,9 @@ def room(faulty):
 
 
 @pytest.fixture(autouse=True)
-def well_again():
+def well_again(request):
     yield
-    if home().exists():
+    if "faulty" in request.fixturenames:
         set_faults(home())
 
 
@@ -146,7 +146,7 @@ def restart(lab, timeout_s):
     functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
 
-def make(lab, connection_ids, age_s):
+def set_age(lab, connection_ids, age_s):
     """Let these have connected so long ago."""
     for connection_id in connection_ids:
         lab.client("dynamodb").update_item(
@@ -183,7 +183,7 @@ POSTS = [
 def test_posts_that_fail(faulty, room, report, kind, often, who):
     n = NUMBERS[who]
     outcome, copies = EXPECTED[kind, often]
-    make(faulty, room.ids, age_s=0)  # whom a 410 does not forget
+    set_age(faulty, room.ids, age_s=0)  # whom a 410 does not forget
     text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
     if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
         restart(faulty, 4)
@@ -310,7 +310,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     else:
         status, log = log_of(faulty, "disconnect", newcomer.ids[0])
         assert status == 500 and "DeleteItem" in log["error"]
-        make(faulty, newcomer.ids, age_s=60)
+        set_age(faulty, newcomer.ids, age_s=60)
         said = say(faulty, often)
         assert "DeleteItem" in said["error"] and len(items(faulty)) == PEOPLE + 1
     gone = 0 if times else 1
@@ -396,22 +396,23 @@ RANDOM = (
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1000)
+@pytest.mark.timeout(1200)
 def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys):
     """Accepted is what was handed to the socket and not answered with an error; expected, a copy for each connection
-    that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 330
-    posts a second is met where the machine is faster than that.
+    that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 600
+    posts a second is met where the machine is faster than that. There are many speakers, since the local cloud
+    broadcasts one message after another: of one whose messages wait it reads no more, not even its pongs.
     """
     connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
-    with a_faulty_chat(tmp_path, "delay,connections-rate=330") as lab:
+    with a_faulty_chat(tmp_path, "delay,connections-rate=600") as lab:
         set_faults(home(), *RANDOM)
         since = datetime.now(UTC)
         test = start(
             "--host", lab.websocket_url(lab.require_api()), "--users", connections, "--broadcasts", broadcasts,
-            "--broadcast-rate", rate, "--speakers", 5, "--churn", churn, "--drain-time", 120, "--max-handshakes", 2_000,
-            "--run-time", 700,
+            "--broadcast-rate", rate, "--speakers", 50, "--churn", churn, "--drain-time", 300,
+            "--max-handshakes", 2_000, "--run-time", 900,
         )  # fmt: skip
-        test.output = test.process.communicate(timeout=800)[0]
+        test.output = test.process.communicate(timeout=1000)[0]
         injected, said, summary = faulted(home()), soak.counted(lab, since), test.summary
     names = ("expected", "delivered", "missing", "dropped", "departed", "duplicate", "broadcasts", "broadcasts_refused")
     with capsys.disabled():
@@ -422,6 +423,6 @@ def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys
     assert summary["expected"] >= 100_000
     assert summary["missing"] == summary["dropped"] == summary["broadcasts_refused"] == 0
     assert summary["expected"] == summary["delivered"] + summary["departed"]
-    assert said["failed"] == said["unreached"] == 0
+    assert said["unreached"] == 0  # and a post that has failed was to somebody who left, or it would be missing
     assert all(injected[fault.on, fault.kind] for fault in RANDOM)
     assert 0 < summary["duplicate"] <= said["retried"]  # by a lost answer, or one for which it did not wait

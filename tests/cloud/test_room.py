@@ -124,16 +124,27 @@ def test_whoever_has_the_key_gets_in_and_nobody_else(locked):
     assert status(room.websocket_url(locked, api)) == 101
 
 
-def test_a_load_test_takes_the_key_and_shows_it_nowhere(locked, run, monkeypatch):
+def test_a_load_test_takes_the_key_and_shows_it_nowhere(locked, run, monkeypatch, tmp_path):
     monkeypatch.setenv("LOADTEST_QUERY", "")
     url = locked.websocket_url(locked.require_api())
     room.give_to_load_test(locked)
     assert warm_up.handshake_s(url, people=1) < 30
     test = run(
-        *["--host", url, "--users", 5, "--broadcasts", 3, "--broadcast-rate", 10, "--html", "locust.html"],
+        *[
+            "--host",
+            url,
+            "--users",
+            5,
+            "--broadcasts",
+            3,
+            "--broadcast-rate",
+            10,
+            "--html",
+            report := tmp_path / "locust.html",
+        ],
     )
     assert (test.status, test.summary["missing"]) == (0, 0), test.output
-    assert KEY not in test.output
+    assert KEY not in test.output and KEY not in report.read_text()
     assert not [file for file in test.folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
 
 

@@ -1,6 +1,7 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
 import json
+import os
 import resource
 import socket
 import subprocess
@@ -36,6 +37,7 @@ def chatlab(tmp_path, *arguments, **environment):
         (["run", "--broadcasts", "-1"], 'BROADCASTS has to be a whole number from 1 to 500, and it is "-1".'),
         (["up", "--target", "azure"], 'The target is "azure", but it has to be "local" or "aws".'),
         (["up", "--name", "My Chat"], "The name \"My Chat\" can't begin a bucket's name"),
+        (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
         ([], "The following arguments are required: command."),
     ],
@@ -245,14 +247,16 @@ def test_a_folder_on_a_full_disk_cannot_be_written_to(tmp_path, full):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_nobody_reads_is_torn_down(tmp_path):
-    """`make run | head`: its lines can't be written any more."""
+@pytest.mark.parametrize("open_one", [os.pipe, os.openpty], ids=["a pipe", "a terminal"])
+def test_a_run_that_nobody_reads_is_torn_down(tmp_path, open_one):
+    """`make run | head`, or a window that is closed: its lines can't be written any more."""
     environment = environment_of_a_run(tmp_path / "home", CHATLAB_RUN=str(tmp_path / "run"))
+    reader, writer = open_one()
     process = subprocess.Popen(
-        [sys.executable, "-m", "chatlab", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-m", "chatlab", "run"], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE,
     )  # fmt: skip
-    process.stdout.close()
+    os.close(writer)
+    os.close(reader)
     said = process.stderr.read()
     assert process.wait(timeout=60) == 1
     assert b"Traceback" not in said
