@@ -66,7 +66,6 @@ TIMEOUT_S, HAND_OVER_S = (
     30,
     18,
 )  # of a broadcast's second invocation, and of its first one: notebook 03, lambda_default.py
-HELD_S = 6  # that clients which do not read can hold a broadcast, until they are closed: lambdas/throttles.py
 READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/fanout.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
@@ -181,9 +180,9 @@ def stranger(
     They hold some connections open, say all the time as much as the stage lets them, and each message goes to all who
     are there; and with others they come and go as fast as the stage lets them. Bounds, each taken at its worst: what
     the stage takes; the account's quota, which all messages count among, in and out; and the concurrency, because a
-    broadcast that has to wait for the quota is paid for until its time is over. Some connections never read, which
-    holds each broadcast for `HELD_S`; when they are closed for it, others come. Assumed: a refused request costs
-    nothing, and whoever receives has a line that is fast enough.
+    broadcast that has to wait for the quota is paid for until its time is over. Some connections never read: where
+    they are most of all, that looks like a quota that is used up, and each broadcast tries until its time is over.
+    Assumed: a refused request costs nothing, and whoever receives has a line that is fast enough.
     API Gateway's throttling is a target, and can be overrun:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
 
@@ -203,7 +202,7 @@ def stranger(
     left = 1 - messages_per_s * connections / requests_per_s
     longest_s = HAND_OVER_S + timeout_s
     each_s = min(longest_s, connections / (POSTS_SHARE * requests_per_s) / left) if left > 0 else longest_s
-    invocations = min(concurrency, messages_per_s * max(each_s, HELD_S))
+    invocations = min(concurrency, messages_per_s * max(each_s, timeout_s))
     items_per_s = min(messages_per_s * connections, posts_per_s + messages_per_s * READ_AHEAD)
     calls_per_s = messages_per_s * (2 if each_s > HAND_OVER_S else 1)
     per_s = {
