@@ -315,8 +315,7 @@ def _execute_all(names, saved, parameters, outcomes):
 
 def _cloud_is_alive():
     """A sentence if the local cloud was started and has died."""
-    state = local_cloud.status()
-    if "pid" in state and not state["running"]:
+    if local_cloud.has_died():
         return "the local cloud died, and everything in it is gone with it: run it again."
     return None
 

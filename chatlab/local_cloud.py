@@ -55,8 +55,10 @@ def start():
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _key_file().exists():  # it is made before the first connection is taken
         if not _process() or time.monotonic() > deadline:
-            stop()
-            writable(home())  # which says so if the disk is full
+            try:
+                writable(home())  # which says so if the disk is full
+            finally:
+                stop()
             raise LabError(f"The local cloud did not start: its last words are in {home() / 'cloud.log'}.")
         time.sleep(0.05)
     return url()
@@ -126,6 +128,11 @@ def status():
     if not state:
         return {"running": False}
     return {"running": _process() is not None, "pid": state["pid"], "port": state["port"], "url": _url(state)}
+
+
+def has_died():
+    """Whether it was ready, and has ended without being stopped. (Why one does not become ready, `start` says.)"""
+    return _state() is not None and _key_file().exists() and _process() is None
 
 
 def require():

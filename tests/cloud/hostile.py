@@ -194,15 +194,18 @@ def flood(url, number=10**9):
         yield
 
 
-def connect_and_drop(url):
+def connect_and_drop(url, number=500):
     """Handshakes, and none of the sockets stays: dropped at once, before the answer, within the handshake, after it."""
-    while True:
+    for _ in range(number // 5):
         for part in (0, 20, -2, None):
             client, handshake = raw(url)
             client.sendall(handshake[:part])
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
             client.close()
         opened(url).sock.close()
+        yield
+    while True:
+        time.sleep(0.1)
         yield
 
 

@@ -33,7 +33,12 @@ def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
     psutil.wait_procs([psutil.Process(local_cloud.status()["pid"])], timeout=5)
     with pytest.raises(LabError, match=r"has died, and everything in it is gone .* run notebook 00_start"):
         Lab.load()
+    assert local_cloud.has_died()
+    (Path(os.environ["CHATLAB_HOME"]) / "key.json").rename(beside := Path(os.environ["CHATLAB_HOME"]) / "beside")
+    assert not local_cloud.has_died()  # since it was never ready
+    beside.rename(beside.with_name("key.json"))
     local_cloud.stop()
+    assert not local_cloud.has_died()
     with pytest.raises(LabError, match="is not running: run notebook 00_start"):
         Lab.load()
 
