@@ -106,15 +106,8 @@ def failure(start, tmp_path, request, rows):
         return  # it has failed, and is told by itself
     on_disk = len(pd.read_parquet(tables)) if tables.is_file() else 0
     said = "; ".join(one.test.errors[-1:]).replace(str(tmp_path), "…")
-    rows.append(
-        (
-            request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name,
-            one.seconds,
-            on_disk,
-            one.test.status,
-            said,
-        )
-    )
+    name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
+    rows.append((name.replace("_", " "), one.seconds, on_disk, one.test.status, said))
 
 
 def accounts(test):
@@ -275,7 +268,9 @@ def test_a_progress_that_cannot_be_written_ends_nothing(failure):
 # The clock
 
 
-@pytest.mark.parametrize("seconds", [3600, pytest.param(-3600, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "seconds", [3600, pytest.param(-3600, marks=pytest.mark.long)], ids=["a clock set forward", "a clock set back"]
+)
 def test_a_clock_that_is_set_in_the_middle_ends_it(failure, seconds):
     """As by NTP, or as after sleep. The clock is set within the process: a test cannot set the machine's."""
     failure.begin(
@@ -373,7 +368,9 @@ def server_process():
 
 
 @pytest.mark.parametrize(
-    ("number", "verb"), [(signal.SIGSTOP, "freezes"), pytest.param(signal.SIGKILL, "dies", marks=pytest.mark.long)]
+    ("number", "verb"),
+    [(signal.SIGSTOP, "freezes"), pytest.param(signal.SIGKILL, "dies", marks=pytest.mark.long)],
+    ids=["a server that freezes", "a server that dies"],
 )
 def test_a_server_that_freezes_or_dies_ends_it(failure, number, verb):
     with server_process() as (process, url):
@@ -476,7 +473,11 @@ def test_a_worker_of_another_version_ends_it(failure):
     assert test.errors[-1].endswith("has other fields: master and workers need the same version.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)],
+    ids=["Ctrl-C while it waits for workers", "SIGTERM while it waits for workers"],
+)
 def test_interrupted_while_it_waits_for_workers_it_says_so_and_ends(failure, number):
     failure.begin("", "--master", "--master-bind-port", free_port(), "--expect-workers", 1)
     time.sleep(4)
