@@ -236,6 +236,7 @@ class Coordinator:
         """The state of the test as the small file that `loadtest.live` reads, replaced in one piece."""
         run, told = self.run, self.run.collector
         self.live = {
+            "pid": os.getpid(),
             "state": run.state,
             "users": run.settings.phases[-1],
             "broadcasts": run.settings.broadcasts_in_all,

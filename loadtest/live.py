@@ -33,19 +33,18 @@ def watch(process: subprocess.Popen, folder: str | Path) -> int:
         LabError: in one sentence, if the test failed or is not complete. What it found until then is in `folder`.
         KeyboardInterrupt: after the process and its children have ended.
     """
-    started = psutil.Process(process.pid).create_time() if process.poll() is None else 0.0
     output = [_Tail(stream) for stream in (process.stdout, process.stderr) if stream]
     show = _Display()
     try:
         while process.poll() is None:
-            show(describe(_progress(folder, started)))
+            show(describe(_progress(folder, process.pid)))
             with suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_S)
     except KeyboardInterrupt:
         stop(process)
         raise
     finally:
-        progress = _progress(folder, started)
+        progress = _progress(folder, process.pid)
         show(describe(progress), last=True)
         for tail in output:
             tail.thread.join(1)
@@ -133,11 +132,12 @@ class _Tail:
             self.lines.append(line.decode(errors="replace") if isinstance(line, bytes) else line)
 
 
-def _progress(folder: str | Path, started: float) -> dict:
-    path = Path(folder) / "progress.json"
+def _progress(folder: str | Path, pid: int) -> dict:
+    """What the test in the process `pid` tells; nothing, if what is there is an earlier test's."""
     with suppress(OSError, ValueError):
-        if path.stat().st_mtime >= started - 1:  # and not an earlier test's; file times are coarser than process times
-            return json.loads(path.read_text())
+        told = json.loads((Path(folder) / "progress.json").read_text())
+        if told.get("pid") == pid:
+            return told
     return {}
 
 

@@ -1,7 +1,6 @@
 """Watching a load test."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -38,11 +37,19 @@ PROGRESS = {
 }
 
 
+TELL = """
+import json, os, sys, time
+
+def tell(path, progress):
+    open(path, "w").write(json.dumps(progress | {"pid": os.getpid()}))
+"""
+
+
 def child(tmp_path, code, **options):
     """A process that writes its progress as a load test does, then runs `code`."""
     script = tmp_path / "child.py"
     path = str(tmp_path / "progress.json")
-    script.write_text(f"import sys, time\nopen({path!r}, 'w').write({json.dumps(PROGRESS)!r})\n{code}\n")
+    script.write_text(f"{TELL}\ntell({path!r}, {PROGRESS!r})\n{code}\n")
     return subprocess.Popen([sys.executable, str(script)], **options)
 
 
@@ -65,7 +72,7 @@ def test_a_complete_test_returns_0(tmp_path, capsys):
 
 
 def test_a_failed_test_is_said_in_its_own_words(tmp_path):
-    code = f"open({str(tmp_path / 'progress.json')!r}, 'w').write({json.dumps(PROGRESS | {'message': 'So it is.'})!r})"
+    code = f"tell({str(tmp_path / 'progress.json')!r}, {PROGRESS | {'message': 'So it is.'}!r})"
     with pytest.raises(LabError, match=r"^So it is\.$"):
         live.watch(child(tmp_path, code + "; sys.exit(1)"), tmp_path)
 
@@ -84,8 +91,7 @@ def test_a_process_that_ends_without_a_word_is_an_error_too(tmp_path):
 
 def test_an_earlier_tests_progress_is_not_shown(tmp_path, capsys):
     path = tmp_path / "progress.json"
-    path.write_text(json.dumps(PROGRESS))
-    os.utime(path, (1, 1))
+    path.write_text(json.dumps(PROGRESS | {"pid": 1}))
     live.watch(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"]), tmp_path)
     assert capsys.readouterr().out == "starting\n"
 
@@ -120,11 +126,7 @@ def test_a_notebook_has_one_display_that_changes(tmp_path):
     script = tmp_path / "child.py"
     path = str(tmp_path / "progress.json")
     script.write_text(
-        "import json, time\n"
-        f"progress = {PROGRESS!r}\n"
-        "for sent in (1, 2, 20):\n"
-        f"    open({path!r}, 'w').write(json.dumps(progress | {{'sent': sent}}))\n"
-        "    time.sleep(0.8)\n"
+        f"{TELL}\nfor sent in (1, 2, 20):\n    tell({path!r}, {PROGRESS!r} | {{'sent': sent}})\n    time.sleep(0.8)\n"
     )
     cell = nbformat.v4.new_code_cell(
         "import subprocess, sys\nfrom loadtest import live\n"
