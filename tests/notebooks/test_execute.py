@@ -88,7 +88,7 @@ def test_a_clock_that_is_set_is_no_reason_to_stop(notebook, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: true() + (-3600, 0, 3600)[next(looks) % 3])
     outcome = notebook("import time; time.sleep(1)")
     assert (outcome.ok, outcome.reason) == (True, "")
-    assert next(looks) > 3
+    assert next(looks) > 1  # it was looked at, before and after a step
 
 
 def test_a_folder_that_cannot_be_written_is_said(notebook, tmp_path):
