@@ -251,7 +251,11 @@ def test_a_notebook_names_the_one_whose_part_it_stands_on(cloud):
     for name, sentence in [
         ("03_lambda_functions", "There is no table parts yet: run notebook 01_dynamodb_table first."),
         ("04_websocket_api", "There is no table parts yet: run notebook 01_dynamodb_table first."),
-        ("05_frontend_on_s3", "There is no WebSocket API yet: run notebook 04_websocket_api first."),
+        (
+            "05_frontend_on_s3",
+            "Not all of the functions parts-connect, parts-default, parts-disconnect are there yet: run notebook "
+            "03_lambda_functions first.",
+        ),
     ]:
         with pytest.raises(LabError) as error:
             run_cells(name)
