@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ import pytest
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+from chatlab.paths import ROOT
 
 # Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
 # is timed, since the machine may be busy.
@@ -217,6 +220,22 @@ def environment_of_a_run(home, **more):
     """The environment for a process that is to have a lab of its own in `home`."""
     inherited = {key: value for key, value in os.environ.items() if key not in SET_ASIDE}
     return inherited | {"CHATLAB_HOME": str(home)} | more
+
+
+def begin_chatlab(home, *arguments, **environment):
+    """`python -m chatlab` with these arguments, begun in a session of its own, with a lab of its own in `home`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "chatlab", *arguments],
+        cwd=ROOT, env=environment_of_a_run(home, **environment),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def reported(request, *columns):
+    """For a fixture: yields a list that takes rows, each a tuple, and prints them as a table at the end."""
+    rows = []
+    yield rows
+    print_table(request, columns, rows)
 
 
 def print_table(request, columns, rows):

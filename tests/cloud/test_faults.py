@@ -23,7 +23,7 @@ from chatlab.paths import home
 from tests import faulty_cloud
 from tests.cells import creating, run_cells
 from tests.cloud.test_fanout import say
-from tests.conftest import lab_in, sharding
+from tests.conftest import lab_in, reported, sharding
 from tests.faulty_cloud import Fault, faulted, set_faults
 
 PEOPLE = 20
@@ -128,15 +128,17 @@ def well_again(request):
 @pytest.fixture(scope="module")
 def report(request):
     """Rows of the table of all cases, which is printed at the end."""
-    rows = []
-    yield rows
-    lines = [
-        "| what fails | of whom | how often | heard once | more often | not at all | log line | the next broadcast |",
-        "| --- | --- | --- | --: | --: | --: | --- | --- |",
-    ]
-    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("", *lines, sep="\n")
+    yield from reported(
+        request,
+        "what fails",
+        "of whom",
+        "how often",
+        "heard once",
+        "more often",
+        "not at all",
+        "log line",
+        "the next broadcast",
+    )
 
 
 def restart(lab, timeout_s):

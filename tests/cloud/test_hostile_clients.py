@@ -20,7 +20,7 @@ from chatlab.paths import ROOT
 from tests.cloud import hostile
 from tests.cloud.hostile import BAD_FRAMES, BOMBS, STRANGE_FRAMES, WRONG_DOORS, frame
 from tests.cloud.test_chat import ids, people
-from tests.conftest import print_table
+from tests.conftest import reported
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +169,9 @@ def test_who_asks_for_pongs_and_takes_none_is_dropped(others, url):
 @pytest.fixture(scope="module")
 def report(request):
     """Rows of the table that is printed at the end."""
-    rows = []
-    yield rows
-    columns = ["meanwhile", "messages heard", "usual median, p99, ms", "meanwhile", "ratio of medians", "ratio of p99"]
-    print_table(request, columns, rows)
+    yield from reported(
+        request, "meanwhile", "messages heard", "usual median, p99, ms", "meanwhile", "ratio of medians", "ratio of p99"
+    )
 
 
 @contextmanager

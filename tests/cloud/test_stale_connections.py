@@ -18,7 +18,7 @@ from benchmarks import broadcasts
 from chatlab import poll
 from tests.cloud.test_chat import ids, people
 from tests.cloud.test_fanout import say
-from tests.conftest import print_table
+from tests.conftest import reported
 
 LIVING = 20
 
@@ -32,17 +32,15 @@ def nobody_is_left(chat):
 @pytest.fixture(scope="module")
 def report(request):
     """Rows of the table that is printed at the end."""
-    rows = []
-    yield rows
-    columns = [
+    yield from reported(
+        request,
         "vanished",
         "living",
         "reached within, ms",
         "with all of them alive, ms",
         "ratio",
         "the living alone, ms",
-    ]
-    print_table(request, columns, rows)
+    )
 
 
 def put(chat, connection_ids):

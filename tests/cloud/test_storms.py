@@ -15,7 +15,7 @@ from chatlab.notebooks import BUILD
 from tests.cells import creating, run_cells
 from tests.cloud.test_chat import people
 from tests.cloud.test_hostile_clients import meanwhile
-from tests.conftest import lab_in, print_table
+from tests.conftest import lab_in, reported
 
 RATE, BURST = 5, 10  # notebook 04 sets 20 and 100; with less, the local cloud is no limit itself
 SECONDS = 12
@@ -39,15 +39,13 @@ def limited(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(request):
     """Rows of the table that is printed at the end."""
-    rows = []
-    yield rows
-    columns = [
+    yield from reported(
+        request,
         "meanwhile",
         "heard a second",
         "others say 4 a second: heard of these",
         "an hour of 20 a second, dollars",
-    ]
-    print_table(request, columns, rows)
+    )
 
 
 def heard(socket, until):

@@ -1,6 +1,6 @@
 """However a load test fails, it ends in the time that it may take, says why, and has written what it had measured.
 
-`python -m pytest -s tests/loadtest/test_failures.py` prints the table of docs/reliability.md.
+`python -m pytest tests/loadtest/test_failures.py` prints the table of docs/reliability.md.
 """
 
 import json
@@ -20,6 +20,7 @@ import pytest
 
 from loadtest import budget
 from loadtest.benchmarks import reference
+from tests.conftest import reported
 from tests.loadtest.conftest import free_port
 from tests.unit.test_loadtest_arguments import settings
 
@@ -37,13 +38,9 @@ def budget_s():
 
 
 @pytest.fixture(scope="module")
-def rows():
-    rows = []
-    yield rows
-    print("\n| what fails | ends after | of at most | deliveries on disk | status and sentence |")
-    print("| --- | --: | --: | --: | --- |")
-    for name, seconds, on_disk, status, said in rows:
-        print(f"| {name} | {seconds:.1f} s | {budget_s() + LOCUST_S:.0f} s | {on_disk} | {status}: {said} |")
+def report(request):
+    """Rows of the table that is printed at the end."""
+    yield from reported(request, "what fails", "ends after", "of at most", "deliveries on disk", "status and sentence")
 
 
 WHEN_SENT = """
@@ -96,7 +93,7 @@ class Failure:
 
 
 @pytest.fixture
-def failure(start, tmp_path, request, rows):
+def failure(start, tmp_path, request, report):
     with reference.run() as server:
         one = Failure(start, server, tmp_path)
         yield one
@@ -107,7 +104,8 @@ def failure(start, tmp_path, request, rows):
     on_disk = len(pd.read_parquet(tables)) if tables.is_file() else 0
     said = "; ".join(one.test.errors[-1:]).replace(str(tmp_path), "…")
     name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
-    rows.append((name.replace("_", " "), one.seconds, on_disk, one.test.status, said))
+    ended, at_most = f"{one.seconds:.1f} s", f"{budget_s() + LOCUST_S:.0f} s"
+    report.append((name.replace("_", " "), ended, at_most, on_disk, f"{one.test.status}: {said}"))
 
 
 def accounts(test):
@@ -506,15 +504,18 @@ def test_interrupted_at_any_moment_it_ends(failure, tmp_path):
 # Locust's own controls
 
 
+def with_users(number):
+    """A locustfile's code that wants so many users in the middle."""
+    return f"""
+        @events.init.add_listener
+        def change_later(environment, runner, **_):
+            when_sent(5, lambda: runner.start({number}, 100))
+    """
+
+
 def test_with_fewer_users_in_the_middle_connections_leave_and_none_is_missing(failure):
     """What the web page's form does, or the key S: Locust stops users and waits for each."""
-    failure.begin(
-        """
-        @events.init.add_listener
-        def fewer_later(environment, runner, **_):
-            when_sent(5, lambda: runner.start(4, 100))
-        """,
-    )
+    failure.begin(with_users(4))
     test = failure.end()
     summary = accounts(test)
     assert (summary["missing"], summary["connections_dropped"], summary["connections_left"]) == (0, 0, 6), test.output
@@ -523,13 +524,7 @@ def test_with_fewer_users_in_the_middle_connections_leave_and_none_is_missing(fa
 
 @pytest.mark.long
 def test_with_more_users_in_the_middle_they_hear_the_rest(failure):
-    failure.begin(
-        """
-        @events.init.add_listener
-        def more_later(environment, runner, **_):
-            when_sent(5, lambda: runner.start(15, 100))
-        """,
-    )
+    failure.begin(with_users(15))
     test = failure.end()
     summary = accounts(test)
     assert (test.status, summary["missing"], summary["connections"]) == (0, 0, 15), test.output

@@ -3,17 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from chatlab import permissions, poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
-from chatlab.paths import ROOT
 from chatlab.privacy import masked
-from tests.conftest import environment_of_a_run, processes_of
+from tests.conftest import begin_chatlab, processes_of
 from tests.policies import allows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,11 +23,7 @@ def run(tmp_path):
 
     def begin(*arguments, **environment):
         environment = {"CHATLAB_RUN": str(tmp_path / "run")} | environment
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatlab", "run", *arguments],
-            cwd=ROOT, env=environment_of_a_run(tmp_path / "home", **environment),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+        process = begin_chatlab(tmp_path / "home", "run", *arguments, **environment)
         begun.append(process)
         return process
 

@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,7 +11,7 @@ from chatlab import local_cloud
 from chatlab.notebooks import GRACE_S
 from chatlab.paths import ROOT
 from loadtest import budget, live
-from tests.conftest import environment_of_a_run, processes_of
+from tests.conftest import begin_chatlab, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,11 +26,7 @@ def chatlab(tmp_path):
 
     def begin(command, *arguments):
         results = {"CHATLAB_RUN": str(tmp_path / "run")} if command == "run" else {}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatlab", command, *arguments],
-            cwd=ROOT, env=environment_of_a_run(tmp_path / "home", **results),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+        process = begin_chatlab(tmp_path / "home", command, *arguments, **results)
         begun.append(process)
         return process
 
