@@ -121,7 +121,7 @@ def test_a_server_is_measured_with_few_and_more_connections_with_tls_and_without
 def test_a_measurement_that_is_ended_leaves_no_server(server, how):
     begin, running = server
     process = begin("--connections", "20", "--rounds", "100000")
-    poll(lambda: any("spawn_main" in " ".join(p.cmdline()) for p in running()), "the server to start", timeout_s=60)
+    poll(lambda: any(p.net_connections("tcp") for p in running() if p.pid != process.pid), "the server", timeout_s=60)
     process.send_signal(how)
     said, _ = process.communicate(timeout=60)
     assert "Traceback" not in said
