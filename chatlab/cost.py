@@ -66,7 +66,7 @@ TIMEOUT_S, HAND_OVER_S = (
     30,
     18,
 )  # of a broadcast's second invocation, and of its first one: notebook 03, lambda_default.py
-READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/fanout.py
+READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/post_queue.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers

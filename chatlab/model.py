@@ -3,7 +3,7 @@
     model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
 
 What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, the loop of
-`lambdas/fanout.py` (one thread's CPU, connections that are opened as it opens them, posts under way, the rate that
+`lambdas/event_loop.py` (one thread's CPU, connections that are opened as it opens them, posts under way, the rate that
 it keeps, failed posts that are tried again), and its time-out. What is not: other traffic of the account, a rate that
 is not known in advance, and clients that leave. `python -m benchmarks.limit` compares it with the real broadcast.
 """
@@ -46,13 +46,13 @@ class Parameters:
     check_ms: float = _is(0.01, "CPU of seeing whether a kept connection is still there; twice what is measured")
     kept: int = _is(0, "connections that the last broadcast has left open; none, in the worst case")
     first_under_way: int = _is(32, "posts under way at a time at first, of all shards; lambdas/http_pool.py")
-    in_flight: int = _is(400, "the same in one invocation at most; lambdas/fanout.py")
+    in_flight: int = _is(400, "the same in one invocation at most; lambdas/connection_set.py")
     errors: float = _is(0.0, "share of the connections whose posts always fail with 500")
     memory_mb: int = _is(1769, "of the function, and CPU goes with it, up to one; notebook 03")
     first_page: int = _is(100, "items on the scan's first page; lambdas/lambda_default.py")
     page_growth: int = _is(4, "how much larger each page is than the one before; the same")
     largest_page: int = _is(2_500, "items on the largest page; the same")
-    ahead: int = _is(5_000, "posts that wait for their turn before no more is read; lambdas/fanout.py")
+    ahead: int = _is(5_000, "posts that wait for their turn before no more is read; lambdas/post_queue.py")
     page_ms: float = _is(10.0, "one scan request of up to 2,500 items; assumed, 3 to 20")
     item_ms: float = _is(0.01, "CPU of each item on a page; twice the local measurement of boto3's parsing")
     invoke_ms: float = _is(20.0, "one asynchronous call of Lambda, to its answer; assumed")
@@ -95,7 +95,7 @@ DEFAULT = Parameters()
 RAISED = replace(DEFAULT, requests_per_s=100_000.0, connects_per_s=5_000.0)
 """Quotas ten times the default, as one would ask AWS for."""
 
-# As in lambdas/retries.py, lambdas/fanout.py and lambdas/rate_limiter.py.
+# As in lambdas/retries.py, lambdas/connection_set.py and lambdas/rate_limiter.py.
 MAX_ATTEMPTS = 4
 BROADCASTS, BURST_S = 16, 0.02
 TURN_S = 0.005  # sys.getswitchinterval()
@@ -150,7 +150,7 @@ def started_s(parameters: Parameters, shard: int) -> float:
 
 
 class _Invocation:
-    """One invocation: what the loop of `lambdas/fanout.py` does, with one CPU whose time is spent in turn."""
+    """One invocation: what the loop of `lambdas/event_loop.py` does, with one CPU whose time is spent in turn."""
 
     def __init__(self, parameters, connections, shards, at_s, hand_over_s, seed):
         p = self.p = parameters
