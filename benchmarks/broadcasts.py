@@ -70,7 +70,8 @@ def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: P
     delivery and the last.
 
     Raises:
-        LabError: in one sentence, if the load test fails or a delivery is missing.
+        LoadTestError: in one sentence, if the load test fails.
+        LabError: in one sentence, if a delivery is missing.
     """
     deploy(lab, variant)
     command = [

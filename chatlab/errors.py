@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from botocore.exceptions import ClientError
 
 from chatlab.privacy import redact
+from loadtest.errors import LoadTestError
 
 # What the services say of what is not there. 404 is what S3 answers to a HEAD, which has no room for words.
 NOT_FOUND = frozenset(
@@ -50,7 +51,7 @@ def ignore_missing():
 
 
 def exit_status(command):
-    """`command()` as all that a process does: its answer, or 1 after a LabError or Ctrl-C, which it says.
+    """`command()` as all that a process does: its answer, or 1 after a LabError, a LoadTestError or Ctrl-C.
 
     Being ended (SIGTERM), and losing the terminal (SIGHUP), are like Ctrl-C, so that what was started is stopped then,
     too. A signal that is ignored, as SIGHUP by nohup, stays so.
@@ -62,8 +63,8 @@ def exit_status(command):
             return command()
         finally:  # all that was started is stopped: from here on a signal ends this process, without a word
             _handle(dict.fromkeys(STOPPING, signal.SIG_DFL))
-    except LabError as error:
-        print(error, file=sys.stderr)
+    except (LabError, LoadTestError) as error:
+        print(redact(f"{error}"), file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except BrokenPipeError:

@@ -24,7 +24,7 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
-SENTENCES = ("LabError", "NotOurs")  # the exceptions that say all there is to say
+SENTENCES = ("LabError", "LoadTestError", "NotOurs")  # the exceptions that say all there is to say
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
 START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
