@@ -1,6 +1,6 @@
 """How far the design goes: a small discrete-event model of one broadcast on AWS, and closed forms to check it against.
 
-    model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
+    model.simulate(model.Parameters(), connections=100_000, shards=10).last_s
 
 What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, the loop of
 `lambdas/event_loop.py` (one thread's CPU, connections that are opened as it opens them, posts under way, the rate that
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from chatlab import quotas
 from loadtest import plots
 
-MOST_SIMULATED = 20_000
+MAX_SIMULATED = 20_000
 """Of more connections in one invocation, so many are simulated: the steady state in the middle goes on for the rest."""
 
 
@@ -62,7 +62,8 @@ class Parameters:
     concurrency: int = _is(1_000, "Lambda's concurrency at the beginning, and what it grows by; AWS's quota")
     concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
     requests_per_s: float = _is(
-        float(quotas.requests_per_s("us-east-1")), "the account's requests, callbacks included; AWS's quota L-8A5B8E43"
+        float(quotas.default_requests_per_s("us-east-1")),
+        "the account's requests, callbacks included; AWS's quota L-8A5B8E43",
     )
     share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 03")
     timeout_s: float = _is(30.0, "of the function; notebook 03, at most 900")
@@ -116,7 +117,7 @@ class Outcome:
     """Until the last invocation had done its posts, those that failed included, in seconds."""
 
 
-def broadcast(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
+def simulate(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
     """Simulate one broadcast into a room that is otherwise quiet.
 
     Shards keep to their parts of one rate, so none waits for another. All but the first are alike, and the last one to
@@ -155,7 +156,7 @@ class _Invocation:
     def __init__(self, parameters, connections, shards, at_s, hand_over_s, seed):
         p = self.p = parameters
         self.environment, self.random = simpy.Environment(at_s), random.Random(seed)
-        self.connections, self.simulated = connections, min(connections, MOST_SIMULATED)
+        self.connections, self.simulated = connections, min(connections, MAX_SIMULATED)
         self.end_s = at_s + hand_over_s + p.timeout_s - p.reserve_s
         self.post_cpu_s, self.opening_cpu_s = p.cpu_ms / 2000 / p.cpu, p.opening_ms / 2000 / p.cpu  # before and after
         self.server_at, self.cpu_at, self.turn_at, self.interval_s, self.is_waiting = (
@@ -323,9 +324,9 @@ def sweep(
     rows = []
     for room in connections:
         for number in shards:
-            own = pd.DataFrame(vars(broadcast(parameters, room, number, seed)) for seed in seeds)
+            own = pd.DataFrame(vars(simulate(parameters, room, number, seed)) for seed in seeds)
             others = [
-                broadcast(replace(parameters, post_ms=post_ms), room, number, seed).last_s
+                simulate(replace(parameters, post_ms=post_ms), room, number, seed).last_s
                 for post_ms in posts_ms
                 for seed in seeds
                 if post_ms != parameters.post_ms
@@ -348,7 +349,7 @@ BINDING = {
 STYLES = ("-", "--", "-.", ":")
 
 
-def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
+def plot(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
     """Time to last delivery over connections: a panel for each table of `sweep`, a line for each number of shards.
 
     A point's color is the limit that binds there; one that is not filled left somebody without the message. The bar

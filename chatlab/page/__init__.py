@@ -10,7 +10,7 @@ import sys
 
 import psutil
 
-from chatlab.paths import ROOT, home, writable
+from chatlab.paths import ROOT, ensure_writable, state_dir
 from chatlab.polling import poll
 
 HOST = "127.0.0.1"
@@ -19,7 +19,7 @@ SERVER = "chatlab.page"
 
 def folder(lab):
     """Where the lab's page is built. The WebSocket's address is in it, so no two labs can share one."""
-    return home() / "page" / f"{lab.target}.{lab.name}.{lab.region}"
+    return state_dir() / "page" / f"{lab.target}.{lab.name}.{lab.region}"
 
 
 def url(lab):
@@ -34,7 +34,7 @@ def start(lab):
     Raises LabError if the process does not become ready.
     """
     if not url(lab):
-        log = writable(folder(lab).parent) / f"{folder(lab).name}.log"
+        log = ensure_writable(folder(lab).parent) / f"{folder(lab).name}.log"
         with log.open("wb") as output:
             subprocess.Popen(
                 [sys.executable, "-m", SERVER, str(folder(lab).resolve())], cwd=ROOT,

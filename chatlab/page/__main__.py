@@ -44,7 +44,7 @@ def main(arguments=None):
 
 def _chosen():
     """The folder of the page of the lab in use."""
-    entry = ledger.chosen()
+    entry = ledger.current()
     if entry is None:
         raise LabError("No lab is chosen yet: run notebook 00_start first.")
     if already := page.url(entry.settings):

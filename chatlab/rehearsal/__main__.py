@@ -20,7 +20,7 @@ from chatlab import permissions
 from chatlab.emulator import temper
 from chatlab.errors import LabError, exit_status
 from chatlab.paths import ROOT
-from chatlab.quotas import requests_per_s
+from chatlab.quotas import default_requests_per_s
 from chatlab.rehearsal import certificate, network
 
 CLOUD = Path(__file__).parent.parent / "emulator" / "aws.py"
@@ -122,7 +122,7 @@ def cloud_environment(folder, region):
         "SFTP_ENABLED": "0",
         "MINISTACK_HOST": f"{region}.amazonaws.com",
         "MINISTACK_REGION": region,
-        "CHATLAB_REQUESTS_PER_S": str(requests_per_s(region)),
+        "CHATLAB_REQUESTS_PER_S": str(default_requests_per_s(region)),
         "GATEWAY_PORT": "443",
         "USE_SSL": "1",
         "MINISTACK_SSL_CERT": str(folder / "certificate.pem"),
