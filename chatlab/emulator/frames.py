@@ -7,7 +7,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 MAX_MESSAGE_BYTES, MAX_FRAME_BYTES = 128 * 1024, 32 * 1024
 STUCK_S = 20.0
-"""How long a client may take nothing of what is there for it. As long as uvicorn waits for a pong; assumed."""
+"""How long a client may take nothing of what is there for it. Assumed."""
 
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
 
@@ -46,9 +46,14 @@ class Protocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
 
-SERVER = {"ws": Protocol, "ws_max_size": (MAX_MESSAGE_BYTES, MAX_FRAME_BYTES), "ws_per_message_deflate": False}
+SERVER = {
+    "ws": Protocol,
+    "ws_max_size": (MAX_MESSAGE_BYTES, MAX_FRAME_BYTES),
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": None,
+}
 """uvicorn's settings. What is larger closes its socket with 1009. It hands `ws_max_size` on to websockets, which takes
-one number for both, or these two."""
+one number for both, or these two. API Gateway sends no pings; uvicorn would close whoever is late with a pong."""
 
 
 def text_only(app):
