@@ -39,7 +39,7 @@ setup:
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)
 
-# REGION=eu-central-1 plays another Region, TRAITS=delay,frames a part of AWS's temper. Whoever runs it may do what
+# REGION=eu-central-1 plays another Region, TRAITS=delay,new-role some of AWS's traits. Whoever runs it may do what
 # docs/aws-policy.json allows, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \

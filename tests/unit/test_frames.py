@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.emulator import frames
+from chatlab.emulator.server import configuration
 from tests.conftest import run_async
 
 TEXTS = st.text(max_size=10).map(lambda text: {"text": text})
@@ -48,7 +49,7 @@ def test_the_server_sends_no_pings_as_api_gateway_sends_none():
         await receive()
 
     async def connect():
-        server = uvicorn.Server(uvicorn.Config(accept, lifespan="off", log_level="warning", **frames.SERVER))
+        server = uvicorn.Server(configuration(accept, lifespan="off"))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             async with websockets.connect(f"ws://127.0.0.1:{listener.getsockname()[1]}"):
@@ -58,4 +59,4 @@ def test_the_server_sends_no_pings_as_api_gateway_sends_none():
             await serving
         return type(connection), next_ping
 
-    assert run_async(connect()) == (frames.Protocol, None)
+    assert run_async(connect()) == (frames.WebSocketProtocol, None)
