@@ -3,7 +3,7 @@
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all rehearse soak up down lab notebooks lock
+.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks lock
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -24,6 +24,8 @@ unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL ROOM_KEY 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
 	@echo "make test       the tests"
+	@echo "make test-fast  those that take a minute, to be run at each change"
+	@echo "make check      style, types, links and locks: all that can be looked at without running the lab"
 	@echo "make test-all   the long ones, too: each place at which a run can be killed, and so on"
 	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
 	@echo "make soak       half an hour of broadcasts on the local cloud, with faults: is all heard, does nothing grow?"
@@ -55,13 +57,25 @@ up: setup
 down: setup
 	@exec $(BIN)/python -m chatlab down $(OPTIONS)
 
+# What CI and .pre-commit-config.yaml call. Links are looked at on this machine alone.
+check: setup
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@cd frontend && npm run --silent check
+	@$(BIN)/python -m pytest --quiet --check-links --check-links-ignore '^https?:' \
+		README.md CHANGELOG.md CONTRIBUTING.md docs notebooks tests/unit/test_packages.py
+
+test-fast: setup
+	@cd frontend && npm test --silent
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/unit
+
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for
 # a process, so two files are run at a time; those that take longest come first.
 test: MARKED := -m "not long"
 test-all: MARKED := --hypothesis-profile thorough
 test test-all: setup $(VENV)/browser
-	@$(BIN)/ruff check --quiet
-	@cd frontend && npm run --silent typecheck && npm test --silent
+	@cd frontend && npm test --silent
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(MARKED) $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
@@ -85,5 +99,5 @@ lab: setup
 
 lock:
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --no-annotate --no-header \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header \
 		--generate-hashes pyproject.toml --output-file requirements.txt

@@ -29,7 +29,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from benchmarks.bounds import Bounds, save
-from chatlab import Lab, LabError, deployment, local_cloud, poll
+from chatlab import Lab, LabError, local_cloud, packages, poll
 from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
@@ -39,7 +39,7 @@ VARIANTS = LAMBDAS / "variants"
 FILES = {
     "sequential": {"lambda_default.py": VARIANTS / "sequential.py"},
     "threads": {"lambda_default.py": VARIANTS / "threads.py", "sequential.py": VARIANTS / "sequential.py"},
-    "fanout": {name: LAMBDAS / name for name in deployment.BROADCAST},
+    "fanout": {name: LAMBDAS / name for name in packages.BROADCAST},
     "ceiling": {"lambda_default.py": VARIANTS / "ceiling.py", "sigv4.py": LAMBDAS / "sigv4.py"},
 }
 """What the broadcast's deployment package holds, for each variant."""
@@ -53,7 +53,7 @@ COLORS = {"sequential": plots.ORANGE, "threads": plots.GREY, "fanout": plots.BLU
 
 def package(variant: str) -> bytes:
     """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    return deployment.package(FILES[variant])
+    return packages.package(FILES[variant])
 
 
 def deploy(lab: Lab, variant: str) -> None:
@@ -70,7 +70,8 @@ def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: P
     delivery and the last.
 
     Raises:
-        LabError: in one sentence, if the load test fails or a delivery is missing.
+        LoadTestError: in one sentence, if the load test fails.
+        LabError: in one sentence, if a delivery is missing.
     """
     deploy(lab, variant)
     command = [

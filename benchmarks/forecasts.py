@@ -120,7 +120,7 @@ def compare(known: model.Parameters, pipes, shards: int, ids: int, rounds: int, 
         known, post_ms=delay, post_variation=variation, in_flight=most, kept=kept, errors=errors,
         requests_per_s=quota or 1e9, timeout_s=seconds, serve_ms=serve_ms,
     )  # fmt: skip
-    foreseen = pd.DataFrame(vars(model.broadcast(parameters, ids, shards, seed)) for seed in SEEDS).median()
+    foreseen = pd.DataFrame(vars(model.simulate(parameters, ids, shards, seed)) for seed in SEEDS).median()
     return {
         "shards": shards,
         "ids": ids,

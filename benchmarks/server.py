@@ -1,8 +1,8 @@
 """What a WebSocket server of your own can do, for the comparison in `chatlab.cost`: `python -m benchmarks.server`.
 
-The server is the one that calibrates the load test (`loadtest.benchmarks.reference`, on `websockets`), in a process of
-its own. Measured is the CPU time that this process takes for a delivery, which a busy machine and slow readers hardly
-change, and the memory that it takes for a connection. Both are this machine's, not AWS's.
+The server is the one that calibrates the load test (`loadtest.calibration.reference_server`, on `websockets`), in a
+process of its own. Measured is the CPU time that this process takes for a delivery, which a busy machine and slow
+readers hardly change, and the memory that it takes for a connection. Both are this machine's, not AWS's.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import trustme
 import websocket
 
 from chatlab.errors import LabError, exit_status
-from loadtest.benchmarks import reference
+from loadtest.calibration import reference_server
 
 BROADCASTS = 20  # in a round, said at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200
@@ -45,7 +45,7 @@ def serve(pipe: Connection, certificate: Path | None) -> None:
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-    with reference.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end is gone
+    with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end is gone
         pipe.send(server.url)
         while pipe.recv():
             pipe.send((time.process_time(), psutil.Process().memory_info().rss))

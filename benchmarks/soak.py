@@ -30,6 +30,7 @@ from chatlab import Lab, LabError, local_cloud
 from chatlab.errors import exit_status
 from chatlab.paths import ROOT
 from loadtest import live, plots, results
+from loadtest.errors import LoadTestError
 
 SPELLS = (
     "",
@@ -215,7 +216,7 @@ def soak(options: argparse.Namespace, folder: Path) -> Bounds:
             with Watch(process, file, traits, spell_s, min(SAMPLE_S, spell_s / 5)) as watch:
                 try:
                     live.watch(process, folder)
-                except LabError as error:
+                except LoadTestError as error:
                     print(error)  # what it has found is judged all the same
                 except KeyboardInterrupt:
                     with contextlib.suppress(LabError, FileNotFoundError):

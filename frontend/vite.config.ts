@@ -33,14 +33,14 @@ function bundleSize(): Plugin {
 }
 
 export default defineConfig(({ mode }) => {
-  const target = readWebSocketUrl(loadEnv(mode, import.meta.dirname, "REACT_APP_")["REACT_APP_WEBSOCKET_URL"]);
+  const target = readWebSocketUrl(loadEnv(mode, import.meta.dirname, "REACT_APP_").REACT_APP_WEBSOCKET_URL);
   return {
     // S3 serves the page from below a bucket's name, so no path may begin at the root.
     base: "./",
     envPrefix: "REACT_APP_",
     plugins: [react(), contentSecurityPolicy(target), bundleSize()],
     build: {
-      outDir: process.env["BUILD_PATH"] ?? "build",
+      outDir: process.env.BUILD_PATH ?? "build",
       emptyOutDir: true, // also where it is outside of this folder
       assetsInlineLimit: 0,
       modulePreload: false,

@@ -3,7 +3,6 @@
 All times are integers in nanoseconds of Unix time (CLOCK_REALTIME): it is the clock of the kernel's stamps.
 """
 
-import os
 import socket
 import struct
 import time
@@ -17,14 +16,10 @@ SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
-# Only tests set this: it puts the clock of this process wrong by so many seconds, stamps included, which is what a
-# second machine with a wrong clock looks like. No name space of Linux can do that to CLOCK_REALTIME.
-_WRONG_BY_NS = round(float(os.environ.get("LOADTEST_TEST_CLOCK_WRONG_BY_S", "0")) * 1e9)
-
 
 def now_ns() -> int:
     """This process's idea of Unix time, in nanoseconds."""
-    return time.time_ns() + _WRONG_BY_NS
+    return time.time_ns()
 
 
 def ahead_ns() -> int:
@@ -37,7 +32,7 @@ def stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return seconds * 1_000_000_000 + nanoseconds + _WRONG_BY_NS
+            return seconds * 1_000_000_000 + nanoseconds
     return 0
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from chatlab.errors import LabError
 from loadtest.budget import STOP_S
+from loadtest.errors import LoadTestError
 
 __all__ = ["STOP_S", "describe", "watch"]
 
@@ -30,7 +30,7 @@ def watch(process: subprocess.Popen, folder: str | Path) -> int:
         0, the exit status of a complete test.
 
     Raises:
-        LabError: in one sentence, if the test failed or is not complete. What it found until then is in `folder`.
+        LoadTestError: in one sentence, if the test failed or is not complete. What it found until then is in `folder`.
         KeyboardInterrupt: after the process and its children have ended.
     """
     output = [_Tail(stream) for stream in (process.stdout, process.stderr) if stream]
@@ -49,7 +49,7 @@ def watch(process: subprocess.Popen, folder: str | Path) -> int:
         for tail in output:
             tail.thread.join(1)
     if process.returncode:
-        raise LabError(_reason(progress, output, process.returncode))
+        raise LoadTestError(_reason(progress, output, process.returncode))
     return process.returncode
 
 

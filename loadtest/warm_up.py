@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import websocket
 
-from chatlab.errors import LabError
 from loadtest import throttling
 from loadtest.connection import describe, with_query
+from loadtest.errors import LoadTestError
 
 PEOPLE = 5
 """A new account's Lambda runs 10 invocations at a time: with as many who leave as who come, that is all it is asked."""
@@ -23,7 +23,7 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
     behind the handshake takes less than this. Who is refused because of too much load tries again.
 
     Raises:
-        LabError: in a sentence, if the handshakes fail.
+        LoadTestError: in a sentence, if the handshakes fail.
     """
 
     def one(_) -> float:
@@ -39,7 +39,7 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
                 if not throttling.is_busy(error) or time.monotonic() + wait_s > give_up:
                     status = getattr(error, "status_code", None)
                     why = throttling.explain({f"status {status}": refusals}, {}) if throttling.is_busy(error) else ""
-                    raise LabError(f"Nobody can connect to {url}: {describe(error)}. {why}".rstrip()) from None
+                    raise LoadTestError(f"Nobody can connect to {url}: {describe(error)}. {why}".rstrip()) from None
                 time.sleep(wait_s)
 
     with ThreadPoolExecutor(people) as pool:

@@ -12,7 +12,7 @@ from typing import Protocol, TypedDict
 
 import psutil
 
-from chatlab.paths import ROOT, home, writable
+from chatlab.paths import ROOT, ensure_writable, state_dir
 from chatlab.polling import poll
 
 HOST = "127.0.0.1"
@@ -41,7 +41,7 @@ class _State(TypedDict):
 
 def folder(lab: LabSettings) -> Path:
     """Where the lab's page is built. The WebSocket's address is in it, so no two labs can share one."""
-    return home() / "page" / f"{lab.target}.{lab.name}.{lab.region}"
+    return state_dir() / "page" / f"{lab.target}.{lab.name}.{lab.region}"
 
 
 def url(lab: LabSettings) -> str | None:
@@ -57,7 +57,7 @@ def start(lab: LabSettings) -> str:
     """
     if running := url(lab):
         return running
-    log = writable(folder(lab).parent) / f"{folder(lab).name}.log"
+    log = ensure_writable(folder(lab).parent) / f"{folder(lab).name}.log"
     with log.open("wb") as output:
         subprocess.Popen(
             [sys.executable, "-m", SERVER, str(folder(lab).resolve())], cwd=ROOT,

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _chosen_folder() -> Path:
     """Where the page of the lab in use is built."""
-    entry = ledger.chosen()
+    entry = ledger.current()
     if entry is None:
         raise LabError("No lab is chosen yet: run notebook 00_start first.")
     if url := page.url(entry.settings):

@@ -22,7 +22,7 @@ from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError, exit_status
 from chatlab.local_cloud import EMULATOR
 from chatlab.paths import ROOT
-from chatlab.quotas import requests_per_s
+from chatlab.quotas import default_requests_per_s
 from chatlab.rehearsal import certificate, network
 
 SERVER = "chatlab.emulator.aws_server"  # the module that EMULATOR runs
@@ -134,7 +134,7 @@ def cloud_environment(folder: Path, region: str) -> dict[str, str]:
         "SFTP_ENABLED": "0",
         "MINISTACK_HOST": f"{region}.amazonaws.com",
         "MINISTACK_REGION": region,
-        "CHATLAB_REQUESTS_PER_S": str(requests_per_s(region)),
+        "CHATLAB_REQUESTS_PER_S": str(default_requests_per_s(region)),
         "GATEWAY_PORT": "443",
         "USE_SSL": "1",
         "MINISTACK_SSL_CERT": str(folder / "certificate.pem"),

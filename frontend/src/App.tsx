@@ -1,7 +1,8 @@
 import { useState } from "react";
-import { Chat, browserEnvironment } from "./chat";
 import { ChatRoom } from "./ChatRoom";
+import { Chat } from "./chat";
 import type { WebSocketTarget } from "./config";
+import { browserEnvironment } from "./environment";
 import { JoinForm } from "./JoinForm";
 import { Misconfigured } from "./Misconfigured";
 import { rememberName } from "./names";

@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useSyncExternalStore } from "react";
-import type { Chat } from "./chat";
 import { Composer } from "./Composer";
 import { ConnectionStatus } from "./ConnectionStatus";
+import type { Chat } from "./chat";
 import { formatMs } from "./delivery";
 import { LoadPanel } from "./LoadPanel";
 import { MessageList } from "./MessageList";
@@ -27,16 +27,16 @@ export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void })
     };
   }, [chat]);
 
-  const unsent = outbox.length;
+  const hasUnsent = outbox.length > 0;
   useEffect(() => {
-    if (unsent === 0) return;
+    if (!hasUnsent) return;
     const ask = (event: BeforeUnloadEvent) => event.preventDefault();
     window.addEventListener("beforeunload", ask);
     return () => window.removeEventListener("beforeunload", ask);
-  }, [unsent === 0]);
+  }, [hasUnsent]);
 
   const leave = () => {
-    if (unsent === 0 || window.confirm("What you wrote is not sent yet and will be lost. Leave anyway?")) onLeave();
+    if (!hasUnsent || window.confirm("What you wrote is not sent yet and will be lost. Leave anyway?")) onLeave();
   };
 
   return (

@@ -1,4 +1,4 @@
-import { memo, useRef, useState, type KeyboardEvent, type SubmitEvent } from "react";
+import { type KeyboardEvent, memo, type SubmitEvent, useRef, useState } from "react";
 import type { Chat, SendProblem } from "./chat";
 import { MAX_FRAME_BYTES } from "./protocol";
 
@@ -45,6 +45,7 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
           setProblem(undefined);
         }}
         onKeyDown={keyPressed}
+        // biome-ignore lint/a11y/noAutofocus: one joins to write
         autoFocus
         aria-describedby="message-problem message-counter"
         aria-invalid={problem !== undefined || bytesLeft < 0}

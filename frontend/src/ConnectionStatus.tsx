@@ -13,7 +13,9 @@ export function ConnectionStatus({ state, onRetry }: { state: ConnectionState; o
       <p role="status" data-state={state.name}>
         <span>
           {describe(state)}
-          {"retryAtMs" in state && <span aria-hidden="true">{seconds === undefined ? "…" : ` in ${seconds}\u00a0s`}</span>}
+          {"retryAtMs" in state && (
+            <span aria-hidden="true">{seconds === undefined ? "…" : ` in ${seconds}\u00a0s`}</span>
+          )}
         </span>
       </p>
       {retryAtMs !== undefined && (

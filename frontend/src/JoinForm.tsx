@@ -1,4 +1,4 @@
-import { useRef, useState, type SubmitEvent } from "react";
+import { type SubmitEvent, useRef, useState } from "react";
 import { nameProblem, randomName, rememberedName } from "./names";
 
 /** The way in: a name, remembered from the last time or a friendly one to start with. */
@@ -32,6 +32,7 @@ export function JoinForm({ onJoin }: { onJoin: (name: string) => void }) {
             }}
             dir="auto"
             autoComplete="nickname"
+            // biome-ignore lint/a11y/noAutofocus: the form is all there is on the page
             autoFocus
             spellCheck={false}
             aria-invalid={problem !== undefined}

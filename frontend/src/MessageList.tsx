@@ -1,9 +1,10 @@
-import { useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { VList, type VListHandle } from "virtua";
-import type { Chat, Snapshot } from "./chat";
+import type { Chat } from "./chat";
 import { Message } from "./Message";
 import type { OutboxMessage } from "./outbox";
 import { PendingMessage } from "./PendingMessage";
+import type { Snapshot } from "./snapshot";
 import type { Entry } from "./timeline";
 
 /** Who scrolls down comes to follow the newest message from this far on. */
@@ -31,10 +32,10 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
   const focusLog = () => findLog()?.focus();
 
-  const follow = () => {
+  const follow = useCallback(() => {
     isFollowing.current = true;
     setLeftAt(undefined);
-  };
+  }, []);
   const toEndIfFollowing = () => {
     // The list's own scrollToIndex goes on for a while, and would take back what the reader does meanwhile.
     const log = findLog();
@@ -42,13 +43,14 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
     log.scrollTop = log.scrollHeight;
     lastOffset.current = log.scrollTop;
   };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: it follows what is shown, and needs nothing of it
   useLayoutEffect(toEndIfFollowing, [rows, leftAt]);
 
   // What this person says is always shown.
   const newestPending = outbox.at(-1)?.id;
   useLayoutEffect(() => {
     if (newestPending !== undefined) follow();
-  }, [newestPending]);
+  }, [newestPending, follow]);
 
   const showNewest = () => {
     follow();

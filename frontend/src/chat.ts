@@ -2,44 +2,29 @@
  * One stay in the chat: joins the connection, the outbox, the roster and the timeline, and gives React one immutable
  * snapshot of them, at most once per animation frame however much arrives.
  */
-import { type WebSocketTarget, withRoomKey } from "./config";
-import { Connection, type ConnectionEnvironment, type ConnectionState } from "./connection";
+import { Connection } from "./connection";
 import { DeliveryTimes } from "./delivery";
-import { LoadTraffic, type LoadSummary } from "./load";
-import { Outbox, type OutboxMessage } from "./outbox";
-import { Roster, answerDelayMs, type Person } from "./presence";
-import { isReachable } from "./probe";
+import type { ConnectionEnvironment } from "./environment";
+import { LoadTraffic } from "./load";
+import { Outbox } from "./outbox";
+import { answerDelayMs, type Person, Roster } from "./presence";
 import {
-  MAX_FRAME_BYTES,
+  type ChatMessage,
   frameBytes,
   isBlank,
-  parse,
-  serialise,
-  type ChatMessage,
+  MAX_FRAME_BYTES,
   type PresenceMessage,
+  parse,
   type Received,
+  serialise,
 } from "./protocol";
-import { Timeline, type Entry } from "./timeline";
+import type { Snapshot } from "./snapshot";
+import { Timeline } from "./timeline";
 
 /** An echo that takes longer is missing: the message is in doubt. */
 export const ECHO_OVERDUE_MS = 20_000;
 const TICK_MS = 1000;
 const HIDDEN_REFRESH_MS = 250;
-
-/** All that the room shows, at one moment. */
-export interface Snapshot {
-  connection: ConnectionState;
-  entries: readonly Entry[];
-  /** True where the oldest messages were let go in this very step. */
-  trimmed: boolean;
-  /** How many of the oldest messages were let go altogether. */
-  trimmedCount: number;
-  outbox: readonly OutboxMessage[];
-  people: readonly Person[];
-  deliveryMedianMs: number | undefined;
-  deliveryCount: number;
-  load: LoadSummary | undefined;
-}
 
 /** Why a message can't be sent. */
 export type SendProblem = "empty" | "too-large";
@@ -224,10 +209,7 @@ export class Chat {
       const deliveryMs = delivery?.deliveryMs;
       // An own message keeps its key from the outbox, so that its place on the screen is not built anew.
       const key = own ? id : undefined;
-      this.#timeline.append(
-        { kind: "chat", client, name, text, receivedAt: Date.now(), own, deliveryMs },
-        key,
-      );
+      this.#timeline.append({ kind: "chat", client, name, text, receivedAt: Date.now(), own, deliveryMs }, key);
     }
     if (client !== this.client) this.#peopleChanged(this.#roster.heard(client, name, receivedMs));
     if (own) this.#flush();
@@ -305,16 +287,6 @@ export class Chat {
     };
     for (const subscriber of this.#subscribers) subscriber();
     if (!isSettled) this.#refresh();
-  };
-}
-
-/** The real socket, clock and chance. */
-export function browserEnvironment(target: Extract<WebSocketTarget, { ok: true }>): ConnectionEnvironment {
-  return {
-    openSocket: () => new WebSocket(withRoomKey(target.url, location.hash)),
-    isReachable: () => isReachable(target.httpOrigin),
-    isOnline: () => navigator.onLine,
-    random: Math.random,
   };
 }
 

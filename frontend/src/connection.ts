@@ -6,6 +6,10 @@
  * compete with the outbox over what is sent once.
  */
 
+import { type ConnectionEnvironment, detach, type Socket } from "./environment";
+import { Overlap } from "./overlap";
+import { Timers } from "./timers";
+
 export const BACKOFF_BASE_MS = 1000;
 export const BACKOFF_CAP_MS = 15_000;
 /** A connection that lived this long was a good one, and the next failure starts the backoff afresh. */
@@ -39,19 +43,7 @@ export type ConnectionState =
   | { name: "refused"; retryAtMs: number | undefined }
   | { name: "closed" };
 
-/** The part of the browser's WebSocket that is used. */
-export type Socket = Pick<WebSocket, "onopen" | "onclose" | "onmessage" | "readyState" | "send" | "close">;
-
 const OPEN = 1;
-
-/** What the connection needs of its surroundings; tests give their own. */
-export interface ConnectionEnvironment {
-  openSocket(): Socket;
-  /** Whether anything at all answers at the server's address. */
-  isReachable(): Promise<boolean>;
-  isOnline(): boolean;
-  random(): number;
-}
 
 /** What the connection tells. */
 export interface ConnectionListener {
@@ -67,8 +59,6 @@ export interface ConnectionListener {
   /** Something has to be sent, since nothing was for long, or since the connection must prove that it is alive. */
   onSignOfLifeDue(): void;
 }
-
-type Timer = ReturnType<typeof setTimeout> | undefined;
 
 /** One connection to the chat, made anew as often as it takes. */
 export class Connection {
@@ -86,13 +76,7 @@ export class Connection {
   #failures = 0;
   #lastSentMs = 0;
   #lastReceivedMs = 0;
-  #retryTimer: Timer;
-  #openTimer: Timer;
-  #stableTimer: Timer;
-  #idleTimer: Timer;
-  #renewTimer: Timer;
-  #overlapTimer: Timer;
-  #proofTimer: Timer;
+  readonly #timers = new Timers<"retry" | "open" | "stable" | "idle" | "renew" | "overlap" | "proof">();
 
   constructor(environment: ConnectionEnvironment, listener: ConnectionListener) {
     this.#environment = environment;
@@ -139,8 +123,8 @@ export class Connection {
 
   /** Cuts a wait short. Without effect while connected or while an attempt is under way. */
   retryNow(): void {
-    if (this.#retryTimer === undefined) return;
-    clearTimeout(this.#retryTimer);
+    if (!this.#timers.isRunning("retry")) return;
+    this.#timers.stop("retry");
     this.#retry();
   }
 
@@ -153,7 +137,7 @@ export class Connection {
   /** A server on this machine is reached without any network, so an open connection is asked before it counts as lost. */
   wentOffline(): void {
     if (this.#state.name === "connected") this.#demandProofOfLife(OFFLINE_PROOF_MS);
-    else if (this.#retryTimer !== undefined) this.#setState({ name: "offline" });
+    else if (this.#timers.isRunning("retry")) this.#setState({ name: "offline" });
   }
 
   /** The tab is shown again: perhaps after a night's sleep, with a socket that only looks alive. */
@@ -167,14 +151,16 @@ export class Connection {
     this.#socket = socket;
     socket.onopen = () => this.#opened(socket);
     socket.onclose = () => this.#failed();
-    this.#openTimer = setTimeout(() => this.#failed(), OPEN_TIMEOUT_MS);
+    this.#timers.start("open", OPEN_TIMEOUT_MS, () => this.#failed());
   }
 
   #opened(socket: Socket): void {
-    clearTimeout(this.#openTimer);
+    this.#timers.stop("open");
     socket.onclose = ({ code }) => this.#lost(code);
     socket.onmessage = (event) => this.#received(socket, event.data);
-    this.#stableTimer = setTimeout(() => (this.#failures = 0), STABLE_MS);
+    this.#timers.start("stable", STABLE_MS, () => {
+      this.#failures = 0;
+    });
     this.#startLimits();
     this.#setState({ name: "connected" });
     this.#listener.onOpen();
@@ -191,8 +177,7 @@ export class Connection {
   #received(socket: Socket, data: unknown): void {
     const receivedMs = performance.now();
     this.#lastReceivedMs = receivedMs;
-    clearTimeout(this.#proofTimer);
-    this.#proofTimer = undefined;
+    this.#timers.stop("proof");
     // The server forwards text only.
     if (typeof data !== "string" || this.#overlap?.isRepeated(socket, data)) return;
     this.#listener.onFrame(data, receivedMs);
@@ -227,12 +212,11 @@ export class Connection {
   #scheduleRetry(): number {
     const ceilingMs = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (this.#failures - 1));
     const delayMs = this.#environment.random() * ceilingMs;
-    this.#retryTimer = setTimeout(() => this.#retry(), delayMs);
+    this.#timers.start("retry", delayMs, () => this.#retry());
     return performance.now() + delayMs;
   }
 
   #retry(): void {
-    this.#retryTimer = undefined;
     this.#setState(
       this.#state.name === "offline" && !this.#environment.isOnline()
         ? this.#state
@@ -248,33 +232,29 @@ export class Connection {
   }
 
   #awaitIdle(): void {
-    clearTimeout(this.#idleTimer);
     const dueMs = this.#lastSentMs + IDLE_MS - this.#environment.random() * IDLE_JITTER_MS;
-    this.#idleTimer = setTimeout(
-      () => {
-        if (performance.now() - this.#lastSentMs >= IDLE_MS - IDLE_JITTER_MS) this.#demandProofOfLife();
-        this.#awaitIdle();
-      },
-      Math.max(0, dueMs - performance.now()),
-    );
+    this.#timers.start("idle", Math.max(0, dueMs - performance.now()), () => {
+      if (performance.now() - this.#lastSentMs >= IDLE_MS - IDLE_JITTER_MS) this.#demandProofOfLife();
+      this.#awaitIdle();
+    });
   }
 
   /** Everything that is sent comes back, so a connection on which nothing comes back is dead. */
   #demandProofOfLife(patienceMs = PROOF_OF_LIFE_MS): void {
-    if (this.#proofTimer !== undefined) return;
-    this.#proofTimer = setTimeout(() => this.restart(), patienceMs);
+    if (this.#timers.isRunning("proof")) return;
+    this.#timers.start("proof", patienceMs, () => this.restart());
     this.#listener.onSignOfLifeDue();
   }
 
   #scheduleRenewal(delayMs: number): void {
-    this.#renewTimer = setTimeout(() => this.#renew(), delayMs);
+    this.#timers.start("renew", delayMs, () => this.#renew());
   }
 
   /** Makes the next connection before the present one reaches its limit, and changes over without a gap. */
   #renew(): void {
     const socket = this.#environment.openSocket();
     const abandon = () => {
-      clearTimeout(this.#openTimer);
+      this.#timers.stop("open");
       detach(socket);
       this.#successor = undefined;
       this.#overlap = undefined;
@@ -282,11 +262,11 @@ export class Connection {
     };
     this.#successor = socket;
     this.#overlap = new Overlap();
-    this.#openTimer = setTimeout(abandon, OPEN_TIMEOUT_MS);
+    this.#timers.start("open", OPEN_TIMEOUT_MS, abandon);
     socket.onclose = abandon;
     socket.onmessage = (event) => this.#received(socket, event.data);
     socket.onopen = () => {
-      clearTimeout(this.#openTimer);
+      this.#timers.stop("open");
       const predecessor = this.#socket;
       if (predecessor) predecessor.onclose = null;
       this.#predecessor = predecessor;
@@ -294,29 +274,17 @@ export class Connection {
       this.#socket = socket;
       socket.onclose = ({ code }) => this.#lost(code);
       this.#startLimits();
-      this.#overlapTimer = setTimeout(() => {
+      this.#timers.start("overlap", OVERLAP_MS, () => {
         detach(this.#predecessor);
         this.#predecessor = undefined;
         this.#overlap = undefined;
-      }, OVERLAP_MS);
+      });
     };
   }
 
   #dropSockets(): void {
     this.#generation += 1;
-    for (const timer of [
-      this.#retryTimer,
-      this.#openTimer,
-      this.#stableTimer,
-      this.#idleTimer,
-      this.#renewTimer,
-      this.#overlapTimer,
-      this.#proofTimer,
-    ]) {
-      clearTimeout(timer);
-    }
-    this.#retryTimer = undefined;
-    this.#proofTimer = undefined;
+    this.#timers.stopAll();
     for (const socket of [this.#socket, this.#successor, this.#predecessor]) detach(socket);
     this.#socket = undefined;
     this.#successor = undefined;
@@ -328,32 +296,5 @@ export class Connection {
     if (state === this.#state) return;
     this.#state = state;
     this.#listener.onState(state);
-  }
-}
-
-function detach(socket: Socket | undefined): void {
-  if (socket === undefined) return;
-  socket.onopen = null;
-  socket.onclose = null;
-  socket.onmessage = null;
-  socket.close();
-}
-
-/**
- * While two connections are open, the server forwards every frame to both. A frame is passed on once for each time that
- * one connection alone has brought it, so that a line which was really said twice still appears twice.
- */
-class Overlap {
-  readonly #timesBrought = new Map<Socket, Map<string, number>>();
-  readonly #timesPassedOn = new Map<string, number>();
-
-  isRepeated(socket: Socket, frame: string): boolean {
-    const brought = this.#timesBrought.get(socket) ?? new Map<string, number>();
-    this.#timesBrought.set(socket, brought);
-    const times = (brought.get(frame) ?? 0) + 1;
-    brought.set(frame, times);
-    if (times <= (this.#timesPassedOn.get(frame) ?? 0)) return true;
-    this.#timesPassedOn.set(frame, times);
-    return false;
   }
 }

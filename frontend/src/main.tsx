@@ -8,6 +8,6 @@ if (root === null) throw new Error("index.html has no element #root");
 
 createRoot(root).render(
   <StrictMode>
-    <App target={readWebSocketUrl(import.meta.env["REACT_APP_WEBSOCKET_URL"])} />
+    <App target={readWebSocketUrl(import.meta.env.REACT_APP_WEBSOCKET_URL)} />
   </StrictMode>,
 );

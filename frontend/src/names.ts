@@ -1,12 +1,14 @@
 /** Display names: what is allowed, a friendly one to start with, and remembering the last one. */
-import { MAX_NAME_LENGTH, characterCount, isBlank } from "./protocol";
+import { characterCount, isBlank, MAX_NAME_LENGTH } from "./protocol";
 
 const STORAGE_KEY = "chat.name";
 
+// biome-ignore format: a list of words reads better filled
 const MANNERS = [
   "Amber", "Brave", "Bright", "Calm", "Cheerful", "Clever", "Cosy", "Curious", "Dapper", "Eager", "Gentle", "Golden",
   "Happy", "Kind", "Lively", "Lucky", "Mellow", "Merry", "Nimble", "Patient", "Quiet", "Sunny", "Swift", "Witty",
 ];
+// biome-ignore format: a list of words reads better filled
 const ANIMALS = [
   "Badger", "Beaver", "Bison", "Crane", "Dolphin", "Falcon", "Ferret", "Finch", "Gecko", "Hare", "Heron", "Ibex",
   "Kestrel", "Lemur", "Lynx", "Magpie", "Marten", "Otter", "Owl", "Panda", "Puffin", "Robin", "Tortoise", "Wren",

@@ -62,7 +62,9 @@ export class Roster {
 
   /** Everyone, by name. */
   get people(): Person[] {
-    return [...this.#people].map(([client, { name }]) => ({ client, name })).sort((a, b) => a.name.localeCompare(b.name));
+    return [...this.#people]
+      .map(([client, { name }]) => ({ client, name }))
+      .sort((a, b) => a.name.localeCompare(b.name));
   }
 }
 

@@ -78,7 +78,7 @@ export function parse(frame: string): Received {
   const plain: PlainText = { type: "plain", text: frame };
   const fields = parseObject(frame);
   if (fields === undefined) return plain;
-  switch (fields["type"]) {
+  switch (fields.type) {
     case "chat":
       return parseChat(fields) ?? plain;
     case "presence":
@@ -119,8 +119,7 @@ function parseLoad({ run, id }: Fields): LoadMessage | undefined {
 }
 
 function parseCloudError({ message, connectionId, requestId }: Fields): CloudErrorMessage | undefined {
-  const isCloudError =
-    typeof message === "string" && typeof connectionId === "string" && typeof requestId === "string";
+  const isCloudError = typeof message === "string" && typeof connectionId === "string" && typeof requestId === "string";
   return isCloudError ? { type: "cloud-error", text: message } : undefined;
 }
 

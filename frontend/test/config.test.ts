@@ -8,7 +8,10 @@ it.each([undefined, "", "  "])("goes to this machine when the URL is %j", (value
 
 it("takes ws and wss, and knows which http origin belongs to them", () => {
   expect(readWebSocketUrl("wss://a.example/production")).toMatchObject({ ok: true, httpOrigin: "https://a.example" });
-  expect(readWebSocketUrl("ws://127.0.0.1:4566/x/production")).toMatchObject({ ok: true, httpOrigin: "http://127.0.0.1:4566" });
+  expect(readWebSocketUrl("ws://127.0.0.1:4566/x/production")).toMatchObject({
+    ok: true,
+    httpOrigin: "http://127.0.0.1:4566",
+  });
 });
 
 it.each([

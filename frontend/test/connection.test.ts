@@ -8,8 +8,8 @@ import {
   OVERLAP_MS,
   PROOF_OF_LIFE_MS,
   RENEW_MS,
-  type Socket,
 } from "../src/connection";
+import type { Socket } from "../src/environment";
 import { FakeSocket } from "./fake-socket";
 
 let sockets: FakeSocket[];
@@ -52,7 +52,8 @@ afterEach(() => {
 });
 
 /** How long the wait is that the connection is in now. */
-const waitMs = () => ("retryAtMs" in connection.state ? (connection.state.retryAtMs ?? 0) - performance.now() : undefined);
+const waitMs = () =>
+  "retryAtMs" in connection.state ? (connection.state.retryAtMs ?? 0) - performance.now() : undefined;
 
 const refuse = async () => {
   latest().breaks();

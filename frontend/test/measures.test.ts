@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { DeliveryTimes, formatMs } from "../src/delivery";
 import { LoadTraffic } from "../src/load";
-import { EXPIRY_MS, Roster, answerDelayMs } from "../src/presence";
+import { answerDelayMs, EXPIRY_MS, Roster } from "../src/presence";
 
 it("gives the median of the last 20 delivery times", () => {
   const times = new DeliveryTimes();

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { nameProblem, randomName, rememberName, rememberedName } from "../src/names";
+import { nameProblem, randomName, rememberedName, rememberName } from "../src/names";
 
 it("allows 1 to 40 characters", () => {
   expect(nameProblem("A")).toBeUndefined();

@@ -111,7 +111,14 @@ describe("talking", () => {
 
   it("shows others' messages as data, once each", async () => {
     await joinAndConnect();
-    const message = { type: "chat", id: "1", client: "z", name: "<i>Zoë</i>", text: "<img src=x onerror=alert(1)>", sent_at: 1 };
+    const message = {
+      type: "chat",
+      id: "1",
+      client: "z",
+      name: "<i>Zoë</i>",
+      text: "<img src=x onerror=alert(1)>",
+      sent_at: 1,
+    };
     cloud().brings(message);
     cloud().brings(message);
     const shown = await screen.findByTestId("message");
@@ -180,7 +187,9 @@ describe("without a connection", () => {
     await waitFor(() => expect(status()).toHaveAttribute("data-state", "reconnecting"));
     for (const text of ["one", "two", "three"]) await write(text);
     await waitFor(() => expect(screen.getAllByTestId("queued")).toHaveLength(3));
-    await user.click(within(screen.getAllByTestId("queued")[1] as HTMLElement).getByRole("button", { name: "Discard" }));
+    await user.click(
+      within(screen.getAllByTestId("queued")[1] as HTMLElement).getByRole("button", { name: "Discard" }),
+    );
     await waitFor(() => expect(cloud()).not.toBe(broken));
     cloud().opens();
     await cloud().echoesAll();

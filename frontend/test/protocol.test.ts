@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { MAX_FRAME_BYTES, characterCount, frameBytes, isBlank, parse, serialise } from "../src/protocol";
 import { nameProblem } from "../src/names";
+import { characterCount, frameBytes, isBlank, MAX_FRAME_BYTES, parse, serialise } from "../src/protocol";
 
 const chat = { type: "chat", id: "1", client: "c", name: "Ada", text: "hello", sent_at: 1_700_000_000_000 } as const;
 
@@ -32,14 +32,28 @@ describe("parse", () => {
     expect(parse(frame)).toEqual({ type: "plain", text: frame });
   });
 
-  it.each(["", "hi", "{", "{}", "[]", "null", "7", '"text"', '{"type":"presence","client":"c","name":"n","state":"gone"}'])(
-    "takes %j for plain text",
-    (frame) => expect(parse(frame)).toEqual({ type: "plain", text: frame }),
-  );
+  it.each([
+    "",
+    "hi",
+    "{",
+    "{}",
+    "[]",
+    "null",
+    "7",
+    '"text"',
+    '{"type":"presence","client":"c","name":"n","state":"gone"}',
+  ])("takes %j for plain text", (frame) => expect(parse(frame)).toEqual({ type: "plain", text: frame }));
 
   it("recognises the load test's broadcasts and the cloud's own errors", () => {
-    expect(parse('{"type":"load","run":"r","id":3,"speaker":1,"sent_ns":5,"pad":"xx"}')).toEqual({ type: "load", run: "r", id: 3 });
-    expect(parse('{"message":"Forbidden","connectionId":"a","requestId":"b"}')).toEqual({ type: "cloud-error", text: "Forbidden" });
+    expect(parse('{"type":"load","run":"r","id":3,"speaker":1,"sent_ns":5,"pad":"xx"}')).toEqual({
+      type: "load",
+      run: "r",
+      id: 3,
+    });
+    expect(parse('{"message":"Forbidden","connectionId":"a","requestId":"b"}')).toEqual({
+      type: "cloud-error",
+      text: "Forbidden",
+    });
   });
 
   it("allows a name of 40 emoji", () => {
@@ -50,9 +64,16 @@ describe("parse", () => {
 describe("parse, of anything", () => {
   const wellFormed = {
     type: fc.constantFrom("chat", "presence", "load"),
-    id: fc.string(), client: fc.string(), name: fc.string({ unit: "binary" }), text: fc.string({ unit: "binary" }),
-    sent_at: fc.oneof(fc.integer(), fc.constantFrom(8.64e15 + 1, 1e300)), state: fc.constantFrom("join", "here", "leave"), run: fc.string(),
-    message: fc.string(), connectionId: fc.string(), requestId: fc.string(),
+    id: fc.string(),
+    client: fc.string(),
+    name: fc.string({ unit: "binary" }),
+    text: fc.string({ unit: "binary" }),
+    sent_at: fc.oneof(fc.integer(), fc.constantFrom(8.64e15 + 1, 1e300)),
+    state: fc.constantFrom("join", "here", "leave"),
+    run: fc.string(),
+    message: fc.string(),
+    connectionId: fc.string(),
+    requestId: fc.string(),
   };
   const fields = Object.fromEntries(
     Object.entries(wellFormed).map(([name, good]) => [name, fc.oneof({ weight: 4, arbitrary: good }, fc.jsonValue())]),

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { MESSAGES_KEPT, Timeline, type NewEntry } from "../src/timeline";
+import { MESSAGES_KEPT, type NewEntry, Timeline } from "../src/timeline";
 
 const said = (client: string, receivedAt = 0, text = "x"): NewEntry => ({
   kind: "chat",

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import broadcasts
 from chatlab import LabError
-from chatlab.deployment import require_deployed
+from chatlab.packages import require_deployed
 
 
 def test_what_notebook_03_has_deployed_is_the_code_of_lambdas(chat):

@@ -65,7 +65,7 @@ def impatient(lab):
     package = io.BytesIO(broadcasts.package("fanout"))
     with zipfile.ZipFile(package, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         source = archive.read("lambda_default.py").decode()
-        archive.writestr("lambda_default.py", source + "\nHAND_OVER_S, FIRST_PAGE, LARGEST_PAGE = -1, 5, 5\n")
+        archive.writestr("lambda_default.py", source + "\nHAND_OVER_S, FIRST_PAGE_ITEMS, MAX_PAGE_ITEMS = -1, 5, 5\n")
     deploy(package.getvalue())
     try:
         yield

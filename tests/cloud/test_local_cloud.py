@@ -93,7 +93,7 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         assert len(urls) == 2
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
-            assert Lab("local").account
+            assert Lab("local").account_id
     finally:
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))

@@ -22,6 +22,22 @@ def free_port():
         return server.getsockname()[1]
 
 
+def wrong_clock(seconds):
+    """A locustfile's code that puts the clock of its process wrong by so many seconds, kernel timestamps included.
+
+    That is what another machine with a wrong clock looks like. The clock cannot be put wrong from outside: a name space
+    of Linux has no real-time clock of its own, and faketime reaches Python's calls but not the kernel's timestamps.
+    """
+    return f"""
+from loadtest import clock
+
+def set_clock(now_ns=clock.now_ns, stamp_ns=clock.stamp_ns):
+    wrong_by_ns = round({seconds} * 1e9)
+    clock.now_ns = lambda: now_ns() + wrong_by_ns
+    clock.stamp_ns = lambda ancillary: (arrived_ns := stamp_ns(ancillary)) and arrived_ns + wrong_by_ns
+"""
+
+
 @dataclass
 class Run:
     """A load test that runs, or has run."""

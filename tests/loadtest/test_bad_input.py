@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from loadtest.benchmarks import reference
+from loadtest.calibration import reference_server
 
 FEW = "--users 5 --broadcasts 3 --broadcast-rate 10 --warm-up 0".split()
 
@@ -52,7 +52,7 @@ def test_a_refused_handshake(run):
 
 
 def test_some_connections_are_refused(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         server.most = 3
         test = run("--host", server.url, *FEW)
     assert said(test) == "The test is not complete: 2 of 5 connections could not be made."
@@ -60,7 +60,7 @@ def test_some_connections_are_refused(run):
 
 
 def test_who_is_refused_for_now_comes_again(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         server.refusals = [500, 503, 429, 500]
         test = run("--host", server.url, *FEW)
     assert test.status == 0, test.output
@@ -78,7 +78,7 @@ def test_who_is_always_refused_gives_up_and_says_what_it_may_be(run):
 
 
 def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         server.errors = 2  # the warm-up's, and the first of the three
         test = run("--host", server.url, *FEW, "--warm-up", 1, "--drain-time", 0.5)
     assert "1 of 3 broadcasts were answered with an error. 2 messages were answered with an error (2 x Int" in said(
@@ -91,7 +91,7 @@ def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
 
 
 def test_a_test_has_an_end_in_connections_too(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = run("--host", server.url, *FEW, "--churn", 0.9, "--broadcasts", 100, "--max-handshakes", 8)
     assert said(test) == "The test was stopped: more than 8 connections were tried (--max-handshakes)."
     assert test.summary["connections"] < 30

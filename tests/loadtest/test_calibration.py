@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadtest.benchmarks import calibrate
+from loadtest.calibration import calibrate
 
 
 @pytest.mark.slow

@@ -2,29 +2,25 @@
 
 import pytest
 
-from loadtest.benchmarks import calibrate, reference
+from loadtest.calibration import calibrate, reference_server
 from tests.conftest import listening
-from tests.loadtest.conftest import free_port
+from tests.loadtest.conftest import free_port, wrong_clock
 
 WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
 
 
-def distributed(start, url, tmp_path, wrong_by_s, **options):
-    """A master, and a worker for each clock that is wrong by so many seconds; `start` has the workers' options."""
+def distributed(start, url, tmp_path, locustfiles):
+    """A master, and a worker for each of these locustfiles' code, which runs before the load test's own."""
     port = free_port()
     master = start(
         *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port],
-        *["--expect-workers", len(wrong_by_s), "--host", url, *WORDS],
+        *["--expect-workers", len(locustfiles), "--host", url, *WORDS],
     )
-    workers = [
-        start(
-            *["--worker", "--master-host", "127.0.0.1", "--master-port", port],
-            environment={"LOADTEST_TEST_CLOCK_WRONG_BY_S": f"{seconds}"},
-            folder=tmp_path / f"worker-{k}",
-            **options,
-        )
-        for k, seconds in enumerate(wrong_by_s)
-    ]
+    workers = []
+    for k, code in enumerate(locustfiles):
+        (locustfile := tmp_path / f"locustfile_{k}.py").write_text(f"{code}\nfrom loadtest.locustfile import *\n")
+        words = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+        workers.append(start(*words, folder=tmp_path / f"worker-{k}", locustfile=locustfile))
     master.wait()
     assert [worker.wait().status for worker in workers] == [0] * len(workers)
     return master
@@ -32,10 +28,8 @@ def distributed(start, url, tmp_path, wrong_by_s, **options):
 
 @pytest.mark.slow
 def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
-    # The clock is put wrong inside the process, kernel stamps included. It cannot be put wrong outside: a name space
-    # has no real-time clock of its own, and faketime reaches Python's calls but not the stamps.
-    with reference.run(calibrate.delay(5)) as server:
-        test = distributed(start, server.url, tmp_path, wrong_by_s=(2, -3))
+    with reference_server.run(calibrate.delay(5)) as server:
+        test = distributed(start, server.url, tmp_path, [wrong_clock(seconds) + "set_clock()" for seconds in (2, -3)])
         left = server.left()
     assert test.status == 0, test.output
     summary = test.summary
@@ -53,24 +47,23 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
 
 def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
     """Workers hand over what they have every three seconds, and so just before they are asked for the rest, too."""
-    (tmp_path / "locustfile.py").write_text(
+    report_first = (
         "from loadtest.generator import Part\n"
-        "from loadtest.locustfile import *\n"
         "hand_over = Part.hand_over\n"
         "def report_first(self, final=False):\n"
         "    hand_over(self)\n"
         "    hand_over(self, final)\n"
         "Part.hand_over = report_first\n"
     )
-    with reference.run() as server:
-        test = distributed(start, server.url, tmp_path, wrong_by_s=(0,), locustfile=tmp_path / "locustfile.py")
+    with reference_server.run() as server:
+        test = distributed(start, server.url, tmp_path, [report_first])
     assert test.status == 0, test.output
     assert (test.summary["expected"], test.summary["delivered"]) == (480, 480)
 
 
 @pytest.mark.slow
 def test_processes_share_the_connections(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *WORDS, "--processes", 2)
         test.until_heard(server, 1)
         assert {host for host, _ in listening(test.process.pid)} == {"127.0.0.1"}
@@ -83,7 +76,7 @@ def test_processes_share_the_connections(start):
 
 
 def test_a_worker_that_dies_is_said_and_the_others_results_are_kept(start, tmp_path):
-    with reference.run() as server:
+    with reference_server.run() as server:
         port = free_port()
         master = start(
             *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", 2],

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from loadtest import budget
-from loadtest.benchmarks import reference
+from loadtest.calibration import reference_server
 from tests.conftest import reported
-from tests.loadtest.conftest import free_port
+from tests.loadtest.conftest import free_port, wrong_clock
 from tests.unit.test_loadtest_arguments import settings
 
 PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
@@ -94,7 +94,7 @@ class Failure:
 
 @pytest.fixture
 def failure(start, tmp_path, request, report):
-    with reference.run() as server:
+    with reference_server.run() as server:
         one = Failure(start, server, tmp_path)
         yield one
     folder = getattr(one, "elsewhere", one.folder)
@@ -272,12 +272,7 @@ def test_a_progress_that_cannot_be_written_ends_nothing(failure):
 def test_a_clock_that_is_set_in_the_middle_ends_it(failure, seconds):
     """As by NTP, or as after sleep. The clock is set within the process: a test cannot set the machine's."""
     failure.begin(
-        f"""
-        from loadtest import clock
-        def set_it():
-            clock._WRONG_BY_NS = {seconds} * 1_000_000_000
-        when_sent(5, set_it)
-        """,
+        wrong_clock(seconds) + "when_sent(5, set_clock)",
     )
     test = failure.end()
     assert test.status == 1
@@ -352,8 +347,8 @@ def server_process():
     """The reference server in a process of its own, which can be stopped."""
     code = (
         "import sys, threading\n"
-        "from loadtest.benchmarks import reference\n"
-        "with reference.run() as server:\n"
+        "from loadtest.calibration import reference_server\n"
+        "with reference_server.run() as server:\n"
         "    print(server.url, flush=True)\n"
         "    sys.stdin.read()\n"
     )

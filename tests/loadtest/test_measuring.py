@@ -7,14 +7,14 @@ import pytest
 from websockets.sync.client import connect
 
 from loadtest import messages
-from loadtest.benchmarks import calibrate, reference
-from loadtest.benchmarks.reference import Faults
+from loadtest.calibration import calibrate, reference_server
+from loadtest.calibration.reference_server import Faults
 
 SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
 def test_a_complete_test(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = run("--host", server.url, *SMALL, "--html", "report.html")
     (calibrate.ROOT / "report.html").unlink()
     summary = test.summary
@@ -63,7 +63,7 @@ def test_wss_is_measured_as_exactly(tmp_path):
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
 def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
     context = calibrate._server_context(calibrate._certificate(tmp_path))
-    with reference.run(tls=context) as server:
+    with reference_server.run(tls=context) as server:
         test = run("--host", server.url, "--users", 2)
     assert test.status == 1
     assert "certificate verify failed" in test.errors[0]
@@ -80,7 +80,7 @@ def test_a_stopped_reader_is_not_taken_for_a_slow_server(tmp_path):
 
 def test_steps_give_latency_by_number_of_connections(run):
     delay = Faults(delay_ms=lambda random, n: np.arange(n) * 5.0)  # five milliseconds for each connection
-    with reference.run(delay) as server:
+    with reference_server.run(delay) as server:
         test = run(
             *["--host", server.url, "--shape", "steps", "--steps", "5,20,40"],
             *["--broadcasts", 4, "--broadcast-rate", 10, "--warm-up", 0],
@@ -93,7 +93,7 @@ def test_steps_give_latency_by_number_of_connections(run):
 
 
 def test_a_ramp_connects_while_it_broadcasts(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = run(
             *["--host", server.url, "--shape", "ramp", "--users", 60],
             *["--broadcasts", 8, "--broadcast-rate", 2, "--warm-up", 0],
@@ -105,14 +105,14 @@ def test_a_ramp_connects_while_it_broadcasts(run):
 
 
 def test_connections_are_made_no_faster_than_allowed(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = run("--host", server.url, "--users", 60, "--max-connection-rate", 40, "--broadcasts", 1)
     started_ns = np.sort(test.result.connections["started_ns"])
     assert (started_ns[-1] - started_ns[0]) / 1e9 >= 59 / 40 * 0.95
 
 
 def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
-    with reference.run(calibrate.delay(400)) as server:
+    with reference_server.run(calibrate.delay(400)) as server:
         test = run(
             *["--host", server.url, "--users", 5, "--warm-up", 0],
             *["--arrivals", "poisson", "--seed", 7, "--broadcasts", 30, "--broadcast-rate", 20],
@@ -125,7 +125,7 @@ def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
 
 
 def test_foreign_messages_are_counted_and_do_no_harm(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *SMALL, "--broadcasts", 20)
         with connect(server.url, compression=None, close_timeout=0.1) as stranger:
             while not server.heard:  # the first broadcast is under way
@@ -141,7 +141,7 @@ def test_foreign_messages_are_counted_and_do_no_harm(start):
 
 
 def test_the_largest_message_is_measured(run):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = run(
             "--host",
             server.url,
@@ -160,7 +160,7 @@ def test_the_largest_message_is_measured(run):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_people_come_and_leave_and_who_stays_gets_everything(run, processes):
-    with reference.run(calibrate.delay(50)) as server:
+    with reference_server.run(calibrate.delay(50)) as server:
         test = run(
             *["--host", server.url, "--users", 40, "--speakers", 3, "--warm-up", 0],
             *["--churn", 0.2, "--broadcasts", 60, "--broadcast-rate", 20],

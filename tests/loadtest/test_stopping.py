@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from loadtest.benchmarks import calibrate, reference
+from loadtest.calibration import calibrate, reference_server
 
 LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
@@ -29,7 +29,7 @@ STEPS, PROCESSES = ["--shape", "steps", "--steps", "30,60"], ["--processes", 2]
     ],
 )
 def test_signals_leave_complete_results(start, words, signals, pause_s):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *LONG, *words)
         test.until_heard(server, 5)
         for each in signals:
@@ -58,7 +58,7 @@ def test_a_signal_while_the_records_are_collected_leaves_complete_results(start,
         "    hand_over(self, final)\n"
         "Part.hand_over = press_ctrl_c\n"
     )
-    with reference.run() as server:
+    with reference_server.run() as server:
         words = ["--host", server.url, *LONG, "--broadcasts", 5]
         test = start(*words, locustfile=tmp_path / "locustfile.py").wait()
     assert "Traceback" not in test.output
@@ -66,7 +66,7 @@ def test_a_signal_while_the_records_are_collected_leaves_complete_results(start,
 
 
 def test_locusts_own_time_limit_leaves_complete_results(run):
-    with reference.run(calibrate.delay(400)) as server:  # several broadcasts are always under way
+    with reference_server.run(calibrate.delay(400)) as server:  # several broadcasts are always under way
         test = run("--host", server.url, *LONG, "--run-time", 5)
     assert test.errors == ["The test was stopped before its end."]
     assert test.summary["missing"] == 0
@@ -74,7 +74,7 @@ def test_locusts_own_time_limit_leaves_complete_results(run):
 
 
 def test_a_server_that_closes_some_connections_in_the_middle(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *LONG, "--broadcasts", 20)
         test.until_heard(server, 8)
         server.close(10)
@@ -92,7 +92,7 @@ def test_a_server_that_closes_some_connections_in_the_middle(start):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_at_the_end_everybody_leaves_as_fast_as_they_came(start, processes):
     words = [*LONG, "--broadcasts", 2, "--spawn-rate", 30, *(["--processes", 2] if processes == 2 else [])]
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *words)
         test.until_heard(server, 3)
         left = []
@@ -107,7 +107,7 @@ def test_at_the_end_everybody_leaves_as_fast_as_they_came(start, processes):
 
 
 def test_a_server_that_goes_away_ends_the_test(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *LONG)
         test.until_heard(server, 8)
     test.wait()
@@ -118,7 +118,7 @@ def test_a_server_that_goes_away_ends_the_test(start):
 
 
 def test_a_test_that_begins_too_early_to_know_anything_can_be_stopped(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         test = start("--host", server.url, *LONG, "--users", 200, "--spawn-rate", 10)
         while not server.ports:
             time.sleep(0.02)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chatlab.errors import LabError
 from loadtest import throttling, warm_up
-from loadtest.benchmarks import reference
+from loadtest.calibration import reference_server
+from loadtest.errors import LoadTestError
 from tests.loadtest.test_bad_input import refusing
 
 
@@ -14,17 +14,20 @@ def no_pauses(monkeypatch):
 
 
 def test_a_handshake_is_measured_after_everything_has_started_and_whoever_is_refused_comes_again():
-    with reference.run() as server:
+    with reference_server.run() as server:
         server.refusals = [500, 503]
         assert 0 < warm_up.handshake_s(server.url) < 1
         assert not server.refusals
 
 
 def test_a_server_that_refuses_everybody_is_said_with_what_it_may_be():
-    with refusing(500) as url, pytest.raises(LabError, match=r"Nobody can connect to ws://.*status 500\. .*Lambda"):
+    with (
+        refusing(500) as url,
+        pytest.raises(LoadTestError, match=r"Nobody can connect to ws://.*status 500\. .*Lambda"),
+    ):
         warm_up.handshake_s(url, patience_s=0.1)
 
 
 def test_a_refusal_for_another_reason_is_said_at_once():
-    with refusing(403) as url, pytest.raises(LabError, match=r"refused with status 403\.$"):
+    with refusing(403) as url, pytest.raises(LoadTestError, match=r"refused with status 403\.$"):
         warm_up.handshake_s(url)

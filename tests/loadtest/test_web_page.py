@@ -9,7 +9,7 @@ import pytest
 import websocket
 
 from chatlab import poll
-from loadtest.benchmarks import reference
+from loadtest.calibration import reference_server
 from tests.conftest import listening
 from tests.loadtest.conftest import free_port
 
@@ -42,7 +42,7 @@ class WebPage:
 
 
 def test_a_test_is_started_and_followed_on_the_web_page(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         page = WebPage(start, server)
         assert "broadcast_rate" in page.html
         assert "extended_tabs" in page.html
@@ -61,7 +61,7 @@ def test_a_test_is_started_and_followed_on_the_web_page(start):
 
 
 def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         page = WebPage(start, server, "--shape", "steps", "--steps", "3,6")
         runs = set()
         for _ in range(2):
@@ -87,7 +87,7 @@ OF_ANOTHER_SITE = [
 
 
 def test_no_page_of_another_site_starts_or_stops_a_test_but_its_own_button_and_a_link_to_it_work(start):
-    with reference.run() as server:
+    with reference_server.run() as server:
         page = WebPage(start, server)
         for headers in OF_ANOTHER_SITE:
             for path in ("/swarm", "/stop", "/stats/reset", "/exit", "/stats/requests"):
@@ -104,7 +104,7 @@ def test_no_page_of_another_site_starts_or_stops_a_test_but_its_own_button_and_a
 
 
 def test_no_page_of_another_site_takes_part_in_a_calibration():
-    with reference.run() as server:
+    with reference_server.run() as server:
         websocket.create_connection(server.url).close()
         with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
             websocket.create_connection(server.url, origin="https://evil.example")

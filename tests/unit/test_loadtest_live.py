@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbclient import NotebookClient
 
-from chatlab.errors import LabError
 from loadtest import live
+from loadtest.errors import LoadTestError
 
 PROGRESS = {
     "state": "broadcasting",
@@ -73,19 +73,19 @@ def test_a_complete_test_returns_0(tmp_path, capsys):
 
 def test_a_failed_test_is_said_in_its_own_words(tmp_path):
     code = f"tell({str(tmp_path / 'progress.json')!r}, {PROGRESS | {'message': 'So it is.'}!r})"
-    with pytest.raises(LabError, match=r"^So it is\.$"):
+    with pytest.raises(LoadTestError, match=r"^So it is\.$"):
         live.watch(child(tmp_path, code + "; sys.exit(1)"), tmp_path)
 
 
 def test_a_test_that_fails_before_it_begins_is_said_in_the_words_of_its_log(tmp_path):
     code = "print('[2030-01-01] host/ERROR/loadtest.coordinator: --users must be more than 0.'); sys.exit(1)"
     process = child(tmp_path, code, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with pytest.raises(LabError, match=r"^--users must be more than 0\.$"):
+    with pytest.raises(LoadTestError, match=r"^--users must be more than 0\.$"):
         live.watch(process, tmp_path)
 
 
 def test_a_process_that_ends_without_a_word_is_an_error_too(tmp_path):
-    with pytest.raises(LabError, match="exit status 3"):
+    with pytest.raises(LoadTestError, match="exit status 3"):
         live.watch(child(tmp_path, "sys.exit(3)"), tmp_path)
 
 

