@@ -41,7 +41,7 @@ SPELLS = (
     "delay",
     "delay,message-faults,connections-rate={quota}",
 )
-"""Traits of `chatlab.emulator.temper`, one set after the other, over and over."""
+"""Traits of `chatlab.emulator.traits`, one set after the other, over and over."""
 QUOTA = 1.5
 """Posts a second that are allowed in a spell with a quota, over those that are needed: most broadcasts meet it."""
 SPELL_S = 60.0

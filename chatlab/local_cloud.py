@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from chatlab.emulator import temper
+from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
 from chatlab.locks import locked
 from chatlab.paths import ensure_writable, state_dir, write_atomically
@@ -25,6 +25,7 @@ HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
 START_TIMEOUT_S = 60
 EMULATOR = Path(__file__).parent / "emulator"
+SERVER = "chatlab.emulator.local_server"  # the module that EMULATOR runs
 
 SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -43,7 +44,7 @@ def start():
     """Start the local cloud unless it runs already; its URL.
 
     In a run it ends with the run, however that ends. It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder
-    as in `_tls`, HTTPS. Of AWS's temper it has what `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by
+    as in `_tls`, HTTPS. Of AWS's traits it has those that `CHATLAB_TRAITS` names (docs/rehearsal.md), none by
     default. The person is an administrator, or may do what the policy in the file `CHATLAB_POLICY` allows.
     `CHATLAB_RECORD` names a file for what they ask for.
 
@@ -67,7 +68,7 @@ def start():
 def _begin():
     """Start the process, which becomes ready some time later. Raises LabError for what is wrong beforehand."""
     try:
-        temper.chosen(os.environ.get("CHATLAB_TRAITS", ""))
+        parse_traits(os.environ.get("CHATLAB_TRAITS", ""))
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
     stop()  # what is left of one which was killed
@@ -93,7 +94,8 @@ def _spawn():
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
+            [sys.executable, str(EMULATOR), SERVER, str(listener.fileno()), str(_key_file())],
+            pass_fds=[listener.fileno()],
             env=inherited | SETTINGS | own | tls, cwd=temporary,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,

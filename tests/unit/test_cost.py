@@ -12,7 +12,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.stub import Stubber
 
 from chatlab import Lab, cost, model
-from chatlab.emulator.temper import with_traits
+from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
 from tests.cells import cells
 from tests.conftest import run_async
