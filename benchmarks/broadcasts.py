@@ -141,7 +141,7 @@ def a_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def held(url: str, connections: int) -> Iterator[None]:
+def open_connections(url: str, connections: int) -> Iterator[None]:
     """So many open sockets, whose messages a process of its own reads and drops.
 
     Raises:
@@ -220,7 +220,7 @@ def picture(broadcasts: pd.DataFrame) -> Figure:
     median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
     most = median["sequential"].index.max()  # the fan-out may have been measured with more
     times = median["sequential"][most] / median["fanout"][most]
-    figure, axes = plots.picture(
+    figure, axes = plots.new_figure(
         f"{most:,} connections: everyone has heard it {times:.1f} times sooner",
         "Connections",
         "Time to last delivery (ms)",
@@ -254,7 +254,7 @@ def compare(
                 with tempfile.TemporaryDirectory() as folder:
                     rows = measure(lab, variant, connections, broadcasts, Path(folder))
                 heard.append(rows.assign(round=number))
-        with held(lab.websocket_url(lab.require_api()), connections[-1]):
+        with open_connections(lab.websocket_url(lab.require_api()), connections[-1]):
             for number in range(3 * rounds):
                 for variant in ("ceiling", "fanout"):
                     rates = posts_per_second(lab, variant, 3)

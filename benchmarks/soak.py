@@ -185,7 +185,7 @@ def load(lab: Lab, options: argparse.Namespace, folder: Path) -> subprocess.Pope
 def picture(memory: pd.DataFrame, spells: pd.DataFrame, grown: pd.DataFrame) -> Figure:
     """Memory of each process over time, as what it has more or less than at its first look; spells are shaded."""
     most = grown[grown["who"] != CLOUD]["mb_per_hour"].max()
-    figure, axes = plots.picture(
+    figure, axes = plots.new_figure(
         f"No function, nor the load test, grows by more than {most:.1f} MB an hour", "Minutes", "Memory gained (MB)"
     )
     for color, ((who, _), looks) in zip(COLORS, memory.groupby(["who", "pid"], sort=False), strict=False):

@@ -73,7 +73,7 @@ def vanish(chat, number, rounds, report):
     url = chat.websocket_url(chat.require_api())
     with people(chat, LIVING) as sockets:
         alone = usual_ms(chat, sockets, rounds + 1)[1:]
-        with broadcasts.held(url, number):
+        with broadcasts.open_connections(url, number):
             usual = usual_ms(chat, sockets, rounds)
         poll(lambda: len(ids(chat)) == LIVING, "the others to have left", timeout_s=120)
         found, logs = [], []
