@@ -4,11 +4,11 @@ The AWS calls that a learner came to see are in the notebooks, not here.
 """
 
 from chatlab.errors import LabError
-from chatlab.inventory import inventory
+from chatlab.inventory import list_resources
 from chatlab.lab import Lab
 from chatlab.polling import poll
-from chatlab.privacy import mask_kernel
+from chatlab.privacy import redact_kernel_output
 
-__all__ = ["Lab", "LabError", "inventory", "poll"]
+__all__ = ["Lab", "LabError", "list_resources", "poll"]
 
-mask_kernel()  # so that a notebook can be shared with its outputs
+redact_kernel_output()  # so that a notebook can be shared with its outputs

@@ -12,17 +12,17 @@ from dataclasses import replace
 import nbformat
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import LabError, inventory, ledger, local_cloud, page, report, room
-from chatlab.errors import exit_status, nobody_reads, uninterrupted
-from chatlab.inventory import labs_by_tag
+from chatlab import LabError, ledger, list_resources, local_cloud, page, report, room
+from chatlab.errors import discard_output, exit_status, uninterrupted
+from chatlab.inventory import list_lab_names
 from chatlab.lab import Lab
 from chatlab.locks import locked
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute, without_injected
-from chatlab.paths import NOTEBOOKS, home, run_folder, shown, writable, write
-from chatlab.settings import Settings, profile_named
+from chatlab.paths import NOTEBOOKS, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
+from chatlab.settings import Settings, resolve_profile
 
-MOST_CONNECTIONS = 5_000
-MOST_BROADCASTS = 500
+MAX_CONNECTIONS = 5_000
+MAX_BROADCASTS = 500
 
 
 def main(arguments=None):
@@ -57,20 +57,20 @@ def _parser():
         )
         part.add_argument("--region", help="the AWS Region (default: that of your AWS configuration)")
         part.add_argument(
-            "--profile", type=profile_named, help="the profile of your AWS configuration (default: AWS_PROFILE)"
+            "--profile", type=resolve_profile, help="the profile of your AWS configuration (default: AWS_PROFILE)"
         )
         if command is not down:
             part.add_argument("--hours", type=_hours, help="after so many AWS removes the stage (default: never)")
             part.add_argument("--email", help="where AWS Budgets is to send an alarm (default: there is none)")
             part.add_argument(
                 "--room-key",
-                type=room.checked,
+                type=room.validate_key,
                 default=os.environ.get("CHATLAB_ROOM_KEY"),
                 help="who does not have it can't connect (default: there is none); or CHATLAB_ROOM_KEY",
             )
         if command in (run, notebooks):
-            part.add_argument("--connections", type=_count("CONNECTIONS", MOST_CONNECTIONS), default=200)
-            part.add_argument("--broadcasts", type=_count("BROADCASTS", MOST_BROADCASTS), default=20)
+            part.add_argument("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
+            part.add_argument("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
     return parser
 
 
@@ -101,7 +101,7 @@ def _settings(chosen):
 def _known_to_aws(settings):
     """The Settings themselves. Raises LabError on `aws` without credentials."""
     if settings.target == "aws":
-        _ = Lab.of(settings).account
+        _ = Lab.from_settings(settings).account_id
     return settings
 
 
@@ -113,19 +113,20 @@ def _switches(chosen):
 def run(chosen):
     """Every notebook in order, in a lab of the run's own; the teardown whatever happens; then the summary."""
     settings = _settings(chosen)
-    folder = run_folder()
-    saved = writable(folder / "notebooks")
+    folder = make_run_dir()
+    saved = ensure_writable(folder / "notebooks")
     os.environ["CHATLAB_RUN"] = str(folder)
     # So a lab that is up is left alone. It is none of the run's results: the local cloud's key is in it.
-    base = home()
+    base = state_dir()
     os.environ["CHATLAB_HOME"] = str(base / "runs" / folder.name)
     if settings.target == "aws":  # the local cloud is the run's own, AWS is not: what stays there is to be known here
         os.environ.setdefault("CHATLAB_LEDGER", str(base / "labs"))
         _require_free(settings)
     # With this lock, which the system lets go even if the run is killed, the run's own processes know that it is over.
-    os.environ["CHATLAB_UNTIL"] = str((home() / "run.lock").resolve())
+    os.environ["CHATLAB_UNTIL"] = str((state_dir() / "run.lock").resolve())
     with locked(
-        home() / "run.lock", f"Another run is under way in {shown(folder)}: let it end, or name another folder."
+        state_dir() / "run.lock",
+        f"Another run is under way in {display_path(folder)}: let it end, or name another folder.",
     ):
         return _run(chosen, settings, folder, saved)
 
@@ -143,7 +144,7 @@ def _run(chosen, settings, folder, saved):
                 _say("Stopped: removing what was built (Ctrl-C again leaves it).")
         except BrokenPipeError:
             failures.append("What read this run's lines has ended.")
-        if ledger.chosen():  # otherwise nothing can have been built
+        if ledger.current():  # otherwise nothing can have been built
             with suppress(BrokenPipeError):  # all but its line is done then
                 _execute_all([TEARDOWN], saved, parameters, outcomes)
             left, why = _count_left(settings)
@@ -158,16 +159,16 @@ def _run(chosen, settings, folder, saved):
         if left is None and settings.target == "local":
             left = 0  # it was all in the local cloud
         summary = _conclude(settings, folder, outcomes, failures, left)
-    print("", *report.lines(summary, shown(folder)), sep="\n")
+    print("", *report.lines(summary, display_path(folder)), sep="\n")
     return 1 if failures else 0
 
 
 def _conclude(settings, folder, outcomes, failures, left):
     """Write the summary of a run; the same as a dict. What else went wrong is added to its `failures`."""
     failures += [f"{outcome.name}, {outcome.reason}" for outcome in outcomes if not outcome.ok]
-    if settings.target == "aws" and failures and left != 0 and ledger.chosen():
+    if settings.target == "aws" and failures and left != 0 and ledger.current():
         what = "It is not known what is left" if left is None else f"{left} things are left"
-        failures.append(f"{what}: `{settings.make('down')}` removes it.")
+        failures.append(f"{what}: `{settings.make_command('down')}` removes it.")
     measured = folder / "load_test" / "summary.json"
     summary = {
         "target": settings.target,
@@ -179,9 +180,9 @@ def _conclude(settings, folder, outcomes, failures, left):
     try:
         report.write(folder, summary)
     except OSError as error:
-        failures.append(f"The summary can't be written into {shown(folder)}: {error.strerror}.")
+        failures.append(f"The summary can't be written into {display_path(folder)}: {error.strerror}.")
     if not failures:  # otherwise the local cloud's last words are there
-        shutil.rmtree(home(), ignore_errors=True)
+        shutil.rmtree(state_dir(), ignore_errors=True)
     return summary
 
 
@@ -193,14 +194,14 @@ def _require_free(settings):
     if left:
         raise LabError(
             f"There is a lab {settings.name} in this account and Region already, which a run would use and then "
-            f"remove: give the run another NAME=, or remove that lab with `{settings.make('down')}`."
+            f"remove: give the run another NAME=, or remove that lab with `{settings.make_command('down')}`."
         )
 
 
 def _count_left(settings):
     """How many things there are; None, and a sentence, if it can't be told."""
     try:
-        return len(inventory(Lab.of(settings))), ""
+        return len(list_resources(Lab.from_settings(settings))), ""
     except LabError as error:
         return None, str(error)
     except (ClientError, BotoCoreError) as error:
@@ -213,21 +214,20 @@ def notebooks(chosen):
         raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
     status = run(chosen)
     if status == 0:
-        for path in sorted(run_folder().joinpath("notebooks").glob("*.ipynb")):
+        for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
             written = nbformat.writes(without_injected(nbformat.read(path, as_version=4)))
-            write(NOTEBOOKS / path.name, written.rstrip() + "\n")
+            write_atomically(NOTEBOOKS / path.name, written.rstrip() + "\n")
     return status
 
 
 def up(chosen):
     """Build the chat, and say where it is."""
     settings = _settings(chosen)
-    known = ledger.the_one(target=settings.target, name=settings.name, region=settings.region)
+    known = ledger.find(target=settings.target, name=settings.name, region=settings.region)
     if settings.target == "aws" and not known and _count_left(settings)[0]:
         print(f"{settings} is there already, and was not made from this folder: its parts are found by their tag.")
-    still_there = (
-        f"What was built is still there: `{settings.make('up')}` goes on, `{settings.make('down')}` removes it."
-    )
+    goes_on, removes = settings.make_command("up"), settings.make_command("down")
+    still_there = f"What was built is still there: `{goes_on}` goes on, `{removes}` removes it."
     outcomes = []
     parameters = settings.parameters | _switches(chosen)
     with _alone():
@@ -238,7 +238,7 @@ def up(chosen):
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n{still_there}")
     with_key = ", with #key= and the room's key behind it" if room.key(lab := Lab.load()) else ""
-    print(f"\nThe chat is at {lab.page_url}{with_key}\n`{settings.make('down')}` removes it.")
+    print(f"\nThe chat is at {lab.page_url}{with_key}\n`{settings.make_command('down')}` removes it.")
     _others_by_tag(settings)
     return 0
 
@@ -251,7 +251,7 @@ def down(chosen):
 
 def _down(chosen):
     named = {"target": chosen.target, "name": chosen.name, "region": chosen.region, "profile": chosen.profile}
-    meant = ledger.the_one(**named)
+    meant = ledger.find(**named)
     if not meant and chosen.target != "aws":
         local_cloud.stop()
         print(
@@ -266,16 +266,16 @@ def _down(chosen):
     try:
         _execute_all([TEARDOWN], _up_folder(), settings.parameters, outcomes)
     except KeyboardInterrupt:
-        raise LabError(f"Stopped. `{settings.make('down')}` goes on.") from None
+        raise LabError(f"Stopped. `{settings.make_command('down')}` goes on.") from None
     if not outcomes[-1].ok:
-        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make('down')}` tries again.")
+        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{settings.make_command('down')}` tries again.")
     _others_by_tag(settings)
     return _others_open()
 
 
 def _alone():
     """Only one command at a time builds or removes the labs of this folder. Raises LabError for the second one."""
-    return locked(home() / "up-or-down.lock", "Another `make up` or `make down` is at work here: let it end.")
+    return locked(state_dir() / "up-or-down.lock", "Another `make up` or `make down` is at work here: let it end.")
 
 
 def _others_open():
@@ -290,13 +290,14 @@ def _others_by_tag(settings):
         return
     known = {entry.settings.name for entry in ledger.entries() if entry.settings.region == settings.region}
     try:
-        others = [replace(settings, name=name) for name in labs_by_tag(Lab.of(settings))]
+        others = [replace(settings, name=name) for name in list_lab_names(Lab.from_settings(settings))]
     except (LabError, ClientError, BotoCoreError) as error:
         print(f"Whether there are other labs in this account can't be told: {error}")
         return
     for other in others:
         if other.name not in known | {settings.name}:
-            print(f"Found by its tag, made in another folder or on another machine: {other}: `{other.make('down')}`.")
+            command = other.make_command("down")
+            print(f"Found by its tag, made in another folder or on another machine: {other}: `{command}`.")
 
 
 def _execute_all(names, saved, parameters, outcomes):
@@ -305,8 +306,8 @@ def _execute_all(names, saved, parameters, outcomes):
         local_cloud.stop()  # one that died before this began is no reason to stop now
     for name in names:
         line = _Line(name)
-        guard = _stopped_by_itself if name == TEARDOWN else _cloud_is_alive
-        outcome = execute(name, saved / f"{name}.ipynb", parameters, on_progress=line.update, guard=guard)
+        health_check = _stopped_by_itself if name == TEARDOWN else _cloud_is_alive
+        outcome = execute(name, saved / f"{name}.ipynb", parameters, on_progress=line.update, health_check=health_check)
         outcomes.append(outcome)
         line.end(outcome)
         if not outcome.ok:
@@ -355,12 +356,12 @@ def _say(line):
     try:
         print(line, flush=True)
     except OSError as error:
-        nobody_reads()
+        discard_output()
         raise BrokenPipeError from error
 
 
 def _up_folder():
-    return writable(home() / "notebooks")
+    return ensure_writable(state_dir() / "notebooks")
 
 
 if __name__ == "__main__":

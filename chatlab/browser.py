@@ -20,7 +20,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-def executable():
+def find_executable():
     """The path of a Chromium, Chrome or Edge of this machine, else of Playwright's own Chromium, or None."""
     if found := next(filter(None, map(shutil.which, NAMES)), None):
         return found
@@ -39,4 +39,4 @@ def _playwrights_own():
 
 
 if __name__ == "__main__":  # for the Makefile: is there one?
-    sys.exit(executable() is None)
+    sys.exit(find_executable() is None)

@@ -1,6 +1,6 @@
 """What a chat costs: metered quantities times prices.
 
-    cost.broadcasts(connections=1_000, broadcasts=20, payload_bytes=200, minutes=2).dollars
+    cost.estimate(connections=1_000, broadcasts=20, payload_bytes=200, minutes=2).dollars
 
 The quantities follow from what the lab's functions do; nothing is read from a bill. Prices are a dated table, or the
 live ones of a Region. There is no free tier in either, and no other traffic than the chat's own.
@@ -59,14 +59,14 @@ MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as n
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
 # Of one invocation: the part of the account's default quota that notebook 03 gives it. It could post over 20,000
 # (docs/fanout.md), so the quota is what it waits for.
-REQUESTS_PER_S, POSTS_SHARE = quotas.requests_per_s("us-east-1"), 0.8
+REQUESTS_PER_S, POSTS_SHARE = quotas.default_requests_per_s("us-east-1"), 0.8
 POSTS_PER_SECOND = POSTS_SHARE * REQUESTS_PER_S
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
 TIMEOUT_S, HAND_OVER_S = (
     30,
     18,
 )  # of a broadcast's second invocation, and of its first one: notebook 03, lambda_default.py
-READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/fanout.py
+READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/post_queue.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
@@ -99,7 +99,7 @@ class Bill:
         return Bill(quantities, self.prices)
 
 
-def broadcasts(
+def estimate(
     connections, broadcasts, payload_bytes=200, minutes=0.0, shards=1, posts_per_second=POSTS_PER_SECOND, prices=PRICES
 ):
     """What a load test, or an hour of a room, uses: a Bill.
@@ -138,34 +138,34 @@ def broadcasts(
 
 
 LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
-"""Notebook 06 as it stands, its warm-up included: arguments of `broadcasts`."""
-COMPARED = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
-COMPARED_PER_S = {"fanout": 3, "sequential": 0.25}
+"""Notebook 06 as it stands, its warm-up included: arguments of `estimate`."""
+COMPARISON_STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
+COMPARISON_BROADCASTS_PER_S = {"fanout": 3, "sequential": 0.25}
 """Notebook 07 as it stands, on an account with AWS's default quotas: connections, and broadcasts a second."""
-TRYING = {"connections": 20, "broadcasts": 50, "minutes": 10}
+BUILD_AND_TRY = {"connections": 20, "broadcasts": 50, "minutes": 10}
 """Of notebooks 01 to 05, whose checks are some connections and messages, and of a person in a browser."""
 
 
-def comparison(steps, per_s, broadcasts_each=9, payload_bytes=200, prices=PRICES):
+def estimate_comparison(steps, per_s, broadcasts_each=9, payload_bytes=200, prices=PRICES):
     """What notebook 07's runs use: a Bill, as if everybody came anew for each step, which is a little too much.
 
     Args:
-        steps: for each run its numbers of connections, as `COMPARED`.
+        steps: for each run its numbers of connections, as `COMPARISON_STEPS`.
         per_s: for each run how many broadcasts a second.
         broadcasts_each: how many in each step, the warm-up included.
     """
     minutes = sum(broadcasts_each * len(steps[run]) / per_s[run] for run in steps) / 60
-    return broadcasts(sum(map(sum, steps.values())), broadcasts_each, payload_bytes, minutes, prices=prices)
+    return estimate(sum(map(sum, steps.values())), broadcasts_each, payload_bytes, minutes, prices=prices)
 
 
-def whole_lab(prices=PRICES):
+def estimate_whole_lab(prices=PRICES):
     """All notebooks, run once within an hour, at AWS's default quotas: a Bill."""
-    parts = broadcasts(**TRYING, prices=prices) + broadcasts(**LOAD_TEST, prices=prices)
-    together = parts + comparison(COMPARED, COMPARED_PER_S, prices=prices)
+    parts = estimate(**BUILD_AND_TRY, prices=prices) + estimate(**LOAD_TEST, prices=prices)
+    together = parts + estimate_comparison(COMPARISON_STEPS, COMPARISON_BROADCASTS_PER_S, prices=prices)
     return Bill(together.quantities | {"metric months": METRICS / HOURS_A_MONTH}, prices)
 
 
-def stranger(
+def estimate_abuse(
     connections,
     messages_per_s,
     connects_per_s,
@@ -216,7 +216,7 @@ def stranger(
         "GB out": posts_per_s * (payload_bytes + FRAME_BYTES) / 1e9,
     }
     said = Bill({what: 3600 * quantity for what, quantity in per_s.items()}, prices)
-    return said + broadcasts(connections=3600 * connects_per_s, broadcasts=0, minutes=1, prices=prices)
+    return said + estimate(connections=3600 * connects_per_s, broadcasts=0, minutes=1, prices=prices)
 
 
 @dataclass(frozen=True)
@@ -246,10 +246,10 @@ SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB.
 # which is 240,000 to 260,000 a second of four cores; 290 KB a connection, of which 21,700 fit into 6 GB. Rounded down.
 # The figures are that machine's and not AWS's: measure yours.
 SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 20_000, 200_000
-FEWEST_SERVERS = 2  # one may fail
+MIN_SERVERS = 2  # one may fail
 
 
-def alternatives(
+def compare_alternatives(
     connections,
     broadcasts_per_s,
     payload_bytes=200,
@@ -260,14 +260,14 @@ def alternatives(
 ):
     """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
 
-    The arguments are those of `broadcasts`, and the first line is its sum; `requests_per_s` is the account's quota of
+    The arguments are those of `estimate`, and the first line is its sum; `requests_per_s` is the account's quota of
     API Gateway, which this chat's deliveries count among. Bytes out are in all of the lines, at the
     same price; the functions, their metrics and the table in the first one only, since the others need none. What else
     the others cost is us-east-1's, whatever `prices` are.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections
-    mine = broadcasts(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
+    mine = estimate(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
     out = mine.quantities["GB out"] * prices["GB out"]
     rows = {"API Gateway (this chat)": (mine.dollars, requests_per_s)}
     for name, other in ALTERNATIVES.items():
@@ -275,7 +275,7 @@ def alternatives(
         messages = (deliveries + count) * steps * other.message_dollars
         rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
     servers = max(
-        FEWEST_SERVERS,
+        MIN_SERVERS,
         math.ceil(connections / SERVER_CONNECTIONS),
         math.ceil(connections * broadcasts_per_s / SERVER_DELIVERIES_PER_S),
     )

@@ -1,6 +1,6 @@
 """What AWS refuses, and what stands between it and this machine, in a sentence that says what to do.
 
-    session = credentials.explain(boto3.Session(profile_name="work"))
+    session = credentials.explain_errors(boto3.Session(profile_name="work"))
 
 From then on every call of every client of this session raises LabError where the credentials, the clock, the Region or
 the network are in the way, in any notebook's cell and in any command, instead of an error that names none of them.
@@ -59,8 +59,8 @@ ALWAYS_ON = frozenset(
 SKEW_S = 5 * 60  # what AWS allows a clock to be wrong
 
 
-def explain(session):
-    """`session` (of boto3), whose clients raise LabError where `explained` has a sentence for what went wrong.
+def explain_errors(session):
+    """`session` (of boto3), whose clients raise LabError where `explain` has a sentence for what went wrong.
 
     Clients get one method more in front of botocore's: https://docs.aws.amazon.com/boto3/latest/guide/events.html
     """
@@ -81,14 +81,14 @@ def explain(session):
 
 @contextmanager
 def explaining(core, region=None):
-    """Raises what `explained` makes of an error of botocore's within."""
+    """Raises what `explain` makes of an error of botocore's within."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise explained(error, core, region) from None
+        raise explain(error, core, region) from None
 
 
-def explained(error, core, region=None):
+def explain(error, core, region=None):
     """The LabError that says what `error`, of botocore's, means and what to do; `error` itself if it speaks for itself.
 
     What was refused for want of a permission stays the ClientError that it is, with a sentence more.

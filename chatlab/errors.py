@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import ClientError
 
-from chatlab.privacy import masked
+from chatlab.privacy import redact
 from loadtest.errors import LoadTestError
 
 # What the services say of what is not there. 404 is what S3 answers to a HEAD, which has no room for words.
@@ -29,7 +29,7 @@ class LabError(Exception):
     """Something that the person at the keyboard can put right. What is private in its sentence is masked."""
 
     def __init__(self, sentence):
-        super().__init__(masked(sentence))
+        super().__init__(redact(sentence))
 
     def _render_traceback_(self):
         # IPython asks an exception for this: in a notebook the sentence stands alone, without a traceback above it.
@@ -41,7 +41,7 @@ class NotOurs(LabError):
 
 
 @contextmanager
-def unless_gone():
+def ignore_missing():
     """What AWS does not find within is gone, and that is no error: its lists and tags lag behind, and still name it."""
     try:
         yield
@@ -64,13 +64,13 @@ def exit_status(command):
         finally:  # all that was started is stopped: from here on a signal ends this process, without a word
             _handle(dict.fromkeys(STOPPING, signal.SIG_DFL))
     except (LabError, LoadTestError) as error:
-        print(masked(f"{error}"), file=sys.stderr)
+        print(redact(f"{error}"), file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     except BrokenPipeError:
-        nobody_reads()
+        discard_output()
     except Exception:  # a fault of the lab's own
-        print(masked(traceback.format_exc()), file=sys.stderr)
+        print(redact(traceback.format_exc()), file=sys.stderr)
     return 1
 
 
@@ -91,7 +91,7 @@ def _handle(handlers):
             signal.signal(number, handler)
 
 
-def nobody_reads():
+def discard_output():
     """Whatever is still said goes nowhere: writing to a terminal or a pipe that is gone would be an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -101,5 +101,5 @@ def nobody_reads():
 
 def _lost_terminal(number, frame):
     if not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
-        nobody_reads()
+        discard_output()
     raise KeyboardInterrupt

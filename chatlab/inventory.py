@@ -9,13 +9,13 @@ import pandas as pd
 from botocore.exceptions import ClientError
 
 from chatlab import credentials
-from chatlab.errors import NOT_FOUND, unless_gone
+from chatlab.errors import NOT_FOUND, ignore_missing
 
 DENIED = credentials.DENIED | {"403"}  # which is what S3 answers to a HEAD
 COLUMNS = ["service", "kind", "id", "created"]
 
 
-def inventory(lab):
+def list_resources(lab):
     """A DataFrame of all that carries the lab's name and tags: `service`, `kind`, `id`, `created` (UTC, or missing).
 
     The services' own lists are looked through for the name, and each that has it is asked for its tags. What has the
@@ -27,7 +27,7 @@ def inventory(lab):
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
 
-def by_tag(lab):
+def list_tagged_arns(lab):
     """The ARNs of all that carries the lab's tags, of any name and service, as the tagging API tells: a second opinion.
 
     It lags behind, so each thing is looked at where it would be. It knows no roles, which have a name to be found by:
@@ -37,7 +37,7 @@ def by_tag(lab):
     return [arn for arn in sorted(_tagged(lab, filters)) if _exists(lab, arn)]
 
 
-def labs_by_tag(lab):
+def list_lab_names(lab):
     """The names of all labs in this account and Region that have anything tagged, wherever they were made; may lag."""
     filters = [{"Key": "chatlab"}, {"Key": "chatlab-region", "Values": [lab.region]}]
     return sorted({tags["chatlab"] for tags in _tagged(lab, filters).values()})
@@ -61,7 +61,7 @@ def _exists(lab, arn):
         "apigateway": lambda: lab.client("apigatewayv2").get_api(ApiId=resource.split("/")[2]),
         "logs": lambda: lab.client("logs").list_tags_for_resource(resourceArn=arn.removesuffix(":*")),
         "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
-        "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account, BudgetName=name),
+        "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=name),
     }
     try:
         looks.get(service, lambda: None)()
@@ -79,7 +79,7 @@ def _dynamodb(lab):
         for name in page["TableNames"]:
             if name != lab.table and not name.startswith(f"{lab.name}-"):
                 continue
-            with unless_gone():
+            with ignore_missing():
                 table = dynamodb.describe_table(TableName=name)["Table"]
                 tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
                 if lab.owns(tags):
@@ -93,7 +93,7 @@ def _iam(lab):
             name = role["RoleName"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            with unless_gone():
+            with ignore_missing():
                 if not lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
                     continue
                 yield "iam", "role", name, role["CreateDate"]
@@ -110,7 +110,7 @@ def _lambda(lab):
             name = function["FunctionName"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            with unless_gone():
+            with ignore_missing():
                 if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
                     yield "lambda", "function", name, function["LastModified"]
 
@@ -122,7 +122,7 @@ def _logs(lab):
             for group in page["logGroups"]:
                 if group["logGroupName"] != name:
                     continue
-                with unless_gone():
+                with ignore_missing():
                     arn = lab.arn("logs", f"log-group:{name}")
                     if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
                         yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
@@ -139,7 +139,7 @@ def _apigateway(lab):
             if not lab.owns(api.get("Tags", {})):
                 continue
             api_id = api["ApiId"]
-            with unless_gone():
+            with ignore_missing():
                 routes, integrations, stages = (
                     list(items(operation, api_id)) for operation in ("get_routes", "get_integrations", "get_stages")
                 )
@@ -158,7 +158,7 @@ def _s3(lab):
         name = bucket["Name"]
         if name != lab.bucket:
             continue
-        with unless_gone():
+        with ignore_missing():
             if not lab.owns(s3.get_bucket_tagging(Bucket=name)["TagSet"]):
                 continue
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)
@@ -173,7 +173,7 @@ def _scheduler(lab):
             name = group["Name"]
             if not name.startswith(f"{lab.name}-"):
                 continue
-            with unless_gone():
+            with ignore_missing():
                 if not lab.owns(scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]):
                     continue
                 yield "scheduler", "schedule group", name, group["CreationDate"]
@@ -185,7 +185,7 @@ def _scheduler(lab):
 def _budgets(lab):
     if lab.partition != "aws":  # elsewhere AWS Budgets has no endpoint, or bills in another way
         return
-    budgets, whose = lab.client("budgets"), {"AccountId": lab.account}
+    budgets, whose = lab.client("budgets"), {"AccountId": lab.account_id}
     try:
         found = [
             budget
@@ -200,7 +200,7 @@ def _budgets(lab):
         name = budget["BudgetName"]
         if not name.startswith(f"{lab.name}-"):
             continue
-        arn = f"arn:{lab.partition}:budgets::{lab.account}:budget/{name}"
-        with unless_gone():
+        arn = f"arn:{lab.partition}:budgets::{lab.account_id}:budget/{name}"
+        with ignore_missing():
             if lab.owns(budgets.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", [])):
                 yield "budgets", "budget", name, None

@@ -10,13 +10,13 @@ from botocore.config import Config
 from chatlab import ledger, local_cloud, page, transport
 from chatlab.credentials import explaining
 from chatlab.errors import LabError, NotOurs
-from chatlab.paths import home, in_a_run, writable
-from chatlab.privacy import keep, keep_credentials
+from chatlab.paths import ensure_writable, in_a_run, state_dir
+from chatlab.privacy import add_secrets, add_session_secrets
 from chatlab.settings import Settings, aws_session, partitions, session_without_profile
-from chatlab.tables import table
+from chatlab.tables import format_table
 
 STAGE = "production"
-MOST_HOURS = 30 * 24  # a switch for the forgetful that comes later than this is none
+MAX_HOURS = 30 * 24  # a switch for the forgetful that comes later than this is none
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
 
 # Website endpoints with a dash before the Region; all other Regions have a dot there.
@@ -42,8 +42,8 @@ class Lab(Settings):
         be, and on `aws` without credentials: before anything is made.
         """
         lab = cls.resolve(target, name, region, profile)
-        if hours is not None and not 0 < hours <= MOST_HOURS:
-            raise LabError(f"HOURS is {hours}: it has to be a number of hours above 0, {MOST_HOURS} at most, or None.")
+        if hours is not None and not 0 < hours <= MAX_HOURS:
+            raise LabError(f"HOURS is {hours}: it has to be a number of hours above 0, {MAX_HOURS} at most, or None.")
         lab.begin()
         ledger.record(lab, hours)
         return lab
@@ -54,13 +54,13 @@ class Lab(Settings):
 
         Raises LabError if it chose none, if its local cloud is gone, or if the credentials are another account's.
         """
-        entry = ledger.chosen()
+        entry = ledger.current()
         if entry is None:
             raise LabError("No lab is chosen yet: run notebook 00_start first.")
-        lab = cls.of(entry.settings)
+        lab = cls.from_settings(entry.settings)
         if lab.target == "local":
-            local_cloud.require()
-        ledger.require_same_place(lab, [entry])
+            local_cloud.require_running()
+        ledger.require_same_account(lab, [entry])
         return lab
 
     @classmethod
@@ -72,27 +72,27 @@ class Lab(Settings):
         """
         wanted = {"target": target, "name": name, "region": region, "profile": profile}
         if any(wanted.values()):
-            meant = ledger.the_one(**wanted)
+            meant = ledger.find(**wanted)
         else:
-            entry = ledger.chosen()
+            entry = ledger.current()
             meant = [entry] if entry else []
-        lab = cls.of(meant[0].settings) if meant else cls.resolve(**wanted)
+        lab = cls.from_settings(meant[0].settings) if meant else cls.resolve(**wanted)
         lab.begin()
-        ledger.require_same_place(lab, meant)
+        ledger.require_same_account(lab, meant)
         return lab
 
     @classmethod
-    def of(cls, settings):
+    def from_settings(cls, settings):
         """The lab with these Settings."""
         return cls(settings.target, settings.name, settings.region, settings.profile)
 
     def begin(self):
         """Start the local cloud if it is this lab's, and does not run; on `aws`, see who you are, or raise LabError."""
-        writable(home())
+        ensure_writable(state_dir())
         if self.target == "local":
             local_cloud.start()
         else:
-            _ = self.account
+            _ = self.account_id
 
     def close(self):
         """Take the lab, of which nothing is left, out of the ledger; print which other ones are open.
@@ -100,7 +100,7 @@ class Lab(Settings):
         The last one on a local cloud stops it. A run's own is left to the run, which takes an inventory first.
         """
         page.stop(self)
-        ledger.forget(self)
+        ledger.remove(self)
         others = ledger.entries()
         if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
             local_cloud.stop()
@@ -124,7 +124,7 @@ class Lab(Settings):
             transport.stay_on_this_machine()
             session = session_without_profile(region_name=self.region, **local_cloud.credentials())
             session.events.register("before-sign.s3-control", _without_account_in_host)
-        keep_credentials(session)
+        add_session_secrets(session)
         return session
 
     @property
@@ -139,18 +139,18 @@ class Lab(Settings):
         return {"config": patience, "endpoint_url": self._local_url}
 
     @cached_property
-    def account(self):
+    def account_id(self):
         """The account's 12 digits, for ARNs. Masked wherever it is shown. Raises LabError without credentials."""
         # The first question of all, so where there is no network, that is to be known soon.
         impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
         sts = self.client("sts", config=self._options["config"].merge(impatience))
         account = sts.get_caller_identity()["Account"]
-        keep(account)
+        add_secrets(account)
         return account
 
     def show(self, answer, *columns):
-        """What AWS answered as a small table: see `chatlab.tables.table`."""
-        return table(answer, *columns)
+        """What AWS answered as a small table: see `chatlab.tables.format_table`."""
+        return format_table(answer, *columns)
 
     # --- names and tags -----------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class Lab(Settings):
     @cached_property
     def bucket(self):
         """The page's bucket. Bucket names are unique in the world: a hash of account and Region makes it ours."""
-        digest = hashlib.sha256(f"{self.account}/{self.region}".encode()).hexdigest()[:12]
+        digest = hashlib.sha256(f"{self.account_id}/{self.region}".encode()).hexdigest()[:12]
         return f"{self.name}-page-{digest}"
 
     @property
@@ -239,7 +239,7 @@ class Lab(Settings):
 
     def arn(self, service, resource):
         """The ARN of `resource` of a regional service, in the lab's Region and account."""
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account_id}:{resource}"
 
     # --- the API and its URLs -----------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
-from chatlab.paths import home, writable, write
+from chatlab.paths import ensure_writable, state_dir, write_atomically
 from chatlab.settings import Settings
 
-CHOSEN = "lab.json"
+CURRENT_FILE = "lab.json"
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,24 @@ class Entry:
     """After how many hours notebook 04 is to let AWS remove the stage; None for never."""
 
     def __str__(self):
-        return f"{self.settings}, since {self.since}: `{self.settings.make('down')}` removes it"
+        return f"{self.settings}, since {self.since}: `{self.settings.make_command('down')}` removes it"
 
 
 def record(lab, hours=None):
     """Write the entry of `lab`, unless there is one, and make it the lab that the other notebooks take."""
     entry = Entry(settings_of(lab), place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
     path = _path(entry)
-    writable(path.parent)
+    ensure_writable(path.parent)
     if lab.target == "local":  # those of a local cloud that died are gone with it
         for other in path.parent.glob("local.*.json"):
             if _read(other).place != entry.place:
                 other.unlink()
     if not path.exists():
         _write(path, entry)
-    _write(home() / CHOSEN, entry)
+    _write(state_dir() / CURRENT_FILE, entry)
 
 
-def forget(lab):
+def remove(lab):
     """Remove the entry of `lab`, whose inventory is empty."""
     _path(Entry(settings_of(lab), place(lab), "")).unlink(missing_ok=True)
 
@@ -61,7 +61,7 @@ def entries():
     return [entry for entry in found if entry.settings.target == "aws" or entry.place == cloud]
 
 
-def the_one(**wanted):
+def find(**wanted):
     """The Entries of the open lab with these settings (target, name, region, profile), where None fits any.
 
     They are several if it is in several AWS accounts, and none if there is none. Raises LabError if several labs fit.
@@ -76,19 +76,19 @@ def the_one(**wanted):
     return found
 
 
-def chosen():
+def current():
     """The Entry that notebook 00 wrote last, open or not; None without one. Raises LabError if it can't be read."""
-    path = home() / CHOSEN
+    path = state_dir() / CURRENT_FILE
     return _read(path) if path.exists() else None
 
 
-def hours():
+def lifetime_hours():
     """After how many hours AWS is to remove the stage of the lab that notebook 00 chose; None for never."""
-    entry = chosen()
+    entry = current()
     return entry.hours if entry else None
 
 
-def require_same_place(lab, written):
+def require_same_account(lab, written):
     """Raises LabError if `lab` was written down (a list of Entries) for other accounts than the credentials are for."""
     if lab.target == "aws" and written and place(lab) not in {entry.place for entry in written}:
         raise LabError(
@@ -101,7 +101,7 @@ def place(lab):
     """A digest of the AWS account's id, or which local cloud it is. Raises LabError without credentials."""
     if lab.target == "local":
         return _local_place()
-    return hashlib.sha256(f"chatlab/{lab.account}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"chatlab/{lab.account_id}".encode()).hexdigest()[:12]
 
 
 def settings_of(lab):
@@ -116,7 +116,7 @@ def _local_place():
 
 def _folder():
     """`CHATLAB_LEDGER` names another one: a run on AWS has a home of its own, but what it leaves is everybody's."""
-    return Path(os.environ.get("CHATLAB_LEDGER") or home() / "labs")
+    return Path(os.environ.get("CHATLAB_LEDGER") or state_dir() / "labs")
 
 
 def _path(entry):
@@ -126,7 +126,7 @@ def _path(entry):
 
 def _write(path, entry):
     about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
-    write(path, json.dumps(asdict(entry.settings) | about) + "\n")
+    write_atomically(path, json.dumps(asdict(entry.settings) | about) + "\n")
 
 
 def _read(path):

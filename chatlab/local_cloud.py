@@ -16,15 +16,16 @@ from pathlib import Path
 
 import psutil
 
-from chatlab.emulator import temper
+from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
 from chatlab.locks import locked
-from chatlab.paths import home, writable, write
+from chatlab.paths import ensure_writable, state_dir, write_atomically
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
 START_TIMEOUT_S = 60
 EMULATOR = Path(__file__).parent / "emulator"
+SERVER = "chatlab.emulator.local_server"  # the module that EMULATOR runs
 
 SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -43,23 +44,23 @@ def start():
     """Start the local cloud unless it runs already; its URL.
 
     In a run it ends with the run, however that ends. It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder
-    as in `_tls`, HTTPS. Of AWS's temper it has what `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by
+    as in `_tls`, HTTPS. Of AWS's traits it has those that `CHATLAB_TRAITS` names (docs/rehearsal.md), none by
     default. The person is an administrator, or may do what the policy in the file `CHATLAB_POLICY` allows.
     `CHATLAB_RECORD` names a file for what they ask for.
 
     Raises LabError if the home can't be written or the process does not become ready in time.
     """
-    with locked(home() / "start.lock"):  # two that start at once get the same one
+    with locked(state_dir() / "start.lock"):  # two that start at once get the same one
         if not _process():
             _begin()
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _key_file().exists():  # it is made before the first connection is taken
         if not _process() or time.monotonic() > deadline:
             try:
-                writable(home())  # which says so if the disk is full
+                ensure_writable(state_dir())  # which says so if the disk is full
             finally:
                 stop()
-            raise LabError(f"The local cloud did not start: its last words are in {home() / 'cloud.log'}.")
+            raise LabError(f"The local cloud did not start: its last words are in {state_dir() / 'cloud.log'}.")
         time.sleep(0.05)
     return url()
 
@@ -67,7 +68,7 @@ def start():
 def _begin():
     """Start the process, which becomes ready some time later. Raises LabError for what is wrong beforehand."""
     try:
-        temper.chosen(os.environ.get("CHATLAB_TRAITS", ""))
+        parse_traits(os.environ.get("CHATLAB_TRAITS", ""))
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
     stop()  # what is left of one which was killed
@@ -75,11 +76,11 @@ def _begin():
         _spawn()
     except OSError as error:
         stop()
-        raise LabError(f"The local cloud can't be started in {home()}: {error.strerror}.") from None
+        raise LabError(f"The local cloud can't be started in {state_dir()}: {error.strerror}.") from None
 
 
 def _spawn():
-    folder = home()
+    folder = state_dir()
     folder.chmod(0o700)
     listener = _listener()
     port = listener.getsockname()[1]
@@ -93,13 +94,14 @@ def _spawn():
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
+            [sys.executable, str(EMULATOR), SERVER, str(listener.fileno()), str(_key_file())],
+            pass_fds=[listener.fileno()],
             env=inherited | SETTINGS | own | tls, cwd=temporary,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
     state = {"pid": process.pid, "port": port, "scheme": "https" if tls else "http"}
-    write(_state_file(), json.dumps(state) + "\n")
+    write_atomically(_state_file(), json.dumps(state) + "\n")
 
 
 def stop():
@@ -135,14 +137,15 @@ def has_died():
     return _state() is not None and _key_file().exists() and _process() is None
 
 
-def require():
+def require_running():
     """Raises LabError if the local cloud does not run: everything in it is gone then."""
     if _process():
         return
     if _state():
         raise LabError(
             "The local cloud has died, and everything in it is gone with it (its last words are in "
-            f"{home() / 'cloud.log'}): run notebook 00_start, which starts an empty one, and then the others in order."
+            f"{state_dir() / 'cloud.log'}): run notebook 00_start, which "
+            "starts an empty one, and then the others in order."
         )
     raise LabError("The local cloud is not running: run notebook 00_start, and then the others in order.")
 
@@ -161,7 +164,7 @@ def credentials():
     Nobody else has one: the emulator makes it when it starts, and forgets it when it stops. Raises LabError if the
     local cloud is not running.
     """
-    require()
+    require_running()
     key = json.loads(_key_file().read_text())
     return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
 
@@ -171,11 +174,11 @@ def _url(state):
 
 
 def _state_file():
-    return home() / "cloud.json"
+    return state_dir() / "cloud.json"
 
 
 def _key_file():
-    return (home() / "key.json").resolve()
+    return (state_dir() / "key.json").resolve()
 
 
 def _state():

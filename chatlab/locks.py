@@ -4,7 +4,7 @@ import fcntl
 from contextlib import contextmanager
 
 from chatlab.errors import LabError
-from chatlab.paths import writable
+from chatlab.paths import ensure_writable
 
 
 @contextmanager
@@ -13,7 +13,7 @@ def locked(path, or_else=None):
 
     Raises LabError if its folder can't be written to.
     """
-    writable(path.parent)
+    ensure_writable(path.parent)
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if or_else else 0))

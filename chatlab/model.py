@@ -1,9 +1,9 @@
 """How far the design goes: a small discrete-event model of one broadcast on AWS, and closed forms to check it against.
 
-    model.broadcast(model.Parameters(), connections=100_000, shards=10).last_s
+    model.simulate(model.Parameters(), connections=100_000, shards=10).last_s
 
 What is modelled: a message's way in, the scan's pages, invocations that are asked for and started, the loop of
-`lambdas/fanout.py` (one thread's CPU, connections that are opened as it opens them, posts under way, the rate that
+`lambdas/event_loop.py` (one thread's CPU, connections that are opened as it opens them, posts under way, the rate that
 it keeps, failed posts that are tried again), and its time-out. What is not: other traffic of the account, a rate that
 is not known in advance, and clients that leave. `python -m benchmarks.limit` compares it with the real broadcast.
 """
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from chatlab import quotas
 from loadtest import plots
 
-MOST_SIMULATED = 20_000
+MAX_SIMULATED = 20_000
 """Of more connections in one invocation, so many are simulated: the steady state in the middle goes on for the rest."""
 
 
@@ -46,13 +46,13 @@ class Parameters:
     check_ms: float = _is(0.01, "CPU of seeing whether a kept connection is still there; twice what is measured")
     kept: int = _is(0, "connections that the last broadcast has left open; none, in the worst case")
     first_under_way: int = _is(32, "posts under way at a time at first, of all shards; lambdas/http_pool.py")
-    in_flight: int = _is(400, "the same in one invocation at most; lambdas/fanout.py")
+    in_flight: int = _is(400, "the same in one invocation at most; lambdas/connection_set.py")
     errors: float = _is(0.0, "share of the connections whose posts always fail with 500")
     memory_mb: int = _is(1769, "of the function, and CPU goes with it, up to one; notebook 03")
     first_page: int = _is(100, "items on the scan's first page; lambdas/lambda_default.py")
     page_growth: int = _is(4, "how much larger each page is than the one before; the same")
     largest_page: int = _is(2_500, "items on the largest page; the same")
-    ahead: int = _is(5_000, "posts that wait for their turn before no more is read; lambdas/fanout.py")
+    ahead: int = _is(5_000, "posts that wait for their turn before no more is read; lambdas/post_queue.py")
     page_ms: float = _is(10.0, "one scan request of up to 2,500 items; assumed, 3 to 20")
     item_ms: float = _is(0.01, "CPU of each item on a page; twice the local measurement of boto3's parsing")
     invoke_ms: float = _is(20.0, "one asynchronous call of Lambda, to its answer; assumed")
@@ -62,7 +62,8 @@ class Parameters:
     concurrency: int = _is(1_000, "Lambda's concurrency at the beginning, and what it grows by; AWS's quota")
     concurrency_every_s: float = _is(10.0, "how often it grows; AWS's quota")
     requests_per_s: float = _is(
-        float(quotas.requests_per_s("us-east-1")), "the account's requests, callbacks included; AWS's quota L-8A5B8E43"
+        float(quotas.default_requests_per_s("us-east-1")),
+        "the account's requests, callbacks included; AWS's quota L-8A5B8E43",
     )
     share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 03")
     timeout_s: float = _is(30.0, "of the function; notebook 03, at most 900")
@@ -95,7 +96,7 @@ DEFAULT = Parameters()
 RAISED = replace(DEFAULT, requests_per_s=100_000.0, connects_per_s=5_000.0)
 """Quotas ten times the default, as one would ask AWS for."""
 
-# As in lambdas/retries.py, lambdas/fanout.py and lambdas/rate_limiter.py.
+# As in lambdas/retries.py, lambdas/connection_set.py and lambdas/rate_limiter.py.
 MAX_ATTEMPTS = 4
 BROADCASTS, BURST_S = 16, 0.02
 TURN_S = 0.005  # sys.getswitchinterval()
@@ -116,7 +117,7 @@ class Outcome:
     """Until the last invocation had done its posts, those that failed included, in seconds."""
 
 
-def broadcast(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
+def simulate(parameters: Parameters, connections: int, shards: int = 1, seed: int = 1) -> Outcome:
     """Simulate one broadcast into a room that is otherwise quiet.
 
     Shards keep to their parts of one rate, so none waits for another. All but the first are alike, and the last one to
@@ -150,12 +151,12 @@ def started_s(parameters: Parameters, shard: int) -> float:
 
 
 class _Invocation:
-    """One invocation: what the loop of `lambdas/fanout.py` does, with one CPU whose time is spent in turn."""
+    """One invocation: what the loop of `lambdas/event_loop.py` does, with one CPU whose time is spent in turn."""
 
     def __init__(self, parameters, connections, shards, at_s, hand_over_s, seed):
         p = self.p = parameters
         self.environment, self.random = simpy.Environment(at_s), random.Random(seed)
-        self.connections, self.simulated = connections, min(connections, MOST_SIMULATED)
+        self.connections, self.simulated = connections, min(connections, MAX_SIMULATED)
         self.end_s = at_s + hand_over_s + p.timeout_s - p.reserve_s
         self.post_cpu_s, self.opening_cpu_s = p.cpu_ms / 2000 / p.cpu, p.opening_ms / 2000 / p.cpu  # before and after
         self.server_at, self.cpu_at, self.turn_at, self.interval_s, self.is_waiting = (
@@ -323,9 +324,9 @@ def sweep(
     rows = []
     for room in connections:
         for number in shards:
-            own = pd.DataFrame(vars(broadcast(parameters, room, number, seed)) for seed in seeds)
+            own = pd.DataFrame(vars(simulate(parameters, room, number, seed)) for seed in seeds)
             others = [
-                broadcast(replace(parameters, post_ms=post_ms), room, number, seed).last_s
+                simulate(replace(parameters, post_ms=post_ms), room, number, seed).last_s
                 for post_ms in posts_ms
                 for seed in seeds
                 if post_ms != parameters.post_ms
@@ -348,7 +349,7 @@ BINDING = {
 STYLES = ("-", "--", "-.", ":")
 
 
-def picture(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
+def plot(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figure:
     """Time to last delivery over connections: a panel for each table of `sweep`, a line for each number of shards.
 
     A point's color is the limit that binds there; one that is not filled left somebody without the message. The bar

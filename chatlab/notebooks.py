@@ -16,8 +16,8 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from chatlab.paths import NOTEBOOKS, write
-from chatlab.privacy import mask_notebook, masked
+from chatlab.paths import NOTEBOOKS, write_atomically
+from chatlab.privacy import redact, redact_notebook
 from loadtest import live
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
@@ -41,12 +41,13 @@ class Outcome:
     reason: str = ""
 
 
-def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda text: None, guard=lambda: None):
+def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda text: None, health_check=lambda: None):
     """Run the notebook `name` in a kernel of its own, and save it with its outputs, whole or not; an Outcome.
 
     Of `parameters` (a dict), the notebook takes those that it has: see `inject`.
-    `on_progress(text)` gets each new last line of what the running cell shows. `guard()` is called twice a second:
-    a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again afterwards.
+    `on_progress(text)` gets each new last line of what the running cell shows. `health_check()` is called twice a
+    second: a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again
+    afterwards.
     What the kernel itself has to say, beside the cells' outputs, is in a `.log` beside `save_as`, if it is anything.
     """
     notebook = without_outputs(inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters))
@@ -69,11 +70,11 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
             running = pool.submit(client.execute, stderr=log)
             while wait([running], timeout=0.5).not_done and not reason:
                 is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
-                reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else guard() or ""
+                reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else health_check() or ""
         finally:
             _stop(client)
             unsaved = _save(notebook, save_as)
-    cell = _where(notebook, client.place)
+    cell = _failed_cell(notebook, client.cell_index)
     try:
         running.result()
         reason = reason or unsaved
@@ -87,7 +88,7 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         reason = reason or f"{cell}: the kernel died."
     except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
         reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
-    return Outcome(name, round(time.monotonic() - started, 1), not reason, masked(reason))
+    return Outcome(name, round(time.monotonic() - started, 1), not reason, redact(reason))
 
 
 def inject(notebook, parameters):
@@ -129,7 +130,7 @@ def without_injected(notebook):
 def _save(notebook, path):
     """Write it, masked; a sentence if that can't be done, because the disk is full, for example."""
     try:
-        write(Path(path), nbformat.writes(mask_notebook(notebook)).rstrip() + "\n")
+        write_atomically(Path(path), nbformat.writes(redact_notebook(notebook)).rstrip() + "\n")
     except OSError as error:
         return f"it ran, but can't be saved: {error.strerror}."
     return ""
@@ -157,7 +158,7 @@ class _Client(NotebookClient):
         super().__init__(notebook, on_cell_start=self._begun, **options)
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
-        self.place = 0
+        self.cell_index = 0
         """Of the cell that runs, or ran last, among all cells."""
         self.kernel = None
         """Its pid, once it has one."""
@@ -179,7 +180,7 @@ class _Client(NotebookClient):
     def _begun(self, cell, cell_index):
         if self.is_stopped:  # before there was a kernel to end
             raise DeadKernelError("stopped")
-        self.has_begun, self.place = True, cell_index
+        self.has_begun, self.cell_index = True, cell_index
 
     def process_message(self, msg, cell, cell_index):
         content = msg["content"]
@@ -225,9 +226,9 @@ def _session_of(pid):
         return None
 
 
-def _where(notebook, place):
+def _failed_cell(notebook, cell_index):
     """The cell at this place, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
-    above = notebook.cells[: place + 1]
+    above = notebook.cells[: cell_index + 1]
     texts = [line for cell in above if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     heading = next((line.lstrip("# ") for line in reversed(texts) if line.startswith("#")), "")
     return f"cell {sum(cell.cell_type == 'code' for cell in above)} ({heading})"

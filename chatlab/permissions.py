@@ -19,12 +19,12 @@ from chatlab.paths import ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
 
 POLICY = ROOT / "docs" / "aws-policy.json"
-MOST_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
+MAX_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
 
-FUNCTIONS = [f"arn:{{partition}}:lambda:{{region}}:{{account}}:function:{{name}}-{part}" for part in (
+FUNCTIONS = [f"arn:{{partition}}:lambda:{{region}}:{{account_id}}:function:{{name}}-{part}" for part in (
     "connect", "default", "disconnect",
 )]  # fmt: skip
-LOG_GROUPS = [f"arn:{{partition}}:logs:{{region}}:{{account}}:log-group:/aws/lambda/{{name}}-{part}" for part in (
+LOG_GROUPS = [f"arn:{{partition}}:logs:{{region}}:{{account_id}}:log-group:/aws/lambda/{{name}}-{part}" for part in (
     "connect", "default", "disconnect",
 )]  # fmt: skip
 
@@ -35,7 +35,7 @@ class Statement:
 
     sid: str
     resources: list[str]
-    """ARNs in which {partition}, {region}, {account}, {name}, {role}, {switch_role}, {bucket}, {any} are filled in."""
+    """ARN templates of {partition}, {region}, {account_id}, {name}, {role}, {switch_role}, {bucket} and {any}."""
     actions: dict[str, str]
     """IAM's actions, and the call that needs each, or why it is needed."""
     condition: dict = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Need(NamedTuple):
 STATEMENTS = [
     Statement(
         "Table",
-        ["arn:{partition}:dynamodb:{region}:{account}:table/{name}"],
+        ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}"],
         {
             "dynamodb:CreateTable": "01",
             "dynamodb:TagResource": "01: create_table with Tags asks for both",
@@ -73,7 +73,7 @@ STATEMENTS = [
     ),
     Statement(
         "Roles",
-        ["arn:{partition}:iam::{account}:role/{role}", "arn:{partition}:iam::{account}:role/{switch_role}"],
+        ["arn:{partition}:iam::{account_id}:role/{role}", "arn:{partition}:iam::{account_id}:role/{switch_role}"],
         {
             "iam:CreateRole": "02, and 04 for the switch",
             "iam:TagRole": "02: create_role with Tags asks for both",
@@ -89,18 +89,18 @@ STATEMENTS = [
     ),
     Statement(
         "InstanceProfiles",
-        ["arn:{partition}:iam::{account}:instance-profile/{any}"],
+        ["arn:{partition}:iam::{account_id}:instance-profile/{any}"],
         {"iam:RemoveRoleFromInstanceProfile": "99: a role that is in one can't be deleted, and its name is not known"},
     ),
     Statement(
         "PassRole",
-        ["arn:{partition}:iam::{account}:role/{role}"],
+        ["arn:{partition}:iam::{account_id}:role/{role}"],
         {"iam:PassRole": "03: create_function and update_function_configuration with a Role ask for it, too"},
         {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
     ),
     Statement(
         "PassSwitchRole",
-        ["arn:{partition}:iam::{account}:role/{switch_role}"],
+        ["arn:{partition}:iam::{account_id}:role/{switch_role}"],
         {"iam:PassRole": "04: create_schedule asks for it, too"},
         {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
         is_for_switch=True,
@@ -108,8 +108,8 @@ STATEMENTS = [
     Statement(
         "Switch",
         [
-            "arn:{partition}:scheduler:{region}:{account}:schedule-group/{name}-switch",
-            "arn:{partition}:scheduler:{region}:{account}:schedule/{name}-switch/{any}",
+            "arn:{partition}:scheduler:{region}:{account_id}:schedule-group/{name}-switch",
+            "arn:{partition}:scheduler:{region}:{account_id}:schedule/{name}-switch/{any}",
         ],
         {
             "scheduler:CreateScheduleGroup": "04, where HOURS is set",
@@ -126,7 +126,7 @@ STATEMENTS = [
     ),
     Statement(
         "Alarm",
-        ["arn:{partition}:budgets::{account}:budget/{name}-{region}"],
+        ["arn:{partition}:budgets::{account_id}:budget/{name}-{region}"],
         {
             "budgets:ModifyBudget": "00, where EMAIL is set: create_budget; 99: delete_budget",
             "budgets:TagResource": "00: create_budget with ResourceTags asks for both",
@@ -152,7 +152,7 @@ STATEMENTS = [
     ),
     Statement(
         "EventSources",
-        ["arn:{partition}:lambda:{region}:{account}:event-source-mapping:{any}"],
+        ["arn:{partition}:lambda:{region}:{account_id}:event-source-mapping:{any}"],
         {"lambda:DeleteEventSourceMapping": "99: what feeds a function by hand, whose name is not known"},
         {"ArnLike": {"lambda:FunctionArn": "arn:*:lambda:*:*:function:{name}-*"}},
     ),
@@ -234,10 +234,10 @@ STATEMENTS = [
         "WhoseIsIt",
         # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
         [
-            "arn:{partition}:dynamodb:{region}:{account}:table/{name}-{any}",
-            "arn:{partition}:iam::{account}:role/{name}-{any}",
-            "arn:{partition}:lambda:{region}:{account}:function:{name}-{any}",
-            "arn:{partition}:budgets::{account}:budget/{name}-{any}",
+            "arn:{partition}:dynamodb:{region}:{account_id}:table/{name}-{any}",
+            "arn:{partition}:iam::{account_id}:role/{name}-{any}",
+            "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}",
+            "arn:{partition}:budgets::{account_id}:budget/{name}-{any}",
         ],
         {
             "budgets:ListTagsForResource": "99, the inventory",
@@ -276,7 +276,7 @@ STATEMENTS = [
 def policy(name=DEFAULT_NAME, partition="aws"):
     """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
     names = {
-        "partition": partition, "region": "*", "account": "*", "name": name, "role": f"{name}-lambda-*",
+        "partition": partition, "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
         "switch_role": f"{name}-switch-*",
         "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
@@ -298,9 +298,8 @@ def policy(name=DEFAULT_NAME, partition="aws"):
 def actions(lab, with_switch=True):
     """What the person needs for this lab, as a list of `Need`s: what the policy simulator can be asked."""
     names = {
-        "partition": lab.partition, "region": lab.region, "account": lab.account, "name": lab.name, "role": lab.role,
-        "switch_role": lab.switch_role,
-        "bucket": lab.bucket, "any": "any",
+        "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
+        "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any",
     }  # fmt: skip
     return [
         Need(action, resource if resource == "*" else resource.replace("*", "any"), _context(statement, lab.name), why)

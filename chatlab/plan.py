@@ -3,7 +3,7 @@
 from chatlab import cost, ledger
 
 
-def plan(lab, with_alarm=False):
+def planned_resources(lab, with_alarm=False):
     """A list of dicts, for `lab.show`: one for each kind of thing. Prices are in US dollars.
 
     `with_alarm`: with the budget that notebook 00 makes where EMAIL is set.
@@ -39,7 +39,7 @@ def plan(lab, with_alarm=False):
             "10 s, and the page's build", "delete_bucket",
         ),
     ]  # fmt: skip
-    if hours := ledger.hours():
+    if hours := ledger.lifetime_hours():
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"
         rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))

@@ -1,8 +1,8 @@
 """What can be known before anything is made: whether the lab would work in this account, and what it would use.
 
-    checks = preflight(lab)
+    checks = run_checks(lab)
     lab.show([check.row for check in checks])
-    require(checks)
+    require_passed(checks)
 
 Nothing is changed, and what may not be asked is "not checked". What can't be known beforehand: session policies and
 resource control policies, which AWS's simulator does not look at, and whether a policy names conditions of its own.
@@ -16,10 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chatlab import cost, ledger, permissions
 from chatlab.credentials import DENIED
 from chatlab.errors import NOT_FOUND, LabError
-from chatlab.public_access import who_forbids
-from chatlab.quotas import CONCURRENCY, quotas
+from chatlab.public_access import ask_why_forbidden
+from chatlab.quotas import CONCURRENCY, read_quotas
 
-OK, MIND, NOT_CHECKED, STOP = "ok", "mind", "not checked", "stop"
+OK, WARNING, NOT_CHECKED, STOP = "ok", "warning", "not checked", "stop"
 
 # What the lab asks and can do without: it has AWS's defaults, and ways around.
 DISPENSABLE = frozenset(
@@ -37,7 +37,7 @@ class Check(NamedTuple):
 
     check: str
     result: str
-    """`OK`; `MIND`, which is worth knowing; `NOT_CHECKED`; `STOP`, with which the lab can't be built."""
+    """`OK`; `WARNING`, which is worth knowing; `NOT_CHECKED`; `STOP`, with which the lab can't be built."""
     found: str
     what_to_do: str = ""
 
@@ -47,19 +47,19 @@ class Check(NamedTuple):
         return {"check": self.check, "": self.result, "found": self.found, "what to do": self.what_to_do}
 
 
-def preflight(lab):
+def run_checks(lab):
     """All the Checks."""
     return [
-        identity(lab),
-        *allowed(lab),
-        *names(lab),
-        public_access(lab),
-        *enough(lab),
-        price(lab),
+        check_identity(lab),
+        *check_permissions(lab),
+        *check_names(lab),
+        check_public_access(lab),
+        *check_quotas(lab),
+        check_price(lab),
     ]
 
 
-def require(checks):
+def require_passed(checks):
     """Raises LabError if one of the Checks is a `STOP`."""
     if stops := [check for check in checks if check.result == STOP]:
         reasons = "; ".join(f"{check.check}: {check.found}" for check in stops)
@@ -69,12 +69,12 @@ def require(checks):
 # --- who you are ----------------------------------------------------------------------------------------------------
 
 
-def identity(lab):
+def check_identity(lab):
     """Whose credentials these are."""
     arn = lab.client("sts").get_caller_identity()["Arn"]
     kind = arn.rpartition(":")[2].partition("/")[0]
     if kind == "root":
-        return Check("identity", MIND, "the root user", "Nobody should work as root: docs/aws.md shows other ways.")
+        return Check("identity", WARNING, "the root user", "Nobody should work as root: docs/aws.md shows other ways.")
     kinds = {"user": "a user", "assumed-role": "a session of a role", "federated-user": "a federated user"}
     return Check("identity", OK, kinds.get(kind, kind))
 
@@ -98,7 +98,7 @@ def principal(lab):
 # --- what you may do ------------------------------------------------------------------------------------------------
 
 
-def allowed(lab):
+def check_permissions(lab):
     """A Check for each service: whether you may do there all that the lab needs."""
     try:
         person = principal(lab)
@@ -130,11 +130,11 @@ def _permission(service, count, refused):
     if not for_sure:
         return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
     around = DISPENSABLE | {action for action in PUBLIC if for_sure.get(action) == _BY_ORGANISATION}
-    return Check(f"permissions: {service}", MIND if for_sure.keys() <= around else STOP, found, _ADVICE)
+    return Check(f"permissions: {service}", WARNING if for_sure.keys() <= around else STOP, found, _ADVICE)
 
 
 def _needs(lab):
-    return permissions.actions(lab, with_switch=ledger.hours() is not None)
+    return permissions.actions(lab, with_switch=ledger.lifetime_hours() is not None)
 
 
 def _refused(lab, person):
@@ -187,7 +187,7 @@ def _why(answer):
 # --- what is there already ------------------------------------------------------------------------------------------
 
 
-def names(lab):
+def check_names(lab):
     """The lab's names: free, or taken by what is its own, or by what is somebody else's."""
     own, checks = 0, []
     for kind, name, tags in _named(lab):
@@ -232,41 +232,41 @@ def _named(lab):
     yield "bucket", lab.bucket, answer("TagSet", s3.get_bucket_tagging, Bucket=lab.bucket)
 
 
-def public_access(lab):
+def check_public_access(lab):
     """Whether the account lets a bucket be public, as the page's is. A bucket's own block is changed in notebook 05."""
     check = "public page"
     try:
-        sentence = who_forbids(lab)
+        sentence = ask_why_forbidden(lab)
     except ClientError as error:
         return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
     except (LabError, BotoCoreError):
         return Check(check, NOT_CHECKED, "the account does not say (no answer)")
     if sentence:
         found, _, what_to_do = sentence.partition(". ")
-        return Check(check, MIND, f"{found}.", f"{what_to_do} Until then the page is served from this machine.")
+        return Check(check, WARNING, f"{found}.", f"{what_to_do} Until then the page is served from this machine.")
     return Check(check, OK, "the account does not forbid it")
 
 
 # --- how much -------------------------------------------------------------------------------------------------------
 
 
-def enough(lab):
+def check_quotas(lab):
     """The account's quotas against what the lab needs of them."""
-    found = quotas(lab)
+    found = read_quotas(lab)
     for row, name in zip(found.rows, ("requests_per_s", "connects_per_s", "concurrency"), strict=True):
         check, told = f"quota: {row['quota']}", f"{row['value']} ({row['from']})"
         if not found.is_live(name):
             yield Check(check, NOT_CHECKED, told)
         elif name == "concurrency" and getattr(found, name) <= CONCURRENCY:
             advice = "Enough, and slow: the load test connects at the pace that this allows. Service Quotas raises it."
-            yield Check(check, MIND, told, advice)
+            yield Check(check, WARNING, told, advice)
         else:
             yield Check(check, OK, told)
 
 
-def price(lab):
+def check_price(lab):
     """What the load test of notebook 06 costs."""
     prices = cost.prices_of(lab)
-    dollars = cost.broadcasts(**cost.LOAD_TEST, prices=prices).dollars
+    dollars = cost.estimate(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")

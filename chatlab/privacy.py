@@ -8,7 +8,7 @@ import re
 import sys
 from urllib.parse import quote
 
-HIDDEN = "·" * 12
+REDACTED = "·" * 12
 
 # Of a match, what is named `kept` stays.
 PRIVATE = [
@@ -24,7 +24,7 @@ PRIVATE = [
         r"(?<![\w.+\-])[\w.+\-]{1,64}(?:@|%40)(?!\d+\.\d)(?:[A-Za-z0-9\-]{1,63}\.)+[A-Za-z]{2,24}(?!\w)",
         # `aws configure sso` names a profile after its account: AdministratorAccess-123456789012.
         r"(?P<kept>(?i:profile)\W{1,8}[\w.+\-]*?)(?<!\d)\d{12}(?!\d)",
-        # An account: 12 digits, alone. No part of a number, of a UUID, of a digest, or of a name: see `keep`.
+        # An account: 12 digits, alone. No part of a number, of a UUID, of a digest, or of a name: see `add_secrets`.
         r"(?<![\w.\-])\d{12}(?![\w\-]|\.\d)",
     )
 ]
@@ -34,79 +34,79 @@ SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
 MIN_SECRET = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
 SHOWN = frozenset({"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"})
 
-_known: set[str] = set()
+_secrets: set[str] = set()
 
 
-def keep(*values):
+def add_secrets(*values):
     """Mask these texts, too, wherever they stand: an account id, a secret key, a session token. None is passed over."""
     for value in values:
         if value and len(value) >= MIN_SECRET:
             if value.isdecimal():  # within a name, too; the local cloud's account, all zeros, is no part of a number
-                _known.add(rf"(?<![\d.]){value}(?!\d)")
+                _secrets.add(rf"(?<![\d.]){value}(?!\d)")
             else:
-                _known.update({re.escape(value), re.escape(quote(value, safe=""))})
+                _secrets.update({re.escape(value), re.escape(quote(value, safe=""))})
 
 
-def keep_credentials(session):
+def add_session_secrets(session):
     """Mask the credentials with which the boto3 `session` signs, from the first request on; renewed ones, too."""
 
     def learn(**event):
         if credentials := session.get_credentials():
-            keep(*credentials.get_frozen_credentials())
+            add_secrets(*credentials.get_frozen_credentials())
 
     session.events.register("before-sign", learn)
 
 
-def masked(text):
+def redact(text):
     """`text` with dots in place of what is private. Masking twice is the same as once."""
     parts = SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours: no part of a word
-    parts[::2] = map(_masked, parts[::2])
+    parts[::2] = map(_redact, parts[::2])
     return "".join(parts)
 
 
-def _masked(text):
-    if _known:
-        text = re.sub("|".join(sorted(_known)), HIDDEN, text)
+def _redact(text):
+    if _secrets:
+        text = re.sub("|".join(sorted(_secrets)), REDACTED, text)
     for pattern in PRIVATE:
-        text = pattern.sub(lambda found: found.groupdict().get("kept", "") + HIDDEN, text)
+        text = pattern.sub(lambda found: found.groupdict().get("kept", "") + REDACTED, text)
     return text
 
 
-def masked_values(value):
+def redact_values(value):
     """A copy of `value`, JSON as Python has it, whose texts are masked. Pictures and keys stay as they are."""
     if isinstance(value, str):
-        return masked(value)
+        return redact(value)
     if isinstance(value, dict):
-        return {key: item if str(key).startswith("image/") else masked_values(item) for key, item in value.items()}
+        return {key: item if str(key).startswith("image/") else redact_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [masked_values(item) for item in value]
+        return [redact_values(item) for item in value]
     return value
 
 
-def mask_notebook(notebook):
+def redact_notebook(notebook):
     """Mask a notebook's sources and outputs, in place; the notebook."""
     for cell in notebook.cells:
-        cell.source = masked(cell.source)
+        cell.source = redact(cell.source)
         for output in cell.get("outputs", []):
-            output.update(masked_values(output))
+            output.update(redact_values(output))
     return notebook
 
 
-def mask_kernel():
+def redact_kernel_output():
     """In a Jupyter kernel, mask all that its cells show from now on: texts, tables and errors. Elsewhere, nothing.
 
     All of it leaves the kernel as messages of one session. IPython's own hooks would be four, and none is for errors.
     """
     ipython = sys.modules.get("IPython")
     kernel = getattr(ipython.get_ipython(), "kernel", None) if ipython else None
-    if kernel is None or hasattr(kernel.session, "serialize_unmasked"):
+    if kernel is None or hasattr(kernel.session, "serialize_unredacted"):
         return
     session = kernel.session
-    session.serialize_unmasked = session.serialize
+    session.serialize_unredacted = session.serialize
 
     def serialize(message, *more, **options):
         if message["header"]["msg_type"] in SHOWN:
-            message = {**message, "content": masked_values(message["content"])}
-        return session.serialize_unmasked(message, *more, **options)
+            message = {**message, "content": redact_values(message["content"])}
+        return session.serialize_unredacted(message, *more, **options)
 
     session.serialize = serialize

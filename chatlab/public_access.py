@@ -5,31 +5,33 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-publi
 
 from botocore.exceptions import ClientError
 
-ACCOUNT = (
+BY_ACCOUNT = (
     "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
     "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
 )
-ORGANISATION = (
+BY_ORGANISATION = (
     "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
     "exempt an account."
 )
-EITHER = f"Your account, or the organisation that it belongs to, forbids public buckets. {ACCOUNT.partition('. ')[2]}"
+BY_EITHER = (
+    f"Your account, or the organisation that it belongs to, forbids public buckets. {BY_ACCOUNT.partition('. ')[2]}"
+)
 
 NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException"})
 
 
-def forbidden(lab):
+def why_forbidden(lab):
     """A sentence if no bucket of the account may be public by a policy; "" if one may, or if that can't be asked."""
     try:
-        return who_forbids(lab)
+        return ask_why_forbidden(lab)
     except ClientError:
         return ""
 
 
-def who_forbids(lab):
+def ask_why_forbidden(lab):
     """The same, but raises ClientError if it can't be asked: if you may not see the account's settings."""
     try:
-        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account)
+        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account_id)
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
             raise
@@ -41,12 +43,12 @@ def who_forbids(lab):
     try:
         policy = lab.client("organizations").describe_effective_policy(PolicyType="S3_POLICY")["EffectivePolicy"]
     except ClientError as error:
-        return ACCOUNT if error.response["Error"]["Code"] in NO_POLICY else EITHER
-    return ORGANISATION if '"all"' in policy["PolicyContent"] else ACCOUNT
+        return BY_ACCOUNT if error.response["Error"]["Code"] in NO_POLICY else BY_EITHER
+    return BY_ORGANISATION if '"all"' in policy["PolicyContent"] else BY_ACCOUNT
 
 
-def reason(refusal):
+def why_refused(refusal):
     """The same sentence, of what S3 says when it refuses a public policy; "" if something else is the reason."""
     if "service control policy" in refusal or "resource control policy" in refusal:
-        return ORGANISATION
-    return EITHER if "BlockPublicPolicy" in refusal else ""
+        return BY_ORGANISATION
+    return BY_EITHER if "BlockPublicPolicy" in refusal else ""

@@ -19,7 +19,7 @@ CONNECTS_PER_S = 500
 CONCURRENCY = 10
 
 
-def requests_per_s(region):
+def default_requests_per_s(region):
     """Requests a second that API Gateway takes in a Region by default, of all APIs of an account, posts included.
 
     The bucket holds half as many. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
@@ -67,7 +67,7 @@ class Quotas:
         ]
 
 
-def quotas(lab):
+def read_quotas(lab):
     """The Quotas of the lab's account in its Region: each is read, and where that is not allowed AWS's default.
 
     The requests a second are API Gateway's own word: Service Quotas has 10,000 for L-8A5B8E43 also in Regions with
@@ -77,7 +77,7 @@ def quotas(lab):
         "requests_per_s": (
             "apigateway get_account",
             lambda: lab.client("apigateway").get_account()["throttleSettings"]["rateLimit"],
-            requests_per_s(lab.region),
+            default_requests_per_s(lab.region),
         ),
         "connects_per_s": (
             "Service Quotas L-9ED1E49A",

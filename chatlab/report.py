@@ -6,13 +6,13 @@ import json
 from jinja2 import Template
 
 from chatlab import paths
-from chatlab.privacy import masked, masked_values
+from chatlab.privacy import redact, redact_values
 
 
 def write(folder, summary):
     """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it, masked."""
-    summary = masked_values(summary)
-    paths.write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    summary = redact_values(summary)
+    paths.write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     plots = [
         (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())
         for path in sorted(folder.glob("plots/*.png"))
@@ -20,7 +20,7 @@ def write(folder, summary):
     pages = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*.html")) if path.parent != folder]
     template = Template((paths.ROOT / "chatlab" / "report.html.jinja").read_text(), autoescape=True)
     page = template.render(run=folder.name, summary=summary, plots=plots, pages=pages)
-    paths.write(folder / "report.html", page)
+    paths.write_atomically(folder / "report.html", page)
 
 
 def lines(summary, folder):
@@ -43,7 +43,7 @@ def lines(summary, folder):
     yield f"Leftovers: {'not known' if left is None else left}"
     yield f"All of it: {folder}"
     for failure in summary["failures"]:
-        yield f"FAILED: {masked(failure)}"
+        yield f"FAILED: {redact(failure)}"
 
 
 def _ms(value):

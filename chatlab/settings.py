@@ -9,9 +9,9 @@ from functools import cache
 import boto3
 import botocore.session
 
-from chatlab.credentials import explain, explaining
+from chatlab.credentials import explain_errors, explaining
 from chatlab.errors import LabError
-from chatlab.privacy import HIDDEN, masked
+from chatlab.privacy import REDACTED, redact
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
@@ -71,10 +71,10 @@ class Settings:
         where = "the local cloud" if self.target == "local" else f"AWS, {self.region}"
         return f"The lab {self.name} on {where}"
 
-    def make(self, goal):
+    def make_command(self, goal):
         """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`.
 
-        A profile that is named after its account is masked, and still understood: see `profile_named`.
+        A profile that is named after its account is masked, and still understood: see `resolve_profile`.
         """
         options = {}
         if self.target == "aws":
@@ -82,7 +82,7 @@ class Settings:
         elif self.name != DEFAULT_NAME:
             options = {"NAME": self.name}
         given = [f"{key}={shlex.quote(value)}" for key, value in options.items() if value]
-        return masked(" ".join(["make", goal, *given]))
+        return redact(" ".join(["make", goal, *given]))
 
     @property
     def parameters(self):
@@ -91,14 +91,14 @@ class Settings:
         return {"TARGET": self.target, "NAME": self.name, "REGION": region, "PROFILE": self.profile}
 
 
-def profile_named(text):
+def resolve_profile(text):
     """The profile of the AWS configuration that is meant by its name, or by its name as a command shows it, masked.
 
     Raises LabError for a masked name that is no profile's, or that several could have.
     """
-    if HIDDEN not in text:
+    if REDACTED not in text:
         return text
-    meant = [name for name in aws_session().available_profiles if masked(f"PROFILE={name}") == f"PROFILE={text}"]
+    meant = [name for name in aws_session().available_profiles if redact(f"PROFILE={name}") == f"PROFILE={text}"]
     if len(meant) != 1:
         raise LabError(
             f"{len(meant)} profiles of your AWS configuration could be {text}: give PROFILE= with the account's digits."
@@ -130,4 +130,4 @@ def aws_session(profile_name=None, region_name=None):
     """
     core = botocore.session.Session(profile=profile_name)
     with explaining(core):  # a profile that does not exist, a configuration file that can't be read
-        return explain(boto3.Session(botocore_session=core, region_name=region_name))
+        return explain_errors(boto3.Session(botocore_session=core, region_name=region_name))

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from chatlab.privacy import masked
+from chatlab.privacy import redact
 
 pd.set_option("display.max_colwidth", None)  # an ARN that is cut in the middle helps nobody
 
 
-def table(answer, *columns):
+def format_table(answer, *columns):
     """A DataFrame that a reader can take in: `answer` is one dict (shown as two columns) or a list of dicts (rows).
 
     `columns` are the keys to show, by default all but `ResponseMetadata`; what an answer lacks is left blank, and what
@@ -15,7 +15,7 @@ def table(answer, *columns):
     """
 
     def text(value):
-        return "" if value is None else masked(str(value))
+        return "" if value is None else redact(str(value))
 
     def shown(row):
         keys = columns or [key for key in row if key != "ResponseMetadata"]

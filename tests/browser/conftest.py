@@ -10,7 +10,7 @@ import websocket
 from playwright.sync_api import expect, sync_playwright
 
 from chatlab import browser, local_cloud
-from chatlab.paths import RUNS, writable
+from chatlab.paths import RUNS, ensure_writable
 from tests.conftest import run_notebook
 
 PATIENCE_MS = 15_000
@@ -86,7 +86,7 @@ def wire(page_url):
 @pytest.fixture(scope="session")
 def chromium(wire):
     """A browser for whom the local cloud is at the other end of the wire."""
-    executable = browser.executable()
+    executable = browser.find_executable()
     assert executable, "There is no Chromium on this machine: `make test` installs one."
     mapped = f"--host-resolver-rules=MAP 127.0.0.1 127.0.0.1:{wire.port}"
     with sync_playwright() as playwright:
@@ -177,7 +177,7 @@ def messages(page):
 @pytest.fixture
 def picture():
     """`picture(page, "two people")`: a screenshot among the run's artefacts, runs/screenshots."""
-    folder = writable(RUNS / "screenshots")
+    folder = ensure_writable(RUNS / "screenshots")
 
     def take(page, name):
         page.screenshot(path=folder / f"{name}.png", animations="disabled")

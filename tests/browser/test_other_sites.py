@@ -95,7 +95,9 @@ def chromium():
     """A browser for whom evil.example is this machine."""
     with sync_playwright() as playwright:
         mapped = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"
-        chromium = playwright.chromium.launch(executable_path=browser.executable(), args=[*browser.ARGUMENTS, mapped])
+        chromium = playwright.chromium.launch(
+            executable_path=browser.find_executable(), args=[*browser.ARGUMENTS, mapped]
+        )
         yield chromium
         chromium.close()
 

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from chatlab import poll
-from chatlab.paths import home
+from chatlab.paths import state_dir
 from tests.browser.conftest import messages, say, state
 from tests.conftest import environment_of_a_run, without_policy
 
@@ -23,7 +23,7 @@ def texts(page):
 
 
 def test_the_built_page_is_small(page_url):
-    packed = sum(len(gzip.compress(file.read_bytes())) for file in (home() / "page").rglob("*") if file.is_file())
+    packed = sum(len(gzip.compress(file.read_bytes())) for file in (state_dir() / "page").rglob("*") if file.is_file())
     assert packed < LIMIT_KB * 1024
 
 
@@ -270,7 +270,7 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, pict
         }), true);
     }""")
     flood = subprocess.Popen(
-        [sys.executable, "-m", "tests.browser.flood", "5000", "500"], env=environment_of_a_run(home())
+        [sys.executable, "-m", "tests.browser.flood", "5000", "500"], env=environment_of_a_run(state_dir())
     )
     composer = ada.get_by_label("Message")
     composer.focus()

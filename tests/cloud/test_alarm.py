@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatlab import Lab, inventory
+from chatlab import Lab, list_resources
 from chatlab.errors import NotOurs
 from chatlab.notebooks import TEARDOWN
 from tests.cells import run_cells
@@ -21,7 +21,7 @@ def test_an_alarm_is_made_once_found_and_removed(cloud):
     chosen = {"NAME": "alarmed", "EMAIL": ADDRESS}
     said = run_cells("00_start", **chosen)
     lab = Lab.load()
-    budgets, budget = lab.client("budgets"), {"AccountId": lab.account, "BudgetName": lab.alarm}
+    budgets, budget = lab.client("budgets"), {"AccountId": lab.account_id, "BudgetName": lab.alarm}
     (notification,) = budgets.describe_notifications_for_budget(**budget)["Notifications"]
     assert (notification["Threshold"], notification["NotificationType"]) == (80, "ACTUAL")
     (who,) = budgets.describe_subscribers_for_notification(Notification=notification, **budget)["Subscribers"]
@@ -29,14 +29,16 @@ def test_an_alarm_is_made_once_found_and_removed(cloud):
     said += run_cells("00_start", **chosen)
     assert "The budget exists already." in said
     assert ADDRESS not in said
-    assert inventory(lab)[["service", "kind", "id"]].values.tolist() == [["budgets", "budget", "alarmed-us-east-1"]]
+    assert list_resources(lab)[["service", "kind", "id"]].values.tolist() == [
+        ["budgets", "budget", "alarmed-us-east-1"]
+    ]
     assert "Deleted the budget alarmed-us-east-1" in run_cells(TEARDOWN)
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
 
 
 def test_a_strangers_budget_of_the_alarms_name_stops_notebook_00(cloud):
     lab = Lab.choose("local", "taken")
     budget = {"BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "MONTHLY"}
-    lab.client("budgets").create_budget(AccountId=lab.account, Budget=budget)
+    lab.client("budgets").create_budget(AccountId=lab.account_id, Budget=budget)
     with pytest.raises(NotOurs, match="There is a budget taken-us-east-1 already"):
         run_cells("00_start", NAME="taken", EMAIL=ADDRESS)

@@ -19,12 +19,12 @@ import websocket
 from benchmarks import soak
 from chatlab import local_cloud, poll
 from chatlab.notebooks import BUILD
-from chatlab.paths import home
+from chatlab.paths import state_dir
 from tests import faulty_cloud
 from tests.cells import creating, run_cells
 from tests.cloud.test_fanout import say
 from tests.conftest import lab_in, reported, sharding
-from tests.faulty_cloud import Fault, faulted, set_faults
+from tests.faulty_cloud import Fault, count_faults, set_faults
 
 PEOPLE = 20
 
@@ -94,9 +94,9 @@ def people_in(lab, number, beside=None):
 
 @contextmanager
 def a_faulty_chat(folder, traits=""):
-    """A chat in a local cloud that can be made to fail, by `set_faults(home(), ...)`."""
+    """A chat in a local cloud that can be made to fail, by `set_faults(state_dir(), ...)`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_cloud, "EMULATOR", faulty_cloud.__file__)
+        patch.setattr(local_cloud, "SERVER", faulty_cloud.__name__)
         patch.setenv("CHATLAB_TRAITS", traits)
         with lab_in(folder) as lab:
             for name in BUILD[1:5]:
@@ -122,7 +122,7 @@ def room(faulty):
 def well_again(request):
     yield
     if "faulty" in request.fixturenames:
-        set_faults(home())
+        set_faults(state_dir())
 
 
 @pytest.fixture(scope="module")
@@ -189,11 +189,11 @@ def test_posts_that_fail(faulty, room, report, kind, often, who):
     text, again = f"{kind} {often} {who}", f"after {kind} {often} {who}"
     if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
         restart(faulty, 4)
-    set_faults(home(), Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
+    set_faults(state_dir(), Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
     log = say(faulty, text)
     if outcome == "unreached":
         restart(faulty, 30)
-    set_faults(home())
+    set_faults(state_dir())
     afterwards = say(faulty, again)
     is_heard_by_all(room, again)
     report.append((kind, who, often, *heard(room, text), told(log), told(afterwards)))
@@ -258,17 +258,17 @@ def log_of(lab, part, connection_id):
 def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
     often = "twice" if times else "always"
     text, again = f"Scan {kind} {often}", f"after Scan {kind} {often}"
-    before = faulted(home())
-    set_faults(home(), Fault("Scan", kind, times=times))
+    before = count_faults(state_dir())
+    set_faults(state_dir(), Fault("Scan", kind, times=times))
     log = say(faulty, text)
-    set_faults(home())
+    set_faults(state_dir())
     afterwards = say(faulty, again)
     is_heard_by_all(room, again)
     report.append((f"Scan: {kind}", "", often, *heard(room, text), told(log), told(afterwards)))
     assert room.copies(text) == [1 if times else 0] * PEOPLE
     assert counts(log) == counts_of({"delivered": PEOPLE} if times else {})
     assert ("error" in log) == (not times)
-    assert (faulted(home()) - before).total() == (times or 4)
+    assert (count_faults(state_dir()) - before).total() == (times or 4)
     assert counts(afterwards) == counts_of({"delivered": PEOPLE})
     assert room.copies(again) == [1] * PEOPLE
 
@@ -278,7 +278,7 @@ def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
 def test_a_table_that_takes_nothing(faulty, room, report, kind, times):
     """Who can't be remembered would never hear anything, and is not let in."""
     often = "twice" if times else "always"
-    set_faults(home(), Fault("PutItem", kind, times=times))
+    set_faults(state_dir(), Fault("PutItem", kind, times=times))
     if times:
         with people_in(faulty, 1, beside=room) as newcomer:
             said = say(faulty, often)
@@ -304,7 +304,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     """Who has left stays in it, until a broadcast finds out and can delete it."""
     often = "twice" if times else "always"
     newcomer = Room(faulty, 1, beside=room)
-    set_faults(home(), Fault("DeleteItem", kind, times=times))
+    set_faults(state_dir(), Fault("DeleteItem", kind, times=times))
     newcomer.leave()
     if times:
         poll(lambda: len(items(faulty)) == PEOPLE, "the one who left to be forgotten")
@@ -317,7 +317,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
         assert "DeleteItem" in said["error"] and len(items(faulty)) == PEOPLE + 1
     gone = 0 if times else 1
     assert counts(said) == counts_of({"delivered": PEOPLE, "gone": gone})
-    set_faults(home())
+    set_faults(state_dir())
     again = say(faulty, f"after {often}")
     report.append((f"DeleteItem: {kind}", "one who leaves", often, PEOPLE, 0, 0, told(said), told(again)))
     assert counts(again) == counts_of({"delivered": PEOPLE, "gone": gone})
@@ -332,13 +332,13 @@ def test_a_shard_that_lambda_does_not_take_or_takes_twice(faulty, room, report, 
     """Of an answer that gets lost nobody knows whether the shard is posted to: then rather twice than not at all."""
     text, again = f"Invoke {kind} {often}", f"after Invoke {kind} {often}"
     with sharding(faulty, shards=2, above=5):
-        set_faults(home(), Fault("Invoke", kind, times=None if often == "always" else 1))
+        set_faults(state_dir(), Fault("Invoke", kind, times=None if often == "always" else 1))
         log = say(faulty, text)
         is_heard_by_all(room, text)
         if kind == "lost":
             poll(lambda: 2 in room.copies(text), "the shard's second run", timeout_s=20, every_s=0.02)
             time.sleep(0.2)
-        set_faults(home())
+        set_faults(state_dir())
         afterwards = say(faulty, again)
         is_heard_by_all(room, again)
     others = PEOPLE - afterwards["connections"]  # in the other shard
@@ -361,7 +361,7 @@ def workers(lab):
 def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next_is_whole(faulty, room):
     n = PEOPLE // 2
     say(faulty, "warm")
-    set_faults(home(), Fault("PostToConnection", "500", ids=room.ids[n:]))  # they are going to be tried again
+    set_faults(state_dir(), Fault("PostToConnection", "500", ids=room.ids[n:]))  # they are going to be tried again
     room.say(0, "half")
     poll(lambda: all(room.copies("half")[:n]), "the first half to hear it", every_s=0.005)
     (worker,) = workers(faulty)
@@ -369,7 +369,7 @@ def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next
     poll(
         lambda: any('"Internal server error"' in text for text in room.heard[0]), "the speaker to be told", every_s=0.02
     )
-    set_faults(home())
+    set_faults(state_dir())
     log = say(faulty, "whole")
     is_heard_by_all(room, "whole")
     assert counts(log) == counts_of({"delivered": PEOPLE})
@@ -407,7 +407,7 @@ def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys
     """
     connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
     with a_faulty_chat(tmp_path, "delay,connections-rate=600") as lab:
-        set_faults(home(), *RANDOM)
+        set_faults(state_dir(), *RANDOM)
         since = datetime.now(UTC)
         test = start(
             "--host", lab.websocket_url(lab.require_api()), "--users", connections, "--broadcasts", broadcasts,
@@ -415,7 +415,7 @@ def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys
             "--max-handshakes", 2_000, "--run-time", 900,
         )  # fmt: skip
         test.output = test.process.communicate(timeout=1000)[0]
-        injected, said, summary = faulted(home()), soak.counted(lab, since), test.summary
+        injected, said, summary = count_faults(state_dir()), soak.counted(lab, since), test.summary
     names = ("expected", "delivered", "missing", "dropped", "departed", "duplicate", "broadcasts", "broadcasts_refused")
     with capsys.disabled():
         print(

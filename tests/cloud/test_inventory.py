@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatlab import LabError, inventory
+from chatlab import LabError, list_resources
 from tests.conftest import lab_in
 
 
@@ -18,11 +18,11 @@ def test_what_a_list_still_names_and_nothing_else_knows_is_gone(stale):
     iam, s3 = stale.client("iam"), stale.client("s3")
     iam.create_role(RoleName=stale.role, AssumeRolePolicyDocument="{}", Tags=stale.tag_list)
     s3.create_bucket(Bucket=stale.bucket, CreateBucketConfiguration={"Tags": stale.tag_list})
-    assert sorted(inventory(stale)["service"]) == ["iam", "s3"]
+    assert sorted(list_resources(stale)["service"]) == ["iam", "s3"]
     iam.delete_role(RoleName=stale.role)
     s3.delete_bucket(Bucket=stale.bucket)
     assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == [stale.role]
-    assert inventory(stale).empty
+    assert list_resources(stale).empty
 
 
 def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
@@ -33,7 +33,7 @@ def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_everything_that_the_notebooks_make_is_found(chat):
-    found = inventory(chat).query("service != 's3'")  # the page is deployed where a test needs it
+    found = list_resources(chat).query("service != 's3'")  # the page is deployed where a test needs it
     kinds = found.groupby(["service", "kind"]).size().to_dict()
     assert kinds == {
         ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
@@ -45,7 +45,7 @@ def test_everything_that_the_notebooks_make_is_found(chat):
 
 def test_a_lab_of_another_name_is_not_seen(chat):
     other = type(chat)("local", "chat-2", chat.region)
-    assert inventory(other).empty
+    assert list_resources(other).empty
 
 
 def test_what_has_the_name_but_not_the_tag_is_not_ours(lab):
@@ -55,11 +55,11 @@ def test_what_has_the_name_but_not_the_tag_is_not_ours(lab):
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
 
 
 def test_a_bucket_is_found_with_the_number_of_its_objects(lab):
     s3 = lab.client("s3")
     s3.create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
     s3.put_object(Bucket=lab.bucket, Key="one", Body=b"1")
-    assert inventory(lab)["kind"].tolist() == ["bucket with 1 objects"]
+    assert list_resources(lab)["kind"].tolist() == ["bucket with 1 objects"]

@@ -5,8 +5,8 @@ import time
 import pytest
 import websocket
 
-from chatlab import Lab, inventory
-from chatlab.inventory import by_tag
+from chatlab import Lab, list_resources
+from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import BUILD, TEARDOWN
 from tests.cells import cells, creating, run_cells
 from tests.conftest import lab_in, print_table
@@ -39,7 +39,7 @@ def report(request):
 
 
 def as_records(lab):
-    return inventory(lab).astype(str).to_dict("records")
+    return list_resources(lab).astype(str).to_dict("records")
 
 
 def is_heard(lab):
@@ -79,12 +79,12 @@ def kill(beside, report, notebook, number):
     whole = as_records(beside)
     lab = Lab.choose("local", f"k{notebook[:2]}-{number}")
     build_until(lab, notebook, number)
-    made, left, seconds = len(inventory(lab)), [], []
+    made, left, seconds = len(list_resources(lab)), [], []
     for _ in range(2):
         began = time.monotonic()
         assert "Nothing is left" in run_cells(TEARDOWN)
         seconds.append(time.monotonic() - began)
-        left.append(len([*inventory(lab)["id"], *by_tag(lab), *names(lab)]))
+        left.append(len([*list_resources(lab)["id"], *list_tagged_arns(lab), *names(lab)]))
     report.append((notebook, number, made, left[0], f"{seconds[0]:.1f}", left[1]))
     assert left == [0, 0]
     assert as_records(beside) == whole
@@ -126,7 +126,7 @@ def test_a_table_whose_tags_are_not_told_yet_is_not_forgotten(tmp_path, monkeypa
             BillingMode="PAY_PER_REQUEST",
             Tags=lab.tag_list,
         )
-        assert inventory(lab).empty
+        assert list_resources(lab).empty
         assert f"Deleted the table {lab.table}" in run_cells(TEARDOWN)
 
 
@@ -136,6 +136,6 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
         lab = Lab.choose("local", "lag")
         for name in CREATING:
             run_cells(name, creating(name))
-        assert len(inventory(lab)) > 20 and by_tag(lab)  # so that the lists are read, and told again
+        assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)  # so that the lists are read, and told again
         for _ in range(2):
             assert "Nothing is left" in run_cells(TEARDOWN)

@@ -93,7 +93,7 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         assert len(urls) == 2
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
-            assert Lab("local").account
+            assert Lab("local").account_id
     finally:
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
@@ -127,7 +127,7 @@ def test_a_start_that_is_broken_off_leaves_no_process(tmp_path, monkeypatch, tro
         assert len(clouds(tmp_path)) == 1
         raise trouble
 
-    monkeypatch.setattr(local_cloud, "write", fail)
+    monkeypatch.setattr(local_cloud, "write_atomically", fail)
     with pytest.raises((LabError, KeyboardInterrupt)) as raised:
         local_cloud.start()
     if raised.type is LabError:

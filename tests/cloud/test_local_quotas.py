@@ -3,11 +3,11 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from chatlab.quotas import quotas
+from chatlab.quotas import read_quotas
 
 
 def test_the_local_cloud_tells_an_accounts_quotas(lab):
-    found = quotas(lab)
+    found = read_quotas(lab)
     assert (found.requests_per_s, found.connects_per_s, found.concurrency) == (10_000, 500, 1_000)
     assert all(found.is_live(name) for name in found.sources)
 

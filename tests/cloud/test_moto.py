@@ -9,7 +9,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto.server import ThreadedMotoServer
 
-from chatlab import Lab, inventory, local_cloud
+from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from tests.cells import run_cells
@@ -71,7 +71,7 @@ def built(lab):
 
 
 def test_what_the_notebooks_create_is_there_and_found(built):
-    found = inventory(built).groupby(["service", "kind"]).size().to_dict()
+    found = list_resources(built).groupby(["service", "kind"]).size().to_dict()
     assert found == {
         ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
         ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 4,
@@ -80,9 +80,9 @@ def test_what_the_notebooks_create_is_there_and_found(built):
 
 
 def test_creating_it_again_makes_nothing_twice(built):
-    before = inventory(built)
+    before = list_resources(built)
     create()
-    assert inventory(built)["id"].tolist() == before["id"].tolist()
+    assert list_resources(built)["id"].tolist() == before["id"].tolist()
 
 
 def test_the_teardown_removes_it(built):

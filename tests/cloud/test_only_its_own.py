@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from chatlab import Lab, LabError, inventory
+from chatlab import Lab, LabError, list_resources
 from chatlab.errors import NotOurs
 from chatlab.lab import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
@@ -181,13 +181,13 @@ def make_budget(lab, tags):
         "BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "ANNUALLY",
         "BudgetLimit": {"Amount": "7", "Unit": "USD"},
     }  # fmt: skip
-    lab.client("budgets").create_budget(AccountId=lab.account, Budget=budget, ResourceTags=as_list(tags))
+    lab.client("budgets").create_budget(AccountId=lab.account_id, Budget=budget, ResourceTags=as_list(tags))
 
 
 def describe_budget(lab):
-    budgets, arn = lab.client("budgets"), f"arn:aws:budgets::{lab.account}:budget/{lab.alarm}"
+    budgets, arn = lab.client("budgets"), f"arn:aws:budgets::{lab.account_id}:budget/{lab.alarm}"
     return [
-        budgets.describe_budget(AccountId=lab.account, BudgetName=lab.alarm)["Budget"],
+        budgets.describe_budget(AccountId=lab.account_id, BudgetName=lab.alarm)["Budget"],
         budgets.list_tags_for_resource(ResourceARN=arn),
     ]
 
@@ -243,7 +243,7 @@ def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, 
     said = run_cells(TEARDOWN)
     assert kind == "api" or "Left alone, because it is not this lab's: " in said
     assert plain(describe(lab)) == before, "the teardown changed it"
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
 
 
 def test_a_notebook_names_the_one_whose_part_it_stands_on(cloud):
@@ -260,7 +260,7 @@ def test_a_notebook_names_the_one_whose_part_it_stands_on(cloud):
         with pytest.raises(LabError) as error:
             run_cells(name)
         assert str(error.value) == sentence
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
     run_cells("01_dynamodb_table")
     with pytest.raises(LabError, match=rf"There is no role {lab.role} yet: run notebook 02_iam_role first\."):
         run_cells("03_lambda_functions")

@@ -77,7 +77,7 @@ def create_function(lab):
     lab.client("lambda").create_function(
         FunctionName=lab.functions["connect"],
         Code={"ZipFile": b"none"},
-        Role=f"arn:aws:iam::{lab.account}:role/{lab.role}",
+        Role=f"arn:aws:iam::{lab.account_id}:role/{lab.role}",
         Handler="h.h",
         Runtime="python3.13",
         Tags=lab.tags,

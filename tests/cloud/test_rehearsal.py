@@ -90,9 +90,9 @@ def test_a_region_has_its_own_quota_and_its_own_prices(rehearse):
     code = """
 import os
 from chatlab import Lab, cost
-from chatlab.quotas import quotas
+from chatlab.quotas import read_quotas
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
-account, prices = quotas(lab), cost.prices_of(lab)
+account, prices = read_quotas(lab), cost.prices_of(lab)
 print(account.requests_per_s, account.is_live("requests_per_s"))
 print(round(prices["DynamoDB read units"] / cost.PRICES["DynamoDB read units"], 3), prices.source[:34], prices.date)
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatlab import Lab, inventory, permissions, preflight
+from chatlab import Lab, list_resources, permissions, preflight
 from chatlab.notebooks import TEARDOWN, execute
 from chatlab.preflight import OK, STOP
 from tests.cells import run_cells
@@ -38,18 +38,18 @@ def results(checks):
 
 
 def test_the_labs_own_policy_is_enough(restricted):
-    checks = preflight.preflight(restricted(permissions.policy()))
+    checks = preflight.run_checks(restricted(permissions.policy()))
     assert STOP not in results(checks).values(), checks
     assert results(checks)["permissions: iam"] == OK  # iam:PassRole, too, whose condition names the service
 
 
 def test_an_empty_account_is_free_and_the_labs_own_things_are_told_from_others(lab):
-    assert results(preflight.names(lab)) == {"names": OK}
+    assert results(preflight.check_names(lab)) == {"names": OK}
     logs = lab.client("logs")
     logs.create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
-    assert [check.found for check in preflight.names(lab)] == ["1 things are this lab's own already"]
+    assert [check.found for check in preflight.check_names(lab)] == ["1 things are this lab's own already"]
     logs.create_log_group(logGroupName=lab.log_groups["default"])
-    assert results(preflight.names(lab)) == {f"name: log group {lab.log_groups['default']}": STOP}
+    assert results(preflight.check_names(lab)) == {f"name: log group {lab.log_groups['default']}": STOP}
 
 
 def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restricted, lab, tmp_path):
@@ -67,7 +67,7 @@ def test_a_power_user_may_list_roles_and_is_stopped_all_the_same(restricted):
     power = {"Effect": "Allow", "NotAction": ["iam:*"], "Resource": "*"}
     lab = restricted({"Version": "2012-10-17", "Statement": [power, statement("iam:ListRoles")]})
     assert lab.client("iam").list_roles()
-    found = results(preflight.preflight(lab))
+    found = results(preflight.run_checks(lab))
     assert found["permissions"] == preflight.NOT_CHECKED
     assert found[f"name: role {lab.role}"] == STOP
 
@@ -83,5 +83,5 @@ def test_whoever_may_not_look_at_the_bills_has_made_no_alarm_and_can_do_all_else
     policy = permissions.policy()
     policy["Statement"].append(statement("budgets:*", effect="Deny"))
     lab = restricted(policy)
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
     assert "Nothing is left that could be charged for" in run_cells(TEARDOWN)

@@ -169,7 +169,7 @@ def test_the_role_may_do_nothing_with_what_is_beside(chat):
         chat.arn("execute-api", f"{api}/another/POST/@connections/any"),
         chat.arn("execute-api", f"another/{STAGE}/POST/@connections/any"),
         chat.arn("logs", f"log-group:{chat.log_groups['default']}-2:log-stream:any"),
-        *(f"arn:aws:{service}:eu-west-3:{chat.account}:{name}" for service, name in [
+        *(f"arn:aws:{service}:eu-west-3:{chat.account_id}:{name}" for service, name in [
             ("dynamodb", f"table/{chat.table}"), ("lambda", f"function:{chat.functions['default']}"),
         ]),
     ]  # fmt: skip

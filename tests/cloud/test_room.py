@@ -81,7 +81,7 @@ def test_a_page_of_another_site_is_not(refusal, monkeypatch, origin, header):
 @pytest.mark.parametrize("key", ["short", "a key with spaces in it", "a-key-with-&-in-it-too", "ü" * 20, "x" * 129])
 def test_a_key_that_can_not_be_one_is_one_sentence_without_it(key):
     with pytest.raises(LabError, match="ROOM_KEY has to be 16 to 128 letters") as error:
-        room.checked(key)
+        room.validate_key(key)
     assert key not in str(error.value)
 
 
@@ -169,7 +169,7 @@ def test_a_whole_chat_with_a_key_and_its_page_take_it_along_and_nothing_that_is_
     with lab_in(tmp_path / "home") as lab, sync_playwright() as playwright:
         for name in BUILD:
             run_notebook(name, tmp_path, ROOM_KEY=KEY)
-        chromium = playwright.chromium.launch(executable_path=browser.executable(), args=browser.ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=browser.find_executable(), args=browser.ARGUMENTS)
         for address, reached in ((room.page_url(lab), "connected"), (lab.page_url, "refused")):
             page, asked = chromium.new_page(), []
             page.on("request", lambda request, asked=asked: asked.append(request.url))

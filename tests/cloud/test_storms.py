@@ -71,7 +71,7 @@ def test_a_storm_is_as_fast_as_the_stage_allows_and_ends_with_its_clients(limite
                 storm += heard(grace, time.monotonic() + 0.25)
             seconds = time.monotonic() - began
         mine = {text for text in storm if text.startswith("ada")}
-        hour = cost.stranger(connections=4, messages_per_s=20, connects_per_s=0).dollars
+        hour = cost.estimate_abuse(connections=4, messages_per_s=20, connects_per_s=0).dollars
         report.append([name.replace("_", " "), f"{len(storm) / seconds:.1f}", f"{len(mine)} of {said}", f"{hour:.2f}"])
         assert RATE * seconds / 2 < len(storm) <= RATE * (seconds + 1) + BURST
         list(heard(grace, time.monotonic() + 2))  # what was under way

@@ -5,7 +5,7 @@ import json
 import pytest
 import websocket
 
-from chatlab import Lab, LabError, inventory, poll
+from chatlab import Lab, LabError, list_resources, poll
 from chatlab.lab import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
 from tests.cells import run_cells
@@ -15,7 +15,7 @@ SOON = 12 / 3600  # hours: longer than notebook 04 takes to its end
 
 def has_schedule(lab):
     """Whether the inventory finds one."""
-    return "schedule" in inventory(lab)["kind"].tolist()
+    return "schedule" in list_resources(lab)["kind"].tolist()
 
 
 def stages(lab):
@@ -34,7 +34,7 @@ def the_role_may_delete_this_stage_and_nothing_else(lab):
     role = iam.get_role(RoleName=lab.switch_role)["Role"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
-    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": lab.account}}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": lab.account_id}}
     api = f"arn:aws:apigateway:{lab.region}::/apis/{lab.require_api()}"
     for action, resource, decision in [
         ("apigateway:DELETE", f"{api}/stages/{STAGE}", "allowed"),

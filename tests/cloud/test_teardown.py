@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from chatlab import Lab, LabError, inventory
-from chatlab.inventory import by_tag, labs_by_tag
+from chatlab import Lab, LabError, list_resources
+from chatlab.inventory import list_lab_names, list_tagged_arns
 from chatlab.notebooks import TEARDOWN
 from tests.cells import run_cells
 from tests.conftest import lab_in
@@ -43,30 +43,30 @@ def test_what_can_not_be_removed_does_not_keep_the_rest_and_is_told_at_the_end(c
     finally:
         iam.delete_user_policy(UserName=user, PolicyName="deny")
     assert f"delete the role {lab.role}: " in str(error.value) and f"delete the table {lab.table}: " in str(error.value)
-    assert sorted(inventory(lab)["kind"]) == ["role", "table"]
+    assert sorted(list_resources(lab)["kind"]) == ["role", "table"]
     said = run_cells(TEARDOWN)
     assert "Nothing is left" in said
-    assert inventory(lab).empty and by_tag(lab) == []
+    assert list_resources(lab).empty and list_tagged_arns(lab) == []
 
 
 def test_both_finders_agree(cloud):
     lab = build("agree", *FUNCTIONS)
-    found = {arn.split(":", 5)[5].split("/")[-1].split(":")[-1] for arn in by_tag(lab)}
+    found = {arn.split(":", 5)[5].split("/")[-1].split(":")[-1] for arn in list_tagged_arns(lab)}
     assert found >= {lab.table, *lab.functions.values()}
-    assert found - {lab.role} <= set(inventory(lab)["id"])
-    assert "agree" in labs_by_tag(cloud)
+    assert found - {lab.role} <= set(list_resources(lab)["id"])
+    assert "agree" in list_lab_names(cloud)
     run_cells(TEARDOWN)
-    assert by_tag(lab) == []
+    assert list_tagged_arns(lab) == []
 
 
 def test_what_carries_the_tags_under_another_name_is_found_by_tag(cloud):
     lab = Lab.choose("local", "tagged")
     s3 = lab.client("s3")
     s3.create_bucket(Bucket="of-another-name", CreateBucketConfiguration={"Tags": lab.tag_list})
-    assert inventory(lab).empty
-    assert by_tag(lab) == ["arn:aws:s3:::of-another-name"]
+    assert list_resources(lab).empty
+    assert list_tagged_arns(lab) == ["arn:aws:s3:::of-another-name"]
     s3.delete_bucket(Bucket="of-another-name")
-    assert by_tag(lab) == []
+    assert list_tagged_arns(lab) == []
 
 
 def test_a_bucket_with_old_versions_and_half_done_uploads_goes(cloud):
@@ -83,7 +83,7 @@ def test_a_bucket_with_old_versions_and_half_done_uploads_goes(cloud):
     s3.upload_part(Key="half", UploadId=upload, PartNumber=1, Body=b"x", **bucket)
     said = run_cells(TEARDOWN)
     assert "Deleted 5 objects" in said and "Ended the unfinished upload of half" in said
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
 
 
 def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
@@ -96,7 +96,7 @@ def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
     assert "Detached the policy ReadOnlyAccess" in said
     assert "Took the role out of the instance profile by-hand" in said
     assert iam.get_instance_profile(InstanceProfileName="by-hand")["InstanceProfile"]["Roles"] == []
-    assert inventory(lab).empty
+    assert list_resources(lab).empty
 
 
 def test_a_functions_versions_aliases_and_event_sources_go_with_it(cloud):
@@ -110,4 +110,4 @@ def test_a_functions_versions_aliases_and_event_sources_go_with_it(cloud):
     said = run_cells(TEARDOWN)
     assert f"Deleted an event source of {function}" in said
     assert functions.list_event_source_mappings()["EventSourceMappings"] == []
-    assert inventory(lab).empty
+    assert list_resources(lab).empty

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks.broadcasts import open_connections
+from benchmarks.open_connections import open_connections
 from chatlab import LabError, poll
 from chatlab.paths import ROOT
 from loadtest.calibration import reference_server

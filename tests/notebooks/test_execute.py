@@ -65,7 +65,7 @@ def test_a_cell_that_does_not_end_when_it_is_interrupted_is_killed(notebook, tmp
     monkeypatch.setattr(notebooks, "GRACE_S", 1)
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + WITH_A_CHILD
     said = []
-    outcome = notebook(deaf, on_progress=after_it_began(said.append), guard=lambda: said and "Enough.")
+    outcome = notebook(deaf, on_progress=after_it_began(said.append), health_check=lambda: said and "Enough.")
     assert (outcome.ok, outcome.reason) == (False, "Enough.")
     poll(lambda: processes_of(tmp_path) == [], "all to end", timeout_s=3, every_s=0.1)
 

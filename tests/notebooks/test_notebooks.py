@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from chatlab import inventory, page, public_access
+from chatlab import list_resources, page, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, ROOT
 from tests.conftest import chat_in, lab_in, processes_of, run_notebook, without_policy
@@ -32,7 +32,7 @@ def everything(lab):
     """What exists, and how it is configured: what must not change when a notebook is run again."""
     functions, gateway, iam, s3 = (lab.client(name) for name in ("lambda", "apigatewayv2", "iam", "s3"))
     api_id = lab.require_api()
-    found = {"inventory": inventory(lab).astype(str).to_dict("records")}
+    found = {"inventory": list_resources(lab).astype(str).to_dict("records")}
     for function in lab.functions.values():
         configuration = functions.get_function_configuration(FunctionName=function)
         found[function] = {key: configuration[key] for key in ("CodeSha256", "LastModified", "Environment", "Timeout")}

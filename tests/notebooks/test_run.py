@@ -9,7 +9,7 @@ import pytest
 
 from chatlab import permissions, poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
-from chatlab.privacy import masked
+from chatlab.privacy import redact
 from tests.conftest import begin_chatlab, processes_of
 from tests.policies import allows
 
@@ -95,7 +95,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
     written = [
         content.decode() for path, content in kept.items() if path.suffix in (".ipynb", ".json", ".html", ".log")
     ]
-    assert not [text for text in [said, *written] if masked(text) != text]
+    assert not [text for text in [said, *written] if redact(text) != text]
     assert processes_of(tmp_path) == []
     the_policy_is_what_was_asked_for([json.loads(line) for line in asked.read_text().splitlines()])
 

@@ -7,7 +7,7 @@ import urllib.request
 import psutil
 import pytest
 
-from chatlab import Lab, inventory, local_cloud
+from chatlab import Lab, list_resources, local_cloud
 from chatlab.paths import ROOT
 from tests.conftest import environment_of_a_run
 
@@ -37,8 +37,8 @@ def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(tmp_path, m
         said = chatlab("down", "--name", "demo")
         assert "The lab demo on the local cloud." in said
         assert "Still open: The lab chat on the local cloud" in said
-        assert inventory(demo).empty
-        assert not inventory(chat).empty
+        assert list_resources(demo).empty
+        assert not list_resources(chat).empty
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert b"<!doctype html>" in answer.read().lower()
 

@@ -49,7 +49,7 @@ def test_the_shell_can_read_it(block):
 
 def test_the_names_are_the_labs(monkeypatch):
     lab = Lab("aws", "chat", "eu-central-1")
-    monkeypatch.setattr(Lab, "account", "111122223333")
+    monkeypatch.setattr(Lab, "account_id", "111122223333")
     shell = "\n".join(BLOCKS)
     spelled = {shell.replace("$part", part) for part in lab.functions}
     for name in [lab.role, *lab.functions.values(), *lab.log_groups.values()]:

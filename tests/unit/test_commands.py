@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 import chatlab.__main__ as commands
-from chatlab import Lab, LabError, inventory, ledger, local_cloud, paths
+from chatlab import Lab, LabError, ledger, list_resources, local_cloud, paths
 from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
-from chatlab.paths import ROOT, run_folder, writable
+from chatlab.paths import ROOT, ensure_writable, make_run_dir
 from tests.conftest import environment_of_a_run
 
 
@@ -54,7 +54,7 @@ def test_a_mistake_is_one_sentence(tmp_path, arguments, sentence):
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LabError, match=r"^The folder .*/file/home can't be written to: Not a directory\.$"):
-        writable(tmp_path / "file" / "home")
+        ensure_writable(tmp_path / "file" / "home")
     done = chatlab(tmp_path, "run", CHATLAB_RUN=str(tmp_path / "file" / "run"))
     assert done.returncode == 1
     assert "can't be written to" in done.stderr
@@ -79,7 +79,7 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(tmp_path):
 def test_runs_that_begin_within_the_same_second_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.delenv("CHATLAB_RUN", raising=False)
     monkeypatch.setattr(paths, "RUNS", tmp_path)
-    assert len({run_folder() for _ in range(5)}) == 5
+    assert len({make_run_dir() for _ in range(5)}) == 5
 
 
 def test_make_gives_its_options_on(tmp_path):
@@ -110,7 +110,7 @@ def aws(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
     monkeypatch.setenv("CHATLAB_UNTIL", "")  # what a run sets is unset at the end
-    monkeypatch.setattr(Lab, "account", "1" * 12)
+    monkeypatch.setattr(Lab, "account_id", "1" * 12)
 
     def look(lab):
         if isinstance(answers["left"], Exception):
@@ -125,8 +125,8 @@ def aws(tmp_path, monkeypatch):
         reason = answers["fails"].get(name, "")
         return Outcome(name, 1.0, not reason, reason)
 
-    monkeypatch.setattr(commands, "inventory", look)
-    monkeypatch.setattr(commands, "labs_by_tag", lambda lab: answers.get("tagged", []))
+    monkeypatch.setattr(commands, "list_resources", look)
+    monkeypatch.setattr(commands, "list_lab_names", lambda lab: answers.get("tagged", []))
     monkeypatch.setattr(commands, "execute", execute)
     return answers
 
@@ -153,13 +153,13 @@ def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("HOME", str(tmp_path))  # where there is no sign-in
-    nothing, looks = commands.inventory, []
+    nothing, looks = commands.list_resources, []
 
     def look(lab):
         looks.append(lab)
-        return nothing(lab) if len(looks) == 1 else inventory(lab)
+        return nothing(lab) if len(looks) == 1 else list_resources(lab)
 
-    monkeypatch.setattr(commands, "inventory", look)
+    monkeypatch.setattr(commands, "list_resources", look)
     aws["fails"] = {"04_websocket_api": "cell 2: ended.", "99_teardown": "cell 1: ended."}
     assert commands.main([*RUN_ON_AWS, "--profile", "work"]) == 1
     said = capsys.readouterr().out
@@ -243,7 +243,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_saved_before_stays(tmp_path, ful
 
 def test_a_folder_on_a_full_disk_cannot_be_written_to(tmp_path, full):
     with pytest.raises(LabError, match=f"can't be written to: {full}"):
-        writable(tmp_path)
+        ensure_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

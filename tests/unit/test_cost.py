@@ -12,21 +12,21 @@ from botocore.httpsession import URLLib3Session
 from botocore.stub import Stubber
 
 from chatlab import Lab, cost, model
-from chatlab.emulator.temper import with_traits
+from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
 from tests.cells import cells
 from tests.conftest import run_async
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():
-    bill = cost.broadcasts(connections=1000, broadcasts=36_000, minutes=60)
+    bill = cost.estimate(connections=1000, broadcasts=36_000, minutes=60)
     assert bill.quantities["WebSocket messages"] == 36_036_000
     assert bill.quantities["connection minutes"] == 60_000
     assert bill.table.loc["WebSocket messages", "dollars"] == pytest.approx(36.036)
 
 
 def test_a_bill_is_the_sum_of_its_rows():
-    bill = cost.broadcasts(connections=100, broadcasts=10, payload_bytes=200, minutes=1)
+    bill = cost.estimate(connections=100, broadcasts=10, payload_bytes=200, minutes=1)
     by_hand = {
         "WebSocket messages": 1010 * 1.00e-6,
         "connection minutes": 100 * 0.25e-6,
@@ -46,20 +46,20 @@ def test_a_bill_is_the_sum_of_its_rows():
 
 @pytest.mark.parametrize(("payload_bytes", "steps"), [(1, 1), (32_768, 1), (32_769, 2), (131_072, 4)])
 def test_messages_are_metered_in_steps_of_32_kb(payload_bytes, steps):
-    bill = cost.broadcasts(connections=9, broadcasts=1, payload_bytes=payload_bytes)
+    bill = cost.estimate(connections=9, broadcasts=1, payload_bytes=payload_bytes)
     assert bill.quantities["WebSocket messages"] == 10 * steps
 
 
 def test_a_begun_minute_of_a_connection_counts():
-    assert cost.broadcasts(connections=7, broadcasts=1, minutes=1.01).quantities["connection minutes"] == 14
+    assert cost.estimate(connections=7, broadcasts=1, minutes=1.01).quantities["connection minutes"] == 14
 
 
 def test_each_metric_of_the_log_line_costs_for_each_hour_that_has_begun():
-    assert cost.broadcasts(connections=1, broadcasts=1, minutes=61).quantities["metric months"] == 2 * 10 / 730
+    assert cost.estimate(connections=1, broadcasts=1, minutes=61).quantities["metric months"] == 2 * 10 / 730
 
 
 def test_shards_cost_calls_and_no_more_time_of_posting():
-    one, ten = (cost.broadcasts(connections=100_000, broadcasts=1, shards=shards).quantities for shards in (1, 10))
+    one, ten = (cost.estimate(connections=100_000, broadcasts=1, shards=shards).quantities for shards in (1, 10))
     assert ten["Lambda requests"] - one["Lambda requests"] == 9
     assert ten["Lambda GB-seconds"] == pytest.approx(one["Lambda GB-seconds"])
 
@@ -72,7 +72,7 @@ def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
 
 
 def test_bills_are_added():
-    one = cost.broadcasts(connections=10, broadcasts=2)
+    one = cost.estimate(connections=10, broadcasts=2)
     assert (one + one).dollars == pytest.approx(2 * one.dollars)
 
 
@@ -84,14 +84,14 @@ def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
     """The sum, of it notebook 07's and 06's part, and what a busy room costs."""
     text = " ".join((ROOT / page).read_text().replace('\\n",', " ").replace('"', " ").split())
     parts = [
-        cost.whole_lab().dollars,
-        cost.comparison(cost.COMPARED, cost.COMPARED_PER_S).dollars,
-        cost.broadcasts(**cost.LOAD_TEST).dollars,
+        cost.estimate_whole_lab().dollars,
+        cost.estimate_comparison(cost.COMPARISON_STEPS, cost.COMPARISON_BROADCASTS_PER_S).dollars,
+        cost.estimate(**cost.LOAD_TEST).dollars,
     ]
     whole, comparison, load_test = (WORDS[round(100 * dollars)] for dollars in parts)
     assert re.search(rf"about {whole} cents, of which the comparison in (notebook )?07 takes {comparison} ", text)
     assert re.search(rf"takes {comparison} and the load test (in 06 )?{load_test}\b", text)
-    hour = cost.broadcasts(connections=1_000, broadcasts=36_000, minutes=60).quantities["WebSocket messages"]
+    hour = cost.estimate(connections=1_000, broadcasts=36_000, minutes=60).quantities["WebSocket messages"]
     assert f"{1e-6 * hour:.0f} dollars an hour" in text
 
 
@@ -109,11 +109,11 @@ def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
     load_test, scaling = code_of("06_load_test"), code_of("07_scaling")
     connections, broadcasts, warm_up = (value(load_test, f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS", "WARM_UP"))
     assert (connections, broadcasts + warm_up) == (cost.LOAD_TEST["connections"], cost.LOAD_TEST["broadcasts"])
-    each = inspect.signature(cost.comparison).parameters["broadcasts_each"].default
+    each = inspect.signature(cost.estimate_comparison).parameters["broadcasts_each"].default
     assert value(scaling, "BROADCASTS = ") + 1 == each
     assert "for part in (16, 8, 4, 2, 1)" in scaling
-    assert cost.COMPARED["fanout"] == [1_000 // part for part in (16, 8, 4, 2, 1)]
-    assert cost.COMPARED["sequential"] == cost.COMPARED["fanout"][:3]
+    assert cost.COMPARISON_STEPS["fanout"] == [1_000 // part for part in (16, 8, 4, 2, 1)]
+    assert cost.COMPARISON_STEPS["sequential"] == cost.COMPARISON_STEPS["fanout"][:3]
     assert 'RATE = {"fanout": 3, "sequential": 0.25}' in scaling
 
 
@@ -123,28 +123,29 @@ def test_the_load_is_well_below_what_the_stage_takes():
     messages, connects = (value(stage, rf'{route} = {{"{limit}') for route in ("messages", "connects"))
     at_once = value(stage, rf'connects = {{"{limit}[\d.]+, "ThrottlingBurstLimit": ')
     assert (
-        2 * value(load_test, r"BROADCAST_RATE = min\(") < messages and 2 * max(cost.COMPARED_PER_S.values()) < messages
+        2 * value(load_test, r"BROADCAST_RATE = min\(") < messages
+        and 2 * max(cost.COMPARISON_BROADCASTS_PER_S.values()) < messages
     )
     assert (
         2 * value(load_test, r"SPAWN_RATE = min\(") <= connects
         and 2 * value(scaling, r"SPAWN_RATE = min\(") <= connects
     )
-    assert cost.COMPARED["fanout"][-1] <= at_once, "everybody leaves at once"
+    assert cost.COMPARISON_STEPS["fanout"][-1] <= at_once, "everybody leaves at once"
 
 
 def test_an_hour_of_a_busy_room_elsewhere():
-    hour = cost.alternatives(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
+    hour = cost.compare_alternatives(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
     out = 36e6 * 240 / 1e9 * 0.09
     assert hour["IoT Core"] == pytest.approx(36.036 + 60_000 * 0.08e-6 + out)
     assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
-    assert hour["API Gateway (this chat)"] == cost.broadcasts(1000, 36_000, minutes=60).dollars
+    assert hour["API Gateway (this chat)"] == cost.estimate(1000, 36_000, minutes=60).dollars
 
 
 def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
     dear = {what: 1.7 * price for what, price in cost.PRICES.items()}
     options = {"payload_bytes": 300, "shards": 3, "posts_per_second": 777, "prices": dear}
-    hour = cost.alternatives(1000, 1, **options)["dollars_per_hour"]
-    bill = cost.broadcasts(1000, 3600, minutes=60, **options)
+    hour = cost.compare_alternatives(1000, 1, **options)["dollars_per_hour"]
+    bill = cost.estimate(1000, 3600, minutes=60, **options)
     assert hour["API Gateway (this chat)"] == bill.dollars
     out = bill.table.loc["GB out", "dollars"]
     assert hour["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + 60_000 * 0.08e-6 + out)
@@ -152,13 +153,13 @@ def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
 
 
 def test_this_chat_delivers_what_the_accounts_quota_lets_it():
-    assert cost.alternatives(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
-    low = cost.alternatives(10, 1, requests_per_s=2_500)
+    assert cost.compare_alternatives(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
+    low = cost.compare_alternatives(10, 1, requests_per_s=2_500)
     assert low.loc["API Gateway (this chat)", "deliveries_per_s"] == 2_500
 
 
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
-    small, large = (cost.alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
+    small, large = (cost.compare_alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
     assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
 
@@ -168,15 +169,15 @@ def test_larger_messages_cost_more_where_the_steps_are_smaller():
     [(1, 1, 2), (7 * cost.SERVER_CONNECTIONS, 0.01, 7), (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3)],
 )
 def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
-    hour = cost.alternatives(connections, broadcasts_per_s)
+    hour = cost.compare_alternatives(connections, broadcasts_per_s)
     assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S
 
 
 def test_a_stranger_is_bounded_by_what_the_stage_takes():
-    bill = cost.stranger(connections=10, messages_per_s=20, connects_per_s=0)
+    bill = cost.estimate_abuse(connections=10, messages_per_s=20, connects_per_s=0)
     assert bill.quantities["WebSocket messages"] == pytest.approx(3600 * 20 * 11)
     assert bill.quantities["connection minutes"] == pytest.approx(600)
-    same = cost.broadcasts(connections=10, broadcasts=3600 * 20, minutes=60)  # but they connect, and leave, only once
+    same = cost.estimate(connections=10, broadcasts=3600 * 20, minutes=60)  # but they connect, and leave, only once
     what = bill.table["dollars"].drop(["Lambda GB-seconds", "in all"])
     assert what.sum() == pytest.approx(same.table["dollars"].drop(["Lambda GB-seconds", "in all"]).sum(), rel=0.02)
     # And some do not read: each broadcast may try until its time is over.
@@ -184,7 +185,7 @@ def test_a_stranger_is_bounded_by_what_the_stage_takes():
 
 
 def test_coming_and_going_is_a_function_two_writes_and_a_minute_each():
-    bill = cost.stranger(connections=0, messages_per_s=0, connects_per_s=200)
+    bill = cost.estimate_abuse(connections=0, messages_per_s=0, connects_per_s=200)
     assert bill.quantities["Lambda requests"] == 2 * 720_000 == bill.quantities["DynamoDB write units"]
     assert bill.quantities["connection minutes"] == 720_000
     assert bill.quantities["WebSocket messages"] == 0
@@ -193,7 +194,7 @@ def test_coming_and_going_is_a_function_two_writes_and_a_minute_each():
 @pytest.mark.parametrize(("requests_per_s", "concurrency"), [(10_000, 1_000), (2_500, 1_000), (10_000, 10)])
 @pytest.mark.parametrize("connections", [1_000, 100_000])
 def test_above_the_quota_it_is_the_quota_and_functions_that_wait_for_it(connections, requests_per_s, concurrency):
-    bill = cost.stranger(connections, 20, 0, requests_per_s=requests_per_s, concurrency=concurrency)
+    bill = cost.estimate_abuse(connections, 20, 0, requests_per_s=requests_per_s, concurrency=concurrency)
     assert bill.quantities["WebSocket messages"] == 3600 * requests_per_s
     waiting = min(concurrency, 20 * (18 + 30))
     assert bill.quantities["Lambda GB-seconds"] == pytest.approx(3600 * waiting * 1769 / 1024)
@@ -201,7 +202,7 @@ def test_above_the_quota_it_is_the_quota_and_functions_that_wait_for_it(connecti
 
 def test_a_strangers_bill_grows_with_whatever_he_is_given():
     def dollars(**more):
-        return cost.stranger(**{"connections": 100, "messages_per_s": 20, "connects_per_s": 200} | more).dollars
+        return cost.estimate_abuse(**{"connections": 100, "messages_per_s": 20, "connects_per_s": 200} | more).dollars
 
     least = dollars()
     for more in ({"connections": 200}, {"messages_per_s": 40}, {"connects_per_s": 400}, {"payload_bytes": 131_072}):

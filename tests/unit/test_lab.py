@@ -12,7 +12,7 @@ ACCOUNT = "123456789012"
 @pytest.fixture
 def aws(monkeypatch):
     """A lab on the target aws, whose account is known without asking."""
-    monkeypatch.setattr(Lab, "account", ACCOUNT)
+    monkeypatch.setattr(Lab, "account_id", ACCOUNT)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     return lambda region="eu-central-1", name="chat": Lab("aws", name, region)
@@ -50,7 +50,7 @@ def test_arns_name_the_partition_of_the_region(aws):
 
 def test_the_bucket_is_told_apart_by_account_and_region_without_naming_the_account(aws, monkeypatch):
     here, there = aws("eu-central-1").bucket, aws("us-east-1").bucket
-    monkeypatch.setattr(Lab, "account", "210987654321")
+    monkeypatch.setattr(Lab, "account_id", "210987654321")
     elsewhere = aws("eu-central-1").bucket
     assert len({here, there, elsewhere}) == 3
     assert ACCOUNT not in here

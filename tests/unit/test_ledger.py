@@ -22,7 +22,7 @@ def home(tmp_path, monkeypatch):
     credentials.write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setattr(Lab, "account", property(lambda lab: "222222222222" if lab.profile == "work" else "1" * 12))
+    monkeypatch.setattr(Lab, "account_id", property(lambda lab: "222222222222" if lab.profile == "work" else "1" * 12))
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def executed(monkeypatch):
         return Outcome(name, 1.0, True)
 
     monkeypatch.setattr(commands, "execute", execute)
-    monkeypatch.setattr(commands, "labs_by_tag", lambda lab: [])
+    monkeypatch.setattr(commands, "list_lab_names", lambda lab: [])
     return calls
 
 
@@ -132,7 +132,7 @@ def test_a_profile_is_remembered_and_another_account_is_refused(monkeypatch):
     Lab.choose("aws", "chat", "eu-west-1", "work")
     assert Lab.find("aws", "chat").profile == "work"
     Lab.choose("aws", "chat", "us-west-2")
-    monkeypatch.setattr(Lab, "account", "333333333333")
+    monkeypatch.setattr(Lab, "account_id", "333333333333")
     for open_it in (Lab.load, Lab.find, lambda: Lab.find("aws", "chat", "us-west-2")):
         with pytest.raises(LabError, match="made in another AWS account than the one that your credentials are for"):
             open_it()
@@ -140,17 +140,17 @@ def test_a_profile_is_remembered_and_another_account_is_refused(monkeypatch):
 
 def test_a_name_in_two_accounts_is_the_one_of_the_credentials(monkeypatch):
     Lab.choose("aws", "chat", "eu-west-1")
-    monkeypatch.setattr(Lab, "account", "333333333333")
+    monkeypatch.setattr(Lab, "account_id", "333333333333")
     Lab.choose("aws", "chat", "eu-west-1")
     assert len(ledger.entries()) == 2
     Lab.find("aws", "chat", "eu-west-1").close()
-    monkeypatch.setattr(Lab, "account", "1" * 12)
-    assert Lab.find("aws", "chat", "eu-west-1").account == "1" * 12
+    monkeypatch.setattr(Lab, "account_id", "1" * 12)
+    assert Lab.find("aws", "chat", "eu-west-1").account_id == "1" * 12
     assert len(ledger.entries()) == 1
 
 
 def test_a_spoilt_memory_is_said(home):
-    (home / ledger.CHOSEN).write_text("{")
+    (home / ledger.CURRENT_FILE).write_text("{")
     with pytest.raises(LabError, match="delete it, and run notebook 00_start again"):
         Lab.load()
 

@@ -20,7 +20,7 @@ def test_the_committed_policy_is_that_of_the_list():
 
 def test_it_fits_into_a_managed_policy_even_with_the_longest_name():
     document = permissions.written(permissions.policy("a" * 20))
-    assert len(re.sub(r"\s", "", document)) <= permissions.MOST_CHARACTERS
+    assert len(re.sub(r"\s", "", document)) <= permissions.MAX_CHARACTERS
 
 
 def test_it_names_every_action_and_hands_each_role_to_one_service_alone():
@@ -58,7 +58,7 @@ def test_an_api_is_deleted_by_its_tag_because_it_has_no_name():
 
 def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
     lab = Lab("local", "chat", "eu-west-1")
-    monkeypatch.setattr(Lab, "account", "111122223333")
+    monkeypatch.setattr(Lab, "account_id", "111122223333")
     needs = permissions.actions(lab)
     assert {need.action for need in needs} == {action for s in permissions.STATEMENTS for action in s.actions}
     assert not [need for need in needs if set("{*") & set(need.resource) and need.resource != "*"]

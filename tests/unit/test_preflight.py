@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from chatlab import LabError, preflight
-from chatlab.preflight import MIND, NOT_CHECKED, OK, STOP, Check
+from chatlab.preflight import NOT_CHECKED, OK, STOP, WARNING, Check
 from tests.stubs import answering
 
 ACCOUNT = "111122223333"
@@ -17,7 +17,14 @@ SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"
 class Account(SimpleNamespace):
     """Clients that answer as told, in the place of a lab: `sts=("get_caller_identity", {...})`, several in a list."""
 
-    target, name, region, partition, account, role = "aws", "chat", "eu-west-1", "aws", ACCOUNT, "chat-lambda-eu-west-1"
+    target, name, region, partition, account_id, role = (
+        "aws",
+        "chat",
+        "eu-west-1",
+        "aws",
+        ACCOUNT,
+        "chat-lambda-eu-west-1",
+    )
     bucket, switch_role = "chat-page-0123456789ab", "chat-switch-eu-west-1"
 
     def client(self, service, **_):
@@ -43,13 +50,13 @@ def decision(action, decision, **more):
 @pytest.mark.parametrize(
     ("who", "result", "found"),
     [
-        (caller("root"), MIND, "the root user"),
+        (caller("root"), WARNING, "the root user"),
         (caller("user/team/ada"), OK, "a user"),
         (caller("assumed-role/builder/ada", "sts"), OK, "a session of a role"),
     ],
 )
 def test_nobody_should_be_root(who, result, found):
-    check = preflight.identity(Account(sts=who))
+    check = preflight.check_identity(Account(sts=who))
     assert (check.result, check.found) == (result, found)
 
 
@@ -64,13 +71,13 @@ def test_a_session_of_identity_center_is_simulated_as_its_role_which_has_a_path(
 
 @pytest.mark.parametrize("who", [caller("root"), caller("federated-user/ada", "sts")])
 def test_whom_the_simulator_does_not_know_is_not_checked(who):
-    (check,) = preflight.allowed(Account(sts=who))
+    (check,) = preflight.check_permissions(Account(sts=who))
     assert check.result == NOT_CHECKED
 
 
 def test_who_may_not_ask_the_simulator_is_not_checked(monkeypatch):
     denied = ("simulate_principal_policy", "AccessDenied")
-    (check,) = preflight.allowed(Account(sts=caller("user/ada"), iam=denied))
+    (check,) = preflight.check_permissions(Account(sts=caller("user/ada"), iam=denied))
     assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
 
 
@@ -97,9 +104,9 @@ def test_what_is_not_allowed_is_named_and_by_whom():
         "logs": {"logs:CreateLogGroup": " (it depends on aws:SourceIp)"},
     }
     assert preflight._permission("iam", 15, refused["iam"]).result == STOP
-    assert preflight._permission("pricing", 1, refused["pricing"]).result == MIND  # there is a table of prices
+    assert preflight._permission("pricing", 1, refused["pricing"]).result == WARNING  # there is a table of prices
     forbidden = {"s3:PutBucketPolicy": " (by your organisation)"}
-    assert preflight._permission("s3", 19, forbidden).result == MIND  # the page is served from this machine then
+    assert preflight._permission("s3", 19, forbidden).result == WARNING  # the page is served from this machine then
     assert preflight._permission("s3", 19, {"s3:PutBucketPolicy": ""}).result == STOP
     assert preflight._permission("logs", 6, refused["logs"]).result == NOT_CHECKED
     assert preflight._permission("logs", 6, {}) == Check("permissions: logs", OK, "all 6 actions")
@@ -121,7 +128,7 @@ BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy
 @pytest.mark.parametrize(
     ("answer", "result"),
     [
-        ({"PublicAccessBlockConfiguration": BLOCKED}, MIND),
+        ({"PublicAccessBlockConfiguration": BLOCKED}, WARNING),
         ({"PublicAccessBlockConfiguration": BLOCKED | {"BlockPublicPolicy": False}}, OK),
         ("NoSuchPublicAccessBlockConfiguration", OK),
         ("AccessDenied", NOT_CHECKED),
@@ -130,13 +137,15 @@ BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy
 def test_the_accounts_own_block_of_public_access(answer, result):
     alone = ("describe_effective_policy", "AWSOrganizationsNotInUseException")
     account = Account(s3control=("get_public_access_block", answer), organizations=alone)
-    assert preflight.public_access(account).result == result
+    assert preflight.check_public_access(account).result == result
 
 
 def test_one_stop_ends_it_with_a_sentence_that_names_each():
-    preflight.require([Check("identity", OK, "a user"), Check("permissions", NOT_CHECKED, "")])
+    preflight.require_passed([Check("identity", OK, "a user"), Check("permissions", NOT_CHECKED, "")])
     with pytest.raises(LabError) as error:
-        preflight.require([Check("permissions: iam", STOP, "not allowed: iam:CreateRole", "Ask."), Check("a", OK, "")])
+        preflight.require_passed(
+            [Check("permissions: iam", STOP, "not allowed: iam:CreateRole", "Ask."), Check("a", OK, "")]
+        )
     assert str(error.value) == (
         "The lab can't be built here, and nothing was made. permissions: iam: not allowed: iam:CreateRole. Ask."
     )

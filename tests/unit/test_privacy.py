@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from chatlab import LabError, notebooks, privacy, report
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
-from chatlab.privacy import HIDDEN, keep, keep_credentials, mask_notebook, masked, masked_values
+from chatlab.privacy import REDACTED, add_secrets, add_session_secrets, redact, redact_notebook, redact_values
 from tests.strategies import ANY_JSON
 
 ACCOUNT = "123456789012"
@@ -40,9 +40,9 @@ PRIVATE = (ACCOUNT, "alice", "example.com", KEY, SECRET, TOKEN)
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch):
+def no_known_secrets(monkeypatch):
     """What one test keeps private does not matter to the next."""
-    monkeypatch.setattr(privacy, "_known", set())
+    monkeypatch.setattr(privacy, "_secrets", set())
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def nothing_known(monkeypatch):
     ],
 )
 def test_what_is_private_is_masked_and_the_rest_can_be_read(text):
-    shown = re.sub("<.*?>", HIDDEN, text)
-    assert masked(re.sub("[<>]", "", text)) == shown
-    assert masked(shown) == shown
+    shown = re.sub("<.*?>", REDACTED, text)
+    assert redact(re.sub("[<>]", "", text)) == shown
+    assert redact(shown) == shown
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_what_is_private_is_masked_and_the_rest_can_be_read(text):
     ],
 )
 def test_what_is_not_private_stays_as_it_is(text):
-    keep("000000000000")  # the local cloud's account is known, too
-    assert masked(text) == text
+    add_secrets("000000000000")  # the local cloud's account is known, too
+    assert redact(text) == text
 
 
 AROUND = st.text(st.characters(codec="utf-8", exclude_characters="\x1b"), max_size=20)
@@ -111,18 +111,18 @@ SECRETS = st.one_of(
 
 @given(AROUND, ENDS, SECRETS, ENDS, AROUND)
 def test_no_account_key_or_address_survives_between_any_texts(before, begin, secret, end, after):
-    shown = masked(f"{before}{begin}{secret}{end}{after}")
+    shown = redact(f"{before}{begin}{secret}{end}{after}")
     assert secret not in shown or secret in before + after
-    assert masked(shown) == shown
+    assert redact(shown) == shown
 
 
 @given(AROUND, st.text("ABCDEFGHabcdefgh0123456789/+=", min_size=12, max_size=40), AROUND)
 def test_what_is_known_to_be_private_survives_nowhere(before, secret, after):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(privacy, "_known", set())
-        keep(secret)
+        patch.setattr(privacy, "_secrets", set())
+        add_secrets(secret)
         if not secret.isdecimal():
-            assert secret not in masked(f"{before}{secret}{after}")
+            assert secret not in redact(f"{before}{secret}{after}")
 
 
 @given(ANY_JSON)
@@ -132,25 +132,25 @@ def test_what_is_masked_keeps_its_form(value):
             return {key: form(item) for key, item in value.items()}
         return [form(item) for item in value] if isinstance(value, list) else type(value)
 
-    assert form(masked_values(value)) == form(value)
+    assert form(redact_values(value)) == form(value)
 
 
 def test_ones_own_account_is_masked_within_a_name_too_and_zeros_are_no_account_within_a_number():
-    keep(ACCOUNT, "000000000000")
-    assert masked(f"cdk-assets-{ACCOUNT}-eu-west-1") == f"cdk-assets-{HIDDEN}-eu-west-1"
-    assert masked("0.000000000000 1000000000000 arn:aws:iam::000000000000:root") == (
-        f"0.000000000000 1000000000000 arn:aws:iam::{HIDDEN}:root"
+    add_secrets(ACCOUNT, "000000000000")
+    assert redact(f"cdk-assets-{ACCOUNT}-eu-west-1") == f"cdk-assets-{REDACTED}-eu-west-1"
+    assert redact("0.000000000000 1000000000000 arn:aws:iam::000000000000:root") == (
+        f"0.000000000000 1000000000000 arn:aws:iam::{REDACTED}:root"
     )
 
 
 def test_the_credentials_that_a_session_signs_with_are_masked_wherever_they_stand():
     session = boto3.Session(KEY, SECRET, TOKEN, region_name="eu-west-1")
-    keep_credentials(session)
-    assert SECRET in masked(f"it said {SECRET}")
+    add_session_secrets(session)
+    assert SECRET in redact(f"it said {SECRET}")
     session.client("sts").generate_presigned_url("get_caller_identity")  # signs, and asks nobody
-    assert masked(f"it said {SECRET} and {TOKEN}") == f"it said {HIDDEN} and {HIDDEN}"
-    assert masked(f"?X-Amz-Security-Token={TOKEN.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}&") == (
-        f"?X-Amz-Security-Token={HIDDEN}&"
+    assert redact(f"it said {SECRET} and {TOKEN}") == f"it said {REDACTED} and {REDACTED}"
+    assert redact(f"?X-Amz-Security-Token={TOKEN.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}&") == (
+        f"?X-Amz-Security-Token={REDACTED}&"
     )
 
 
@@ -187,7 +187,7 @@ def run_cells(tmp_path, monkeypatch):
         monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, a kernel leaves alone what its child processes print
         # What the kernel says, before it is masked once more when it is saved.
         monkeypatch.setattr(
-            notebooks, "mask_notebook", lambda notebook: seen.append(copy.deepcopy(notebook)) or notebook
+            notebooks, "redact_notebook", lambda notebook: seen.append(copy.deepcopy(notebook)) or notebook
         )
         return execute("cells", tmp_path / "out.ipynb"), json.dumps(seen[-1])
 
@@ -226,7 +226,7 @@ def test_a_saved_notebook_is_masked_once_more():
     )
     picture = nbformat.v4.new_output("display_data", {"image/png": ACCOUNT, "text/plain": DENIED})
     cell.outputs.append(picture)
-    notebook = mask_notebook(nbformat.v4.new_notebook(cells=[cell]))
+    notebook = redact_notebook(nbformat.v4.new_notebook(cells=[cell]))
     nbformat.validate(notebook)
     assert cell.outputs[1].data["image/png"] == ACCOUNT  # as it was: it is no text
     del cell.outputs[1].data["image/png"]
@@ -247,5 +247,5 @@ def test_nothing_private_is_in_a_committed_notebook(name):
     """Neither in its sources nor in its outputs."""
     cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
     for cell in cells:
-        assert masked(cell.source) == cell.source
-        assert masked_values(cell.get("outputs", [])) == cell.get("outputs", [])
+        assert redact(cell.source) == cell.source
+        assert redact_values(cell.get("outputs", [])) == cell.get("outputs", [])

@@ -5,7 +5,7 @@ import pytest
 from botocore.stub import Stubber
 
 from chatlab import public_access
-from chatlab.public_access import ACCOUNT, EITHER, ORGANISATION
+from chatlab.public_access import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION
 
 OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
 NOT_IN_ONE = ("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
@@ -15,7 +15,7 @@ BLOCKED = '{"s3_attributes":{"public_access_block_configuration":"all"}}'
 class Played:
     """A lab with these answers: a dict, or an error's code and message."""
 
-    account = "123456789012"
+    account_id = "123456789012"
 
     def __init__(self, block, policy=None):
         self._answers = {
@@ -41,24 +41,27 @@ class Played:
         (("NoSuchPublicAccessBlockConfiguration", "none"), None, ""),
         (("AccessDenied", "you may not see it"), None, ""),
         (OPEN, None, ""),
-        (OPEN | {"BlockPublicPolicy": True}, NOT_IN_ONE, ACCOUNT),
-        (OPEN | {"RestrictPublicBuckets": True}, ("EffectivePolicyNotFoundException", "none"), ACCOUNT),
-        (OPEN | {"BlockPublicPolicy": True}, {"PolicyContent": BLOCKED}, ORGANISATION),
-        (OPEN | {"BlockPublicPolicy": True}, {"PolicyContent": BLOCKED.replace("all", "none")}, ACCOUNT),
-        (OPEN | {"BlockPublicPolicy": True}, ("AccessDeniedException", "you may not see it"), EITHER),
+        (OPEN | {"BlockPublicPolicy": True}, NOT_IN_ONE, BY_ACCOUNT),
+        (OPEN | {"RestrictPublicBuckets": True}, ("EffectivePolicyNotFoundException", "none"), BY_ACCOUNT),
+        (OPEN | {"BlockPublicPolicy": True}, {"PolicyContent": BLOCKED}, BY_ORGANISATION),
+        (OPEN | {"BlockPublicPolicy": True}, {"PolicyContent": BLOCKED.replace("all", "none")}, BY_ACCOUNT),
+        (OPEN | {"BlockPublicPolicy": True}, ("AccessDeniedException", "you may not see it"), BY_EITHER),
     ],
 )
 def test_what_is_in_force_for_the_account_says_it(block, policy, sentence):
-    assert public_access.forbidden(Played(block, policy)) == sentence
+    assert public_access.why_forbidden(Played(block, policy)) == sentence
 
 
 @pytest.mark.parametrize(
     ("refusal", "sentence"),
     [
-        ("because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.", EITHER),
-        ("to perform: s3:PutBucketPolicy with an explicit deny in a service control policy", ORGANISATION),
+        (
+            "because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+            BY_EITHER,
+        ),
+        ("to perform: s3:PutBucketPolicy with an explicit deny in a service control policy", BY_ORGANISATION),
         ("because no identity-based policy allows the s3:PutBucketPolicy action", ""),
     ],
 )  # fmt: skip
 def test_so_does_a_refusal_by_its_text(refusal, sentence):
-    assert public_access.reason(refusal) == sentence
+    assert public_access.why_refused(refusal) == sentence

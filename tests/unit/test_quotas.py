@@ -32,7 +32,7 @@ def account(requests="AccessDeniedException", connects="AccessDeniedException", 
 
 
 def test_what_the_account_tells_is_taken():
-    found = quotas.quotas(
+    found = quotas.read_quotas(
         account(
             {"throttleSettings": {"rateLimit": 40_000.0, "burstLimit": 20_000}},
             {"Quota": {"Value": 1_200.0}},
@@ -45,20 +45,20 @@ def test_what_the_account_tells_is_taken():
 
 
 def test_what_it_may_not_be_asked_is_awss_default_of_the_region_and_says_why():
-    found = quotas.quotas(account())
+    found = quotas.read_quotas(account())
     assert (found.requests_per_s, found.connects_per_s, found.concurrency) == (2_500, 500, 10)
     assert not any(found.is_live(name) for name in found.sources)
     assert found.rows[0]["from"] == "AWS's default (apigateway get_account: AccessDeniedException)"
 
 
 def test_an_answer_without_the_figure_is_no_figure():
-    found = quotas.quotas(account(requests={}))
+    found = quotas.read_quotas(account(requests={}))
     assert found.requests_per_s == 2_500 and found.sources["requests_per_s"].endswith("no answer)")
 
 
 @pytest.mark.parametrize(("region", "expected"), [("us-east-1", 10_000), ("mx-central-1", 2_500)])
 def test_some_regions_take_fewer_requests(region, expected):
-    assert quotas.requests_per_s(region) == expected
+    assert quotas.default_requests_per_s(region) == expected
 
 
 def test_connects_a_second_are_half_of_concurrency_by_duration_and_less_than_api_gateway_takes():

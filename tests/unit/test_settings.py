@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab import LabError
-from chatlab.settings import Settings, partitions, profile_named
+from chatlab.settings import Settings, partitions, resolve_profile
 
 
 @pytest.fixture(autouse=True)
@@ -93,12 +93,12 @@ def test_a_profile_that_is_named_after_its_account_is_shown_masked_and_understoo
     with open(tmp_path / "config", "a") as config:
         for profile in ("Admin-123456789012", "Admin-210987654321", "Dev-123456789012"):
             config.write(f"[profile {profile}]\n")
-    command = Settings("aws", "chat", "eu-west-1", "Dev-123456789012").make("down")
+    command = Settings("aws", "chat", "eu-west-1", "Dev-123456789012").make_command("down")
     assert command == "make down TARGET=aws NAME=chat REGION=eu-west-1 PROFILE=Dev-············"
-    assert profile_named("Dev-············") == "Dev-123456789012"
-    assert profile_named("work") == "work"
+    assert resolve_profile("Dev-············") == "Dev-123456789012"
+    assert resolve_profile("work") == "work"
     with pytest.raises(LabError, match="2 profiles of your AWS configuration could be Admin-············"):
-        profile_named("Admin-············")
+        resolve_profile("Admin-············")
 
 
 def test_a_profile_that_does_not_exist_is_said():
@@ -119,4 +119,4 @@ def test_a_profile_that_does_not_exist_is_said():
     ],
 )
 def test_the_command_for_a_lab_names_all_that_it_takes(settings, command):
-    assert settings.make("down") == command
+    assert settings.make_command("down") == command
