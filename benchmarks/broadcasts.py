@@ -114,7 +114,7 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return table.assign(n=groups.size())
 
 
-def picture(broadcasts: pd.DataFrame) -> Figure:
+def plot(broadcasts: pd.DataFrame) -> Figure:
     """Time to last delivery over connections, a line through the medians for each variant."""
     median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
     largest = median["sequential"].index.max()  # the fan-out may have been measured with more
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can."
     )
     if options.plot:
-        picture(broadcasts).savefig(options.plot, dpi=120)
+        plot(broadcasts).savefig(options.plot, dpi=120)
     report(bounds, options.json, options.check, broadcasts=broadcasts, posts=posts)
     return 0
 

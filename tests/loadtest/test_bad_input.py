@@ -53,7 +53,7 @@ def test_a_refused_handshake(run):
 
 def test_some_connections_are_refused(run):
     with reference_server.run() as server:
-        server.most = 3
+        server.max_connections = 3
         test = run("--host", server.url, *FEW)
     assert said(test) == "The test is not complete: 2 of 5 connections could not be made."
     assert test.summary["delivered"] == 9
