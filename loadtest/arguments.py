@@ -74,7 +74,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--shape",
         choices=SHAPES,
         default="constant",
-        # Locust asks for the shape before it reads the web page's form.
+        # Locust calls the shape before it reads the web page's form.
         include_in_web_ui=False,
         help="constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after "
         "another. steps: for each number of --steps, connect so many and then broadcast",
@@ -108,7 +108,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--max-connection-rate",
         type=float,
         default=450.0,
-        help="Upper bound of new connections per second, whatever --spawn-rate says; AWS takes 500",
+        help="Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
     )
     parser.add_argument(
         "--ca-file", default="", help="PEM file of certificates to trust for wss:// instead of the system's"
@@ -117,7 +117,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", default="", help="Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"
     )
-    # Locust prints a long table every two seconds, and progress.json has the same figures. Locust's web page and its
+    # Locust prints a long table every two seconds, and progress.json has the same numbers. Locust's web page and its
     # master would otherwise listen on every address of the machine.
     parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1")
 
@@ -206,7 +206,7 @@ class Settings:
                 self.warm_up / rate + (self.duration or self.broadcasts / rate),
             )
         if not len(self.schedule):
-            raise ValueError("The schedule is empty: no broadcast leaves within --duration.")
+            raise ValueError("The schedule is empty: no broadcast is due within --duration.")
         offsets = self.with_warm_up()
         self._check_extent(len(offsets), float(offsets[-1]))
 
@@ -214,7 +214,7 @@ class Settings:
         """Refuse too many broadcasts in each phase, or too long a phase, before its schedule takes any memory."""
         if not seconds <= MAX_S:
             raise ValueError(
-                f"The last broadcast would leave after {seconds / 86_400:,.0f} days, and a test can take "
+                f"The last broadcast would be due after {seconds / 86_400:,.0f} days, and a test can take "
                 f"{MAX_S / 86_400:.0f}: ask for fewer broadcasts, or a higher --broadcast-rate."
             )
         if (deliveries := broadcasts * sum(self.phases)) > MAX_DELIVERIES:

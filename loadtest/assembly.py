@@ -25,7 +25,7 @@ def assemble(
     drain_s: float,
     metadata: Json,
 ) -> Result:
-    """Turn the generators' records (`loadtest.records`) into a result: count what became of every delivery.
+    """Turn the generators' records (`loadtest.records`) into a result: count what happened to every delivery.
 
     Args:
         deliveries, broadcasts, connections: tables of `loadtest.records.TYPES`, by one clock; deliveries in the order
@@ -154,7 +154,7 @@ def shortfall(summary: Json) -> str | None:
     lacking = {
         "of {connections_asked} connections could not be made": summary["connections_failed"],
         "connections dropped": summary["connections_dropped"],
-        "of {broadcasts_asked} broadcasts did not leave": unsent,
+        "of {broadcasts_asked} broadcasts were not sent": unsent,
         "of {broadcasts_asked} broadcasts were answered with an error": summary["broadcasts_refused"],
         "of {expected} deliveries are missing": summary["missing"],
         "deliveries of the warm-up are missing": summary["warm_up"]["missing"],

@@ -104,7 +104,7 @@ def last_delivery(result: Result) -> Figure:
 
 
 def completeness(result: Result) -> Figure:
-    """What became of each broadcast's deliveries: arrived, missing, or due to a connection that dropped or left."""
+    """What happened to each broadcast's deliveries: they arrived, or are missing, or their connection dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
     arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"
@@ -175,7 +175,7 @@ def timeline(result: Result) -> Figure:
     failures = []
     for part, column, marker, color, label in (
         (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),
-        (late, "intended_ns", "^", ORANGE, f"broadcast that left over {LATE_MS:g} ms late"),
+        (late, "intended_ns", "^", ORANGE, f"broadcast sent over {LATE_MS:g} ms late"),
         (dropped, "closed_ns", "v", RED, "connection dropped"),
     ):
         if len(part):

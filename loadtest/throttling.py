@@ -42,14 +42,14 @@ def explain(refusals: dict[str, int], error_frames: dict[str, int]) -> str:
     reasons = " ".join([*refusals, *error_frames])
     if "status 429" in reasons:
         sentences.append(
-            "API Gateway takes 500 new connections a second, and its stage no more than it says: lower --spawn-rate."
+            "API Gateway allows 500 new connections a second, and its stage no more than its own limit: lower --spawn-rate."
         )
     if "Too Many Requests" in reasons:
-        sentences.append("The stage takes only so many messages a second: lower --broadcast-rate.")
+        sentences.append("The stage allows only so many messages a second: lower --broadcast-rate.")
     if "status 5" in reasons or "Internal server error" in reasons:
         sentences.append(
-            "At API Gateway that is Lambda, where it runs as many invocations as it may (a new account's 10 at a "
-            "time), or a function that fails, as its log would say: connect and broadcast more slowly, or ask AWS for "
+            "At API Gateway the reason is Lambda, which runs as many invocations as it may (a new account's 10 at a "
+            "time), or a function that fails, which its log says: connect and broadcast more slowly, or ask AWS for "
             "more concurrency."
         )
     if "timed out" in reasons:

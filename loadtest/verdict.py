@@ -61,11 +61,11 @@ def _check(name: str, ok: bool, message: str) -> Json:
 def _deliveries(summary: Json) -> Json:
     lost = summary["missing"] + summary["dropped"]
     if not lost:
-        return _check("deliveries", True, "Every delivery that was due arrived.")
+        return _check("deliveries", True, "Every expected delivery arrived.")
     return _check(
         "deliveries",
         False,
-        f"{lost:,} of {summary['expected']:,} deliveries never came; the latencies are the others'.",
+        f"{lost:,} of {summary['expected']:,} deliveries never arrived; the latencies are those of the others.",
     )
 
 
@@ -73,11 +73,11 @@ def _schedule(summary: Json) -> Json:
     late_ms = summary["send_late_ms"]["p99"]
     limit_ms = max(SEND_LATE_MS, SEND_LATE_SHARE * summary["latency_ms"]["p50"])
     if late_ms <= limit_ms:
-        return _check("schedule", True, f"Broadcasts left on schedule (p99 {late_ms:.2f} ms late).")
+        return _check("schedule", True, f"Broadcasts were sent on schedule (p99 {late_ms:.2f} ms late).")
     return _check(
         "schedule",
         False,
-        f"Broadcasts left late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
+        f"Broadcasts were sent late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
         "use more workers or a lower rate.",
     )
 
@@ -87,7 +87,9 @@ def _settled(result: Result) -> Json:
 
     broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
     if result.summary["settings"].get("shape") == "ramp":
-        return _check("settled", True, "The number of connections grew all the time, so the latency is not to settle.")
+        return _check(
+            "settled", True, "The number of connections grew all the time, so the latency does not have to settle."
+        )
     smallest = broadcasts.groupby("phase").size().min()
     if smallest < MIN_BROADCASTS:
         return _check(
@@ -125,14 +127,14 @@ def _harness_lag(summary: Json) -> Json:
         return _check(
             "harness_lag",
             False,
-            "This platform does not stamp arrivals, so the latency includes the time until the load test looked.",
+            "This platform gives arrivals no timestamp, so the latency includes the time until the load test handled them.",
         )
     lag_ms, bounds = summary["harness_lag_ms"]["p99"], summary["upper_bounds"]
     if bounds > MAX_BOUND_SHARE * summary["delivered"]:
         return _check(
             "harness_lag",
             False,
-            f"{bounds:,} arrivals are known as upper bounds only: more came before they were read; use more workers.",
+            f"{bounds:,} arrivals are known as upper bounds only: more arrived before they were read; use more workers.",
         )
     if lag_ms > MAX_LAG_MS:
         return _check(

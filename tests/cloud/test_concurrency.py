@@ -112,4 +112,4 @@ def test_a_load_test_that_is_too_fast_comes_to_its_end_and_names_what_it_met(url
     assert test.status == 0, test.output
     assert test.summary["connections"] == 60 and test.summary["refusals"]["status 500"] > 10
     (message,) = [check["message"] for check in test.summary["verdict"]["checks"] if check["check"] == "throttling"]
-    assert "Lambda, where it runs as many invocations as it may" in message
+    assert "Lambda, which runs as many invocations as it may" in message

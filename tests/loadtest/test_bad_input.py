@@ -74,7 +74,7 @@ def test_who_is_always_refused_gives_up_and_says_what_it_may_be(run):
     with refusing(500) as url:
         test = run("--host", url, *FEW, "--retry-time", 0.5)
     assert "could be made: handshake refused with status 500. " in said(test)
-    assert "At API Gateway that is Lambda, where it runs as many invocations as it may" in said(test)
+    assert "At API Gateway the reason is Lambda, which runs as many invocations as it may" in said(test)
 
 
 def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):

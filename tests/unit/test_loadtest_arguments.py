@@ -121,7 +121,7 @@ def test_what_would_not_end_or_not_fit_into_memory_is_refused_at_once(words):
 
 def test_a_trace_that_would_not_end_is_refused(tmp_path):
     (path := tmp_path / "trace.txt").write_text("0\n1e300\n")
-    with pytest.raises(ValueError, match="The last broadcast would leave after"):
+    with pytest.raises(ValueError, match="The last broadcast would be due after"):
         settings("--arrivals", "trace", "--trace", str(path))
 
 

@@ -136,10 +136,10 @@ def test_who_connects_after_a_broadcast_is_not_to_get_it():
     assert result.summary["latency_ms"]["max"] == 1
 
 
-def test_a_broadcast_that_did_not_leave_is_to_reach_nobody():
+def test_a_broadcast_that_was_not_sent_is_expected_by_nobody():
     result = assemble([], [broadcast(0, due=100, sent=None)], [connection(0)])
     assert (result.summary["broadcasts"], result.summary["expected"]) == (0, 0)
-    assert "1 of 1 broadcasts did not leave" in assembly.shortfall(result.summary)
+    assert "1 of 1 broadcasts were not sent" in assembly.shortfall(result.summary)
 
 
 def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():

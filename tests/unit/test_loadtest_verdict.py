@@ -52,7 +52,7 @@ def test_a_good_result_is_believed():
 @pytest.mark.parametrize(
     ("check", "changes", "message"),
     [
-        ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never came"),
+        ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never arrived"),
         ("schedule", {"send_late_ms": {"p99": 9.0}}, "use more workers or a lower rate"),
         (
             "samples",
@@ -61,7 +61,7 @@ def test_a_good_result_is_believed():
         ),
         ("harness_lag", {"harness_lag_ms": {"p99": 150.0}}, "use more workers"),
         ("harness_lag", {"upper_bounds": 100}, "100 arrivals are known as upper bounds only"),
-        ("harness_lag", {"clock": "user"}, "does not stamp arrivals"),
+        ("harness_lag", {"clock": "user"}, "gives arrivals no timestamp"),
         ("saturation", {"processes": [{"cpu": {"p90": 0.97}, "clock_uncertainty_ms": 0}]}, "97% of a core"),
         ("clocks", {"processes": [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 7.0}]}, "known to 7.0 ms only"),
     ],
@@ -132,9 +132,9 @@ def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "no more than it says: lower --spawn-rate"),
-        ({"error_frames": {"Internal server error": 2}}, "Lambda, where it runs as many invocations as it may"),
-        ({"error_frames": {"Too Many Requests": 2}}, "takes only so many messages a second: lower --broadcast-rate"),
+        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "no more than its own limit: lower --spawn-rate"),
+        ({"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as it may"),
+        ({"error_frames": {"Too Many Requests": 2}}, "allows only so many messages a second: lower --broadcast-rate"),
         ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
     ],
 )
