@@ -104,7 +104,7 @@ def last_delivery(result: Result) -> Figure:
 
 
 def completeness(result: Result) -> Figure:
-    """What happened to each broadcast's deliveries: they arrived, or are missing, or their connection dropped or left."""
+    """What happened to each broadcast's deliveries: arrived, missing, or of a connection that dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
     arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"

@@ -42,7 +42,7 @@ def explain(refusals: dict[str, int], error_frames: dict[str, int]) -> str:
     reasons = " ".join([*refusals, *error_frames])
     if "status 429" in reasons:
         sentences.append(
-            "API Gateway allows 500 new connections a second, and its stage no more than its own limit: lower --spawn-rate."
+            "API Gateway allows 500 new connections a second, its stage perhaps fewer: lower --spawn-rate."
         )
     if "Too Many Requests" in reasons:
         sentences.append("The stage allows only so many messages a second: lower --broadcast-rate.")

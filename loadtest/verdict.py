@@ -127,14 +127,14 @@ def _harness_lag(summary: Json) -> Json:
         return _check(
             "harness_lag",
             False,
-            "This platform gives arrivals no timestamp, so the latency includes the time until the load test handled them.",
+            "This platform gives arrivals no timestamp, so the latency includes the load test's own lateness.",
         )
     lag_ms, bounds = summary["harness_lag_ms"]["p99"], summary["upper_bounds"]
     if bounds > MAX_BOUND_SHARE * summary["delivered"]:
         return _check(
             "harness_lag",
             False,
-            f"{bounds:,} arrivals are known as upper bounds only: more arrived before they were read; use more workers.",
+            f"{bounds:,} arrivals are known as upper bounds only, since more arrived behind them; use more workers.",
         )
     if lag_ms > MAX_LAG_MS:
         return _check(

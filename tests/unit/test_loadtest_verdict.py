@@ -132,7 +132,7 @@ def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "no more than its own limit: lower --spawn-rate"),
+        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "its stage perhaps fewer: lower --spawn-rate"),
         ({"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as it may"),
         ({"error_frames": {"Too Many Requests": 2}}, "allows only so many messages a second: lower --broadcast-rate"),
         ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
