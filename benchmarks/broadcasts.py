@@ -30,9 +30,9 @@ from websockets.exceptions import WebSocketException
 
 from benchmarks.bounds import Bounds, save
 from chatlab import Lab, LabError, local_cloud, packages, poll
-from chatlab.errors import exit_status
 from chatlab.paths import LAMBDAS, ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 
 VARIANTS = LAMBDAS / "variants"
@@ -53,7 +53,7 @@ COLORS = {"sequential": plots.ORANGE, "threads": plots.GREY, "fanout": plots.BLU
 
 def package(variant: str) -> bytes:
     """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    return packages.package(FILES[variant])
+    return packages.build_zip(FILES[variant])
 
 
 def deploy(lab: Lab, variant: str) -> None:

@@ -19,7 +19,7 @@ from botocore.httpsession import get_cert_path
 from benchmarks import api_gateway
 from benchmarks.api_gateway import Settings
 from benchmarks.senders import ENVIRONMENT, at
-from chatlab import cost
+from chatlab.capacity.prices import PRICES
 from chatlab.paths import LAMBDAS
 
 FUNCTIONS = ("connect", "default", "disconnect")
@@ -83,7 +83,7 @@ def by_memory(measured: pd.DataFrame) -> pd.DataFrame:
                     "init ms": cpu["init"] * slower,
                     "first ms": cpu["first"] * slower + WAIT_MS,
                     "later ms": later_ms,
-                    "dollars a million": 1e6 * gb_seconds * cost.PRICES["Lambda GB-seconds"],
+                    "dollars a million": 1e6 * gb_seconds * PRICES["Lambda GB-seconds"],
                 }
             )
     return pd.DataFrame(rows).set_index(["function", "MB"])

@@ -1,4 +1,4 @@
-"""The model against the real broadcast: what `chatlab.model` foresees of `benchmarks.api_gateway`.
+"""The model against the real broadcast: what `chatlab.capacity.model` foresees of `benchmarks.api_gateway`.
 
 The CPU that a post and a connection take of this machine, on both sides, is measured first; how long anything takes is
 not. All else that the model is told is the endpoint's settings. Where many invocations without a quota would be more
@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks import api_gateway, senders
 from benchmarks.api_gateway import Settings
 from benchmarks.senders import http_pool
-from chatlab import model
+from chatlab.capacity import model, simulation
 
 # Invocations, the delay in ms, and posts under way at most.
 SCALES = {1: (8.0, 400), 4: (80.0, 200), 10: (100.0, 100)}
@@ -120,7 +120,7 @@ def compare(known: model.Parameters, pipes, shards: int, ids: int, rounds: int, 
         known, post_ms=delay, post_variation=variation, in_flight=most, kept=kept, errors=errors,
         requests_per_s=quota or 1e9, timeout_s=seconds, serve_ms=serve_ms,
     )  # fmt: skip
-    foreseen = pd.DataFrame(vars(model.simulate(parameters, ids, shards, seed)) for seed in SEEDS).median()
+    foreseen = pd.DataFrame(vars(simulation.simulate(parameters, ids, shards, seed)) for seed in SEEDS).median()
     return {
         "shards": shards,
         "ids": ids,

@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks import api_gateway, broadcasts, forecasts, senders
 from benchmarks.api_gateway import Settings
 from benchmarks.bounds import Bounds, save
-from chatlab.errors import exit_status
+from chatlab.signals import exit_status
 
 SIZES = (100, 1_000, 10_000)
 FIXED = (8, 16, 32, 64, 128, 256, 400)

@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from benchmarks.bounds import Bounds, save
 from benchmarks.broadcasts import a_chat
 from chatlab import Lab, LabError, local_cloud
-from chatlab.errors import exit_status
 from chatlab.paths import ROOT
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
 

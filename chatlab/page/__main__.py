@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from chatlab import ledger, page
 from chatlab.emulator.lifetime import end_with_the_run
-from chatlab.errors import LabError, exit_status
+from chatlab.errors import LabError
+from chatlab.signals import exit_status
 
 PORT = 8000  # a free one is taken where something else has it
 CONTENT_TYPES = MappingProxyType(

@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 from chatlab import permissions
+from chatlab.capacity.quotas import default_requests_per_s
 from chatlab.emulator import temper
-from chatlab.errors import LabError, exit_status
+from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.quotas import default_requests_per_s
 from chatlab.rehearsal import certificate, network
+from chatlab.signals import exit_status
 
 CLOUD = Path(__file__).parent.parent / "emulator" / "aws.py"
 START_TIMEOUT_S = 60
@@ -90,7 +91,7 @@ def perform(folder, options):
     cloud_is_told = cloud_environment(folder, options.region)
     if options.policy_of:
         policy = folder / "policy.json"
-        policy.write_text(permissions.written(permissions.policy(options.policy_of)))
+        policy.write_text(permissions.to_text(permissions.policy(options.policy_of)))
         cloud_is_told["CHATLAB_POLICY"] = str(policy)
     if record := os.environ.get("CHATLAB_RECORD"):
         cloud_is_told["CHATLAB_RECORD"] = record

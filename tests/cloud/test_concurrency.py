@@ -9,7 +9,7 @@ import websocket
 from botocore.config import Config
 
 from chatlab import poll
-from chatlab.quotas import read_quotas
+from chatlab.capacity.quotas import read_quotas
 from loadtest import warm_up
 from tests.conftest import chat_in
 

@@ -4,7 +4,7 @@ no machine here has an account."""
 import boto3
 import pytest
 
-from chatlab import quotas
+from chatlab.capacity import quotas
 from tests.stubs import answering
 
 REGION = "eu-south-1"

@@ -47,7 +47,7 @@ def test_where_the_system_names_nobody_certifis_list_is_taken(monkeypatch):
 
 
 def test_where_the_system_names_somebody_that_is_left_alone(monkeypatch):
-    monkeypatch.setattr(transport, "_system_trusts_anybody", lambda: True)
+    monkeypatch.setattr(transport, "_system_has_certificates", lambda: True)
     assert trust() is None
 
 
