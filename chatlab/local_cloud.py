@@ -17,7 +17,7 @@ from typing import TypedDict
 
 import psutil
 
-from chatlab.emulator import temper
+from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
 from chatlab.locks import locked
 from chatlab.paths import ensure_writable, state_dir, write_atomically
@@ -28,6 +28,7 @@ HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
 START_TIMEOUT_S = 60
 EMULATOR = Path(__file__).parent / "emulator"
+SERVER = "chatlab.emulator.local_server"  # the module that EMULATOR runs
 
 MINISTACK_SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -68,7 +69,7 @@ def start() -> str:
     """Start the local cloud unless it runs already, and return its URL.
 
     In a run it ends with the run, however that ends. It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder
-    as in `_tls`, HTTPS. Of AWS's temper it has what `CHATLAB_TRAITS` names (docs/rehearsal.md), which is nothing by
+    as in `_tls`, HTTPS. Of AWS's traits it has those that `CHATLAB_TRAITS` names (docs/rehearsal.md), none by
     default. Its user is an administrator, or may do what the policy in the file `CHATLAB_POLICY` allows.
     `CHATLAB_RECORD` names a file for what the user asks for.
 
@@ -92,7 +93,7 @@ def start() -> str:
 def _start_process() -> None:
     """Start the process, which becomes ready some time later. Raises LabError for what is wrong beforehand."""
     try:
-        temper.chosen(Variable.TRAITS.get() or "")
+        parse_traits(Variable.TRAITS.get() or "")
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
     stop()  # what is left of one that was killed
@@ -119,7 +120,8 @@ def _spawn() -> None:
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(EMULATOR), str(listener.fileno()), str(_key_file())], pass_fds=[listener.fileno()],
+            [sys.executable, str(EMULATOR), SERVER, str(listener.fileno()), str(_key_file())],
+            pass_fds=[listener.fileno()],
             env=inherited | MINISTACK_SETTINGS | own | tls, cwd=temporary,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,

@@ -12,7 +12,8 @@ from chatlab.lab import Lab
 from chatlab.paths import LAMBDAS
 
 BROADCAST = (
-    "lambda_default.py", "fanout.py", "http_pool.py", "rate_limiter.py", "retries.py", "sigv4.py", "throttles.py",
+    "lambda_default.py", "connection_set.py", "event_loop.py", "events.py", "fanout.py", "http_pool.py", "metrics.py",
+    "outcomes.py", "post_queue.py", "rate_limiter.py", "retries.py", "sigv4.py", "throttles.py",
 )  # fmt: skip
 FILES = {"connect": ("lambda_connect.py",), "default": BROADCAST, "disconnect": ("lambda_disconnect.py",)}
 """What each function's deployment package holds, of the folder `lambdas/`."""

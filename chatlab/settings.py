@@ -48,7 +48,7 @@ class Variable(StrEnum):
     CERTIFICATE = "CHATLAB_CERTIFICATE"
     """A folder with a certificate, with which the local cloud speaks TLS: see `chatlab.local_cloud`."""
     TRAITS = "CHATLAB_TRAITS"
-    """What the local cloud has of AWS's temper: docs/rehearsal.md."""
+    """Which of AWS's traits the local cloud has: docs/rehearsal.md."""
     POLICY = "CHATLAB_POLICY"
     """A file with the policy of the local cloud's user, who is an administrator by default."""
     RECORD = "CHATLAB_RECORD"

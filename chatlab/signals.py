@@ -17,7 +17,7 @@ from loadtest.errors import STOPPING, LoadTestError
 Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and returns it
 
 
-def exit_status(command: Callable[[], int]) -> int:
+def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command that is all that this process does, and return its exit status.
 
     It is 1 after a LabError or a LoadTestError, which are printed, and after Ctrl-C. SIGTERM, and SIGHUP, which says
@@ -28,7 +28,7 @@ def exit_status(command: Callable[[], int]) -> int:
     try:
         _set_handlers(interrupting | {signal.SIGHUP: _terminal_closed})
         try:
-            return command()
+            return command() or 0
         finally:  # the command has stopped all that it started: from here on a signal ends this process, without a word
             _set_handlers(dict.fromkeys(STOPPING, signal.SIG_DFL))
     except (LabError, LoadTestError) as error:

@@ -8,6 +8,8 @@ import hmac
 import json
 import os
 import time
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,17 +22,28 @@ LIFETIME_S = 3 * 60 * 60
 
 # Three attempts, and up to 1 s and 2 s between them, are over within 9 s, and the function has 10. boto3's own ten
 # attempts could take half a minute, and what is stopped by its time-out has said nothing in its log.
-PATIENCE = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
+CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
 
 # Made once per execution environment: every warm invocation reuses the client and its connection to DynamoDB.
-dynamodb = boto3.client("dynamodb", config=PATIENCE)
-
+dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 
 # A page there is served by the visitor's own machine, where somebody develops it: no site has such an address.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def refusal(event):
+class RequestContext(TypedDict):
+    connectionId: str
+
+
+class Event(TypedDict):
+    """What the function reads of API Gateway's event for a handshake."""
+
+    requestContext: RequestContext
+    headers: NotRequired[Mapping[str, str] | None]
+    queryStringParameters: NotRequired[Mapping[str, str] | None]
+
+
+def refusal(event: Event) -> str | None:
     """What a handshake lacks, "key" or "origin"; None if it is welcome.
 
     A browser tells the site of the page that connects in `Origin`, which the page can't change; a program tells what it
@@ -50,7 +63,7 @@ def refusal(event):
     return None
 
 
-def is_own(origin, host):
+def is_own(origin: str, host: str | None) -> bool:
     """Whether an origin is the API's own, as a program's that makes one up of the URL, or the visitor's machine."""
     try:
         site = urlsplit(origin)
@@ -59,9 +72,9 @@ def is_own(origin, host):
         return False
 
 
-def handler(event, context):
+def handler(event: Event, context: object) -> dict[str, int]:
     """Put the connection's id into the table, if it is welcome. Any status outside 200-299 refuses the handshake."""
-    log = {"event": "connect"}
+    log: dict[str, str | float] = {"event": "connect"}
     now = int(time.time())
     started = time.perf_counter()
     try:

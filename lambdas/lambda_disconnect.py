@@ -6,18 +6,29 @@ Environment: `TABLE`, the DynamoDB table of connection ids.
 import json
 import os
 import time
+from typing import TypedDict
 
 import boto3
 from botocore.config import Config
 
 # As in `lambda_connect`: over within 9 s of the 10 that the function has.
-PATIENCE = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
-dynamodb = boto3.client("dynamodb", config=PATIENCE)
+CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
+dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 
 
-def handler(event, context):
+class RequestContext(TypedDict):
+    connectionId: str
+
+
+class Event(TypedDict):
+    """What the function reads of API Gateway's event for the end of a connection."""
+
+    requestContext: RequestContext
+
+
+def handler(event: Event, context: object) -> dict[str, int]:
     """Delete the connection's id. The socket is closed already, so nobody waits for the answer."""
-    log = {"event": "disconnect"}
+    log: dict[str, str | float] = {"event": "disconnect"}
     started = time.perf_counter()
     try:
         connection_id = event["requestContext"]["connectionId"]

@@ -8,9 +8,10 @@ import hmac
 import os
 import time
 from datetime import UTC, datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from botocore.credentials import EnvProvider
+from botocore.exceptions import NoCredentialsError
 
 
 class Signer:
@@ -20,25 +21,29 @@ class Signer:
 
     Args:
         endpoint: the stage's URL without `/@connections`.
-        data: the message, bytes.
-        now: the time of the signature, a datetime; the present if it is not given.
+        data: the message.
+
+    Raises:
+        NoCredentialsError: if the environment has none.
     """
 
-    def __init__(self, endpoint, data, now=None):
+    def __init__(self, endpoint: str, data: bytes) -> None:
         url = urlsplit(endpoint)
-        credentials = EnvProvider().load().get_frozen_credentials()
-        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        self._made = time.monotonic()
+        if not (found := EnvProvider().load()):
+            raise NoCredentialsError
+        credentials = found.get_frozen_credentials()
+        timestamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self._signed_at = time.monotonic()
         self._path = url.path.rstrip("/")
-        headers = {"content-type": "application/octet-stream", "host": host(url), "x-amz-date": stamp}
+        headers = {"content-type": "application/octet-stream", "host": host(url), "x-amz-date": timestamp}
         if credentials.token:
             headers["x-amz-security-token"] = credentials.token
         names = ";".join(headers)  # they are in order
-        scope = f"{stamp[:8]}/{os.environ['AWS_DEFAULT_REGION']}/execute-api/aws4_request"
+        scope = f"{timestamp[:8]}/{os.environ['AWS_DEFAULT_REGION']}/execute-api/aws4_request"
         key = f"AWS4{credentials.secret_key}".encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._keyed = hmac.new(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode(), "sha256")
+        self._hmac = hmac.new(key, f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n".encode(), "sha256")
         canonical_headers = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in headers.items())
         # The canonical request's parts in front of the connection's id and behind it. A path is quoted twice there.
         self._before = f"POST\n{quote(self._path, safe='/~')}/%40connections/".encode()
@@ -51,21 +56,21 @@ class Signer:
         self._body = b"\r\n\r\n" + data
 
     @property
-    def age_s(self):
+    def age_s(self) -> float:
         """Seconds since the date of the signatures."""
-        return time.monotonic() - self._made
+        return time.monotonic() - self._signed_at
 
-    def request(self, connection_id):
-        """The whole HTTP request that posts to this connection, bytes."""
+    def request(self, connection_id: str) -> bytes:
+        """The whole HTTP request that posts to this connection."""
         quoted = quote(connection_id, safe="~")
         canonical = hashlib.sha256(self._before + quote(quoted, safe="~").encode() + self._after)
-        signature = self._keyed.copy()
+        signature = self._hmac.copy()
         signature.update(canonical.hexdigest().encode())
         line = f"POST {self._path}/@connections/{quoted}{self._head}{signature.hexdigest()}"
         return line.encode() + self._body
 
 
-def host(url):
+def host(url: SplitResult) -> str:
     """The Host header of a split URL: without the port where that is the scheme's own, as botocore has it."""
-    usual = {"http": 80, "https": 443}[url.scheme]
-    return url.hostname if url.port in (None, usual) else f"{url.hostname}:{url.port}"
+    default = {"http": 80, "https": 443}[url.scheme]
+    return f"{url.hostname}" if url.port in (None, default) else f"{url.hostname}:{url.port}"

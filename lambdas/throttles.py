@@ -1,55 +1,60 @@
 """Whose fault is a 429? API Gateway answers so where the account's quota is used up, and also where one connection's
-buffer is full, since its client does not read.
+buffer is full, since its client does not read: a slow consumer.
 
-The answer does not tell the two apart, and they ask for opposite things: a quota has to slow the broadcast down, and a
-client that does not read must slow down nobody but itself. What tells them apart is whom it meets. A quota refuses
-anybody, and not for ever; a full buffer refuses one and the same connection each time, while others are taken.
+The response does not tell the two apart, and they ask for opposite things: a quota has to slow the broadcast down, and
+a slow consumer must slow down nobody but itself. What tells them apart is which posts are throttled. A quota throttles
+any of them, and not for ever; a full buffer throttles one and the same connection each time, while others are accepted.
 https://docs.aws.amazon.com/botocore/latest/reference/services/apigatewaymanagementapi/client/exceptions/LimitExceededException.html
 """
 
 from collections import deque
 
-# Of the last so many connections' first posts, this many have to be refused before the quota is taken to be used up.
-# Where a quota really is, half of them are refused, and a few posts later it is known.
-RECENT, CORROBORATED = 20, 5
-# Who was refused more often than this says nothing more about the quota: of what it refuses, most are taken next time.
-TELLING = 3
-# How likely it is, at the least and at the most, that the quota refuses a post: the share of those refused lately,
-# within these bounds. So 15 to 30 refusals in a row are no accident any more, which takes 3 to 6 s.
-LEAST, MOST, ACCIDENT = 0.25, 0.5, 1e-9
-FIRST_PAUSE_S, PAUSE_S = 0.05, 0.2  # until a post that was refused is tried again
+from post_queue import Post
+
+# Of the last so many connections' first posts, this many have to be throttled before the quota counts as used up. Where
+# a quota really is, half of them are throttled, and a few posts later it is known.
+RECENT_POSTS, MIN_THROTTLED = 20, 5
+# A post that was throttled more often than this says nothing more about the quota, which accepts most at a second try.
+MAX_INFORMATIVE_THROTTLES = 3
+# The share of posts that the quota throttles: what was seen lately, within these bounds.
+MIN_THROTTLED_SHARE, MAX_THROTTLED_SHARE = 0.25, 0.5
+# Below this p-value, the throttles of one connection are not the quota's. That takes 15 to 30 in a row, 3 to 6 s.
+SIGNIFICANCE = 1e-9
+BASE_BACKOFF_S, MAX_BACKOFF_S = 0.05, 0.2  # until a throttled post is tried again
 
 
-class Throttles:
-    """What the refused posts of one broadcast tell. A post has `refused`, how often it was, and `chance`."""
+class ThrottleClassifier:
+    """Tells the throttles of the quota from those of slow consumers, in one broadcast."""
 
-    def __init__(self):
-        self._recent = deque(maxlen=RECENT)
-        self.is_limited = False
+    def __init__(self) -> None:
+        self._recent: deque[bool] = deque(maxlen=RECENT_POSTS)
+        self.is_quota_exhausted = False
         """Whether the quota was used up, once at least."""
 
-    def taken(self, post):
-        """A post got another answer than 429."""
-        if not post.refused:
+    def accepted(self, post: Post) -> None:
+        """A post got another response than 429."""
+        if not post.throttles:
             self._recent.append(False)
 
-    def refused(self, post):
-        """A post was answered 429; whether that tells of the quota, and the rate has to fall."""
-        if not post.refused:
+    def throttled(self, post: Post) -> bool:
+        """A post got a 429; whether that is the quota's, and the rate has to fall."""
+        if not post.throttles:
             self._recent.append(True)
         share = sum(self._recent) / len(self._recent)
-        post.refused += 1
-        post.chance *= min(MOST, max(LEAST, share))
-        tells = post.refused <= TELLING and (self.is_limited or sum(self._recent) >= CORROBORATED)
-        self.is_limited |= tells
-        return tells
+        post.throttles += 1
+        post.p_value *= min(MAX_THROTTLED_SHARE, max(MIN_THROTTLED_SHARE, share))
+        is_quota = post.throttles <= MAX_INFORMATIVE_THROTTLES and (
+            self.is_quota_exhausted or sum(self._recent) >= MIN_THROTTLED
+        )
+        self.is_quota_exhausted |= is_quota
+        return is_quota
 
     @staticmethod
-    def is_its_own(post):
-        """Whether it is the connection that refuses, and no quota: its client does not read."""
-        return post.chance < ACCIDENT
+    def is_slow_consumer(post: Post) -> bool:
+        """Whether it is the connection that throttles this post, and no quota: its client does not read."""
+        return post.p_value < SIGNIFICANCE
 
     @staticmethod
-    def pause_s(post):
-        """Seconds until a post that was refused is tried again."""
-        return min(PAUSE_S, FIRST_PAUSE_S * 2 ** (post.refused - 1))
+    def backoff_s(post: Post) -> float:
+        """Seconds until a throttled post is tried again."""
+        return min(MAX_BACKOFF_S, BASE_BACKOFF_S * 2.0 ** (post.throttles - 1))

@@ -3,68 +3,74 @@
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
 """
 
+import asyncio
+
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from chatlab.emulator.asgi import App, Message, Receive, Scope, Send
 
 MAX_MESSAGE_BYTES, MAX_FRAME_BYTES = 128 * 1024, 32 * 1024
-STUCK_S = 20.0
-"""How long a client may take nothing of what is there for it. As long as uvicorn waits for a pong; assumed."""
+MAX_STALLED_S = 20.0
+"""How long a client may take nothing of what is there for it. Assumed."""
 
-UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
+UNSUPPORTED_DATA, MESSAGE_TOO_BIG = 1003, 1009
+"""Codes that close a WebSocket: https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1"""
 
 
-class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's, with an end to what one client can make it keep."""
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, with a limit to what one client can make it keep."""
 
-    _stuck = None
+    _stalled: asyncio.TimerHandle | None = None
 
-    def pause_writing(self):
-        """There is more for this client than it takes: that is not waited for without end."""
+    def pause_writing(self) -> None:
+        """There is more for this client than it takes: end the connection if that lasts."""
         super().pause_writing()
-        self._stuck = self.loop.call_later(STUCK_S, self.transport.abort)
+        self._stalled = self.loop.call_later(MAX_STALLED_S, self.transport.abort)
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
+        """The client has taken it."""
         super().resume_writing()
-        self._stuck.cancel()
+        self._cancel_abort()
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
         super().connection_lost(exc)
-        if self._stuck:
-            self._stuck.cancel()
+        self._cancel_abort()
 
-    def handle_ping(self):
-        """A pong for each ping would be collected for ever, too, where they are not read."""
+    def handle_ping(self) -> None:
+        """Pongs would be collected for ever, too, where the client does not read them."""
         super().handle_ping()
         if self.transport.get_write_buffer_size() > MAX_MESSAGE_BYTES:
             self.transport.abort()
 
-    def handle_cont(self, event):
+    def handle_cont(self, event: Frame) -> None:
         """Frames without a byte in them would be collected for ever."""
         if len(self.frames) < MAX_MESSAGE_BYTES:
             super().handle_cont(event)
         else:
-            self.conn.fail(TOO_BIG)
+            self.conn.fail(MESSAGE_TOO_BIG)
             self.handle_parser_exception()
 
+    def _cancel_abort(self) -> None:
+        if self._stalled:
+            self._stalled.cancel()
 
-SERVER = {"ws": Protocol, "ws_max_size": (MAX_MESSAGE_BYTES, MAX_FRAME_BYTES), "ws_per_message_deflate": False}
-"""uvicorn's settings. What is larger closes its socket with 1009. It hands `ws_max_size` on to websockets, which takes
-one number for both, or these two."""
 
-
-def text_only(app):
-    """The application, to which a binary frame does not get: it closes its socket with 1003.
+def text_only(app: App) -> App:
+    """The application, which no binary frame reaches: one closes its socket with 1003.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-binary-media-types.html
     """
 
-    async def closing(scope, receive, send):
-        async def listen():
+    async def with_text_only(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_text() -> Message:
             message = await receive()
             if message["type"] == "websocket.receive" and message.get("bytes") is not None:
                 await send({"type": "websocket.close", "code": UNSUPPORTED_DATA})
                 return {"type": "websocket.disconnect", "code": UNSUPPORTED_DATA}
             return message
 
-        await app(scope, listen if scope["type"] == "websocket" else receive, send)
+        await app(scope, receive_text if scope["type"] == "websocket" else receive, send)
 
-    return closing
+    return with_text_only

@@ -3,66 +3,65 @@
 Loopback is no fence. Every web page that is open in a browser on this machine can send requests to it, and so can every
 other user of the machine. The emulator answers all of them, takes some well-known keys for root without looking at the
 signature, and runs the code that it is given. So this refuses, before the emulator sees it, whatever does not come
-with a key that the emulator has issued (whose signature the emulator then checks). Without a key one can do what
-strangers can do on AWS, too: join the chat, and read the page; a web page of another site can do neither.
+with a key that the emulator has issued (whose signature the emulator then checks). Without a key you can do what
+anybody can do on AWS, too: join the chat, and read the page; a web page of another site can do neither.
 """
 
 import json
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
-Message = MutableMapping
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+from chatlab.emulator.asgi import App, Headers, Message, Receive, Scope, Send
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 MAX_BODY_BYTES = 70_167_211  # the largest of all that the lab's services take: a function's code, as Lambda limits it
-MAX_STRANGERS_BODY_BYTES = 64 * 1024
-MAX_LOGGED = 1_000  # refusals: a page that knocks for hours fills no disk
+MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
+MAX_LOGGED = 1_000  # refusals: a page that asks again for hours fills no disk
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-ONCE = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
+UNREPEATED_HEADERS = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
 EXECUTE_API = "/_aws/execute-api/"
 WEBSOCKET_API = re.compile(EXECUTE_API + r"[a-z0-9]+/[^/]+(/.*)?")
-# A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may leave it again.
+# A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may lead out of it.
 PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
-STRANGERS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
-STRANGERS_HEADERS = frozenset(
+ANONYMOUS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
+ANONYMOUS_HEADERS = frozenset(
     b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"
     b" if-modified-since if-unmodified-since content-type content-length".split()
 )
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html
-SIGNED = re.compile(
+AUTHORIZATION = re.compile(
     rb"AWS4-HMAC-SHA256 Credential=(?P<key>[^/ ,]+)/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
     rb"SignedHeaders=[a-z0-9;-]+, ?Signature=[0-9a-f]{64}"
 )
-OWN_SITE = (b"none", b"same-origin")
+OWN_SITES = (b"none", b"same-origin")
 CORS = b"access-control-"
 XML_SERVICES = (b"iam", b"sts", b"s3")
 
 
 class Refused(Exception):
-    """What is wrong with a request, in one sentence."""
+    """Says what is wrong with a request, in one sentence."""
 
 
 class Guard:
     """`app`, an ASGI application, for those who may speak to it.
 
-    `url` is the only address that it is asked at, such as "http://127.0.0.1:4566". `is_issued(access_key_id)` tells
-    whether a key is one of those that were given out.
+    `url` is the only address at which it answers, such as "http://127.0.0.1:4566". `is_issued(access_key_id)` tells
+    whether the emulator has issued a key.
     """
 
-    def __init__(self, app, url: str, is_issued: Callable[[str], bool]):
+    def __init__(self, app: App, url: str, is_issued: Callable[[str], bool]) -> None:
         self._app, self._is_issued = app, is_issued
         self._origin, self._host = url.encode(), urlsplit(url).netloc.encode()
-        # How the headers begin that name an issued key. One that is withdrawn stays here: the emulator refuses it.
+        # How the headers begin that name an issued key. One that is deleted stays here: the emulator refuses it.
         self._issued: set[bytes] = set()
         self._refusals = 0
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with status 403 and a sentence, or let the request through."""
         try:
             if scope["type"] == "http":
@@ -75,7 +74,7 @@ class Guard:
             return
         await self._app(scope, receive, _without_cors(send))
 
-    def _admit_request(self, scope: Message) -> Message:
+    def _admit_request(self, scope: Scope) -> Scope:
         """The request as the emulator may see it."""
         headers = self._headers(scope)
         method, path = scope["method"], scope["path"]
@@ -87,15 +86,15 @@ class Guard:
                 raise Refused("The emulator's own paths are closed.")
             self._require_own_page(headers)
             return scope
-        if method not in STRANGERS_METHODS or not PAGE.fullmatch(path) or scope["query_string"]:
+        if method not in ANONYMOUS_METHODS or not PAGE.fullmatch(path) or scope["query_string"]:
             raise Refused("Without an access key only the page can be read: sign the request, as boto3 does.")
         if not _is_navigation(method, headers):
             self._require_own_page(headers)
-        if body_bytes > MAX_STRANGERS_BODY_BYTES:
+        if body_bytes > MAX_ANONYMOUS_BODY_BYTES:
             raise Refused("The body is too large.")
-        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name in STRANGERS_HEADERS]}
+        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name in ANONYMOUS_HEADERS]}
 
-    def _admit_websocket(self, scope: Message) -> None:
+    def _admit_websocket(self, scope: Scope) -> None:
         headers = self._headers(scope)
         origin = headers.get(b"origin")  # every browser sends it
         if origin is not None and not _is_loopback(origin):
@@ -104,12 +103,12 @@ class Guard:
             raise Refused("There is no WebSocket API at this address.")
         self._has_key(scope, headers)
 
-    def _headers(self, scope: Message) -> dict[bytes, bytes]:
+    def _headers(self, scope: Scope) -> dict[bytes, bytes]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(headers) < len(scope["headers"]):
             names = [name for name, _ in scope["headers"]]
-            if any(names.count(name) > 1 for name in ONCE):
-                raise Refused("A header that says who asks is there more than once.")
+            if any(names.count(name) > 1 for name in UNREPEATED_HEADERS):
+                raise Refused("A header that says who asks is repeated.")
         # Another name may be made to resolve to 127.0.0.1, and a page of that name would be of the same origin.
         if headers.get(b"host") != self._host:
             raise Refused(f"The local cloud answers at {self._origin.decode()} only.")
@@ -117,18 +116,18 @@ class Guard:
 
     def _require_own_page(self, headers: dict[bytes, bytes]) -> None:
         is_own = headers.get(b"origin", self._origin) == self._origin
-        if not is_own or headers.get(b"sec-fetch-site", b"none") not in OWN_SITE:
+        if not is_own or headers.get(b"sec-fetch-site", b"none") not in OWN_SITES:
             raise Refused("A page of another site may ask for nothing here.")
 
-    def _has_key(self, scope: Message, headers: dict[bytes, bytes]) -> bool:
+    def _has_key(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         """Whether the request names a key that was issued; False if it names none."""
         authorization, query = headers.get(b"authorization"), scope["query_string"]
         if authorization is not None:
-            begins = authorization.partition(b"/")[0]
-            if begins not in self._issued:
-                signed = SIGNED.fullmatch(authorization)
+            credential = authorization.partition(b"/")[0]
+            if credential not in self._issued:
+                signed = AUTHORIZATION.fullmatch(authorization)
                 self._require_issued(signed["key"].decode() if signed else "")
-                self._issued.add(begins)
+                self._issued.add(credential)
             return True
         if query and (key := _credential(query)) is not None:
             self._require_issued(key)
@@ -137,18 +136,18 @@ class Guard:
 
     def _require_issued(self, key: str) -> None:
         if not self._is_issued(key):
-            raise Refused("The access key is none of this local cloud's: run notebook 00_start, which makes one.")
+            raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
 
-    def _log(self, scope: Message, refused: Refused) -> None:
+    def _log(self, scope: Scope, refused: Refused) -> None:
         self._refusals += 1
         if self._refusals <= MAX_LOGGED:
-            asked = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
-            more = " Further refusals are not told." if self._refusals == MAX_LOGGED else ""
-            print(f"{time.strftime('%H:%M:%S')} Refused {asked}: {refused}{more}", file=sys.stderr, flush=True)
+            request = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
+            more = " Further refusals are not logged." if self._refusals == MAX_LOGGED else ""
+            print(f"{time.strftime('%H:%M:%S')} Refused {request}: {refused}{more}", file=sys.stderr, flush=True)
 
 
 def _body_bytes(headers: dict[bytes, bytes]) -> int:
-    """How long the body is going to be. What the header promises, the HTTP parser sees to."""
+    """How long the body is going to be. The HTTP parser takes no more than that."""
     if b"transfer-encoding" in headers:
         raise Refused("A request has to say how long its body is.")
     length = headers.get(b"content-length", b"0")
@@ -176,7 +175,7 @@ def _is_loopback(origin: bytes) -> bool:
 
 
 def _is_navigation(method: str, headers: dict[bytes, bytes]) -> bool:
-    """Whether somebody follows a link to the page, as from a notebook: no other page sees what comes."""
+    """Whether somebody follows a link to the page, as from a notebook: no other page sees the response."""
     return (
         method == "GET"
         and b"origin" not in headers
@@ -186,7 +185,7 @@ def _is_navigation(method: str, headers: dict[bytes, bytes]) -> bool:
 
 
 def _without_cors(send: Send) -> Send:
-    """No answer may be read by a page of another origin, whatever the emulator thinks of it."""
+    """No answer may be read by a page of another origin, whatever the emulator allows."""
 
     async def send_without_cors(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -196,11 +195,11 @@ def _without_cors(send: Send) -> Send:
     return send_without_cors
 
 
-async def _answer(scope: Message, receive: Receive, send: Send, refused: Refused) -> None:
-    """Say it with status 403, in the form in which boto3 reads errors; the connection ends there."""
+async def _answer(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    """Refuse with status 403, in the form in which boto3 reads errors, and end the connection."""
     kind = "http" if scope["type"] == "http" else "websocket.http"
     content_type, body = _error(dict(scope["headers"]).get(b"authorization", b""), str(refused))
-    headers = [
+    headers: Headers = [
         (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
@@ -213,7 +212,7 @@ async def _answer(scope: Message, receive: Receive, send: Send, refused: Refused
 
 def _error(authorization: bytes, sentence: str) -> tuple[bytes, bytes]:
     """The content type and the body of an error."""
-    signed = SIGNED.fullmatch(authorization)
+    signed = AUTHORIZATION.fullmatch(authorization)
     if not signed:
         return b"text/plain; charset=utf-8", f"{sentence}\n".encode()
     if signed["service"] in XML_SERVICES:

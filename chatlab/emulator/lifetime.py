@@ -6,13 +6,13 @@ import signal
 import threading
 
 
-def end_with_the_run():
+def end_with_the_run() -> None:
     """End this process, as by SIGTERM, once nobody holds the lock that `CHATLAB_UNTIL` names; without one, never."""
     if path := os.environ.get("CHATLAB_UNTIL"):
         lock = os.open(path, os.O_RDONLY)
         threading.Thread(target=_wait_for, args=[lock], daemon=True).start()
 
 
-def _wait_for(lock):
-    fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it when the run has ended
+def _wait_for(lock: int) -> None:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # the system grants it when the run has ended
     os.kill(os.getpid(), signal.SIGTERM)

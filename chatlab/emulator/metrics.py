@@ -1,7 +1,8 @@
-"""CloudWatch's figures of the functions: those that AWS counts, and those that a function's log lines carry.
+"""CloudWatch's metrics of the functions: those that AWS counts, and those that a function's log lines carry.
 
-The emulator counts only calls that come through Lambda's own API, and reads no log lines. So each invocation is looked
-at where all of them pass. Its duration is that of the emulator's worker, which takes one at a time and reads the log.
+The emulator counts only calls that come through Lambda's own API, and reads no log lines. So this looks at each
+invocation where all of them pass. Its duration is that of the emulator's worker, which takes one at a time and reads
+the log.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -10,95 +11,118 @@ import json
 import threading
 import time
 from collections import Counter, deque
+from typing import Any, NamedTuple
 
 from ministack.core.lambda_runtime import Worker
 from ministack.services import cloudwatch, lambda_svc
-from temper import describe
 
-LATE_S = 20.0
-"""How late a figure can be read, where it is late. On AWS it is one to three minutes."""
+from chatlab.emulator.api_call import parse_call
+from chatlab.emulator.asgi import App, Receive, Scope, Send
 
-_waiting = deque()  # (when it can be read, whose account and Region it is, figures), the oldest first
-_under_way = Counter()
+
+class Datum(NamedTuple):
+    """One value of a metric, as CloudWatch takes it."""
+
+    namespace: str
+    name: str
+    value: float
+    unit: str
+    dimensions: dict[str, str]
+
+
+class _Pending(NamedTuple):
+    """The data of one invocation, which can't be read yet."""
+
+    visible_at: float
+    """On the monotonic clock."""
+    context: contextvars.Context
+    """Whose account and Region it is."""
+    timestamp: float
+    """When the invocation began, in seconds since 1970."""
+    data: list[Datum]
+
+
+_pending: deque[_Pending] = deque()  # the oldest first
+_concurrent: Counter[str] = Counter()  # invocations under way, by function
 _lock = threading.Lock()
 
 
-def with_metrics(app, late_s=0.0):
+def with_metrics(app: App, delay_s: float = 0.0) -> App:
     """The application, whose CloudWatch knows of each invocation so many seconds later."""
     invoke = Worker.invoke
 
-    def counting(worker, event, *arguments, **options):
-        function = worker.config["FunctionName"]
+    def invoke_and_measure(worker: Any, event: Any, *arguments: Any, **options: Any) -> Any:
+        function: str = worker.config["FunctionName"]
         with _lock:
-            _under_way[function] += 1
-            at_once = _under_way[function]
+            _concurrent[function] += 1
+            concurrent = _concurrent[function]
         began = time.time()
-        response = {}
+        response: dict[str, Any] = {}
         try:
             response = invoke(worker, event, *arguments, **options)
         finally:
-            took_ms = (time.time() - began) * 1000
+            duration_ms = (time.time() - began) * 1000
             with _lock:
-                _under_way[function] -= 1
-            figures = _counted(function, event, response, took_ms, at_once) + _embedded(response.get("log") or "")
-            points = [(*figure, began) for figure in figures]
-            _waiting.append((time.monotonic() + late_s, contextvars.copy_context(), points))
+                _concurrent[function] -= 1
+            has_failed = response.get("status") != "ok"
+            data = _standard_metrics(function, event, has_failed, duration_ms, concurrent)
+            data += _embedded_metrics(response.get("log") or "")
+            _pending.append(_Pending(time.monotonic() + delay_s, contextvars.copy_context(), began, data))
         return response
 
-    async def answering(scope, receive, send):
-        if scope["type"] == "http" and _waiting and describe(scope, b"").service == "monitoring":
-            while _waiting and _waiting[0][0] <= time.monotonic():
-                _, context, points = _waiting.popleft()
-                context.run(_store, points)
+    async def store_before_reading(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _pending and parse_call(scope, b"").service == "monitoring":
+            while _pending and _pending[0].visible_at <= time.monotonic():
+                due = _pending.popleft()
+                due.context.run(_store, due.data, due.timestamp)
         await app(scope, receive, send)
 
-    Worker.invoke = counting
-    lambda_svc._emit_lambda_metrics = _throttled_only
-    return answering
+    Worker.invoke = invoke_and_measure
+    lambda_svc._emit_lambda_metrics = _count_throttles
+    return store_before_reading
 
 
-def _throttled_only(function_name, duration_ms, error, throttle):
-    """Of what the emulator counts by itself, what never comes to a worker."""
+def _count_throttles(function_name: str, duration_ms: float, error: bool, throttle: bool) -> None:
+    """Of what the emulator counts by itself, only what never comes to a worker."""
     if throttle:
         cloudwatch.record_metric("AWS/Lambda", "Throttles", 1, "Count", {"FunctionName": function_name})
 
 
-def _counted(function, event, response, took_ms, at_once):
-    """What Lambda and API Gateway count of an invocation: (namespace, name, value, unit, dimensions)."""
-    failed = float(response.get("status") != "ok")
+def _standard_metrics(function: str, event: Any, has_failed: bool, duration_ms: float, concurrent: int) -> list[Datum]:
+    """What Lambda and API Gateway count of an invocation."""
     own = {"FunctionName": function}
-    figures = [
-        ("AWS/Lambda", "Invocations", 1.0, "Count", own),
-        ("AWS/Lambda", "Errors", failed, "Count", own),
-        ("AWS/Lambda", "Throttles", 0.0, "Count", own),
-        ("AWS/Lambda", "Duration", took_ms, "Milliseconds", own),
-        ("AWS/Lambda", "ConcurrentExecutions", float(at_once), "Count", own),
+    data = [
+        Datum("AWS/Lambda", "Invocations", 1.0, "Count", own),
+        Datum("AWS/Lambda", "Errors", float(has_failed), "Count", own),
+        Datum("AWS/Lambda", "Throttles", 0.0, "Count", own),
+        Datum("AWS/Lambda", "Duration", duration_ms, "Milliseconds", own),
+        Datum("AWS/Lambda", "ConcurrentExecutions", float(concurrent), "Count", own),
     ]
     context = event.get("requestContext") if isinstance(event, dict) else None
     if context and "apiId" in context:
         api = {"ApiId": context["apiId"], "Stage": context["stage"]}
-        figures.append(("AWS/ApiGateway", "IntegrationLatency", took_ms, "Milliseconds", api))
-    return figures
+        data.append(Datum("AWS/ApiGateway", "IntegrationLatency", duration_ms, "Milliseconds", api))
+    return data
 
 
-def _embedded(log):
-    """What the lines of a log say in the embedded metric format: the same."""
-    figures = []
+def _embedded_metrics(log: str) -> list[Datum]:
+    """What the lines of a log say in the embedded metric format."""
+    data = []
     for line in log.splitlines():
         if not line.startswith("{") or '"_aws"' not in line:
             continue
-        said = json.loads(line)
-        for directive in said["_aws"]["CloudWatchMetrics"]:
+        fields = json.loads(line)
+        for directive in fields["_aws"]["CloudWatchMetrics"]:
             for names in directive["Dimensions"]:
-                dimensions = {name: said[name] for name in names}
-                figures += [
-                    (directive["Namespace"], metric["Name"], said[metric["Name"]], metric["Unit"], dimensions)
-                    for metric in directive["Metrics"]
-                ]
-    return figures
+                dimensions = {name: fields[name] for name in names}
+                for metric in directive["Metrics"]:
+                    value = float(fields[metric["Name"]])
+                    data.append(Datum(directive["Namespace"], metric["Name"], value, metric["Unit"], dimensions))
+    return data
 
 
-def _store(points):
-    for namespace, name, value, unit, dimensions, at in points:
-        bucket = cloudwatch._metric_bucket((namespace, name, cloudwatch._dims_key(dimensions)))
-        bucket.append({"Timestamp": at, "Value": float(value), "Unit": unit, "Dimensions": dimensions})
+def _store(data: list[Datum], timestamp: float) -> None:
+    for datum in data:
+        key = datum.namespace, datum.name, cloudwatch._dims_key(datum.dimensions)
+        point = {"Timestamp": timestamp, "Value": datum.value, "Unit": datum.unit, "Dimensions": datum.dimensions}
+        cloudwatch._metric_bucket(key).append(point)

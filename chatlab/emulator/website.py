@@ -8,14 +8,18 @@ from xml.etree import ElementTree
 
 from ministack.services import s3
 
+from chatlab.emulator.asgi import App, Receive, Scope, Send, respond
+
 HOST = re.compile(r"(?P<bucket>[a-z0-9.\-]+)\.s3-website[.\-][a-z0-9\-]+\.amazonaws\.com")
 
 
-def with_websites(app):
-    """The ASGI application, of which a website's host name gets the index document of each folder, or 404 if the
-    bucket has no website's configuration, and takes nothing but GET and HEAD."""
+def with_websites(app: App) -> App:
+    """The application, which serves a website at its host name: the index document of each folder, to GET and HEAD.
 
-    async def serve(scope, receive, send):
+    A bucket that has no website's configuration is answered 404.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         host = dict(scope.get("headers", [])).get(b"host", b"").decode()
         if scope["type"] != "http" or not (website := HOST.fullmatch(host)):
             await app(scope, receive, send)
@@ -30,12 +34,12 @@ def with_websites(app):
     return serve
 
 
-def _index_document(bucket):
-    """The suffix that the bucket's website has, or None."""
-    configuration = s3._bucket_websites.get_scoped(s3._bucket_owner_account(bucket), None, bucket)
+def _index_document(bucket: str) -> str | None:
+    """The name of the file that stands for a folder in the bucket's website; None if it has no website."""
+    configuration: bytes | None = s3._bucket_websites.get_scoped(s3._bucket_owner_account(bucket), None, bucket)
     return ElementTree.fromstring(configuration).findtext(".//{*}IndexDocument/{*}Suffix") if configuration else None
 
 
-async def _refuse(send, status, code):
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/html")]})
-    await send({"type": "http.response.body", "body": f"<html><h1>{status} {code}</h1></html>".encode()})
+async def _refuse(send: Send, status: int, code: str) -> None:
+    body = f"<html><h1>{status} {code}</h1></html>".encode()
+    await respond(send, status, [(b"content-type", b"text/html")], body)

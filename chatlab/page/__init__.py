@@ -7,6 +7,8 @@ Each function takes a lab, or its Settings.
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Protocol, TypedDict
 
 import psutil
 
@@ -17,60 +19,84 @@ HOST = "127.0.0.1"
 SERVER = "chatlab.page"
 
 
-def folder(lab):
+class LabSettings(Protocol):
+    """What tells one lab's page from another's: a Lab and its Settings have it."""
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+
+class _State(TypedDict):
+    """What the process that serves a page writes into its state file."""
+
+    pid: int
+    port: int
+
+
+def folder(lab: LabSettings) -> Path:
     """Where the lab's page is built. The WebSocket's address is in it, so no two labs can share one."""
     return state_dir() / "page" / f"{lab.target}.{lab.name}.{lab.region}"
 
 
-def url(lab):
+def url(lab: LabSettings) -> str | None:
     """Where the page is served from this machine; None if it is not."""
     state = _state(lab)
     return f"http://{HOST}:{state['port']}/index.html" if state and _process(state) else None
 
 
-def start(lab):
+def start(lab: LabSettings) -> str:
     """Serve the page that is built, in the background, unless it is served already; its URL.
 
     Raises LabError if the process does not become ready.
     """
-    if not url(lab):
-        log = ensure_writable(folder(lab).parent) / f"{folder(lab).name}.log"
-        with log.open("wb") as output:
-            subprocess.Popen(
-                [sys.executable, "-m", SERVER, str(folder(lab).resolve())], cwd=ROOT,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-        poll(lambda: url(lab), f"the page to be served (its process writes into {log})", timeout_s=30, every_s=0.1)
-    return url(lab)
+    if running := url(lab):
+        return running
+    log = ensure_writable(folder(lab).parent) / f"{folder(lab).name}.log"
+    with log.open("wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", SERVER, str(folder(lab).resolve())], cwd=ROOT,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    what = f"the page to be served (its process writes into {log})"
+    served: str = poll(lambda: url(lab), what, timeout_s=30, every_s=0.1)
+    return served
 
 
-def stop(lab):
-    """End that process, if there is one."""
-    if process := _process(_state(lab)):
+def stop(lab: LabSettings) -> None:
+    """End the process that serves the page, if there is one."""
+    state = _state(lab)
+    if state and (process := _process(state)):
         process.terminate()
         _, alive = psutil.wait_procs([process], timeout=5)
-        for each in alive:
-            each.kill()
+        for survivor in alive:
+            survivor.kill()
     state_file(folder(lab)).unlink(missing_ok=True)
 
 
-def state_file(served):
+def state_file(served: Path) -> Path:
     """Where the process that serves the folder `served` writes its pid and port, once it listens."""
     return served.parent / f"{served.name}.json"
 
 
-def _state(lab):
+def _state(lab: LabSettings) -> _State | None:
     try:
-        return json.loads(state_file(folder(lab)).read_text())
+        state: _State = json.loads(state_file(folder(lab)).read_text())
     except (OSError, ValueError):
         return None
+    return state
 
 
-def _process(state):
-    """The process that serves, or None. A pid alone may be somebody else's by now."""
+def _process(state: _State) -> psutil.Process | None:
+    """The process that serves the page; None if it has ended. Its pid may belong to another process by now."""
     try:
-        process = psutil.Process(state["pid"]) if state else None
-        ours = process and process.status() != psutil.STATUS_ZOMBIE and SERVER in process.cmdline()
-        return process if ours else None
+        process = psutil.Process(state["pid"])
+        is_server = process.status() != psutil.STATUS_ZOMBIE and SERVER in process.cmdline()
     except psutil.Error:
         return None
+    return process if is_server else None

@@ -3,10 +3,21 @@
 import base64
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+class Certificates(NamedTuple):
+    """What a client has to know of the certificates to trust the rehearsed AWS."""
+
+    authority: Path
+    """The certificate of the authority, in PEM."""
+    spki_digest: str
+    """SHA-256 of the server's public key in Base64, as Chromium's `--ignore-certificate-errors-spki-list` takes it: a
+    browser reads no environment variable that names an authority."""
 
 
 def names(region: str) -> list[str]:
@@ -24,12 +35,8 @@ def names(region: str) -> list[str]:
     ]
 
 
-def issue(folder: Path, region: str) -> tuple[Path, str]:
-    """Write `ca.pem`, `certificate.pem` and `certificate.key`; the first one's path, and the certificate's public key.
-
-    The key is its SHA-256 in Base64, as Chromium's option `--ignore-certificate-errors-spki-list` takes it: a browser
-    reads no environment variable that names whom to trust.
-    """
+def issue(folder: Path, region: str) -> Certificates:
+    """Write the authority's `ca.pem`, and the server's `certificate.pem` and `certificate.key`."""
     authority = trustme.CA()
     issued = authority.issue_cert(*dict.fromkeys(names(region)))
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -38,4 +45,4 @@ def issue(folder: Path, region: str) -> tuple[Path, str]:
         pem.write_to_path(folder / "certificate.pem", append=number > 0)
     public = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return folder / "ca.pem", base64.b64encode(hashlib.sha256(spki).digest()).decode()
+    return Certificates(folder / "ca.pem", base64.b64encode(hashlib.sha256(spki).digest()).decode())

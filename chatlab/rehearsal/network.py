@@ -6,8 +6,8 @@ import struct
 import subprocess
 from pathlib import Path
 
-from dnslib import QTYPE, RCODE, RR, A
-from dnslib.server import BaseResolver, DNSLogger, DNSServer
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 LOOPBACK = "127.0.0.1"
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
@@ -24,7 +24,7 @@ def bring_up() -> None:
 def resolve_to_loopback(domain: str, folder: Path) -> None:
     """Answer for all names under `domain`, from a thread of this process, and let the system ask nobody else.
 
-    Its settings are files in `folder`, which stand in the places of the system's in this mount namespace alone.
+    Its settings are files in `folder`, which replace the system's in this mount namespace alone.
     """
     DNSServer(
         _Resolver(domain), address=LOOPBACK, port=53, logger=DNSLogger("-request,-reply,-truncated")
@@ -37,11 +37,11 @@ def resolve_to_loopback(domain: str, folder: Path) -> None:
         subprocess.run(["mount", "--bind", str(folder / name), str(Path("/etc", name).resolve())], check=True)
 
 
-class _Resolver(BaseResolver):
-    def __init__(self, domain):
+class _Resolver(BaseResolver):  # type: ignore[misc] # dnslib has no types
+    def __init__(self, domain: str) -> None:
         self._domain = domain
 
-    def resolve(self, request, handler):
+    def resolve(self, request: DNSRecord, handler: DNSHandler) -> DNSRecord:
         reply = request.reply()
         if not request.q.qname.matchSuffix(self._domain):
             reply.header.rcode = RCODE.NXDOMAIN

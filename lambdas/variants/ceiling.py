@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 import time
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 import boto3
@@ -17,10 +18,16 @@ import sigv4
 SOCKETS = 32
 
 dynamodb = boto3.client("dynamodb")
-sockets = []
+sockets: list[socket.socket] = []
 
 
-def handler(event, context):
+class Event(TypedDict):
+    """What the function reads of API Gateway's event for a message."""
+
+    body: str
+
+
+def handler(event: Event, context: object) -> dict[str, int]:
     """Post the message to every connection; prints `connections`, as many `delivered`, and `post_ms`."""
     endpoint = os.environ["APIGatewayEndpoint"]
     url = urlsplit(endpoint)
@@ -28,21 +35,21 @@ def handler(event, context):
     connection_ids = [item["connection_id"]["S"] for page in pages for item in page["Items"]]
     while len(sockets) < SOCKETS:
         sockets.append(socket.create_connection((url.hostname, url.port)))
-    signer, left, under_way = sigv4.Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
+    signer, rest, in_flight = sigv4.Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
     started = time.perf_counter()
     with selectors.DefaultSelector() as selector:
-        for number, connection_id in zip(range(SOCKETS), left):  # noqa: B905
-            selector.register(sockets[number], selectors.EVENT_READ)
-            sockets[number].sendall(signer.request(connection_id))
-            under_way += 1
-        while under_way:
+        for connection, connection_id in zip(sockets, rest):  # noqa: B905
+            selector.register(connection, selectors.EVENT_READ, connection)
+            connection.sendall(signer.request(connection_id))
+            in_flight += 1
+        while in_flight:
             for key, _ in selector.select():
-                answer = key.fileobj.recv(65536)
-                assert answer[9:12] == b"200", answer
-                if connection_id := next(left, None):
-                    key.fileobj.sendall(signer.request(connection_id))
+                response = key.data.recv(65536)
+                assert response[9:12] == b"200", response
+                if connection_id := next(rest, None):
+                    key.data.sendall(signer.request(connection_id))
                 else:
-                    under_way -= 1
+                    in_flight -= 1
     post_ms = (time.perf_counter() - started) * 1000
     print(json.dumps({"connections": len(connection_ids), "delivered": len(connection_ids), "post_ms": post_ms}))
     return {"statusCode": 200}

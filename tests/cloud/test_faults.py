@@ -24,7 +24,7 @@ from tests import faulty_cloud
 from tests.cells import creating, run_cells
 from tests.cloud.test_fanout import say
 from tests.conftest import lab_in, reported, sharding
-from tests.faulty_cloud import Fault, faulted, set_faults
+from tests.faulty_cloud import Fault, count_faults, set_faults
 
 PEOPLE = 20
 
@@ -96,7 +96,7 @@ def people_in(lab, number, beside=None):
 def a_faulty_chat(folder, traits=""):
     """A chat in a local cloud that can be made to fail, by `set_faults(state_dir(), ...)`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_cloud, "EMULATOR", faulty_cloud.__file__)
+        patch.setattr(local_cloud, "SERVER", faulty_cloud.__name__)
         patch.setenv("CHATLAB_TRAITS", traits)
         with lab_in(folder) as lab:
             for name in BUILD[1:5]:
@@ -258,7 +258,7 @@ def log_of(lab, part, connection_id):
 def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
     often = "twice" if times else "always"
     text, again = f"Scan {kind} {often}", f"after Scan {kind} {often}"
-    before = faulted(state_dir())
+    before = count_faults(state_dir())
     set_faults(state_dir(), Fault("Scan", kind, times=times))
     log = say(faulty, text)
     set_faults(state_dir())
@@ -268,7 +268,7 @@ def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
     assert room.copies(text) == [1 if times else 0] * PEOPLE
     assert counts(log) == counts_of({"delivered": PEOPLE} if times else {})
     assert ("error" in log) == (not times)
-    assert (faulted(state_dir()) - before).total() == (times or 4)
+    assert (count_faults(state_dir()) - before).total() == (times or 4)
     assert counts(afterwards) == counts_of({"delivered": PEOPLE})
     assert room.copies(again) == [1] * PEOPLE
 
@@ -415,7 +415,7 @@ def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys
             "--max-handshakes", 2_000, "--run-time", 900,
         )  # fmt: skip
         test.output = test.process.communicate(timeout=1000)[0]
-        injected, said, summary = faulted(state_dir()), soak.counted(lab, since), test.summary
+        injected, said, summary = count_faults(state_dir()), soak.counted(lab, since), test.summary
     names = ("expected", "delivered", "missing", "dropped", "departed", "duplicate", "broadcasts", "broadcasts_refused")
     with capsys.disabled():
         print(

@@ -19,9 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import unquote
 
-import fanout
 import pytest
 from botocore.exceptions import ClientError
+from fanout import Fanout
+from http_pool import connection_pool
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS
@@ -122,7 +123,7 @@ def function(lab, connections, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", lab.region)
     for name, value in local_cloud.credentials().items():
         monkeypatch.setenv(name.upper(), value)
-    fanout.connection_pool.cache_clear()  # with connections to another test's server
+    connection_pool.cache_clear()  # with connections to another test's server
 
     def load(part):
         path = LAMBDAS / ("variants/sequential.py" if part == "sequential" else f"lambda_{part}.py")
@@ -221,10 +222,10 @@ def test_a_moment_in_which_all_posts_fail_costs_nobody_the_message(function, con
     names = [f"c-{number}" for number in range(300)]
     connections.statuses = {name: [transient] for name in names}
     function("default")
-    monkeypatch.setattr(fanout, "backoff_s", lambda attempt: 0)
-    with fanout.Fanout(b"hello", time.monotonic() + 20) as posts:
+    monkeypatch.setattr("event_loop.backoff_s", lambda attempt: 0)
+    with Fanout(b"hello", time.monotonic() + 20) as posts:
         posts.post(names)
-    assert (posts.counts["delivered"], posts.counts["retried"]) == (300, 300)
+    assert (posts.outcomes.counts["delivered"], posts.outcomes.counts["retried"]) == (300, 300)
     assert connections.posts == dict.fromkeys(names, 2)
 
 
@@ -279,7 +280,7 @@ def test_throttles_are_none_of_the_attempts_that_a_failure_has(function, connect
     connected("a")
     connections.statuses["a"] = [429] * 4 + [500]
     broadcast = function("default")
-    monkeypatch.setattr(broadcast.fanout, "backoff_s", lambda attempt: 0)
+    monkeypatch.setattr("event_loop.backoff_s", lambda attempt: 0)
     broadcast.handler(event("hello"), Context())
     log = line(capsys)
     assert (log["delivered"], log["failed"], log["throttled"], log["retried"]) == (1, 0, 4, 5)
@@ -378,17 +379,17 @@ def test_who_has_left_is_forgotten_after_all_posts(function, lab, connections, c
 
 def test_without_time_who_has_left_is_left_to_the_next_broadcast(function, lab, connected):
     connected("left")
-    function("default").forget(["left"], deadline=time.monotonic() - 1)
+    function("default").delete_stale(["left"], deadline=time.monotonic() - 1)
     assert ids(lab) == {"left"}
-    function("default").forget(["left"], deadline=time.monotonic() + 10)
+    function("default").delete_stale(["left"], deadline=time.monotonic() + 10)
     assert ids(lab) == set()
 
 
 def test_the_first_page_is_posted_to_while_the_next_is_read(function, connections, connected, monkeypatch):
     connected(*(f"c-{number}" for number in range(8)))
     broadcast = function("default")
-    monkeypatch.setattr(broadcast, "FIRST_PAGE", 2)
-    monkeypatch.setattr(broadcast, "GROWTH", 1)
+    monkeypatch.setattr(broadcast, "FIRST_PAGE_ITEMS", 2)
+    monkeypatch.setattr(broadcast, "PAGE_GROWTH", 1)
     scan, before = broadcast.dynamodb.scan, []
 
     def slow(**arguments):
@@ -406,8 +407,8 @@ def test_short_of_time_it_says_what_it_did_not_reach(function, connections, conn
     connected("a", "b", "c", "d")
     connections.statuses = {name: ["slow"] for name in "abcd"}
     broadcast = function("default")
-    monkeypatch.setattr("http_pool.FIRST_UNDER_WAY", 2)
-    monkeypatch.setattr("fanout.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("http_pool.INITIAL_WINDOW", 2)
+    monkeypatch.setattr("connection_set.MAX_CONNECTIONS", 2)
     started = time.monotonic()
     assert broadcast.handler(event("hello"), Context(remaining_s=2 + broadcast.RESERVE_S)) == {"statusCode": 200}
     assert time.monotonic() - started < 2 + broadcast.RESERVE_S
@@ -477,7 +478,7 @@ def test_https_is_spoken_with_those_who_are_trusted(
     if trusted:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     broadcast = function("default")
-    monkeypatch.setattr(broadcast.fanout, "backoff_s", lambda attempt: 0)
+    monkeypatch.setattr("event_loop.backoff_s", lambda attempt: 0)
     broadcast.handler(event("x" * 100_000), Context())
     log = line(capsys)
     assert log["delivered"] == (2 if trusted else 0)
@@ -504,7 +505,7 @@ def sharded(function, monkeypatch):
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
             asked.append(message)
 
-        monkeypatch.setattr(broadcast, "functions", lambda: SimpleNamespace(invoke=invoke))
+        monkeypatch.setattr(broadcast, "lambda_client", lambda: SimpleNamespace(invoke=invoke))
         return broadcast, asked
 
     return load
@@ -570,7 +571,7 @@ def handing_over(sharded, monkeypatch):
 
     def load(shards=1, above=10, refuse=()):
         broadcast, asked = sharded(shards, above, refuse)
-        for name, value in {"HAND_OVER_S": -1, "FIRST_PAGE": 2, "GROWTH": 1}.items():
+        for name, value in {"HAND_OVER_S": -1, "FIRST_PAGE_ITEMS": 2, "PAGE_GROWTH": 1}.items():
             monkeypatch.setattr(broadcast, name, value)
         return broadcast, asked
 
@@ -583,7 +584,7 @@ def test_what_is_not_read_in_time_is_handed_over_once(handing_over, connections,
     broadcast, asked = handing_over()
     broadcast.handler(event("hello"), Context())
     (message,) = asked
-    assert (message["shard"]["segment"], message["shard"]["of"]) == (0, 1)
+    assert (message["shard"]["segment"], message["shard"]["total_segments"]) == (0, 1)
     assert len(connections.posts) == 2
     broadcast.handler(message, Context())
     assert len(asked) == 1, "what was handed over must not be handed over again"
@@ -624,7 +625,7 @@ def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connection
 def test_the_speaker_hears_it_first_and_once(handing_over, connections, connected, monkeypatch, shards, refuse):
     names = [f"c-{number}" for number in range(30)]
     connected(*names)
-    monkeypatch.setattr("fanout.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("connection_set.MAX_CONNECTIONS", 1)
     broadcast, asked = handing_over(shards, 0, refuse)
     said = event("hello", connection_id="c-17")
     said["requestContext"]["eventType"] = "MESSAGE"
@@ -639,7 +640,7 @@ def test_an_answer_that_does_not_come_in_time_is_asked_for_again(function, conne
     connected("a", "b")
     connections.statuses["a"] = ["slow"]
     broadcast = function("default")
-    monkeypatch.setattr(broadcast.fanout, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("event_loop.READ_TIMEOUT_S", 0.3)
     broadcast.handler(event("hello"), Context())
     assert connections.posts == {"a": 2, "b": 1}
     log = line(capsys)

@@ -296,7 +296,9 @@ def test_a_refusal_is_one_line_in_the_log_and_no_key_is_in_it(address):
     before = len(log.read_text().splitlines())
     ask(address, "POST", "/a%0ab" + "c" * 500, named("test", "iam"), "x")
     (line,) = (line for line in log.read_text().splitlines()[before:] if "Refused" in line)  # the emulator writes, too
-    assert re.fullmatch(r"\d\d:\d\d:\d\d Refused POST '/a\\nbc{80,100}': The access key is none of .*", line)
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d Refused POST '/a\\nbc{80,100}': This local cloud has not issued the access key: .*", line
+    )
     for secret in local_cloud.credentials().values():
         assert secret not in log.read_text()
 

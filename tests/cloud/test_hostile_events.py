@@ -15,8 +15,8 @@ from contextlib import redirect_stdout
 from functools import reduce
 from types import SimpleNamespace
 
-import fanout
 import pytest
+from http_pool import connection_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def some_of(**fields):
 
 
 SEGMENTS = st.integers(-2, 5) | st.sampled_from([10**6, 10**400, -(10**400), 0.5, 1e308])
-SHARDS = some_of(segment=SEGMENTS, of=SEGMENTS, start=st.text(max_size=3), deadline=st.integers())
+SHARDS = some_of(segment=SEGMENTS, total_segments=SEGMENTS, start=st.text(max_size=3), deadline=st.integers())
 CONTEXTS = some_of(
     connectionId=st.text(max_size=20), eventType=st.sampled_from(["CONNECT", "MESSAGE", "DISCONNECT"]),
     messageId=st.text(max_size=20),
@@ -81,15 +81,15 @@ def function(tmp_path_factory):
             patch.setenv(name, value)
         for name, value in local_cloud.credentials().items():
             patch.setenv(name.upper(), value)
-        fanout.connection_pool.cache_clear()
+        connection_pool.cache_clear()
         modules = {part: importlib.reload(importlib.import_module(f"lambda_{part}")) for part in PARTS}
         asked = []
         recorder = SimpleNamespace(invoke=lambda **request: asked.append(json.loads(request["Payload"])))
-        patch.setattr(modules["default"], "functions", lambda: recorder)
+        patch.setattr(modules["default"], "lambda_client", lambda: recorder)
         yield SimpleNamespace(asked=asked, handler=lambda part: modules[part].handler)
         connections.shutdown()
         connections.server_close()
-        fanout.connection_pool.cache_clear()
+        connection_pool.cache_clear()
 
 
 def call(function, part, event):
@@ -147,7 +147,7 @@ def nested(depth):
 @pytest.mark.parametrize("where", ["connectionId", "messageId", "body", "shard", "segment"])
 def test_a_deep_event_is_answered(function, part, depth, where):
     context = {"connectionId": "one", "messageId": "m", "eventType": "MESSAGE"}
-    event = {"requestContext": context, "body": "hello", "shard": {"segment": 0, "of": 1}}
+    event = {"requestContext": context, "body": "hello", "shard": {"segment": 0, "total_segments": 1}}
     within = event["shard"] if where == "segment" else context if where in context else event
     within[where] = nested(depth)
     call(function, part, event)

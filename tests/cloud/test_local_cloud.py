@@ -127,7 +127,7 @@ def test_a_start_that_is_broken_off_leaves_no_process(tmp_path, monkeypatch, tro
         assert len(clouds(tmp_path)) == 1
         raise trouble
 
-    monkeypatch.setattr(local_cloud, "write", fail)
+    monkeypatch.setattr(local_cloud, "write_atomically", fail)
     with pytest.raises((LabError, KeyboardInterrupt)) as raised:
         local_cloud.start()
     if raised.type is LabError:

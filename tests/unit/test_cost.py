@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from chatlab import Lab
 from chatlab.capacity import alternatives, cost, model, prices
-from chatlab.emulator.temper import with_traits
+from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
 from tests.cells import cells
 from tests.conftest import run_async

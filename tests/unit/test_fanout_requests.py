@@ -1,4 +1,4 @@
-"""The fan-out's signatures are botocore's, its retries too, and what it reads of an answer is right."""
+"""The fan-out's signatures are botocore's, its retries too, and what it reads of a response is right."""
 
 import string
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.retries import standard
-from http_pool import error_of, parse_answer
+from http_pool import parse_error, parse_response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -94,10 +94,10 @@ def test_the_backoff_is_boto3s(monkeypatch, attempt):
     assert retries.backoff_s(attempt) == theirs.delay_amount(context)
 
 
-def test_an_answer_is_whole_at_its_end_and_not_before():
+def test_a_response_is_whole_at_its_end_and_not_before():
     data = b'HTTP/1.1 410 Gone\r\nContent-Type: x\r\ncontent-LENGTH: 11\r\nX-Amzn-errortype: Gone\r\n\r\n{"a": "bc"}'
-    assert [parse_answer(data[:end]) for end in range(len(data))] == [None] * len(data)
-    status, fields, body, reusable = parse_answer(data)
+    assert [parse_response(data[:end]) for end in range(len(data))] == [None] * len(data)
+    status, fields, body, reusable = parse_response(data)
     assert (status, body, reusable) == (410, b'{"a": "bc"}', True)
     assert fields[b"x-amzn-errortype"] == b"Gone"
 
@@ -111,8 +111,8 @@ def test_an_answer_is_whole_at_its_end_and_not_before():
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
     ],
 )
-def test_a_connection_is_used_again_if_the_answers_end_is_known(data, reusable):
-    status, _, _, is_reusable = parse_answer(data)
+def test_a_connection_is_used_again_if_the_responses_end_is_known(data, reusable):
+    status, _, _, is_reusable = parse_response(data)
     assert 200 <= status < 300
     assert is_reusable == reusable
 
@@ -122,7 +122,7 @@ def test_a_connection_is_used_again_if_the_answers_end_is_known(data, reusable):
 )
 def test_what_is_not_http_is_an_error(data):
     with pytest.raises(ValueError):
-        parse_answer(data)
+        parse_response(data)
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_what_is_not_http_is_an_error(data):
     ],
 )
 def test_an_errors_code_and_message_are_found_where_botocore_finds_them(kind, body, expected):
-    assert error_of({b"x-amzn-errortype": kind} if kind else {}, body) == expected
+    assert parse_error({b"x-amzn-errortype": kind} if kind else {}, body) == expected

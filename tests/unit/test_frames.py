@@ -1,9 +1,15 @@
 """What gets through to the emulator of the frames that come."""
 
+import asyncio
+import socket
+
+import uvicorn
+import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.emulator import frames
+from chatlab.emulator.server import configuration
 from tests.conftest import run_async
 
 TEXTS = st.text(max_size=10).map(lambda text: {"text": text})
@@ -32,3 +38,25 @@ def test_texts_get_through_as_they_are_until_a_binary_frame_closes_the_socket(se
     is_binary = None in texts
     assert heard == (texts[: texts.index(None)] if is_binary else texts)
     assert closed == ([frames.UNSUPPORTED_DATA] if is_binary else [])
+
+
+def test_the_server_sends_no_pings_as_api_gateway_sends_none():
+    """Else uvicorn closes with 1011 whoever has more to read than they can in the time that a pong may take."""
+
+    async def accept(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def connect():
+        server = uvicorn.Server(configuration(accept, lifespan="off"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            async with websockets.connect(f"ws://127.0.0.1:{listener.getsockname()[1]}"):
+                (connection,) = server.server_state.connections
+                next_ping = connection.ping_timer
+            server.should_exit = True
+            await serving
+        return type(connection), next_ping
+
+    assert run_async(connect()) == (frames.WebSocketProtocol, None)

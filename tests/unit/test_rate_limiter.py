@@ -55,7 +55,7 @@ def test_the_rate_climbs_back_waits_there_and_goes_beyond():
     assert there - before < beyond - there
 
 
-def test_what_was_under_way_at_the_cut_cuts_no_further():
+def test_what_was_in_flight_at_the_cut_cuts_no_further():
     limiter = throttled(1_000)
     limiter.throttled(10.02, sent_at=9.99)
     assert limiter.rate(10.02) > BETA * 900
@@ -77,20 +77,20 @@ def test_of_a_few_posts_a_second_some_are_made_before_more_is_tried():
 
 def test_a_rate_that_is_known_is_not_exceeded_after_a_throttle():
     limiter = throttled(1_000)
-    limiter.limit(500)
+    limiter.set_max_rate(500)
     assert limiter.rate(60.0) == 500
 
 
 def test_many_who_share_a_quota_use_nearly_all_of_it():
     """Twenty senders and a bucket of 1,000 a second, in steps of two milliseconds, an answer after ten.
 
-    What is refused at once, before any answer, is not counted: the number of posts under way bounds that.
+    What is refused at once, before any answer, is not counted: the number of posts in flight bounds that.
     """
     senders, tokens, now, accepted, refused, answers = [RateLimiter() for _ in range(20)], 500.0, 10.0, 0, 0, []
     while now < 20.0:
         tokens = min(500.0, tokens + 2)
         for sender in senders:
-            for _ in range(32):  # under way at most
+            for _ in range(32):  # in flight at most
                 if sender.acquire(now):
                     break
                 is_taken = tokens >= 1

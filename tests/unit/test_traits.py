@@ -1,4 +1,4 @@
-"""AWS's temper around an application that answers everything at once: each trait by itself."""
+"""The traits of AWS around an application that answers everything at once: each by itself."""
 
 import json
 
@@ -12,8 +12,18 @@ from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, T
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.emulator import temper
-from chatlab.emulator.temper import APART, TRAITS, with_traits
+from chatlab.emulator import token_bucket
+from chatlab.emulator.api_call import ApiCall, parse_call
+from chatlab.emulator.traits import (
+    NOT_IN_ALL,
+    TRAITS,
+    eventual_consistency,
+    faults,
+    middleware,
+    parse_traits,
+    with_traits,
+)
+from chatlab.emulator.traits.latency import Slow
 from tests.conftest import run_async
 
 PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
@@ -39,7 +49,8 @@ def clock(monkeypatch):
             return Clock.now
 
     cloud.asked = 0
-    monkeypatch.setattr(temper, "time", Clock)
+    for module in (eventual_consistency, token_bucket):
+        monkeypatch.setattr(module, "time", Clock)
     return Clock
 
 
@@ -88,7 +99,7 @@ WORDS = st.one_of(
 @given(st.lists(WORDS, max_size=5).map(",".join))
 def test_any_text_names_traits_or_is_refused_in_one_sentence(text):
     try:
-        found = temper.chosen(text)
+        found = parse_traits(text)
     except ValueError as error:
         assert str(error).endswith((".", *TRAITS))
         assert "\n" not in str(error) or "\n" in text  # it repeats what was written
@@ -100,7 +111,7 @@ def test_any_text_names_traits_or_is_refused_in_one_sentence(text):
 @given(st.dictionaries(st.sampled_from(["slow", "faults", "stale-lists"]), st.none() | st.integers(0, 10**6)))
 def test_traits_and_their_numbers_are_read_as_they_are_written(meant):
     text = ",".join(name if number is None else f"{name}={number}" for name, number in meant.items())
-    assert temper.chosen(text) == meant
+    assert parse_traits(text) == meant
 
 
 HEADERS = st.sampled_from([b"authorization", b"x-amz-target", b"content-type", b"host"])
@@ -112,7 +123,7 @@ VALUES = st.binary(max_size=30) | st.sampled_from(
 @given(st.lists(st.tuples(HEADERS, VALUES)), st.text(max_size=20), st.binary(max_size=30), st.binary(max_size=30))
 def test_any_request_is_described(headers, path, query, body):
     scope = {"method": "POST", "path": f"/{path}", "query_string": query, "headers": headers}
-    call = temper.describe(scope, body)
+    call = parse_call(scope, body)
     assert isinstance(call.is_control_plane, bool) and isinstance(call.is_post_to_connection, bool)
 
 
@@ -127,7 +138,7 @@ def test_the_traits_of_a_file_change_with_it(tmp_path):
 
 def test_traits_in_a_file_that_is_not_there_are_refused_by_its_name():
     with pytest.raises(ValueError, match=r"^The file /no/such can't be read: "):
-        temper.chosen("@/no/such")
+        parse_traits("@/no/such")
 
 
 def test_api_gateways_control_plane_takes_40_calls_at_once_and_10_a_second(clock):
@@ -229,10 +240,10 @@ def test_where_no_bucket_may_be_public_a_policy_is_refused_and_the_account_says_
 
 
 def test_all_traits_are_all_but_those_that_have_to_be_named():
-    assert set(temper.chosen("all")) == set(TRAITS) - APART
-    assert set(temper.chosen("all,no-public-buckets")) == set(TRAITS) - APART | {"no-public-buckets"}
+    assert set(parse_traits("all")) == set(TRAITS) - NOT_IN_ALL
+    assert set(parse_traits("all,no-public-buckets")) == set(TRAITS) - NOT_IN_ALL | {"no-public-buckets"}
     with pytest.raises(ValueError, match="There is no trait bad"):
-        temper.chosen("all,bad")
+        parse_traits("all,bad")
 
 
 def test_messages_to_connections_have_the_accounts_quota(clock):
@@ -260,7 +271,7 @@ def test_answers_take_milliseconds(monkeypatch):
     async def sleep(seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr(temper.asyncio, "sleep", sleep)
+    monkeypatch.setattr(middleware.asyncio, "sleep", sleep)
     app = with_traits(cloud, "delay")
     for _ in range(20):
         ask(app, "execute-api", "POST", POST, b"hello")
@@ -270,19 +281,20 @@ def test_answers_take_milliseconds(monkeypatch):
 
 def test_all_together_let_an_ordinary_call_through():
     assert ask(with_traits(cloud, "all"), "lambda", "GET", LAMBDA).json() == {"asked": 1}
-    assert len(TRAITS) == len(with_traits(cloud, "all")._traits) + len(APART)
+    assert len(TRAITS) == len(with_traits(cloud, "all")._traits) + len(NOT_IN_ALL)
 
 
 def test_a_trait_can_have_another_number(clock):
     app = with_traits(cloud, "all,stale-lists=30")
-    assert len(app._traits) == len(TRAITS) - len(APART)
+    assert len(app._traits) == len(TRAITS) - len(NOT_IN_ALL)
     buckets = "https://s3.eu-central-1.amazonaws.com/"
     first = ask(app, "s3", "GET", buckets).json()
     clock.now += 29
     assert ask(app, "s3", "GET", buckets).json() == first
     clock.now += 2
     assert ask(app, "s3", "GET", buckets).json() != first
-    for wrong, sentence in [("delay=3", "The trait delay has no number."), ("slow=x", 'slow is "x", which is none.')]:
+    refusals = {"delay=3": "The trait delay takes no number.", "slow=x": 'slow takes a number, and "x" is none.'}
+    for wrong, sentence in refusals.items():
         with pytest.raises(ValueError, match=sentence):
             with_traits(cloud, wrong)
 
@@ -328,7 +340,7 @@ def test_a_fault_is_written_as_the_service_writes_it_and_boto3_would_try_again(
     monkeypatch, service, method, url, headers, luck
 ):
     lots = iter([0.0, luck])
-    monkeypatch.setattr(temper.random, "random", lambda: next(lots))
+    monkeypatch.setattr(faults.random, "random", lambda: next(lots))
     answer = ask(with_traits(cloud, "faults"), service, method, url, b"Action=ListRoles", **headers)
     name = {"apigateway": "apigatewayv2", "tagging": "resourcegroupstaggingapi"}.get(service, service)
     client = boto3.client(name, region_name="eu-central-1")
@@ -349,10 +361,10 @@ def test_data_has_no_faults_and_takes_no_longer():
         assert ask(always, service, method, url, b"{}", **headers).status_code == 200
     scan = {"x_amz_target": "D.CreateTable"}  # a function does not, but if it did
     assert ask(always, "dynamodb", "POST", DATA[4][2], b"{}", ROLE, **scan).status_code == 200
-    slow = temper.Slow()
+    slow = Slow()
     calls = [
-        temper.Call("lambda", PERSON, "GET /2015-03-31/functions", "", b""),
-        temper.Call("sts", PERSON, "X", "", b""),
+        ApiCall("lambda", PERSON, "GET /2015-03-31/functions", "", b""),
+        ApiCall("sts", PERSON, "X", "", b""),
     ]
     assert [slow.delay_s(call) for call in calls] == [2.0, 0.0]
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from ministack.core import iam_evaluator
 from ministack.services import iam
@@ -9,12 +10,12 @@ from ministack.services import iam
 ENTRY = re.compile(r"ContextEntries\.member\.(\d+)\.ContextKeyName")
 
 
-def with_conditions():
+def simulate_conditions() -> None:
     """Let the simulator take `ContextEntries`: https://docs.aws.amazon.com/IAM/latest/APIReference/API_ContextEntry.html"""
     simulate, evaluate = iam._IAM_HANDLERS["SimulatePrincipalPolicy"], iam_evaluator.evaluate
 
-    def simulate_with_conditions(parameters):
-        entries = {}
+    def simulate_with_conditions(parameters: dict[str, Any]) -> Any:
+        entries: dict[str, str] = {}
         for name in parameters:
             if found := ENTRY.fullmatch(name):
                 value = f"ContextEntries.member.{found[1]}.ContextKeyValues.member.1"

@@ -1,12 +1,17 @@
-"""A price list as AWS's Price List API answers it: the services that the lab uses, in any Region.
+"""AWS's Price List API, which the emulator does not have: prices of the services that the lab uses, in any Region.
 
-The numbers of us-east-1 are those of AWS's pricing pages; all others are a fifth dearer, which is invented, so that one
-sees that they were read.
+The prices of us-east-1 are those of AWS's pricing pages; all others are a fifth higher, which is invented, so that you
+see that they were read.
 """
 
 import json
+from typing import Any
 
-US_DOLLARS = {
+from chatlab.emulator.api_call import ApiCall
+from chatlab.emulator.responses import Response
+from chatlab.emulator.traits.trait import Trait
+
+PRICES_USD = {
     "AmazonApiGateway": {
         "ApiGatewayRequest": 3.50e-6,
         "ApiGatewayMessage": 1.00e-6,
@@ -32,41 +37,55 @@ US_DOLLARS = {
         "CW:MetricMonitorUsage": 0.30,
     },
 }
-"""By service and usage, of one of each, in us-east-1."""
-DEARER = 1.2  # elsewhere
-PAGE = 2  # products an answer. AWS's have up to 100; these have a next page, too
+"""By service and usage type, of one unit, in us-east-1."""
+PRICE_FACTOR_ELSEWHERE = 1.2
+PAGE_SIZE = 2  # products a response. AWS's have up to 100; these have a next page, too
 PUBLISHED = "2026-11-01T00:00:00Z"
 
 
-def get_products(request: dict) -> dict:
-    """What GetProducts answers to a request: products as JSON texts in a list, and `NextToken` if there are more."""
+class PriceList(Trait):
+    """The Price List API answers.
+
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
+    """
+
+    def before(self, call: ApiCall) -> Response | None:
+        """The products that GetProducts asks for."""
+        if call.service != "pricing" or call.operation != "GetProducts":
+            return None
+        body = json.dumps(get_products(json.loads(call.body))).encode()
+        return Response(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
+
+
+def get_products(request: dict[str, Any]) -> dict[str, Any]:
+    """GetProducts' response to a request: products as JSON texts in a list, and `NextToken` if there are more."""
     wanted = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
     region, start = wanted.get("regionCode", "us-east-1"), int(request.get("NextToken", 0))
     products = [
-        _product(request["ServiceCode"], usage, region, dollars)
-        for usage, dollars in US_DOLLARS.get(request["ServiceCode"], {}).items()
+        _product(request["ServiceCode"], usage, region, price_usd)
+        for usage, price_usd in PRICES_USD.get(request["ServiceCode"], {}).items()
     ]
-    more = {"NextToken": str(start + PAGE)} if start + PAGE < len(products) else {}
-    return {"FormatVersion": "aws_v1", "PriceList": products[start : start + PAGE], **more}
+    more = {"NextToken": str(start + PAGE_SIZE)} if start + PAGE_SIZE < len(products) else {}
+    return {"FormatVersion": "aws_v1", "PriceList": products[start : start + PAGE_SIZE], **more}
 
 
-def _product(service, usage, region, dollars):
+def _product(service: str, usage: str, region: str, price_usd: float) -> str:
     """One as AWS writes it, with a free first tier where the usage has one."""
     code = "" if region == "us-east-1" and service != "AmazonApiGateway" else f"{_short_code(region)}-"
-    dollars = dollars if region == "us-east-1" else dollars * DEARER
+    price_usd = price_usd if region == "us-east-1" else price_usd * PRICE_FACTOR_ELSEWHERE
     free = 5 if usage == "DataProcessing-Bytes" else 0
     sku = f"{service}.{code}{usage}"
-    tiers = [(0, free, 0.0), (free, "Inf", dollars)] if free else [(0, "Inf", dollars)]
+    tiers = [(0, str(free), 0.0), (free, "Inf", price_usd)] if free else [(0, "Inf", price_usd)]
     dimensions = {
         f"{sku}.tier{number}": {
             "rateCode": f"{sku}.tier{number}",
             "beginRange": str(begin),
-            "endRange": str(end),
+            "endRange": end,
             "unit": "Units",
-            "pricePerUnit": {"USD": f"{each:.10f}"},
+            "pricePerUnit": {"USD": f"{tier_usd:.10f}"},
             "appliesTo": [],
         }
-        for number, (begin, end, each) in enumerate(tiers)
+        for number, (begin, end, tier_usd) in enumerate(tiers)
     }
     return json.dumps(
         {
@@ -87,7 +106,7 @@ def _product(service, usage, region, dollars):
     )
 
 
-def _short_code(region):
+def _short_code(region: str) -> str:
     """As AWS abbreviates a Region: USE1, EUC1, APS1; and EU, for the first one in Europe."""
     if region == "eu-west-1":
         return "EU"
