@@ -80,7 +80,7 @@ def pinned() -> list[str]:
 def install_packages() -> None:
     """Install the packages; into a new environment, unless the existing one only lacks newer packages."""
     print("Installing the Python packages and Node.js into .venv (once, about a minute)", flush=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     try:
         if not mark() or mark()[0] != environment():
             run([sys.executable, "-m", "venv", "--clear", VENV])

@@ -4,8 +4,8 @@
 
 It covers a message's way in, the scan's pages, the invocations' start, the loop of `lambdas/event_loop.py` (the CPU of
 one thread, connections that are opened as it opens them, posts in flight, the rate that it keeps, failed posts that are
-tried again), and its time-out. It leaves out other traffic of the account, a rate that is not known in advance, and clients
-that leave.
+tried again), and its time-out. It leaves out other traffic of the account, a rate that is not known in advance, and
+clients that leave.
 """
 
 import math
