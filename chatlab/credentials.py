@@ -27,7 +27,7 @@ Core = botocore.session.Session  # what a boto3 session is built on
 
 GUIDE = "docs/aws.md"
 
-# What the services call the same thing: the common errors of AWS's query and JSON protocols, and S3's own.
+# Error codes, of which the services have several for the same thing: AWS's common ones, and S3's own.
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
@@ -199,7 +199,9 @@ def _refused(error: ClientError, core: Core, region: str | None) -> Exception:
             "This AWS account can't be used yet: its sign-up is not complete (a new account takes up to 24 hours), or "
             "it is suspended. Sign in to the AWS console, where it says what is missing."
         )
-    if code in DENIED and _why_denied(message) not in str(error):  # as said already where a role could not be assumed
+    if code in DENIED and _why_denied(message) not in str(
+        error
+    ):  # botocore has them twice if a role could not be assumed
         error.args = (f"{_text(error)}. {_why_denied(message)}",)
     return error
 
@@ -225,8 +227,10 @@ def _skew(error: ClientError, code: str, message: str) -> str:
         ahead_s = 0.0
     if abs(ahead_s) > MAX_SKEW_S:
         return f" ({abs(ahead_s) / 60:.0f} minutes {'ahead of' if ahead_s > 0 else 'behind'} AWS's)"
-    told = code == "RequestTimeTooSkewed" or "Signature expired" in message or "Signature not yet current" in message
-    return " (more than five minutes)" if told else ""
+    is_skewed = (
+        code == "RequestTimeTooSkewed" or "Signature expired" in message or "Signature not yet current" in message
+    )
+    return " (more than five minutes)" if is_skewed else ""
 
 
 def _is_optional(region: str | None) -> bool:

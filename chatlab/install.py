@@ -60,7 +60,7 @@ def mark() -> list[str]:
 
 
 def environment() -> str | None:
-    """The version and the place of the environment's own Python; None if there is none, or no pip.
+    """The version and the folder of the environment's own Python; None if there is none, or no pip.
 
     An environment that was moved or copied does not work: its programs name the folder in which it was made.
     https://docs.python.org/3/library/venv.html#how-venvs-work

@@ -195,11 +195,11 @@ def _scheduler(lab: Lab) -> Iterator[Resource]:
 def _budgets(lab: Lab) -> Iterator[Resource]:
     if lab.partition != "aws":  # elsewhere AWS Budgets has no endpoint, or bills in another way
         return
-    budgets, whose = lab.client("budgets"), {"AccountId": lab.account_id}
+    budgets = lab.client("budgets")
     try:
         found = [
             budget
-            for page in budgets.get_paginator("describe_budgets").paginate(**whose)
+            for page in budgets.get_paginator("describe_budgets").paginate(AccountId=lab.account_id)
             for budget in page.get("Budgets", [])
         ]
     except (

@@ -115,9 +115,9 @@ class Lab(Names):
             self.require_credentials()
 
     def close(self) -> None:
-        """Take the lab, of which nothing is left, out of the ledger; print which other labs are open.
+        """Remove the lab, whose inventory is empty, from the ledger; print which other labs are open.
 
-        The last lab on a local cloud stops it. A run's own is left to the run, which takes an inventory first.
+        The last lab on a local cloud stops it. A run stops its own, after it has taken the inventory.
         """
         page.stop(self)
         ledger.remove(self)
@@ -165,7 +165,7 @@ class Lab(Names):
     @cached_property
     def account_id(self) -> str:
         """The account's 12 digits, for ARNs. Redacted wherever it is shown. Raises LabError without credentials."""
-        # The first question of all, so where there is no network, you are to know soon.
+        # This is the first call of all, so if there is no network, it has to fail soon.
         impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
         sts = self.client("sts", config=self._config.merge(impatience))
         account_id: str = sts.get_caller_identity()["Account"]

@@ -96,7 +96,7 @@ def _start_process() -> None:
         parse_traits(Variable.TRAITS.get() or "")
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
-    stop()  # what is left of one that was killed
+    stop()  # the remains of one that was killed
     try:
         _spawn()
     except OSError as error:
@@ -157,7 +157,7 @@ def has_died() -> bool:
 
 
 def require_running() -> None:
-    """Raises LabError if the local cloud does not run: everything in it has gone with it then."""
+    """Raises LabError if the local cloud does not run: everything in it is lost then."""
     if _process():
         return
     if _state():
@@ -223,7 +223,7 @@ def _is_ours(process: psutil.Process) -> bool:
 
 
 def _tls() -> dict[str, str]:
-    """MiniStack's settings for HTTPS, and whom its functions trust; empty without `CHATLAB_CERTIFICATE`.
+    """MiniStack's settings for HTTPS, and what its functions trust; empty without `CHATLAB_CERTIFICATE`.
 
     That names a folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, which has signed it.
     """

@@ -68,5 +68,5 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def display_path(path: Path) -> Path:
-    """A path as you are shown it: from the repository's root if it is within, so that no machine's folders are told."""
+    """A path to display: from the repository's root if it is within, so that it names no folders of your machine."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

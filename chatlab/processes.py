@@ -16,7 +16,7 @@ def tree(process: psutil.Process) -> list[psutil.Process]:
 
 
 def end_tree(process: psutil.Process, grace_s: float = 5) -> None:
-    """End a process politely, by SIGTERM. After `grace_s` seconds kill what is left of it and of its descendants."""
+    """End a process politely, by SIGTERM. After `grace_s` seconds kill it and its descendants."""
     members = tree(process)
     with suppress(psutil.NoSuchProcess):
         process.terminate()

@@ -16,7 +16,7 @@ import pandas as pd
 from chatlab.capacity.prices import PRICES, Prices
 from chatlab.capacity.quotas import default_requests_per_s
 
-# What is billed in which steps, and what the lab's own code and settings make of it.
+# The steps in which AWS bills, and what the lab's own code and settings use of each.
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
 READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
@@ -167,7 +167,7 @@ def estimate_abuse(
     worst: what the stage takes; the account's quota, which all messages count against, in and out; and the concurrency,
     because a broadcast that has to wait for the quota is paid for until its time-out. Some connections never read: if
     they are the majority, that looks like a quota that is used up, and each broadcast tries until its time-out.
-    Assumed: a refused request costs nothing, and whoever receives has a line that is fast enough.
+    Assumed: a refused request costs nothing, and each client's network is fast enough.
     API Gateway's throttling is a target, and can be overrun:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
 

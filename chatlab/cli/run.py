@@ -26,8 +26,8 @@ def run_all(options: Options) -> int:
     folder = make_run_dir()
     ensure_writable(folder / "notebooks")
     Variable.RUN.set(folder)
-    # A state of its own, so that a lab that is up is left alone. It is not among the results: it has the local cloud's
-    # key in it.
+    # A state of its own, so that it does not touch a lab that is up. It is not among the results, because the local
+    # cloud's key is in it.
     base = state_dir()
     Variable.HOME.set(base / "runs" / folder.name)
     if settings.target == "aws":  # the local cloud is the run's own, AWS is not: you are to know what stays there
@@ -68,7 +68,7 @@ def _require_unused_name(settings: Settings) -> None:
 
 @dataclass
 class _Run:
-    """One run, and what became of it."""
+    """One run and its results."""
 
     settings: Settings
     folder: Path
