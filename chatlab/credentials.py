@@ -199,9 +199,8 @@ def _refused(error: ClientError, core: Core, region: str | None) -> Exception:
             "This AWS account can't be used yet: its sign-up is not complete (a new account takes up to 24 hours), or "
             "it is suspended. Sign in to the AWS console, where it says what is missing."
         )
-    if code in DENIED and _why_denied(message) not in str(
-        error
-    ):  # botocore has them twice if a role could not be assumed
+    # botocore raises the same error once more if a role could not be assumed.
+    if code in DENIED and _why_denied(message) not in str(error):
         error.args = (f"{_text(error)}. {_why_denied(message)}",)
     return error
 
