@@ -37,6 +37,10 @@ DISPENSABLE = frozenset(
 # If an organisation forbids these, notebook 05 serves the page from this machine.
 PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
+_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
+# Why an action is not allowed; what begins as the first is not known for sure.
+_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
+
 
 class Check(NamedTuple):
     """One row of the table."""
@@ -122,9 +126,6 @@ def check_permissions(lab: Lab) -> list[Check]:
     return [_permission(service, len(actions), refused.get(service, {})) for service, actions in services.items()]
 
 
-_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
-
-
 def _permission(service: str, count: int, refused: dict[str, str]) -> Check:
     """The check of one service: of its `count` actions, those in `refused` (action: why) are not allowed."""
     if not refused:
@@ -147,8 +148,8 @@ def _refused(lab: Lab, principal_arn: str) -> dict[str, dict[str, str]]:
     """What the policy simulator says is not allowed: {service: {action: why, unless a policy is missing}}."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
     refused: dict[str, dict[str, str]] = {}
-    together = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
-    for (resource, context), needs in together:
+    questions = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
+    for (resource, context), needs in questions:
         actions = [need.action for need in needs]
         question = {"PolicySourceArn": principal_arn, "ActionNames": actions, "ResourceArns": [resource]}
         try:
@@ -173,9 +174,6 @@ def _region_of(lab: Lab, action: str) -> dict[str, Any]:
     return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
 
 
-_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
-
-
 def _why(answer: dict[str, Any]) -> str:
     # Some of it is in a list of its own for each resource that was named:
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
@@ -190,12 +188,13 @@ def _why(answer: dict[str, Any]) -> str:
     return ""
 
 
-# --- what is there already ------------------------------------------------------------------------------------------
+# --- what exists already --------------------------------------------------------------------------------------------
 
 
 def check_names(lab: Lab) -> list[Check]:
     """Whether the lab's names are free, in use by the lab itself, or taken by somebody else."""
-    own, checks = 0, list[Check]()
+    own = 0
+    checks: list[Check] = []
     for kind, name, tags in _named(lab):
         try:
             if lab.owns(tags()):
