@@ -9,8 +9,8 @@ from playwright.sync_api import Error, sync_playwright
 
 from chatlab.settings import Variable
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+EXECUTABLES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+MAC_EXECUTABLE = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
 def launch_arguments() -> list[str]:
@@ -26,10 +26,10 @@ def launch_arguments() -> list[str]:
 
 def find_executable() -> str | None:
     """The path of a Chromium, Chrome or Edge of this machine, else of Playwright's own Chromium, or None."""
-    if found := next(filter(None, map(shutil.which, NAMES)), None):
+    if found := next(filter(None, map(shutil.which, EXECUTABLES)), None):
         return found
-    if MAC.exists():
-        return str(MAC)
+    if MAC_EXECUTABLE.exists():
+        return str(MAC_EXECUTABLE)
     return _playwrights_own()
 
 

@@ -141,7 +141,7 @@ class Lab(Names):
             session = aws_session(profile_name=self.profile, region_name=self.region)
             transport.trust(session._session)
         else:
-            transport.stay_on_this_machine()
+            transport.bypass_proxies_for_loopback()
             session = session_without_profile(self.region, **local_cloud.credentials())
             session.events.register("before-sign.s3-control", _without_account_in_host)
         add_session_secrets(session)

@@ -27,7 +27,7 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
-SENTENCES = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
+SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # enough for the cell that takes longest, the largest load test
 START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
@@ -103,7 +103,7 @@ def execute(
         reason = reason or unsaved
     except CellExecutionError as error:
         message = " ".join(error.evalue.split())
-        message = message if error.ename in SENTENCES else f"{error.ename}: {message}"
+        message = message if error.ename in SELF_EXPLANATORY else f"{error.ename}: {message}"
         reason = reason or f"{cell}: {message}"
     except CellTimeoutError:
         reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chatlab import ledger, permissions
 from chatlab.capacity import cost
 from chatlab.capacity.prices import read_prices
-from chatlab.capacity.quotas import CONCURRENCY, read_quotas
+from chatlab.capacity.quotas import DEFAULT_CONCURRENCY, read_quotas
 from chatlab.credentials import DENIED
 from chatlab.errors import NOT_FOUND, LabError
 from chatlab.lab import Lab
@@ -263,7 +263,7 @@ def check_quotas(lab: Lab) -> Iterator[Check]:
         check, value = f"quota: {row['quota']}", f"{row['value']} ({row['from']})"
         if not found.is_live(name):
             yield Check(check, NOT_CHECKED, value)
-        elif name == "concurrency" and getattr(found, name) <= CONCURRENCY:
+        elif name == "concurrency" and getattr(found, name) <= DEFAULT_CONCURRENCY:
             advice = "Enough, and slow: the load test connects at the pace that this allows. Service Quotas raises it."
             yield Check(check, WARNING, value, advice)
         else:

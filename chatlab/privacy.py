@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # this module is loaded by each command, and needs neither
 REDACTED = "·" * 12
 
 # Of a match, the group `kept` stays.
-PRIVATE = [
+PRIVATE_PATTERNS = [
     re.compile(pattern)
     for pattern in (
         r"(?P<kept>(?i:secret_?access_?key|session_?token|security[_\-]?token)\W{1,8})[A-Za-z0-9/+=%]{30,}",
@@ -34,10 +34,12 @@ PRIVATE = [
     )
 ]
 # What a terminal takes for a colour, or to clear a line: control sequences, as ECMA-48, section 5.4, has them.
-SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
+CONTROL_SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
 
-MIN_SECRET = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
-SHOWN = frozenset({"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"})
+MIN_SECRET_LENGTH = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
+SHOWN_MESSAGES = frozenset(
+    {"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"}
+)
 
 _secrets: set[str] = set()
 
@@ -45,7 +47,7 @@ _secrets: set[str] = set()
 def add_secrets(*values: str | None) -> None:
     """Redact these texts, too, wherever they stand: an account id, a secret key, a session token. None is ignored."""
     for value in values:
-        if value and len(value) >= MIN_SECRET:
+        if value and len(value) >= MIN_SECRET_LENGTH:
             if value.isdecimal():  # within a name, too; the local cloud's account, all zeros, is no part of a number
                 _secrets.add(rf"(?<![\d.]){value}(?!\d)")
             else:
@@ -64,7 +66,7 @@ def add_session_secrets(session: "boto3.Session") -> None:
 
 def redact(text: str) -> str:
     """`text` with dots in place of what is private. Redacting twice is the same as once."""
-    parts = SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours: no part of a word
+    parts = CONTROL_SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours
     parts[::2] = [_redact(part) for part in parts[::2]]
     return "".join(parts)
 
@@ -72,7 +74,7 @@ def redact(text: str) -> str:
 def _redact(text: str) -> str:
     if _secrets:
         text = re.sub("|".join(sorted(_secrets)), REDACTED, text)
-    for pattern in PRIVATE:
+    for pattern in PRIVATE_PATTERNS:
         text = pattern.sub(lambda match: match.groupdict().get("kept", "") + REDACTED, text)
     return text
 
@@ -111,7 +113,7 @@ def redact_kernel_output() -> None:
     session.serialize_unredacted = session.serialize
 
     def serialize(message: dict[str, Any], *more: Any, **options: Any) -> Any:  # as jupyter_client has it
-        if message["header"]["msg_type"] in SHOWN:
+        if message["header"]["msg_type"] in SHOWN_MESSAGES:
             message = {**message, "content": redact_values(message["content"])}
         return session.serialize_unredacted(message, *more, **options)
 

@@ -14,7 +14,7 @@ from chatlab.lab import Lab
 from chatlab.privacy import add_secrets
 
 T = TypeVar("T", str, str | None)
-KEY = re.compile(r"[A-Za-z0-9._~-]{16,128}")  # what no URL has to quote, and nobody guesses
+KEY_PATTERN = re.compile(r"[A-Za-z0-9._~-]{16,128}")  # what no URL has to quote, and nobody guesses
 
 
 def validate_key(key: T) -> T:
@@ -22,7 +22,7 @@ def validate_key(key: T) -> T:
 
     Raises LabError for an impossible key.
     """
-    if key and not KEY.fullmatch(key):
+    if key and not KEY_PATTERN.fullmatch(key):
         raise LabError(
             "ROOM_KEY has to be 16 to 128 letters, digits, hyphens, dots, underscores or tildes: "
             '`python -c "import secrets; print(secrets.token_urlsafe())"` makes one.'

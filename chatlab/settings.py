@@ -22,7 +22,7 @@ LOCAL_REGION = "us-east-1"  # of the local cloud, unless you ask for another one
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 # A table has just this name, which takes three characters.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
-NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
+NAME_PATTERN = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
 
 
 class Variable(StrEnum):
@@ -86,7 +86,7 @@ class Settings:
         """Raises LabError for an impossible target, name or Region."""
         if self.target not in TARGETS:
             raise LabError(f'The target is "{self.target}", but it has to be "local" or "aws".')
-        if not NAME.fullmatch(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise LabError(
                 f"The name \"{self.name}\" can't begin a bucket's name: take 3 to 20 lower-case letters, digits and "
                 "single hyphens, beginning with a letter and not ending with a hyphen."

@@ -13,7 +13,7 @@ import certifi
 
 from chatlab.errors import LabError
 
-THIS_MACHINE = "127.0.0.1,localhost"
+LOOPBACK = "127.0.0.1,localhost"
 
 
 def trust(core: botocore.session.Session) -> None:
@@ -34,11 +34,11 @@ def trust(core: botocore.session.Session) -> None:
         os.environ["SSL_CERT_FILE"] = certifi.where()
 
 
-def stay_on_this_machine() -> None:
+def bypass_proxies_for_loopback() -> None:
     """Use no proxy between this machine and itself: websocket-client would use one even for 127.0.0.1."""
     named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    if not named.endswith(THIS_MACHINE):
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [named, THIS_MACHINE]))
+    if not named.endswith(LOOPBACK):
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [named, LOOPBACK]))
 
 
 def _system_has_certificates() -> bool:

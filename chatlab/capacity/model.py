@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from chatlab.capacity.quotas import CONNECTS_PER_S, default_requests_per_s
+from chatlab.capacity.quotas import DEFAULT_CONNECTS_PER_S, default_requests_per_s
 
 
 def _is(value: Any, meaning: str) -> Any:  # as `dataclasses.field`, whose types are those of the fields
@@ -56,7 +56,7 @@ class Parameters:
     timeout_s: float = _is(30.0, "of the function; notebook 03, at most 900")
     hand_over_s: float = _is(18.0, "until the rest is handed to another invocation; lambdas/lambda_default.py")
     reserve_s: float = _is(2.0, "of the time-out, kept for what comes after the posts; the same")
-    connects_per_s: float = _is(float(CONNECTS_PER_S), "new connections; AWS's quota L-9ED1E49A")
+    connects_per_s: float = _is(float(DEFAULT_CONNECTS_PER_S), "new connections; AWS's quota L-9ED1E49A")
 
     @property
     def cpu(self) -> float:

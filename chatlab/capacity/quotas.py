@@ -15,10 +15,10 @@ LOW_REGIONS = frozenset(
     " ca-west-1 ap-southeast-5 ap-southeast-7 mx-central-1".split()
 )
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
-CONNECTS_PER_S = 500
+DEFAULT_CONNECTS_PER_S = 500
 # Lambda's default is 1,000, a new account's is less: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # If it can't be read, the lower one works in both.
-CONCURRENCY = 10
+DEFAULT_CONCURRENCY = 10
 
 
 def default_requests_per_s(region: str) -> int:
@@ -42,7 +42,7 @@ class Quotas:
     sources: dict[str, str]
     """Of each of these, by name, the call that was asked, or "AWS's default" and why."""
 
-    def connects_at_most(self, connect_s: float) -> float:
+    def max_connects_per_s(self, connect_s: float) -> float:
         """New connections a second that the account takes, if one takes `connect_s` seconds.
 
         A connection needs one invocation of `$connect` for as long as that runs, so there can be concurrency / duration
@@ -84,12 +84,12 @@ def read_quotas(lab: Lab) -> Quotas:
         "connects_per_s": (
             "Service Quotas L-9ED1E49A",
             lambda: _service_quota(lab, "apigateway", "L-9ED1E49A"),
-            CONNECTS_PER_S,
+            DEFAULT_CONNECTS_PER_S,
         ),
         "concurrency": (
             "lambda get_account_settings",
             lambda: lab.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"],
-            CONCURRENCY,
+            DEFAULT_CONCURRENCY,
         ),
     }
     values: dict[str, float] = {}

@@ -12,7 +12,7 @@ from chatlab.cli import labs, progress
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.paths import NOTEBOOKS
 from chatlab.sessions import partitions
-from chatlab.settings import NAME, TARGETS, Settings
+from chatlab.settings import NAME_PATTERN, TARGETS, Settings
 from tests.strategies import ANY_JSON, objects
 
 
@@ -44,7 +44,7 @@ def executed(monkeypatch):
     return calls
 
 
-NAMES = st.from_regex(NAME, fullmatch=True)
+NAMES = st.from_regex(NAME_PATTERN, fullmatch=True)
 SETTINGS = st.builds(
     Settings, st.sampled_from(TARGETS), NAMES, st.sampled_from(sorted(partitions())), st.none() | st.text(max_size=20)
 )
