@@ -24,8 +24,8 @@ from benchmarks.deployed_chat import deployed_chat
 from benchmarks.open_connections import open_connections
 from benchmarks.variants import deploy
 from chatlab import Lab, LabError, poll
-from chatlab.errors import exit_status
 from chatlab.paths import ROOT
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 
 RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}
@@ -114,12 +114,12 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return table.assign(n=groups.size())
 
 
-def picture(broadcasts: pd.DataFrame) -> Figure:
+def plot(broadcasts: pd.DataFrame) -> Figure:
     """Time to last delivery over connections, a line through the medians for each variant."""
     median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
     largest = median["sequential"].index.max()  # the fan-out may have been measured with more
     times = median["sequential"][largest] / median["fanout"][largest]
-    figure, axes = plots.picture(
+    figure, axes = plots.new_figure(
         f"{largest:,} connections: everyone has heard it {times:.1f} times sooner",
         "Connections",
         "Time to last delivery (ms)",
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can."
     )
     if options.plot:
-        picture(broadcasts).savefig(options.plot, dpi=120)
+        plot(broadcasts).savefig(options.plot, dpi=120)
     report(bounds, options.json, options.check, broadcasts=broadcasts, posts=posts)
     return 0
 

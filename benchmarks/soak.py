@@ -28,8 +28,8 @@ from benchmarks.deployed_chat import deployed_chat
 from benchmarks.environment import environment
 from benchmarks.memory import CLOUD, LOAD_TEST, MemorySampler, by_process, growth, repeating
 from chatlab import Lab, LabError
-from chatlab.errors import exit_status
 from chatlab.paths import ROOT
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
 
@@ -130,10 +130,10 @@ def load(lab: Lab, options: argparse.Namespace, folder: Path) -> subprocess.Pope
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def picture(memory: pd.DataFrame, spells: pd.DataFrame, grown: pd.DataFrame) -> Figure:
+def plot(memory: pd.DataFrame, spells: pd.DataFrame, grown: pd.DataFrame) -> Figure:
     """Memory of each process over time, as what it has more or less than at first; spells are shaded."""
     fastest = grown[grown["who"] != CLOUD]["mb_per_hour"].max()
-    figure, axes = plots.picture(
+    figure, axes = plots.new_figure(
         f"No function, nor the load test, grows by more than {fastest:.1f} MB an hour", "Minutes", "Memory gained (MB)"
     )
     for color, (who, pid) in zip(COLORS, by_process(memory), strict=False):
@@ -193,7 +193,7 @@ def _finish(lab: Lab, began: datetime, sampler: MemorySampler, spells: Spells, f
     load_average = pd.DataFrame([os.getloadavg()], columns=["1 min", "5 min", "15 min"])
     memory.to_csv(folder / "memory.csv", index=False)
     if len(grown):
-        picture(memory, spells.table, grown).savefig(folder / "memory.png", dpi=120)
+        plot(memory, spells.table, grown).savefig(folder / "memory.png", dpi=120)
     print(f"\nThe load test: {load_test}\nThe broadcast of itself: {broadcast}\nLoad average: {os.getloadavg()}")
     print(f"\nMemory:\n{grown.round(2).to_string(index=False)}\n\nAll of it is in {folder}.")
     report(

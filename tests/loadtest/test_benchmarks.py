@@ -67,7 +67,7 @@ def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end
 def test_a_connection_that_is_refused_is_none():
     refuses = pytest.raises(LabError, match=r"^10 connections can't be held open: .* HTTP 403")
     with reference_server.run() as server, refuses:
-        server.most = 5
+        server.max_connections = 5
         with open_connections(server.url, 10):
             pytest.fail("There are 10.")
 
