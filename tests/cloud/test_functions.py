@@ -123,6 +123,7 @@ def function(lab, connections, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", lab.region)
     for name, value in local_cloud.credentials().items():
         monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the first credentials that it finds
     connection_pool.cache_clear()  # with connections to another test's server
 
     def load(part):

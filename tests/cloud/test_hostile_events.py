@@ -81,6 +81,7 @@ def function(tmp_path_factory):
             patch.setenv(name, value)
         for name, value in local_cloud.credentials().items():
             patch.setenv(name.upper(), value)
+        patch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the first credentials that it finds
         connection_pool.cache_clear()
         modules = {part: importlib.reload(importlib.import_module(f"lambda_{part}")) for part in PARTS}
         asked = []
