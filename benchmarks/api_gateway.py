@@ -15,19 +15,16 @@ import asyncio
 import contextlib
 import gc
 import json
-import math
-import random
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -35,177 +32,54 @@ import psutil
 import trustme
 import uvloop
 
+from benchmarks.endpoint import Endpoint, Report, Settings
+
 PATH = b"/production/@connections/"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the endpoint does. Shares are of the connection ids: an id is gone, full, or silent, each time."""
-
-    tls: bool = True
-    delay_ms: float = 8.0
-    """Mean time until an answer; 0 answers at once."""
-    spread_ms: float = 2.0
-    """Its standard deviation; with `long_tail`, the shape of a log-normal distribution of the same mean."""
-    long_tail: bool = False
-    quotas: tuple[tuple[float, float], ...] = ()
-    """Token buckets, each as (posts a second, burst): a post needs a token of every one, or is answered 429."""
-    close_after: int = 0
-    """Requests until a connection is closed, with `Connection: close`; 0: never."""
-    idle_s: float = 0.0
-    """Seconds until an idle connection is closed; 0: never."""
-    gone: float = 0.0
-    full: float = 0.0
-    """Of connections whose client does not read: answered as a quota is, 429, each time."""
-    error: float = 0.0
-    reset: float = 0.0
-    silent: float = 0.0
-    body: str = ""
-    """What an answer of 200 holds: with a service's own, in JSON, the endpoint stands for that service."""
-    seed: int = 1
-
-
-class Bucket:
-    """A token bucket, as API Gateway's quota is one."""
-
-    def __init__(self, rate: float, burst: float, now: float):
-        self.rate, self.burst, self.tokens, self.at = rate, burst, burst, now
-
-    def has_one(self, now: float) -> bool:
-        """Whether a token is there; `take` takes it."""
-        self.tokens, self.at = min(self.burst, self.tokens + (now - self.at) * self.rate), now
-        return self.tokens >= 1
-
-    def take(self) -> None:
-        """Take a token."""
-        self.tokens -= 1
-
-
-class Endpoint:
-    """What all connections share."""
-
-    def __init__(self, settings: Settings):
-        self.settings, self.random = settings, random.Random(settings.seed)
-        self.responses = {
-            (status, closes): response(status, closes, settings.body) for status in PHRASES for closes in (False, True)
-        }
-        self.clear()
-
-    def clear(self) -> None:
-        """Full buckets, and nothing counted."""
-        now = time.monotonic()
-        self.buckets = [Bucket(rate, burst, now) for rate, burst in self.settings.quotas]
-        self.statuses: Counter = Counter()
-        self.delivered: Counter = Counter()
-        self.posts: Counter = Counter()
-        self.refused: Counter = Counter()
-        self.opened, self.first_s, self.last_s = 0, None, None
-
-    def kind(self, connection_id: bytes) -> str:
-        """What becomes of posts to this id: drawn once, by the id itself."""
-        drawn = zlib.crc32(connection_id + b"%d" % self.settings.seed) / 2**32
-        for kind in ("gone", "error", "reset", "silent", "full"):
-            if (drawn := drawn - getattr(self.settings, kind)) < 0:
-                return kind
-        return "here"
-
-    def status(self, connection_id: bytes, now: float) -> int | str:
-        """Decide on a post, and count it: a status, "reset" or "silent"."""
-        self.first_s, self.last_s = self.first_s or now, now
-        sender = connection_id.partition(b"-")[0]
-        self.posts[sender] += 1
-        if not all([bucket.has_one(now) for bucket in self.buckets]):
-            self.refused[sender] += 1
-            answer: int | str = 429
-        else:
-            for bucket in self.buckets:
-                bucket.take()
-            kind = self.kind(connection_id)
-            answer = {"here": 200, "gone": 410, "full": 429, "error": 500}.get(kind, kind)
-            if answer == 200:
-                self.delivered[connection_id] += 1
-        self.statuses[answer] += 1
-        return answer
-
-    def delay_s(self) -> float:
-        """Seconds until an answer."""
-        mean, spread = self.settings.delay_ms, self.settings.spread_ms
-        if not mean:
-            return 0.0
-        if self.settings.long_tail:
-            variance = math.log(1 + (spread / mean) ** 2)
-            return mean * self.random.lognormvariate(-variance / 2, math.sqrt(variance)) / 1000
-        return max(0.0, self.random.gauss(mean, spread)) / 1000
-
-    def report(self) -> dict:
-        """What was counted since the beginning, or since `clear`."""
-        return {
-            "posts": sum(self.posts.values()),
-            "refused": self.statuses[429],
-            "statuses": {str(status): count for status, count in self.statuses.items()},
-            "delivered": len(self.delivered),
-            "doubled": sum(count > 1 for count in self.delivered.values()),
-            "posts_by_sender": {name.decode(): count for name, count in self.posts.items()},
-            "refused_by_sender": {name.decode(): count for name, count in self.refused.items()},
-            "opened": self.opened,
-            "seconds": (self.last_s or 0) - (self.first_s or 0),
-        }
-
-
-PHRASES = {200: "OK", 410: "Gone", 429: "Too Many Requests", 500: "Internal Server Error"}
-ERRORS = {410: "GoneException", 429: "LimitExceededException", 500: "InternalServerErrorException"}
-
-
-def response(status: int, closes: bool, told: str) -> bytes:
-    """An answer as API Gateway writes it."""
-    body = told.encode() if status == 200 else json.dumps({"message": PHRASES[status], "connectionId": "x"}).encode()
-    kind = f"x-amzn-ErrorType: {ERRORS[status]}\r\n" if status in ERRORS else ""
-    keep = "close" if closes else "keep-alive"
-    return (
-        f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"{kind}x-amzn-RequestId: 00000000-0000-0000-0000-000000000000\r\nConnection: {keep}\r\n\r\n"
-    ).encode() + body
 
 
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop):
-        self.endpoint, self.loop, self.requests, self.idle = endpoint, loop, 0, None
+    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
+        self.endpoint, self.loop, self.requests = endpoint, loop, 0
+        self.idle_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport):
+    def connection_made(
+        self,
+        transport: asyncio.Transport,  # type: ignore[override]  # which is what asyncio gives the protocol of a stream
+    ) -> None:
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.endpoint.opened += 1
-        self._rest()
+        self._begin_idle()
 
-    def connection_lost(self, _):
-        if self.idle:
-            self.idle.cancel()
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
 
-    def data_received(self, data):
-        if self.idle:
-            self.idle.cancel()
+    def data_received(self, data: bytes) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
             self.transport.abort()
 
-    def on_url(self, url):
+    def on_url(self, url: bytes) -> None:
         self.url = url
 
-    def on_message_complete(self):
+    def on_message_complete(self) -> None:
         endpoint, self.requests = self.endpoint, self.requests + 1
         status = endpoint.status(unquote_to_bytes(self.url.removeprefix(PATH)), time.monotonic())
         if status == "silent":
             return
         closes = 0 < endpoint.settings.close_after <= self.requests
         if delay_s := endpoint.delay_s():
-            self.loop.call_later(delay_s, self._answer, status, closes)
+            self.loop.call_later(delay_s, self._respond, status, closes)
         else:
-            self._answer(status, closes)
+            self._respond(status, closes)
 
-    def _answer(self, status, closes):
+    def _respond(self, status: int | str, closes: bool) -> None:
         if status == "reset":
             self.transport.abort()
             return
@@ -213,11 +87,11 @@ class Connection(asyncio.Protocol):
         if closes:
             self.transport.close()
         else:
-            self._rest()
+            self._begin_idle()
 
-    def _rest(self):
+    def _begin_idle(self) -> None:
         if self.endpoint.settings.idle_s:
-            self.idle = self.loop.call_later(self.endpoint.settings.idle_s, self.transport.close)
+            self.idle_timer = self.loop.call_later(self.endpoint.settings.idle_s, self.transport.close)
 
 
 async def serve(settings: Settings, folder: Path) -> None:
@@ -232,38 +106,40 @@ async def serve(settings: Settings, folder: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     async with await loop.create_server(lambda: Connection(endpoint, loop), sock=listener, ssl=tls):
         print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-        orders = asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-        while order := await orders.readline():
-            answer = endpoint.report()
-            if order.strip() == b"clear":
+        requests = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
+        while request := await requests.readline():
+            report = endpoint.report()
+            if request.strip() == b"clear":
                 endpoint.clear()
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(report), flush=True)
 
 
 class Gateway:
     """The endpoint's process, seen from outside. `url` is the stage's; `ca_file` is whom to trust, None without TLS."""
 
-    def __init__(self, process: subprocess.Popen, url: str, ca_file: Path | None):
-        self._process, self.url, self.ca_file = process, url, ca_file
+    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str], url: str, ca_file: Path | None) -> None:
+        self._process, self._stdin, self._stdout = psutil.Process(pid), stdin, stdout
+        self.url, self.ca_file = url, ca_file
 
-    def report(self) -> dict:
-        """What it has counted since it was cleared. See `Endpoint.report`."""
+    def report(self) -> Report:
+        """What it has counted since it was cleared."""
         return self._ask("report")
 
-    def clear(self) -> dict:
+    def clear(self) -> Report:
         """The report, after which all counts are 0 and all buckets full."""
         return self._ask("clear")
 
     def cpu_s(self) -> float:
         """Seconds of CPU that its process has taken, user and system."""
-        times = psutil.Process(self._process.pid).cpu_times()
+        times = self._process.cpu_times()
         return times.user + times.system
 
-    def _ask(self, order):
-        self._process.stdin.write(f"{order}\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+    def _ask(self, request: str) -> Report:
+        self._stdin.write(f"{request}\n")
+        self._stdin.flush()
+        report: Report = json.loads(self._stdout.readline())
+        return report
 
 
 @contextlib.contextmanager
@@ -275,11 +151,13 @@ def run(settings: Settings | None = None) -> Iterator[Gateway]:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
         )
+        assert process.stdin and process.stdout  # they are pipes
         try:
             port = json.loads(process.stdout.readline())["port"]
             scheme = "https" if settings.tls else "http"
             ca_file = Path(folder) / "ca.pem" if settings.tls else None
-            yield Gateway(process, f"{scheme}://127.0.0.1:{port}/production", ca_file)
+            url = f"{scheme}://127.0.0.1:{port}/production"
+            yield Gateway(process.pid, process.stdin, process.stdout, url, ca_file)
         finally:
             process.stdin.close()
             try:
@@ -291,6 +169,6 @@ def run(settings: Settings | None = None) -> Iterator[Gateway]:
 
 
 if __name__ == "__main__":
-    chosen = json.loads(sys.argv[1])
-    chosen["quotas"] = tuple(map(tuple, chosen["quotas"]))
-    uvloop.run(serve(Settings(**chosen), Path(sys.argv[2])))
+    settings = json.loads(sys.argv[1])
+    settings["quotas"] = tuple(map(tuple, settings["quotas"]))
+    uvloop.run(serve(Settings(**settings), Path(sys.argv[2])))

@@ -1,18 +1,22 @@
-"""What must hold of what a benchmark has measured, and how all of it is kept."""
+"""What must hold of what a benchmark has measured, and how it is reported."""
 
+import argparse
 import json
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+
+from chatlab import LabError
 
 
 class Bounds:
     """A list of bounds, each with what was measured."""
 
-    def __init__(self):
-        self._rows = []
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, float, str, bool]] = []
 
     def at_most(self, what: str, measured: float, limit: float) -> None:
         """It holds if no more was measured."""
@@ -27,9 +31,40 @@ class Bounds:
         """A row for each bound: `what`, `measured`, `bound`, and whether it `holds`."""
         return pd.DataFrame(self._rows, columns=["what", "measured", "bound", "holds"])
 
+    def check(self) -> None:
+        """Raises LabError, in one sentence, for those that do not hold."""
+        broken = [f"{what}: {measured:g}, where it has to be {bound}" for what, measured, bound, holds in self._rows
+                  if not holds]  # fmt: skip
+        if broken:
+            raise LabError(f"This does not hold: {'; '.join(broken)}.")
 
-def save(path: Path, bounds: Bounds, **measured: pd.DataFrame) -> None:
-    """Write what was measured, the bounds and the machine to a JSON file."""
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    tables = {name: table.to_dict("records") for name, table in (measured | {"bounds": bounds.table}).items()}
-    path.write_text(json.dumps({"machine": machine} | tables, indent=2) + "\n")
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that ends with `report`: `--check` and `--json`."""
+    parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="Write everything to this file")
+
+
+def report(bounds: Bounds, path: Path | None, check: bool, **measured: pd.DataFrame) -> None:
+    """Print the bounds; if there is a `path`, write them, all that was measured and the machine to this JSON file.
+
+    Raises:
+        LabError: with `check`, in one sentence, for the bounds that do not hold.
+    """
+    print(f"\n{bounds.table.to_string(index=False)}")
+    if path:
+        tables = {name: table.to_dict("records") for name, table in (measured | {"bounds": bounds.table}).items()}
+        path.write_text(json.dumps({"machine": machine()} | tables, indent=2) + "\n")
+    if check:
+        bounds.check()
+
+
+def machine() -> dict[str, object]:
+    """When and on what it was measured, as JSON takes it."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }

@@ -10,15 +10,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import certifi
 import pandas as pd
-from botocore.httpsession import get_cert_path
 
 from benchmarks import api_gateway
-from benchmarks.api_gateway import Settings
-from benchmarks.senders import ENVIRONMENT, at
+from benchmarks.endpoint import Settings
+from benchmarks.senders import sender_environment
 from chatlab import cost
 from chatlab.paths import LAMBDAS
 
@@ -49,27 +50,32 @@ def measure(rounds: int) -> pd.DataFrame:
     """CPU of each function's life, in ms: `init` (its imports and clients), `first` call and `later` ones; medians."""
     rows = []
     table = Settings(delay_ms=1, spread_ms=0, body=json.dumps({"Items": [{"connection_id": {"S": "one"}}]}))
-    with api_gateway.run(table) as dynamodb, api_gateway.run(Settings(delay_ms=1, spread_ms=0)) as gateway:
-        trusted = Path(gateway.ca_file).with_name("both.pem")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        api_gateway.run(table) as dynamodb,
+        api_gateway.run(Settings(delay_ms=1, spread_ms=0)) as gateway,
+    ):
+        trusted = Path(folder) / "trusted.pem"
         # And whom boto3 trusts by itself: reading so many certificates is a good part of a first call.
-        files = (gateway.ca_file, dynamodb.ca_file, Path(get_cert_path(True)))
-        trusted.write_text("\n".join(file.read_text() for file in files))
-        environment = os.environ | ENVIRONMENT | at(gateway)
-        environment |= {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url, "TABLE": "chat", "AWS_CA_BUNDLE": str(trusted)}
+        files = (gateway.ca_file, dynamodb.ca_file, Path(certifi.where()))
+        trusted.write_text("\n".join(file.read_text() for file in files if file))
+        variables = os.environ | sender_environment(gateway)
+        variables |= {"PYTHONPATH": str(LAMBDAS), "TABLE": "chat"}
+        variables |= {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url, "AWS_CA_BUNDLE": str(trusted)}
         for _ in range(rounds):
             for name in FUNCTIONS:
-                told = subprocess.run(
+                process = subprocess.run(
                     [sys.executable, "-c", INVOCATION, f"lambda_{name}", str(CALLS)],
-                    env=environment | {"PYTHONPATH": str(LAMBDAS)}, check=True, capture_output=True, text=True,
+                    env=variables, check=True, capture_output=True, text=True,
                 )  # fmt: skip
-                marks = json.loads(told.stdout.splitlines()[-1])
+                marks = json.loads(process.stdout.splitlines()[-1])
                 init, first, *later = (1000 * (end - begin) for begin, end in pairwise(marks))
                 rows.append({"function": name, "init": init, "first": first, "later": pd.Series(later).median()})
     return pd.DataFrame(rows).groupby("function").median()
 
 
 def by_memory(measured: pd.DataFrame) -> pd.DataFrame:
-    """What each size makes of it: ms until the first answer and of later ones, and dollars for a million of these."""
+    """What each size makes of it: ms until the first response and of later ones, and dollars for a million of these."""
     rows = []
     for function, cpu in measured.iterrows():
         for memory in MEMORY_MB:

@@ -6,22 +6,25 @@ Nothing is sent anywhere else: the endpoint is on loopback, and the credentials 
 import gc
 import multiprocessing
 import os
-import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from selectors import DefaultSelector
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "lambdas"))
-import fanout
-import http_pool
+from benchmarks.api_gateway import Gateway
+from benchmarks.functions import ConnectionPool, ConnectionSet, Fanout, connection_pool
 
 DATA = b"." * 200
-ENVIRONMENT = {
+CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",  # AWS's own example; the endpoint checks no signature
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -29,51 +32,88 @@ ENVIRONMENT = {
 }
 
 
-def at(gateway):
-    """What a sender's environment says of the endpoint."""
-    return {"APIGatewayEndpoint": gateway.url} | ({"AWS_CA_BUNDLE": str(gateway.ca_file)} if gateway.ca_file else {})
+def sender_environment(gateway: Gateway) -> dict[str, str]:
+    """The environment variables of who posts to this endpoint."""
+    trusted = {"AWS_CA_BUNDLE": str(gateway.ca_file)} if gateway.ca_file else {}
+    return CREDENTIALS | {"APIGatewayEndpoint": gateway.url} | trusted
 
 
-class FixedFanout(fanout.Fanout):
-    """The broadcast with a number of connections that is given in advance."""
-
-    number = 0
-
-    def _open_connections(self, now):
-        self._under_way = self.number
-        while len(self._connections) < min(self.number, self.counts["connections"]) and self._open(now):
-            pass
+MakeConnectionSet = Callable[[ConnectionPool, DefaultSelector, int], ConnectionSet]
 
 
-def post(name, number, is_cold, seconds=120, rate=None, invocations=1, kind=fanout.Fanout, most=400):
-    """Broadcast to so many ids; a dict of what it took, of its own counts, and how many connections it has kept.
+class LimitedConnections(ConnectionSet):
+    """At most so many connections, and posts in flight."""
 
-    `most` posts may be under way at a time.
+    def __init__(self, maximum: int, pool: ConnectionPool, selector: DefaultSelector, invocations: int) -> None:
+        super().__init__(pool, selector, invocations)
+        self.max_window = self._max_connections = maximum
+
+
+class FixedConnections(ConnectionSet):
+    """A number of connections that is given in advance."""
+
+    def __init__(self, number: int, pool: ConnectionPool, selector: DefaultSelector, invocations: int) -> None:
+        super().__init__(pool, selector, invocations)
+        self.window = self.max_window = self._number = number
+
+    def missing(self, posts: int, rate: float) -> int:
+        """So many as are not there yet."""
+        return min(self._number, posts) - len(self.all)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a sender says of its posts."""
+
+    delivered: int
+    seconds: float
+    error: str | None
+    """The last one."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of the broadcast: `outcomes.Outcomes.counts`."""
+    cpu_ms: float = 0.0
+    """CPU time of one post."""
+    kept: int = 0
+    """Connections that are open for the next broadcast."""
+
+
+def post(
+    name: str,
+    number: int,
+    is_cold: bool,
+    seconds: float = 120.0,
+    rate: float | None = None,
+    invocations: int = 1,
+    connection_set: MakeConnectionSet = ConnectionSet,
+) -> Sent:
+    """Broadcast to so many ids, within so many seconds; the other arguments are those of `fanout.Fanout`.
+
+    With `is_cold`, over new connections.
     """
-    fanout.MAX_CONNECTIONS = most
     if is_cold:
-        http_pool.connection_pool.cache_clear()
-    cpu, started = time.process_time(), time.perf_counter()
-    with kind(DATA, time.monotonic() + seconds, rate, invocations) as posts:
-        posts.post([f"{name}-{n}" for n in range(number)])
-    took = time.perf_counter() - started
-    cpu_ms = (time.process_time() - cpu) * 1000 / number
-    kept = len(http_pool.connection_pool(os.environ["APIGatewayEndpoint"]).idle)
-    return dict(posts.counts) | {"error": posts.error, "seconds": took, "cpu_ms": cpu_ms, "kept": kept}
+        connection_pool.cache_clear()
+    cpu_s, started = time.process_time(), time.perf_counter()
+    with Fanout(DATA, time.monotonic() + seconds, rate, invocations, connection_set) as fanout:
+        fanout.post([f"{name}-{n}" for n in range(number)])
+    took_s = time.perf_counter() - started
+    cpu_ms = (time.process_time() - cpu_s) * 1000 / number
+    kept = len(connection_pool(os.environ["APIGatewayEndpoint"]).idle)
+    outcomes = fanout.outcomes
+    return Sent(outcomes.counts["delivered"], took_s, outcomes.error, dict(outcomes.counts), cpu_ms, kept)
 
 
-def boto3_client(**options):
-    """The client that everybody else posts with."""
+def boto3_client(**options: Any) -> Any:  # boto3 makes the classes of its clients at run time
+    """The client that everybody else posts with; the options are those of botocore's `Config`."""
     config = Config(**options)
     url, trusted = os.environ["APIGatewayEndpoint"], os.environ["AWS_CA_BUNDLE"]
     return boto3.client("apigatewaymanagementapi", endpoint_url=url, verify=trusted, config=config)
 
 
-def boto3_rate(number, threads):
+def boto3_rate(number: int, threads: int) -> float:
     """Posts a second of boto3, one after another or in threads."""
     client = boto3_client(max_pool_connections=threads, retries={"mode": "standard", "total_max_attempts": 4})
 
-    def deliver(n):
+    def deliver(n: int) -> None:
         client.post_to_connection(ConnectionId=f"boto3-{n}", Data=DATA)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -83,50 +123,56 @@ def boto3_rate(number, threads):
     return number / (time.perf_counter() - started)
 
 
-def boto3_adaptive(name, number, threads=16):
-    """boto3's own answer to throttles, in threads: a dict as `post`'s, as far as boto3 tells."""
+def boto3_adaptive(name: str, number: int, threads: int = 16) -> Sent:
+    """boto3's own answer to throttles, in threads."""
     client = boto3_client(max_pool_connections=threads, retries={"mode": "adaptive", "total_max_attempts": 4})
     started = time.perf_counter()
 
-    def deliver(n):
+    def deliver(n: int) -> str | None:
         try:
             client.post_to_connection(ConnectionId=f"{name}-{n}", Data=DATA)
         except ClientError as error:
             return str(error)
+        return None
 
     with ThreadPoolExecutor(threads) as pool:
         errors = [error for error in pool.map(deliver, range(number)) if error]
-    seconds = time.perf_counter() - started
-    return {"delivered": number - len(errors), "error": errors[-1] if errors else None, "seconds": seconds}
+    return Sent(number - len(errors), time.perf_counter() - started, errors[-1] if errors else None)
 
 
-def polite(per_second, until):
-    """A client that posts steadily and tries nothing again, until `until()`."""
+def polite(posts_per_s: float, stop: threading.Event) -> None:
+    """A client that posts steadily and tries nothing again, until it has to stop."""
     client, number = boto3_client(retries={"total_max_attempts": 1}), 0
     due = time.monotonic()
-    while not until():
-        time.sleep(max(0.0, due - time.monotonic()))
-        due, number = due + 1 / per_second, number + 1
+    while not stop.wait(max(0.0, due - time.monotonic())):
+        due, number = due + 1 / posts_per_s, number + 1
         try:
             client.post_to_connection(ConnectionId=f"polite-{number}", Data=DATA)
         except ClientError:
             continue  # the endpoint counts it
 
 
-def _work(pipe):
-    """Do what is asked for, until nothing is: (environment, when, function, arguments, named arguments)."""
+Sender = Callable[[str, int], Sent]
+"""Posts to so many ids that begin with this name."""
+Task = tuple[dict[str, str], float, Sender, str, int]
+"""Environment variables, when to begin (by `time.time()`), what to call, and its arguments."""
+Invocation = Connection[Task | None, Sent]
+"""A process that does one task after another, until it is sent None; seen from outside."""
+
+
+def _work(pipe: "Connection[Sent | None, Task | None]") -> None:
     gc.freeze()  # as the function does
     pipe.send(None)  # begun: importing has taken a second of CPU
     while task := pipe.recv():
-        environment, at_s, function, arguments, named = task
-        os.environ |= environment
-        time.sleep(max(0.0, at_s - time.time()))
-        pipe.send(function(*arguments, **named))
+        variables, begin_at, sender, name, number = task
+        os.environ |= variables
+        time.sleep(max(0.0, begin_at - time.time()))
+        pipe.send(sender(name, number))
 
 
 @contextmanager
-def invocations(number):
-    """So many processes that do what they are asked for, as pipes."""
+def invocations(number: int) -> Iterator[list[Invocation]]:
+    """So many processes."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     try:
@@ -146,13 +192,10 @@ def invocations(number):
             process.kill()
 
 
-def together(pipes, gateway, function, ids, *arguments, **named):
-    """All of these at once, each with its part of the ids: what each has returned.
-
-    `function` is called with a name, a number of ids, and the rest of the arguments.
-    """
-    begin = time.time() + 0.5
+def run_together(pipes: list[Invocation], gateway: Gateway, sender: Sender, ids: int) -> list[Sent]:
+    """All of these invocations at once, each with its part of the ids: what each says of it."""
+    begin_at = time.time() + 0.5
     for number, pipe in enumerate(pipes):
         part = ids // len(pipes) + (number < ids % len(pipes))
-        pipe.send((ENVIRONMENT | at(gateway), begin, function, (f"s{number}", part, *arguments), named))
+        pipe.send((sender_environment(gateway), begin_at, sender, f"s{number}", part))
     return [pipe.recv() for pipe in pipes]

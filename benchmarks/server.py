@@ -9,8 +9,6 @@ import argparse
 import contextlib
 import json
 import multiprocessing
-import os
-import platform
 import resource
 import signal
 import ssl
@@ -18,15 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import pandas as pd
 import psutil
 import trustme
 import websocket
 
+from benchmarks.bounds import machine
 from chatlab.errors import LabError, exit_status
 from loadtest.calibration import reference_server
 
@@ -38,32 +37,42 @@ CORES = 4  # of the server in `chatlab.cost`; connections are spread over a proc
 MEMORY_GB = 6  # of its 8: the rest is for the system, the processes themselves, and 5 KB a socket in the kernel
 
 
-def serve(pipe: Connection, certificate: Path | None) -> None:
-    """Be the server; answer each request for it with CPU seconds (user and system) and resident bytes, until a None."""
+class Usage(NamedTuple):
+    """What the server's process has taken."""
+
+    url: str
+    cpu_s: float
+    """User and system, since it began."""
+    resident_bytes: int
+
+
+def serve(pipe: "Connection[Usage, bool]", certificate: Path | None) -> None:
+    """Be the server; send its usage at the beginning and for each True, until a False."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process at the other end of the pipe
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
     with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end is gone
-        pipe.send(server.url)
-        while pipe.recv():
-            pipe.send((time.process_time(), psutil.Process().memory_info().rss))
+        goes_on = True
+        while goes_on:
+            pipe.send(Usage(server.url, time.process_time(), psutil.Process().memory_info().rss))
+            goes_on = pipe.recv()
 
 
 class Server:
     """The server's process, seen from outside."""
 
-    def __init__(self, pipe: Connection):
+    def __init__(self, pipe: "Connection[bool, Usage]") -> None:
         self._pipe = pipe
-        self.url = self._answer()
+        self.url = self._receive().url
 
-    def used(self) -> tuple[float, int]:
-        """CPU seconds since it began, and resident bytes now."""
-        self._pipe.send("used")
-        return self._answer()
+    def usage(self) -> Usage:
+        """What it has taken by now."""
+        self._pipe.send(True)
+        return self._receive()
 
-    def _answer(self):
+    def _receive(self) -> Usage:
         if not self._pipe.poll(ANSWER_S):
             raise LabError(f"The server did not answer within {ANSWER_S:.0f} s.")
         try:
@@ -84,45 +93,54 @@ def run(certificate: Path | None) -> Iterator[Server]:
         yield Server(ours)
     finally:
         with contextlib.suppress(OSError):
-            ours.send(None)
+            ours.send(False)
         process.join(5)
         process.kill()
         process.join()
 
 
-def measure(connections: int, rounds: int, tls: bool) -> dict:
-    """One server with so many connections, as JSON takes it: KB for each; for each round, microseconds a delivery."""
+class Measured(TypedDict):
+    """One server, as JSON takes it."""
+
+    scheme: str
+    connections: int
+    kb_per_connection: float
+    us_per_delivery: list[float]
+    """For each round: microseconds of CPU."""
+
+
+def measure(connections: int, rounds: int, tls: bool) -> Measured:
+    """Measure one server with so many connections."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         server = stack.enter_context(run(_certificate(Path(folder)) if tls else None))
         trusting = {"context": ssl.create_default_context(cafile=f"{folder}/ca.pem")} if tls else None
-        sockets = []
-        _, empty = server.used()
+        clients = []
+        empty_bytes = server.usage().resident_bytes
         for _ in range(connections):
-            sockets.append(websocket.create_connection(server.url, timeout=ANSWER_S, sslopt=trusting))
-            stack.callback(sockets[-1].shutdown)
-        _, full = server.used()
+            clients.append(websocket.create_connection(server.url, timeout=ANSWER_S, sslopt=trusting))
+            stack.callback(clients[-1].shutdown)
+        full_bytes = server.usage().resident_bytes
         return {
             "scheme": "wss" if tls else "ws",
             "connections": connections,
-            "kb_per_connection": (full - empty) / connections / 1024,
-            "us_per_delivery": [_round(server, sockets) for _ in range(rounds)],
+            "kb_per_connection": (full_bytes - empty_bytes) / connections / 1024,
+            "us_per_delivery": [_round(server, clients) for _ in range(rounds)],
         }
 
 
-def _round(server: Server, sockets: list[websocket.WebSocket]) -> float:
+def _round(server: Server, clients: list[websocket.WebSocket]) -> float:
     """Broadcast, and read all of it at each connection; the server's CPU time for a delivery, in microseconds."""
-    before, _ = server.used()
+    before_s = server.usage().cpu_s
     for _ in range(BROADCASTS):
-        sockets[0].send("." * PAYLOAD_BYTES)
-    for receiver in sockets:
+        clients[0].send("." * PAYLOAD_BYTES)
+    for client in clients:
         missing = BROADCASTS * FRAME_BYTES
         while missing:  # the bytes are counted and not looked at, which leaves most of the machine to the server
-            received = len(receiver.sock.recv(missing))
+            received = len(client.sock.recv(missing)) if client.sock else 0
             if not received:
                 raise LabError("The server closed a connection.")
             missing -= received
-    after, _ = server.used()
-    return (after - before) * 1e6 / (BROADCASTS * len(sockets))
+    return (server.usage().cpu_s - before_s) * 1e6 / (BROADCASTS * len(clients))
 
 
 def _certificate(folder: Path) -> Path:
@@ -133,8 +151,8 @@ def _certificate(folder: Path) -> Path:
     return folder / "server.pem"
 
 
-def table(measured: list[dict]) -> pd.DataFrame:
-    """A row for each server: CPU time of a delivery (median, least, most of the rounds), and what follows from it."""
+def table(measured: list[Measured]) -> pd.DataFrame:
+    """A row for each server: CPU time of a delivery (median and extremes of the rounds), and what follows from it."""
     rows = pd.DataFrame(measured)[["scheme", "connections", "kb_per_connection"]]
     rounds = pd.DataFrame([row["us_per_delivery"] for row in measured])
     rows["us_per_delivery"], rows["least"], rows["most"] = rounds.median(axis=1), rounds.min(axis=1), rounds.max(axis=1)
@@ -146,13 +164,13 @@ def table(measured: list[dict]) -> pd.DataFrame:
 
 def _allow_sockets(number: int) -> None:
     """Let this process and the server's, which inherits it, have so many open."""
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed >= number:
         return
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (number, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, maximum))
     except ValueError:
-        raise LabError(f"This needs {number:,} open files, and a process may have {most:,} (ulimit -Hn).") from None
+        raise LabError(f"This needs {number:,} open files, and a process may have {maximum:,} (ulimit -Hn).") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -169,15 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows = table(measured)
     print(rows.round(1).to_string(index=False))
     if options.json:
-        machine = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "cores": os.cpu_count(),
-            "load_average": os.getloadavg(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        }
-        told = {"machine": machine, "measured": measured, "table": rows.to_dict("records")}
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+        document = {"machine": machine(), "measured": measured, "table": rows.to_dict("records")}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 

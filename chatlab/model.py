@@ -359,7 +359,7 @@ def plot(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> Figur
         tables: by the panel's title.
         timeouts_s: horizontal lines, by what they are.
     """
-    figure = plots.Picture(figsize=(8.5, 4.8), layout="constrained")
+    figure = plots.NotebookFigure(figsize=(8.5, 4.8), layout="constrained")
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         for (shards, rows), style in zip(table.groupby("shards"), STYLES, strict=False):

@@ -1,4 +1,4 @@
-"""The load test's own arguments beside Locust's: for the command line, the web page and the configuration file."""
+"""The arguments that the load test adds to Locust's: for the command line, the web page and the configuration file."""
 
 import argparse
 import math
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from loadtest import messages, schedule
+from loadtest.schedule import Offsets
 
 SHAPES = ("constant", "ramp", "steps")
 WARM_UP_GAP_S = 1.0
@@ -18,21 +19,23 @@ WARM_UP_GAP_S = 1.0
 MAX_S = 7 * 24 * 60 * 60.0
 """The longest that anything may take: a week."""
 MAX_DELIVERIES = 5_000_000
-"""Of one test, as asked for: what can be written within `budget.WRITE_S`. A million take 330 MB of memory then."""
-MOST = {
+"""The most deliveries that one test may ask for: `budget.WRITE_S` is enough to write them. A million take 330 MB of
+memory then."""
+MAX_VALUES = {
     "users": 1_000_000, "broadcasts": 1_000_000, "warm_up": 1_000_000, "speakers": 1_000_000,
     "broadcast_rate": 1e6, "max_connection_rate": 1e6, "max_handshakes": 2**31 - 1, "seed": 2**32 - 1, "churn": 1.0,
     "duration": MAX_S, "drain_time": MAX_S, "connect_timeout": MAX_S, "retry_time": MAX_S,
 }  # fmt: skip
-"""The largest values that options take: larger ones are a slip, and would take memory or time without end."""
+"""The largest value of each option: a larger one is a slip, and would take memory or time without end."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments to Locust's parser. Each has a default of its type: the web page converts what it posts to it.
+    """Add the arguments to Locust's parser.
 
-    They are added one by one and not as a group, since Locust's web page shows only those.
+    Each has a default of its type, since Locust converts what the web page posts to the type of the default. They are
+    added one by one and not as a group, since Locust's web page does not show groups.
     """
-    # What a broadcast is
+    # The broadcasts
     parser.add_argument(
         "--broadcasts", type=int, default=20, help="Number of broadcasts (in each step of --shape steps)"
     )
@@ -41,13 +44,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--duration",
         type=float,
         default=0.0,
-        help="Seconds of broadcasting, if not 0: then --broadcasts does not count",
+        help="Seconds of broadcasting. If it is not 0, --broadcasts does not count",
     )
     parser.add_argument(
         "--warm-up",
         type=int,
         default=2,
-        help="Broadcasts before the others (in each step) that are recorded but left out of the summary, so that "
+        help="Broadcasts before the others (in each step) that are recorded but do not count in the summary, so that "
         "a cold start of the system does not count",
     )
     parser.add_argument("--speakers", type=int, default=1, help="Number of connections that take turns to broadcast")
@@ -59,22 +62,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
     )
     parser.add_argument("--trace", default="", help="File with one offset in seconds a line, for --arrivals trace")
-    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process, and of who leaves when")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process and of --churn")
     parser.add_argument(
         "--drain-time",
         type=float,
         default=10.0,
-        help="Seconds to wait for deliveries after the last broadcast; what has not come by then is missing",
+        help="Seconds to wait for deliveries after the last broadcast; those that have not arrived then are missing",
     )
-    # What a connection is
+    # The connections
     parser.add_argument(
         "--shape",
         choices=SHAPES,
         default="constant",
-        # Locust asks for the shape before it reads the web page's form.
+        # Locust calls the shape before it reads the web page's form.
         include_in_web_ui=False,
         help="constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after "
-        "another. steps: connect to each number of --steps, broadcast there, go on",
+        "another. steps: for each number of --steps, connect so many and then broadcast",
     )
     parser.add_argument("--steps", default="", help="Numbers of connections for --shape steps, such as 50,100,200,400")
     parser.add_argument(
@@ -84,43 +87,44 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--retry-time",
         type=float,
         default=30.0,
-        help="Seconds for which a connection is tried again that was refused because of too much load (status 429 or "
-        "5xx), with growing pauses",
+        help="Seconds for which a connection that was refused because of too much load (status 429 or 5xx) is tried "
+        "again, with growing pauses",
     )
     parser.add_argument(
         "--max-handshakes",
         type=int,
         default=0,
-        help="If not 0: the test ends when so many connections were tried, those of --churn and refused ones included",
+        help="If it is not 0, the test ends when so many connections were tried, those of --churn and refused ones "
+        "included",
     )
     parser.add_argument(
         "--churn",
         type=float,
         default=0.0,
-        help="Share of the connections that leave in each second of broadcasting, such as 0.05, at random times, and "
+        help="Share of the connections, such as 0.05, that leave in each second of broadcasting, at random times, and "
         "are replaced by new ones; the --speakers stay",
     )
     parser.add_argument(
         "--max-connection-rate",
         type=float,
         default=450.0,
-        help="Upper bound of new connections per second, whatever --spawn-rate says; AWS takes 500",
+        help="Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
     )
     parser.add_argument(
         "--ca-file", default="", help="PEM file of certificates to trust for wss:// instead of the system's"
     )
-    # What becomes of it
+    # The results
     parser.add_argument(
         "--results", default="", help="Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"
     )
-    # The table that Locust prints every two seconds is long, and progress.json has the figures. Its web page and its
-    # master would listen on every address of the machine.
+    # Locust prints a long table every two seconds, and progress.json has the same numbers. Locust's web page and its
+    # master would otherwise listen on every address of the machine.
     parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one test is asked to do, checked."""
+    """What one test has to do. Only `from_options` makes one, which checks it."""
 
     url: str
     users: int
@@ -149,7 +153,7 @@ class Settings:
         """Read Locust's parsed options.
 
         Raises:
-            ValueError: in one sentence, for what cannot be done.
+            ValueError: in one sentence, if the test cannot be done.
         """
         try:
             steps = tuple(int(step) for step in options.steps.split(",") if step.strip())
@@ -170,21 +174,14 @@ class Settings:
         for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        for name in (
-            "duration",
-            "warm_up",
-            "drain_time",
-            "payload_bytes",
-            "retry_time",
-            "max_handshakes",
-            "churn",
-            "seed",
-        ):
+        not_negative = ("duration", "warm_up", "drain_time", "payload_bytes", "retry_time", "max_handshakes", "churn")
+        for name in (*not_negative, "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
-        for name, most in MOST.items():
-            if getattr(self, name) > most:
-                raise ValueError(f"--{name.replace('_', '-')} can be {most:,.0f} at most, not {getattr(self, name)}.")
+        for name, max_value in MAX_VALUES.items():
+            if getattr(self, name) > max_value:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} can be {max_value:,.0f} at most, not {getattr(self, name)}.")
         if self.payload_bytes > messages.MAX_BYTES:
             raise ValueError(
                 f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
@@ -202,22 +199,22 @@ class Settings:
         self._check_schedule()
 
     def _check_schedule(self) -> None:
-        if self.arrivals != "trace":  # which is as long as its file
+        if self.arrivals != "trace":  # a trace is as long as its file
             rate = self.broadcast_rate
             self._check_extent(
                 self.warm_up + (self.duration * rate if self.duration else self.broadcasts),
                 self.warm_up / rate + (self.duration or self.broadcasts / rate),
             )
         if not len(self.schedule):
-            raise ValueError("The schedule is empty: no broadcast leaves within --duration.")
+            raise ValueError("The schedule is empty: no broadcast is due within --duration.")
         offsets = self.with_warm_up()
         self._check_extent(len(offsets), float(offsets[-1]))
 
     def _check_extent(self, broadcasts: float, seconds: float) -> None:
-        """Refuse so many broadcasts in each phase, or so long a one, before a schedule for it takes any memory."""
+        """Refuse too many broadcasts in each phase, or too long a phase, before its schedule takes any memory."""
         if not seconds <= MAX_S:
             raise ValueError(
-                f"The last broadcast would leave after {seconds / 86_400:,.0f} days, and a test can take "
+                f"The last broadcast would be due after {seconds / 86_400:,.0f} days, and a test can take "
                 f"{MAX_S / 86_400:.0f}: ask for fewer broadcasts, or a higher --broadcast-rate."
             )
         if (deliveries := broadcasts * sum(self.phases)) > MAX_DELIVERIES:
@@ -227,10 +224,10 @@ class Settings:
             )
 
     @cached_property
-    def schedule(self) -> np.ndarray:
+    def schedule(self) -> Offsets:
         """Offsets of one phase's broadcasts in seconds, shape (broadcasts,), without the warm-up's.
 
-        Made once, when the settings are checked: the file --trace may be gone or another one later.
+        It is made once, when the settings are checked: later, the file --trace may have changed.
         """
         if self.arrivals == "trace":
             offsets = schedule.trace(self.trace)
@@ -239,33 +236,33 @@ class Settings:
             return schedule.poisson(self.broadcasts, self.broadcast_rate, self.seed, self.duration)
         return schedule.constant(self.broadcasts, self.broadcast_rate, self.duration)
 
-    def with_warm_up(self, phase: int = 0) -> np.ndarray:
+    def with_warm_up(self, phase: int = 0) -> Offsets:
         """Offsets of one phase in seconds, shape (warm_up + broadcasts,): the warm-up at an even rate, then the rest.
 
-        In the first phase at least `WARM_UP_GAP_S` lies between them, which is longer than the cold start of a small
-        Lambda function. In those after it the function is warm.
+        In the first phase at least `WARM_UP_GAP_S` lies between the two, which is longer than the cold start of a small
+        Lambda function. In later phases the function is warm.
         """
-        gap = 1 / self.broadcast_rate
-        lead = schedule.constant(self.warm_up, self.broadcast_rate, 0)
-        pause = gap if phase else max(gap, WARM_UP_GAP_S)
-        start = lead[-1] + pause if self.warm_up else 0.0
-        return np.concatenate([lead, start + self.schedule])
+        gap_s = 1 / self.broadcast_rate
+        warm_up = schedule.constant(self.warm_up, self.broadcast_rate, 0)
+        pause_s = gap_s if phase else max(gap_s, WARM_UP_GAP_S)
+        start_s = warm_up[-1] + pause_s if self.warm_up else 0.0
+        return np.concatenate([warm_up, start_s + self.schedule])
 
     @property
-    def broadcasts_in_all(self) -> int:
+    def total_broadcasts(self) -> int:
         """Broadcasts of all phases, without the warm-up's."""
         return len(self.schedule) * len(self.phases)
 
-    def plain(self) -> dict:
-        """As JSON takes it."""
+    def as_json(self) -> dict[str, object]:
+        """The settings as `json.dumps` takes them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in self._values().items()}
 
-    def _values(self) -> dict:
+    def _values(self) -> dict[str, object]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """Connections of each phase: one for each step, or one in all."""
+        """The number of connections in each phase: one phase for each step, or a single one."""
         return self.steps if self.shape == "steps" else (self.users,)
 
 
@@ -273,5 +270,5 @@ def _is_websocket_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # the port or the IPv6 address is invalid
         return False

@@ -1,47 +1,53 @@
-"""The clocks of a measurement: the host's, the kernel's stamps on what arrives, and what other hosts' differ by.
+"""The clocks of a measurement: the host's, the kernel's arrival timestamps, and the offset of other hosts' clocks.
 
-All times are integers in nanoseconds of Unix time (CLOCK_REALTIME): it is the clock of the kernel's stamps.
+All times are integers in nanoseconds of Unix time (CLOCK_REALTIME): it is the clock of the kernel's timestamps.
 """
 
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-# <asm-generic/socket.h>; Python's socket module does not name it. The stamp comes as a `struct timespec`.
+# <asm-generic/socket.h>; Python's socket module does not name it. The timestamp comes as a `struct timespec`.
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
+Ancillary = Iterable[tuple[int, int, bytes]]
+"""Control messages as `recvmsg` returns them: level, type, data."""
+Times = NDArray[np.int64]
+
 
 def now_ns() -> int:
-    """This process's idea of Unix time, in nanoseconds."""
+    """Unix time by this process's clock, in nanoseconds."""
     return time.time_ns()
 
 
-def ahead_ns() -> int:
+def ahead_of_monotonic_ns() -> int:
     """How far Unix time is ahead of the monotonic clock, in nanoseconds: it changes when somebody sets the clock."""
     return now_ns() - time.monotonic_ns()
 
 
-def stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The kernel's arrival stamp in what `recvmsg` returned, in nanoseconds; 0 if there is none."""
+def timestamp_ns(ancillary: Ancillary) -> int:
+    """The kernel's arrival timestamp in what `recvmsg` returned, in nanoseconds; 0 if there is none."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return seconds * 1_000_000_000 + nanoseconds
+            return int(seconds * 1_000_000_000 + nanoseconds)
     return 0
 
 
 @cache
-def kernel_stamps() -> bool:
-    """Whether the kernel stamps TCP arrivals, on the same clock as `now_ns`.
+def kernel_timestamps() -> bool:
+    """Whether the kernel gives TCP arrivals a timestamp, on the same clock as `now_ns`.
 
-    Asked of a socket pair on loopback rather than of the platform's name, so a process whose own clock is not the
-    kernel's (under `faketime`, say) finds out too.
+    A socket pair on loopback answers this, not the platform's name. So a process whose own clock is not the kernel's
+    (under `faketime`, for example) finds out too.
     """
     if not ANCILLARY_BYTES:
         return False
@@ -54,39 +60,42 @@ def kernel_stamps() -> bool:
         receiver.connect(server.getsockname())
         sender, _ = server.accept()
         with sender:
-            # The kernel switches stamping on a moment after it is first asked for, hence more than one try.
+            # The kernel begins to give timestamps a moment after the first request for them, hence several attempts.
             for _ in range(50):
-                before = now_ns()
+                before_ns = now_ns()
                 sender.send(b"?")
                 _, ancillary, _, _ = receiver.recvmsg(1, ANCILLARY_BYTES)
-                if stamp := stamp_ns(ancillary):
-                    return before - 1_000_000 <= stamp <= now_ns() + 1_000_000
+                if arrived_ns := timestamp_ns(ancillary):
+                    return before_ns - 1_000_000 <= arrived_ns <= now_ns() + 1_000_000
                 time.sleep(0.001)
     return False
 
 
 class Offset:
-    """How far the master's clock is ahead of this process's, from repeated exchanges of messages with the master.
+    """How far the master's clock is ahead of this process's clock, from repeated exchanges of a ping and a pong.
 
-    An exchange says that the master read its clock between the moments of asking and of hearing the answer, so the
-    offset is known to half the round trip, however unequal the ways there and back. Of each `WINDOW_S` seconds the
-    exchange with the shortest round trip counts (this is how NTP's clock filter chooses, RFC 5905, section 10); between
-    them the offset is interpolated, which follows a drift. If none of them can tell it from 0, as between processes of
-    one machine, it is 0.
+    The master reads its clock between the moments at which the ping is sent and the pong arrives. So the offset is
+    known to half the round trip, however unequal the two ways are. Of each `WINDOW_S` seconds, the exchange with the
+    shortest round trip counts (NTP's clock filter chooses so, RFC 5905, section 10); between those the offset is
+    interpolated, which follows a drift. If no exchange can tell the offset from 0, as between processes of one machine,
+    it is 0.
+
+    Args:
+        exchanges: those of another `Offset.exchanges`.
     """
 
     WINDOW_S = 10
 
-    def __init__(self, exchanges: Iterable[tuple[int, int, int]] = ()):
+    def __init__(self, exchanges: Iterable[Sequence[int]] = ()) -> None:
         self.count = 0
         self._best: dict[int, tuple[int, int, int]] = {}
-        for exchange in exchanges:
-            self._keep(*exchange)
+        for at_ns, offset_ns, round_trip_ns in exchanges:
+            self._keep(at_ns, offset_ns, round_trip_ns)
 
-    def add(self, asked_ns: int, answered_ns: int, heard_ns: int) -> None:
-        """Take note of an exchange: asked and heard by this process's clock, answered by the master's."""
-        middle_ns = (asked_ns + heard_ns) // 2
-        self._keep(middle_ns, answered_ns - middle_ns, heard_ns - asked_ns)
+    def add(self, ping_sent_ns: int, master_ns: int, pong_received_ns: int) -> None:
+        """Add an exchange: the ping and the pong by this process's clock, `master_ns` by the master's."""
+        middle_ns = (ping_sent_ns + pong_received_ns) // 2
+        self._keep(middle_ns, master_ns - middle_ns, pong_received_ns - ping_sent_ns)
 
     def _keep(self, at_ns: int, offset_ns: int, round_trip_ns: int) -> None:
         self.count += 1
@@ -104,17 +113,23 @@ class Offset:
         """Whether no exchange can tell the offset from 0."""
         return all(abs(offset_ns) <= round_trip_ns / 2 for _, offset_ns, round_trip_ns in self._best.values())
 
-    def at(self, times_ns: np.ndarray | int) -> np.ndarray | int:
+    @overload
+    def at(self, times_ns: int) -> int: ...
+
+    @overload
+    def at(self, times_ns: Times) -> Times: ...
+
+    def at(self, times_ns: Times | int) -> Times | int:
         """The offset in nanoseconds at times of this process's clock, of the same shape."""
         if self.is_zero:
             return np.zeros_like(times_ns) if isinstance(times_ns, np.ndarray) else 0
         at_ns, offset_ns, _ = np.array(self.exchanges).T
-        # Differences from one of them, since a float64 holds Unix time to 256 ns only.
+        # Differences from the first, since a float64 holds Unix time to 256 ns only.
         change_ns = np.interp(np.asarray(times_ns - at_ns[0], dtype=float), at_ns - at_ns[0], offset_ns - offset_ns[0])
-        found = offset_ns[0] + np.rint(change_ns).astype(np.int64)
-        return found if isinstance(times_ns, np.ndarray) else int(found)
+        found_ns = offset_ns[0] + np.rint(change_ns).astype(np.int64)
+        return found_ns if isinstance(times_ns, np.ndarray) else int(found_ns)
 
     @property
     def uncertainty_ns(self) -> float:
-        """The most by which the offset can be wrong at an exchange that counts: half the longest round trip."""
+        """The largest possible error of the offset at an exchange that counts: half the longest round trip."""
         return max((round_trip_ns for _, _, round_trip_ns in self._best.values()), default=0) / 2

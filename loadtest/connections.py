@@ -1,7 +1,9 @@
 """All connections of one process during one test: how they are opened, and how they leave."""
 
 import time
+from argparse import Namespace
 from collections import Counter
+from collections.abc import Callable
 
 import gevent
 import numpy as np
@@ -14,9 +16,9 @@ from loadtest.outstanding import Outstanding
 from loadtest.records import ConnectionRecord
 
 NO_CONNECTION = -1
-"""Stands for the number of the connection that speaks if there is none."""
+"""The number of the speaking connection if there is none."""
 WORKER_STRIDE = 1_000_000
-"""Connection numbers of worker w start at w times this, so they are unique without asking anybody."""
+"""The connections of worker w have numbers from w times this, so that a number is unique without any agreement."""
 
 
 class Connections:
@@ -24,30 +26,42 @@ class Connections:
 
     Args:
         environment: Locust's.
+        options: Locust's parsed options.
+        worker_index: the number of this process among Locust's workers.
         rate: new connections a second.
-        over: set when the test is.
-        outstanding: is told what opens and closes.
+        stopped: set when the test is.
+        outstanding: is told of each connection that opens and closes.
     """
 
-    def __init__(self, environment: Environment, rate: float, over: Event, outstanding: Outstanding):
+    def __init__(
+        self,
+        environment: Environment,
+        options: Namespace,
+        worker_index: int,
+        rate: float,
+        stopped: Event,
+        outstanding: Outstanding,
+    ) -> None:
         self._environment = environment
+        self._options = options
+        self._worker_index = max(worker_index, 0)
+        self._first = self._worker_index * WORKER_STRIDE
         self.rate = rate
-        self._over = over
+        self._stopped = stopped
         self._outstanding = outstanding
-        self._base = max(environment.runner.worker_index, 0) * WORKER_STRIDE
         self._next_turn = 0.0
         self.records: list[ConnectionRecord] = []
         self.open: dict[int, Connection] = {}
-        self.opened = self.left = self.failed = self.refused = 0
+        self.opened = self.departed = self.failed = self.refused = 0
         self.refusals: Counter[str] = Counter()
 
     def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
-        """Open one more connection when its turn has come; again, if it is refused because of too much load.
+        """Open one more connection when its turn has come; try again if the server has too much to do.
 
-        Raises as `Connection` does, after noting the failure.
+        Raises as `Connection` does, after recording the failure.
         """
         self._take_turn()
-        record = ConnectionRecord(self._base + len(self.records), started_ns=clock.now_ns())
+        record = ConnectionRecord(self._first + len(self.records), started_ns=clock.now_ns())
         self.records.append(record)
         try:
             connection = self._handshake(url, record)
@@ -71,27 +85,27 @@ class Connections:
         gevent.sleep(self._next_turn - now)
 
     def _handshake(self, url: str, record: ConnectionRecord) -> Connection:
-        options = self._environment.parsed_options
-        give_up = time.monotonic() + options.retry_time
+        options = self._options
+        deadline = time.monotonic() + options.retry_time
         while True:
             record.started_ns = clock.now_ns()
             try:
                 return Connection(url, options.connect_timeout, options.ca_file or None)
             except Exception as error:
-                if not throttling.is_busy(error):
+                if (status := throttling.busy_status(error)) is None:
                     raise
-                self.refusals[f"status {error.status_code}"] += 1
-                wait_s = throttling.backoff_s(record.refused + 1)
-                if time.monotonic() + wait_s > give_up:
+                self.refusals[f"status {status}"] += 1
+                backoff_s = throttling.backoff_s(record.refused + 1)
+                if time.monotonic() + backoff_s > deadline:
                     raise
                 record.refused += 1
                 self.refused += 1
                 self._fire_refusal(record, error)
-            gevent.sleep(wait_s)
+            gevent.sleep(backoff_s)
             self._take_turn()
 
     def _fire_refusal(self, record: ConnectionRecord, error: Exception) -> None:
-        """Let Locust's own report show an attempt after which there is another."""
+        """Show a refused handshake that will be tried again in Locust's own statistics."""
         self._environment.events.request.fire(
             request_type="WS",
             name="connect",
@@ -102,17 +116,17 @@ class Connections:
         )
 
     def dropped(self, connection: Connection, record: ConnectionRecord, reason: str) -> None:
-        """The other side has closed it."""
-        if record.connection in self.open and not self._over.is_set():
+        """The other side has closed a connection."""
+        if record.connection in self.open and not self._stopped.is_set():
             record.error = reason
             self._forget(record)
         connection.close()
 
     def leave(self, connection: Connection, record: ConnectionRecord) -> None:
-        """Close it from this side: in the middle of a test it has left, after it nobody minds."""
-        if record.connection in self.open and not self._over.is_set():
+        """Close a connection from this side. It counts as departed, except after the end of the test."""
+        if record.connection in self.open and not self._stopped.is_set():
             record.left = True
-            self.left += 1
+            self.departed += 1
             self._forget(record)
         connection.close()
 
@@ -123,18 +137,20 @@ class Connections:
 
     def open_with_records(self) -> list[tuple[Connection, ConnectionRecord]]:
         """The open connections, each with its record."""
-        return [(connection, self.records[number - self._base]) for number, connection in self.open.items()]
+        return [(connection, self.records[number - self._first]) for number, connection in self.open.items()]
 
-    def churn(self, share: float, seed: int, staying: set[int], receive) -> None:
+    def churn(
+        self, share: float, seed: int, staying: set[int], receive: Callable[[Connection, ConnectionRecord], None]
+    ) -> None:
         """Close connections at random times, for ever: on average this share of them a second.
 
         Args:
             share: 0 for none.
             seed: of the times and the choice.
-            staying: numbers of those that do not leave.
-            receive: called with a connection and its record before it leaves, since what it has received counts.
+            staying: numbers of the connections that do not leave.
+            receive: called with a connection and its record before it leaves, so that its last deliveries count.
         """
-        random = np.random.default_rng((seed, self._base // WORKER_STRIDE))
+        random = np.random.default_rng((seed, self._worker_index))
         while share:
             gevent.sleep(random.exponential(1 / (share * max(1, len(self.open)))))
             if free := [pair for pair in self.open_with_records() if pair[1].connection not in staying]:
@@ -143,8 +159,8 @@ class Connections:
                 self.leave(connection, record)
 
     def leave_in_turn(self) -> None:
-        """Close all of them, as many a second as were opened: a function behind that has as much to do."""
-        while self.open and not self._over.is_set():
+        """Close all connections, as many a second as were opened: a function behind them has as much to do."""
+        while self.open and not self._stopped.is_set():
             self._take_turn()
             if self.open:
                 self.open.popitem()[1].close()

@@ -1,13 +1,14 @@
-"""How sure a quantile is: confidence intervals that assume nothing about the distribution."""
+"""Confidence intervals of quantiles, which assume nothing about the distribution."""
 
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 CONFIDENCE = 0.95
 
 
-def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple[float | None, float | None]:
+def quantile_interval(values: ArrayLike, groups: ArrayLike, q: float) -> tuple[float | None, float | None]:
     """A 95 % confidence interval of the `q` quantile, by order statistics.
 
     For n independent values the number of them below the true quantile is binomial, so the interval lies between two of
@@ -18,15 +19,16 @@ def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple
 
     Args:
         values: shape (n,), any unit.
-        groups: shape (n,); equal for values that may depend on each other, such as the number of their broadcast.
+        groups: shape (n,); the same for values that may depend on each other, such as the number of their broadcast.
         q: between 0 and 1.
 
     Returns:
-        The ends of the interval in the unit of `values`; None for an end that so few values cannot give.
+        The ends of the interval in the unit of `values`; None for an end for which there are too few values.
     """
-    from scipy import stats  # here, since it takes longer to import than all else that a load test needs to begin
+    from scipy import stats  # here, since its import takes longer than all else that a load test does at its start
 
-    n_independent = independent(values, groups, q)
+    values, groups = np.asarray(values), np.asarray(groups)
+    n_independent = effective_sample_size(values, groups, q)
     if n_independent < 1:
         return None, None
     n, ordered = len(values), np.sort(values)
@@ -43,8 +45,9 @@ def quantile_interval(values: np.ndarray, groups: np.ndarray, q: float) -> tuple
     )
 
 
-def independent(values: np.ndarray, groups: np.ndarray, q: float) -> int:
-    """How many independent values these are worth for the `q` quantile: at most their number, 0 from a single group."""
+def effective_sample_size(values: ArrayLike, groups: ArrayLike, q: float) -> int:
+    """How many independent values tell as much about the `q` quantile as these: at most `n`; 0 from a single group."""
+    values, groups = np.asarray(values), np.asarray(groups)
     n = len(values)
     if n == 0:
         return 0

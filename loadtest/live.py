@@ -8,29 +8,37 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
 from loadtest.budget import STOP_S
 from loadtest.errors import LoadTestError
 
+if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+
 __all__ = ["STOP_S", "describe", "watch"]
 
 POLL_S = 0.5
 
+Process = subprocess.Popen[bytes] | subprocess.Popen[str]
+Progress = dict[str, Any]
+"""The content of progress.json, which docs/loadtest.md describes."""
 
-def watch(process: subprocess.Popen, folder: str | Path) -> int:
-    """Show how a load test comes along until it ends: in a notebook one display that changes, elsewhere one line.
+
+def watch(process: Process, folder: str | Path) -> int:
+    """Show the progress of a load test until it ends: in a notebook as one display that changes, elsewhere as one line.
 
     Args:
-        process: the running `locust`. If its output is piped, it is read here, so that the pipe cannot fill up.
+        process: the running `locust`. If its output is a pipe, it is read here, so that the pipe cannot fill up.
         folder: its --results.
 
     Returns:
         0, the exit status of a complete test.
 
     Raises:
-        LoadTestError: in one sentence, if the test failed or is not complete. What it found until then is in `folder`.
+        LoadTestError: in one sentence, if the test failed or is not complete. What it measured is in `folder`.
         KeyboardInterrupt: after the process and its children have ended.
     """
     output = [_Tail(stream) for stream in (process.stdout, process.stderr) if stream]
@@ -53,7 +61,7 @@ def watch(process: subprocess.Popen, folder: str | Path) -> int:
     return process.returncode
 
 
-def describe(progress: dict) -> str:
+def describe(progress: Progress) -> str:
     """A test's progress.json in one line."""
     if not progress:
         return "starting"
@@ -74,8 +82,8 @@ def describe(progress: dict) -> str:
     return ", ".join(parts)
 
 
-def stop(process: subprocess.Popen) -> None:
-    """End a load test politely, so that it writes what it has; after `STOP_S` end it, and its children, anyway."""
+def stop(process: Process) -> None:
+    """End a load test with SIGTERM, so that it writes its results; after `STOP_S` kill it and its children."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -94,8 +102,9 @@ def stop(process: subprocess.Popen) -> None:
 class _Display:
     """One text that changes in place."""
 
-    def __init__(self):
-        self._handle, self._shown = None, None
+    def __init__(self) -> None:
+        self._handle: DisplayHandle | None = None
+        self._shown: str | None = None
         try:
             from IPython import get_ipython
             from IPython.display import display
@@ -108,7 +117,8 @@ class _Display:
     def __call__(self, text: str, last: bool = False) -> None:
         if self._display:
             if self._handle is None:
-                self._handle = self._display({"text/plain": text}, raw=True, display_id=True)
+                content = {"text/plain": text}
+                self._handle = self._display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's, without types
             elif text != self._shown:
                 self._handle.update({"text/plain": text}, raw=True)
         elif sys.stdout.isatty():
@@ -121,7 +131,7 @@ class _Display:
 class _Tail:
     """The last lines of a pipe, read in a thread."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: IO[bytes] | IO[str]) -> None:
         self.lines: deque[str] = deque(maxlen=50)
         self._stream = stream
         self.thread = threading.Thread(target=self._read, daemon=True)
@@ -132,20 +142,20 @@ class _Tail:
             self.lines.append(line.decode(errors="replace") if isinstance(line, bytes) else line)
 
 
-def _progress(folder: str | Path, pid: int) -> dict:
-    """What the test in the process `pid` tells; nothing, if what is there is an earlier test's."""
+def _progress(folder: str | Path, pid: int) -> Progress:
+    """The progress of the test in the process `pid`; empty if the file is an earlier test's."""
     with suppress(OSError, ValueError):
-        told = json.loads((Path(folder) / "progress.json").read_text())
-        if told.get("pid") == pid:
-            return told
+        progress: Progress = json.loads((Path(folder) / "progress.json").read_text())
+        if progress.get("pid") == pid:
+            return progress
     return {}
 
 
-def _reason(progress: dict, output: list[_Tail], status: int) -> str:
-    if progress.get("message"):
-        return progress["message"]
+def _reason(progress: Progress, output: list[_Tail], status: int) -> str:
+    if message := progress.get("message"):
+        return str(message)
     for line in reversed([line for tail in output for line in tail.lines]):
-        # Locust's log, `[time] host/ERROR/logger: message`, and what argparse says of an argument.
+        # Locust's log, `[time] host/ERROR/logger: message`, and argparse's message about an argument.
         if found := re.search(r"(?:/ERROR/[^:]*|^\S+: error): (.+)", line):
             return found[1].strip()
     return f"The load test ended with exit status {status}; its output says why."

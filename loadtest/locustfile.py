@@ -12,89 +12,105 @@ import signal
 import gevent
 from gevent.event import Event
 from locust import User, events, task
+from locust.env import Environment
 from locust.exception import StopUser
-from locust.runners import STATE_INIT, MasterRunner, WorkerRunner
+from locust.runners import STATE_INIT, LocalRunner, MasterRunner, Runner, WorkerRunner
+from locust.web import WebUI
 
 from loadtest import arguments, web
+from loadtest.connection import Connection
 from loadtest.coordinator import Coordinator
 from loadtest.generator import Generator
+from loadtest.generator_run import GeneratorRun
+from loadtest.records import ConnectionRecord
 
 logger = logging.getLogger(__name__)
 
 events.init_command_line_parser.add_listener(arguments.add)
 
 
-@events.init.add_listener
-def set_up(environment, runner, web_ui, **_):
-    """Every process with users has a generator; the process that Locust is steered from has a coordinator."""
-    interruption = Interruption(runner)
-    # The coordinator comes first: told that the test stops, it waits for deliveries, which the generator still takes.
-    coordinator = None if isinstance(runner, WorkerRunner) else Coordinator(environment)
-    if not isinstance(runner, MasterRunner):
-        ChatUser.generator = Generator(environment)
+def set_up(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: object) -> None:
+    """Make a generator in every process with users, and a coordinator in the process from which Locust is steered."""
+    options = environment.parsed_options
+    if options is None:
+        raise RuntimeError("The load test takes its arguments from Locust's command line: run it with `locust`.")
+    interruption = Interruption(runner, options.headless)
+    # The coordinator comes first: when the test stops, it waits for deliveries, which the generator still receives.
+    steered = runner if isinstance(runner, LocalRunner | MasterRunner) else None
+    coordinator = Coordinator(environment, steered, options) if steered else None
+    if isinstance(runner, LocalRunner | WorkerRunner):
+        ChatUser.generator = Generator(environment, runner, options)
     if coordinator:
         coordinator.prepare()
         if web_ui:
-            web.refuse_other_sites(web_ui)
+            web.refuse_other_sites(web_ui, options.web_host)
             web.extend(web_ui, coordinator)
-    environment.events.quitting.add_listener(interruption.shut_down_once)  # the last to be added is told first
+    # Locust calls the listeners of this event in reverse order, so this one is the first.
+    environment.events.quitting.add_listener(interruption.shut_down_once)
+
+
+events.init.add_listener(set_up)
 
 
 class Interruption:
-    """SIGINT (Ctrl-C) and SIGTERM end the test, once, and in Locust's main greenlet, which waits for that.
+    """Lets SIGINT (Ctrl-C) and SIGTERM end the test once, and in Locust's main greenlet, which waits for the end.
 
-    Left to themselves, Ctrl-C would be raised in whatever runs and could lose a delivery; SIGTERM would end a test with
-    a load shape before anything is written; a second signal would break off the writing of the results.
+    Otherwise, Ctrl-C would be raised in any greenlet and could lose a delivery; SIGTERM would end a test with a load
+    shape before anything is written; a second signal would break off the writing of the results.
     """
 
-    def __init__(self, runner):
-        self.runner, self.headless = runner, runner.environment.parsed_options.headless
-        self.over = False
+    def __init__(self, runner: Runner, headless: bool) -> None:
+        self._runner, self._headless = runner, headless
+        self._interrupted = False
         hub = gevent.get_hub()
         hub.NOT_ERROR += (KeyboardInterrupt,)  # no traceback
-        self.main = hub.parent
+        self._main = hub.parent
         for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self.interrupt)
+            gevent.signal_handler(number, self._interrupt)
 
-    def interrupt(self):
-        if self.over:
+    def _interrupt(self) -> None:
+        if self._interrupted:
             return
-        self.over = True
-        if isinstance(self.runner, MasterRunner) and self.headless and self.runner.state == STATE_INIT:
-            # Locust still waits for its workers, where it does not expect to be interrupted.
+        self._interrupted = True
+        if isinstance(self._runner, MasterRunner) and self._headless and self._runner.state == STATE_INIT:
+            # Locust still waits for its workers, and does not expect to be interrupted there.
             logger.error("The test was stopped before it began.")
-            self.runner.quit()
+            self._runner.quit()
             raise SystemExit(1)
-        raise KeyboardInterrupt  # which gevent hands to the main greenlet
+        raise KeyboardInterrupt  # which gevent raises in the main greenlet
 
-    def shut_down_once(self, **_):
-        """Let only the main greenlet shut down. Locust's own handler of SIGTERM, in another, waits for the end."""
-        self.over = True
-        if gevent.getcurrent() is not self.main:
+    def shut_down_once(self, **_: object) -> None:
+        """Let only the main greenlet shut down: Locust's own handler of SIGTERM, in another greenlet, waits here."""
+        self._interrupted = True
+        if gevent.getcurrent() is not self._main:
             Event().wait()
 
 
 class ChatUser(User):
-    """One connection to the chat. The broadcasts are sent by the generator, on connections that it chooses."""
+    """One connection to the chat. The generator sends the broadcasts, on connections that it chooses."""
 
     generator: Generator
 
     @task
-    def listen(self):
-        """Connect, then record every delivery until the connection closes; only one that left (--churn) comes again."""
-        part = self.generator.part()
-        connection = record = None
-        try:
-            with self.environment.events.request.measure("WS", "connect") as request:
-                try:
-                    connection, record = part.connect(self.host)
-                except Exception as error:
-                    request["exception"] = error
-            if connection:
+    def listen(self) -> None:
+        """Connect, and record every delivery until the connection closes. After --churn, connect again."""
+        run = self.generator.active_run()
+        if connected := self._connect(run):
+            connection, record = connected
+            try:
                 connection.closed.wait()
-            if not (record and record.left):
-                part.over.wait()
-                raise StopUser  # and not begin again while the test ends
-        finally:
-            if connection:  # Locust wants fewer users, or the test is over
-                part.connections.leave(connection, record)
+            finally:  # Locust wants fewer users, or the test is over
+                run.connections.leave(connection, record)
+            if record.left:
+                return
+        run.stopped.wait()
+        raise StopUser  # otherwise Locust would call this again while the test ends
+
+    def _connect(self, run: GeneratorRun) -> tuple[Connection, ConnectionRecord] | None:
+        """The open connection and its record; None if that failed. Locust's statistics show both."""
+        with self.environment.events.request.measure("WS", "connect") as request:
+            try:
+                return run.connect(self.host or "")
+            except Exception as error:
+                request["exception"] = error
+        return None

@@ -1,18 +1,24 @@
-"""The `load` message of docs/protocol.md."""
+"""The messages that connections exchange: the `load` message of docs/protocol.md, and API Gateway's error frame."""
 
 import json
 from functools import lru_cache
 from typing import NamedTuple
 
 MAX_BYTES = 32_768
-"""The largest frame that API Gateway takes (32 KB); it closes the socket with code 1009 on a larger one. A message may
-have 128 KB, in several frames, but no browser's has: a broadcast here is one frame, as a page sends it."""
+"""The largest frame that API Gateway accepts (32 KB); it closes the connection with code 1009 on a larger one. A
+message may have 128 KB in several frames, but no browser sends it so: a broadcast here is one frame, as a page sends
+it."""
 
 
 class Load(NamedTuple):
+    """A broadcast as its receivers read it."""
+
     run: str
+    """The id of the test."""
     id: int
+    """The number of the broadcast."""
     speaker: int
+    """The number of the connection that sent it."""
 
 
 def encode(run: str, broadcast: int, speaker: int, sent_ns: int, payload_bytes: int) -> str:
@@ -24,10 +30,10 @@ def encode(run: str, broadcast: int, speaker: int, sent_ns: int, payload_bytes: 
 
 
 def error_frame(payload: bytes) -> str | None:
-    """What API Gateway says of a message that it could not have handled, such as "Internal server error"; else None.
+    """The text of API Gateway's answer to a message that failed, such as "Internal server error"; else None.
 
-    Only the sender gets it: a JSON object with `message`, `connectionId` and `requestId`, and which message is meant it
-    does not say.
+    Only the sender gets this frame: a JSON object with `message`, `connectionId` and `requestId`. It does not say which
+    message it answers.
     """
     try:
         frame = json.loads(payload)
@@ -35,15 +41,15 @@ def error_frame(payload: bytes) -> str | None:
         return None
     if not isinstance(frame, dict):
         return None
-    texts = [frame.get(name) for name in ("message", "connectionId", "requestId")]
-    return texts[0] if all(isinstance(text, str) for text in texts) else None
+    if not all(isinstance(frame.get(name), str) for name in ("message", "connectionId", "requestId")):
+        return None
+    return str(frame["message"])
 
 
-# All connections of a process receive the same bytes, so all but the first delivery of a broadcast are one look-up.
-# That it hits also proves that the forwarded bytes are the same.
+# All connections of a process receive the same bytes, so each delivery of a broadcast but the first is one look-up.
 @lru_cache(maxsize=1024)
 def decode(payload: bytes) -> Load | None:
-    """The broadcast in a frame; None for anything else, whatever it is."""
+    """The broadcast in a frame; None for any other frame."""
     try:
         message = json.loads(payload)
     except (ValueError, RecursionError):

@@ -1,26 +1,26 @@
-"""How many deliveries are still to come, for the live figures. The results are counted from the records instead."""
+"""How many deliveries are still outstanding, for the live metrics. The results are counted from the records instead."""
 
 from loadtest.records import ConnectionRecord
 
 
 class Outstanding:
-    """Counts of one generator."""
+    """The counts of one generator."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.due = 0
         """Broadcasts whose time has come."""
         self.expected = 0
         self.delivered = 0
         self.count = 0
 
-    def leaves(self, connections: int) -> None:
-        """A broadcast leaves, to so many open connections."""
+    def broadcast_due(self, open_connections: int) -> None:
+        """A broadcast is sent, here or in another process, and so many connections expect it."""
         self.due += 1
-        self.expected += connections
-        self.count += connections
+        self.expected += open_connections
+        self.count += open_connections
 
     def opened(self, record: ConnectionRecord) -> None:
-        """A connection expects what leaves from now on."""
+        """A connection expects the broadcasts that are due from now on."""
         record.due_before = self.due
 
     def arrived(self, record: ConnectionRecord, broadcast: int) -> None:

@@ -1,24 +1,26 @@
-"""Pictures of a result. Each function returns a matplotlib Figure, which a notebook shows as a cell's last value."""
+"""Plots of a result. Each function returns a matplotlib Figure, which a notebook shows as the last value of a cell."""
 
 import io
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from loadtest.results import Result
 
 __all__ = [
-    "Picture",
+    "NotebookFigure",
     "completeness",
     "harness_lag",
     "last_delivery",
     "latency_by_position",
     "latency_distribution",
     "log_axis",
-    "picture",
+    "new_figure",
     "readings",
     "timeline",
 ]
@@ -27,8 +29,8 @@ BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9730d", "#c22f2f", "#8a8f98"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-class Picture(Figure):
-    """A Figure that shows itself in a notebook whatever matplotlib's back end is, and only once."""
+class NotebookFigure(Figure):
+    """A Figure that a notebook shows once, whatever matplotlib's back end is."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -36,9 +38,9 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def picture(title: str, x: str, y: str, height: float = 4.2):
-    """An empty picture with a title and labelled axes: the Figure and its Axes."""
-    figure = Picture(figsize=(8.5, height), layout="constrained")
+def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
+    """An empty Figure with a title and labelled axes, and its Axes."""
+    figure = NotebookFigure(figsize=(8.5, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=12)
     axes.set_xlabel(x)
@@ -51,7 +53,7 @@ def picture(title: str, x: str, y: str, height: float = 4.2):
 def latency_distribution(result: Result) -> Figure:
     """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
     latency = np.sort(_measured(result)["latency_ms"].to_numpy())
-    figure, axes = picture("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
+    figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
     at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
@@ -64,10 +66,10 @@ def latency_distribution(result: Result) -> Figure:
         axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--")
         axes.plot(value, share, "o", color=ORANGE, ms=5)
         low, high = result.summary["interval_95"]["latency_ms"][name]
-        sure = None not in (low, high)
-        if sure:
+        is_certain = None not in (low, high)
+        if is_certain:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
-        text = f"{name} {_ms(value)}" + ("" if sure else " (too few broadcasts to be sure)")
+        text = f"{name} {_ms(value)}" + ("" if is_certain else " (too few broadcasts to be sure)")
         axes.annotate(text, (value, share), xytext=(-8, 3), textcoords="offset points", ha="right", color=ORANGE)
     log_axis(axes.xaxis, latency)
     axes.set_ylim(0, 110)
@@ -80,7 +82,7 @@ def last_delivery(result: Result) -> Figure:
     sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
     measured = sent[~sent["warm_up"]]
     title = f"A broadcast reached everyone in {_ms(measured['last_ms'].median())} (median)" if len(measured) else ""
-    figure, axes = picture(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
+    figure, axes = new_figure(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
     for name, label, color in (
         ("last_ms", "last delivery", RED),
         ("median_ms", "median delivery", BLUE),
@@ -102,12 +104,12 @@ def last_delivery(result: Result) -> Figure:
 
 
 def completeness(result: Result) -> Figure:
-    """What became of each broadcast's deliveries: arrived, missing, or due to a connection that dropped or left."""
+    """What happened to each broadcast's deliveries: arrived, missing, or of a connection that dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
     arrived = f"{rows['delivered'].sum():,} of {rows['expected'].sum():,} deliveries arrived"
     title = f"{arrived}, {lost:,} missing, {twice:,} twice"
-    figure, axes = picture(title, "Broadcast (number)", "Deliveries")
+    figure, axes = new_figure(title, "Broadcast (number)", "Deliveries")
     bottom = np.zeros(len(rows))
     for name, label, color in (
         ("delivered", "arrived", BLUE),
@@ -130,10 +132,10 @@ def latency_by_position(result: Result) -> Figure:
     from scipy import stats
 
     rows = _measured(result)
-    figure, axes = picture("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
+    figure, axes = new_figure("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
     if rows.empty:
         return figure
-    by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile([0.1, 0.5, 0.9]).unstack()
+    by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile(np.array([0.1, 0.5, 0.9])).unstack()
     if len(by_place) > 2:
         # Theil and Sen's slope, which a few late deliveries do not bend; it compares all pairs, and 500 places will do.
         some = by_place[0.5].iloc[np.unique(np.linspace(0, len(by_place) - 1, 500).astype(int))]
@@ -151,9 +153,9 @@ def latency_by_position(result: Result) -> Figure:
 
 
 def timeline(result: Result) -> Figure:
-    """Every delivery over the test's time, and what went wrong: late sends, missing deliveries, dropped connections."""
+    """Every delivery over the time of the test, and what went wrong: late sends, missing deliveries, drops."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
-    figure, axes = picture("No deliveries", "Time since the first connection (s)", "Latency (ms)")
+    figure, axes = new_figure("No deliveries", "Time since the first connection (s)", "Latency (ms)")
     rows = rows[rows["expected"] & (rows["copy"] == 0)]
     if rows.empty:
         return figure
@@ -169,12 +171,12 @@ def timeline(result: Result) -> Figure:
     low, high = axes.get_ylim()
     lossy = broadcasts[broadcasts["missing"] > 0]
     late = broadcasts[broadcasts["send_late_ms"] > LATE_MS]
-    gone = connections[connections["closed_ns"].notna() & ~connections["left"]]
+    dropped = connections[connections["closed_ns"].notna() & ~connections["left"]]
     failures = []
     for part, column, marker, color, label in (
         (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),
-        (late, "intended_ns", "^", ORANGE, f"broadcast that left over {LATE_MS:g} ms late"),
-        (gone, "closed_ns", "v", RED, "connection dropped"),
+        (late, "intended_ns", "^", ORANGE, f"broadcast sent over {LATE_MS:g} ms late"),
+        (dropped, "closed_ns", "v", RED, "connection dropped"),
     ):
         if len(part):
             x = (part[column].astype(float) - start) / 1e9
@@ -191,9 +193,9 @@ def timeline(result: Result) -> Figure:
 
 
 def harness_lag(result: Result) -> Figure:
-    """Latency by the kernel's clock beside the time that the load test then took to look at what had arrived."""
+    """Latency by the kernel's clock beside the time that the load test then took to handle the delivery."""
     rows = _measured(result)
-    figure, axes = picture("No deliveries", "Time (ms)", "Share of deliveries (%)")
+    figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
     lag, latency = np.sort(rows["harness_lag_ms"]), np.sort(rows["latency_ms"])
@@ -214,8 +216,8 @@ def harness_lag(result: Result) -> Figure:
 
 
 def readings(rows: dict[str, pd.DataFrame]) -> Figure:
-    """What readers said beside the truth: for each of them a frame with `truth_ms` and `latency_ms`, by deliveries."""
-    figure, axes = picture("", "Time from due to arrival (ms)", "Share of deliveries (%)")
+    """Readings beside the truth: for each reader a table of deliveries with `truth_ms` and `latency_ms`."""
+    figure, axes = new_figure("", "Time from due to arrival (ms)", "Share of deliveries (%)")
     errors = []
     for (name, part), color in zip(rows.items(), (BLUE, ORANGE, RED), strict=False):
         share = 100 * np.arange(1, len(part) + 1) / len(part)
@@ -231,38 +233,41 @@ def readings(rows: dict[str, pd.DataFrame]) -> Figure:
 
 
 LATE_MS = 10.0
-"""A broadcast that leaves later than this is marked in the timeline."""
+"""The timeline marks a broadcast that is sent later than this."""
 
 
 def _measured(result: Result) -> pd.DataFrame:
-    """First copies of what was due, without the warm-up."""
+    """First copies of the expected deliveries, without the warm-up."""
     rows = result.deliveries
     return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]
 
 
 def _ms(value: float) -> str:
-    """A time in milliseconds with three digits that count, with its unit."""
+    """A time in milliseconds with three significant digits and its unit."""
     if not np.isfinite(value):
         return "no time"
     digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
     return f"{round(value, digits):,.{min(digits, 3)}f} ms"
 
 
-def log_axis(axis, values: Iterable[float]) -> None:
-    """A logarithmic axis over the positive values, labelled with plain numbers at 1, 2 and 5."""
-    values = np.asarray(values, dtype=float)
-    values = values[values > 0]
-    low, high = (values.min(), values.max()) if len(values) else (1, 10)
-    axis._set_axes_scale("log")
-    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low / 1.3, high * 1.3)
+def log_axis(axis: Axis, values: Iterable[float]) -> None:
+    """Make an axis logarithmic over the positive values, labelled with plain numbers at 1, 2 and 5."""
+    shown = np.asarray(values, dtype=float)
+    shown = shown[shown > 0]
+    low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
+    is_x = axis is axis.axes.xaxis
+    set_limits = axis.axes.set_xlim if is_x else axis.axes.set_ylim
+    (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
+    set_limits(low / 1.3, high * 1.3)
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     steps = (1, 2, 5) if high / low < 2_000 else (1,)
     axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
     axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low / 1.3, high * 1.3)
+    set_limits(low / 1.3, high * 1.3)
 
 
-def _whole(axis) -> None:
-    axis.get_major_locator().set_params(integer=True)
+def _whole(axis: Axis) -> None:
+    """Label an axis with whole numbers only."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

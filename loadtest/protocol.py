@@ -1,18 +1,18 @@
-"""What the coordinator and the generators tell each other, in Locust's custom messages.
+"""The messages between the coordinator and the generators, which are Locust's custom messages.
 
 A test begins with `Start` to every generator. For each phase there is a `Plan`. `Halt` ends the sending early,
-`Collect` asks for the last records, `Leave` lets the connections go. Generators tell `Progress`, `Deliveries` and an
-`Account`; `Failed`, if they cannot go on. `Ping` and `Pong` compare a worker's clock with the master's.
+`Collect` asks for the last records, `Leave` closes the connections. Generators send `Progress`, `Deliveries` and a
+`WorkerReport`, and `Failed` if they cannot go on. `Ping` and `Pong` compare a worker's clock with the master's.
 
-Within one process a message is handed over as it is. To and from a worker it travels as a dict of what msgpack takes,
-tables as Parquet.
+Within one process a message is handed over as it is. To and from a worker it travels as a dict of types that msgpack
+knows, tables as Parquet.
 """
 
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from functools import cache
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -26,8 +26,18 @@ class ProtocolError(ValueError):
     """A message that cannot be read; says why in one sentence."""
 
 
+class Message:
+    """The base of all messages. Each is a dataclass."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+M = typing.TypeVar("M", bound=Message)
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Message):
     """The broadcasts of one phase."""
 
     phase: int
@@ -36,13 +46,13 @@ class Plan:
     start_ns: int
     """When the phase begins, by the master's clock."""
     offsets_ns: list[int]
-    """When each broadcast leaves, after `start_ns`; those of the warm-up come first."""
+    """When each broadcast is due, after `start_ns`; those of the warm-up come first."""
     warm_up: int
     """How many of them are the warm-up."""
     speakers: int
-    """How many connections take turns."""
+    """How many connections take turns to broadcast."""
     own_speakers: dict[str, list[int]]
-    """Which of them are whose, by generator."""
+    """Which of the speakers belong to which generator, by its client id."""
     payload_bytes: int
     churn: float
     """Share of the connections that leave in each second."""
@@ -50,18 +60,18 @@ class Plan:
 
     @property
     def intended_ns(self) -> list[int]:
-        """When each broadcast leaves, by the master's clock."""
+        """When each broadcast is due, by the master's clock."""
         return [self.start_ns + offset_ns for offset_ns in self.offsets_ns]
 
     @property
     def is_warm_up(self) -> list[bool]:
-        """Of each broadcast."""
+        """Whether each broadcast is one of the warm-up."""
         return [k < self.warm_up for k in range(len(self.offsets_ns))]
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """A test begins; connect at so many a second. `plans` are those so far, for a worker that joins in the middle."""
+class Start(Message):
+    """A test begins: connect at so many a second. For a worker that joins in the middle, `plans` has those so far."""
 
     run: str
     connection_rate: float
@@ -69,56 +79,59 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
-    """No further broadcast is to leave."""
+class Halt(Message):
+    """Send no further broadcast."""
 
 
 @dataclass(frozen=True, slots=True)
-class Collect:
-    """Hand over all records that have not been handed over, and the account."""
+class Collect(Message):
+    """Hand over the remaining records, and the last report."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Message):
     """Close all connections, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
-    """What time is it? Asked at `asked_ns` by the worker's clock."""
+class Ping(Message):
+    """A worker asks the master for its time, at `sent_ns` by the worker's clock."""
 
-    client: str
-    asked_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """The answer, by the master's clock."""
-
-    asked_ns: int
-    answered_ns: int
+    client_id: str
+    sent_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a generator stands, a few times a second. Counts are since the test's start, but for `open`."""
+class Pong(Message):
+    """The answer to a ping, with the time by the master's clock."""
+
+    ping_sent_ns: int
+    master_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Message):
+    """The state of a generator, a few times a second. Counts are since the test's start, except `open`."""
 
     run: str
-    client: str
+    client_id: str
     synchronised: bool
     """Whether its clock has been compared with the master's."""
     open: int
     opened: int
-    left: int
+    departed: int
+    """Connections that this side closed before the test's end."""
     failed: int
     refused: int
+    """Handshakes that were refused and tried again."""
     errors: list[str]
     """Why connections could not be made, or closed: the first few reasons."""
     refusals: dict[str, int]
+    """How many handshakes were refused because the server had too much to do, by status."""
     due: int
     """Broadcasts whose time had come."""
     sending: int
-    """Broadcasts that are just being sent."""
+    """Broadcasts that are being sent at the moment."""
     sent: int
     expected: int
     delivered: int
@@ -126,23 +139,23 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
-    """What a generator has received since it last told. Times are by its clock, which is `offset_ns` behind."""
+class Deliveries(Message):
+    """Deliveries since the generator's last message of this kind. Times are by its clock, `offset_ns` behind."""
 
     run: str
-    client: str
+    client_id: str
     rows: pd.DataFrame
     offset_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What a generator's connections and broadcasts have come to until `reported_ns`, by its clock."""
+class WorkerReport(Message):
+    """All connections and broadcasts of a generator as they were at `reported_ns`, by its clock."""
 
     run: str
-    client: str
+    client_id: str
     final: bool
-    """Whether there is nothing more to come."""
+    """Whether it is the last report."""
     reported_ns: int
     connections: pd.DataFrame
     broadcasts: pd.DataFrame
@@ -151,39 +164,48 @@ class Account:
     refusals: dict[str, int]
     error_frames: dict[str, int]
     cpu: list[float]
-    """Share of a core, second by second, while broadcasts were under way."""
+    """Share of a core, second by second, while broadcasts were due."""
     bytes_per_connection: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Message):
     """A generator cannot go on."""
 
     run: str
-    client: str
+    client_id: str
     reason: str
 
 
-def name(kind: type) -> str:
-    """Under which name Locust knows a kind of message."""
+FIELDS: dict[type[Message], dict[str, type | types.GenericAlias]] = {
+    kind: {name: type_ for name, type_ in typing.get_type_hints(kind).items() if not name.startswith("__")}
+    for kind in (Plan, Start, Halt, Collect, Leave, Ping, Pong, Progress, Deliveries, WorkerReport, Failed)
+}
+"""Fields and their types of each kind of message."""
+
+
+def name(kind: type[Message]) -> str:
+    """The name by which Locust knows a kind of message."""
     return f"loadtest.{kind.__name__.lower()}"
 
 
-def send(runner: "Runner", message, client: str | None = None) -> None:
-    """Tell the other side: the master tells all workers, or the one with the id `client`."""
+def send(runner: "Runner", message: Message, client_id: str | None = None) -> None:
+    """Send a message to the other side: the master sends to all workers, or to the one with this client id."""
     from locust.runners import LocalRunner  # not above: Locust patches the sockets and threads of whoever imports it
 
     data = message if isinstance(runner, LocalRunner) else encode(message)
-    runner.send_message(name(type(message)), data, client)
+    runner.send_message(name(type(message)), data, client_id)
 
 
-def listen(runner: "Runner", kind: type, listener: Callable, on_error: Callable[[Exception], None]) -> None:
+def listen(
+    runner: "Runner", kind: type[M], listener: Callable[[M], None], on_error: Callable[[Exception], None]
+) -> None:
     """Call `listener(message)` for each message of this kind, and `on_error` if that fails.
 
-    Locust would log the error and go on, and what was in the message would be lost without a word.
+    Locust itself would log the error and go on, so the content of the message would be lost silently.
     """
 
-    def on_message(msg, **_) -> None:
+    def on_message(msg: Any, **_: object) -> None:  # Locust's message, which has no type: `data` is what was sent
         try:
             listener(decode(kind, msg.data))
         except Exception as error:
@@ -192,12 +214,12 @@ def listen(runner: "Runner", kind: type, listener: Callable, on_error: Callable[
     runner.register_message(name(kind), on_message)
 
 
-def encode(message) -> dict:
-    """A message as a dict of what msgpack takes."""
+def encode(message: Message) -> dict[str, object]:
+    """A message as a dict of types that msgpack knows."""
     return {each.name: _pack(getattr(message, each.name)) for each in fields(message)}
 
 
-def decode(kind: type, data):
+def decode(kind: type[M], data: object) -> M:
     """The message of a kind in what arrived: a dict, or within one process the message itself.
 
     Raises:
@@ -205,7 +227,7 @@ def decode(kind: type, data):
     """
     if isinstance(data, kind):
         return data
-    expected = _types(kind)
+    expected = FIELDS[kind]
     if not isinstance(data, dict) or data.keys() != expected.keys():
         raise ProtocolError(f"A {name(kind)} message has other fields: master and workers need the same version.")
     try:
@@ -214,12 +236,7 @@ def decode(kind: type, data):
         raise ProtocolError(f"A {name(kind)} message cannot be read: {error}") from error
 
 
-@cache
-def _types(kind: type) -> dict[str, type | types.GenericAlias]:
-    return typing.get_type_hints(kind)
-
-
-def _pack(value):
+def _pack(value: object) -> object:
     if isinstance(value, pd.DataFrame):
         return records.pack(value)
     if isinstance(value, list) and value and isinstance(value[0], Plan):
@@ -227,8 +244,8 @@ def _pack(value):
     return value
 
 
-def _unpack(expected: type | types.GenericAlias, value):
-    """A value of the type that is expected, from what msgpack made of it. Raises TypeError or ValueError."""
+def _unpack(expected: type | types.GenericAlias, value: Any) -> Any:  # its type is known at run time only: `expected`
+    """A value of the expected type, from the value that msgpack decoded. Raises TypeError or ValueError."""
     if expected is pd.DataFrame:
         return records.unpack(value)
     if expected is Plan:
@@ -236,10 +253,10 @@ def _unpack(expected: type | types.GenericAlias, value):
     if expected is float and type(value) is int:
         return float(value)
     kind, inner = typing.get_origin(expected) or expected, typing.get_args(expected)
-    if type(value) is not kind:
+    if kind is not type(value):
         raise TypeError(f"{value!r:.50} is no {kind.__name__}.")
-    if kind is list:
+    if isinstance(value, list):
         return [_unpack(inner[0], each) for each in value]
-    if kind is dict:
+    if isinstance(value, dict):
         return {_unpack(inner[0], key): _unpack(inner[1], each) for key, each in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""TCP to a server, through the proxy that HTTPS_PROXY names for it, as a company's network may want it."""
+"""TCP to a server, directly or through the proxy that HTTPS_PROXY names, which a company's network may require."""
 
 import base64
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -12,17 +12,17 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def connect(host: str, port: int, tunnel: bool) -> gevent.socket.socket:
-    """A connection to a server; where `tunnel` is set, by a proxy's CONNECT if one is named for `host`.
+    """Connect to a server; if `tunnel` is set, by a proxy's CONNECT if the environment names one for `host`.
 
     Raises:
-        OSError: whatever stands in the way.
+        OSError: if the server or the proxy cannot be reached, or the proxy refuses.
     """
     proxy = _proxy_for(host) if tunnel else None
     if proxy is None:
         return gevent.socket.create_connection((host, port))
     sock = gevent.socket.create_connection((proxy.hostname, proxy.port or 80))
     try:
-        _ask(sock, f"{host}:{port}", proxy)
+        _open_tunnel(sock, f"{host}:{port}", proxy)
     except BaseException:
         sock.close()
         raise
@@ -36,8 +36,8 @@ def _proxy_for(host: str) -> SplitResult | None:
     return urlsplit(url if "://" in url else f"http://{url}")
 
 
-def _ask(sock: gevent.socket.socket, target: str, proxy: SplitResult) -> None:
-    """RFC 9110, section 9.3.6."""
+def _open_tunnel(sock: gevent.socket.socket, target: str, proxy: SplitResult) -> None:
+    """Send a CONNECT request, and read its answer (RFC 9110, section 9.3.6)."""
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.username:
         user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
@@ -45,7 +45,7 @@ def _ask(sock: gevent.socket.socket, target: str, proxy: SplitResult) -> None:
     sock.sendall("\r\n".join([*lines, "", ""]).encode())
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
-        byte = sock.recv(1)  # not a byte more, since TLS comes next
+        byte = sock.recv(1)  # and no byte more, since TLS comes next
         if not byte:
             raise ConnectionError(f"the proxy {proxy.hostname} closed the connection")
         answer += byte

@@ -1,4 +1,4 @@
-"""What a process receives during one test."""
+"""What one process receives during one test."""
 
 from collections import Counter, deque
 
@@ -12,16 +12,18 @@ from loadtest.outstanding import Outstanding
 from loadtest.records import ConnectionRecord, DeliveryLog
 from loadtest.sender import Sender
 
-FRAMES_AT_ONCE = 16
-"""Handling a frame takes some 20 µs, so this much handling delays a broadcast that is due by less than half a ms."""
+FRAMES_PER_TURN = 16
+"""Handling a frame takes some 20 µs, so this many delay a broadcast that is due by less than half a millisecond."""
 
 
 class Receiver:
     """Records every frame of the connections that it watches."""
 
-    def __init__(self, run: str, over: Event, connections: Connections, sender: Sender, outstanding: Outstanding):
+    def __init__(
+        self, run: str, stopped: Event, connections: Connections, sender: Sender, outstanding: Outstanding
+    ) -> None:
         self._run = run
-        self._over = over
+        self._stopped = stopped
         self._connections = connections
         self._sender = sender
         self._outstanding = outstanding
@@ -31,7 +33,7 @@ class Receiver:
         self.error_frames: Counter[str] = Counter()
 
     def watch(self, connection: Connection, record: ConnectionRecord) -> None:
-        """Record what comes on this connection from now on, and at last how it closed."""
+        """Record the frames of this connection from now on, and finally how it closed."""
 
         def on_arrival() -> None:
             self._inbox.append((connection, record))
@@ -40,17 +42,17 @@ class Receiver:
         connection.watch(on_arrival)
 
     def read(self) -> None:
-        """Handle what arrives until the test is over, in one greenlet and only when nothing else is to be done."""
-        while not self._over.is_set():
+        """Handle arrivals until the test stops, in one greenlet and only when nothing else has to be done."""
+        while not self._stopped.is_set():
             self._arrival.wait()
             self._arrival.clear()
             while self._inbox:
-                gevent.idle()  # arrivals are taken out of the kernel, and broadcasts leave, before this goes on
-                for _ in range(min(FRAMES_AT_ONCE, len(self._inbox))):
+                gevent.idle()  # reading from the kernel and sending broadcasts come first
+                for _ in range(min(FRAMES_PER_TURN, len(self._inbox))):
                     self.handle(*self._inbox.popleft())
 
-    def stop(self) -> None:
-        """Let `read` see that the test is over."""
+    def wake(self) -> None:
+        """Let `read` see that the test has stopped."""
         self._arrival.set()
 
     def handle(self, connection: Connection, record: ConnectionRecord) -> None:
@@ -71,6 +73,6 @@ class Receiver:
                 record.foreign += 1
             return
         handled_ns = clock.now_ns()
-        stamp = records.USER if not frame.arrived_ns else records.KERNEL if frame.exact else records.BOUND
-        self.log.append(record.connection, message.id, frame.arrived_ns or handled_ns, handled_ns, stamp)
+        source = records.USER if not frame.arrived_ns else records.KERNEL if frame.exact else records.BOUND
+        self.log.append(record.connection, message.id, frame.arrived_ns or handled_ns, handled_ns, source)
         self._outstanding.arrived(record, message.id)

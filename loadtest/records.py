@@ -1,4 +1,4 @@
-"""What a load generator writes down, compactly, and how it travels to the master."""
+"""What a load generator records, compactly, and how it travels to the master."""
 
 import io
 from array import array
@@ -10,61 +10,102 @@ import pandas as pd
 
 from loadtest.clock import Offset
 
-STAMPS = ("user", "kernel", "bound")
-"""Where an arrival time comes from: user space, because the kernel gave none; the kernel; or the kernel's stamp of
-something that came behind it, which is an upper bound."""
+TIMESTAMP_SOURCES = ("user", "kernel", "bound")
+"""Where an arrival time comes from: user space, because the kernel gave no timestamp; the kernel; or the kernel's
+timestamp of something that arrived behind it, which is an upper bound."""
 USER, KERNEL, BOUND = range(3)
 
 
 class DeliveryLog:
     """Deliveries in the order in which they were handled: 25 bytes each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        self.connection, self.broadcast = array("i"), array("i")
-        self.arrived_ns, self.handled_ns, self.stamp = array("q"), array("q"), array("b")
+        self._columns = {
+            "connection": array("i"),
+            "broadcast": array("i"),
+            "arrived_ns": array("q"),
+            "handled_ns": array("q"),
+            "timestamp_source": array("b"),
+        }
 
     def __len__(self) -> int:
-        return len(self.stamp)
+        return len(self._columns["timestamp_source"])
 
-    def append(self, connection: int, broadcast: int, arrived_ns: int, handled_ns: int, stamp: int) -> None:
-        self.connection.append(connection)
-        self.broadcast.append(broadcast)
-        self.arrived_ns.append(arrived_ns)
-        self.handled_ns.append(handled_ns)
-        self.stamp.append(stamp)
+    def append(self, connection: int, broadcast: int, arrived_ns: int, handled_ns: int, timestamp_source: int) -> None:
+        """Add a delivery; `timestamp_source` is `USER`, `KERNEL` or `BOUND`."""
+        columns = self._columns
+        columns["connection"].append(connection)
+        columns["broadcast"].append(broadcast)
+        columns["arrived_ns"].append(arrived_ns)
+        columns["handled_ns"].append(handled_ns)
+        columns["timestamp_source"].append(timestamp_source)
+
+    def extend(self, rows: pd.DataFrame) -> None:
+        """Add all deliveries of a table that `take` returned, here or in another process."""
+        added = {name: rows[name].to_numpy(dtype=values.typecode) for name, values in self._columns.items()}
+        for name, values in added.items():
+            self._columns[name].frombytes(values.tobytes())
+
+    def table(self) -> pd.DataFrame:
+        """All deliveries, as the table `deliveries` of `TYPES`."""
+        # By way of numpy, which copies the memory; pandas would make an object of each number first.
+        return pd.DataFrame({name: np.array(values) for name, values in self._columns.items()})
 
     def take(self) -> pd.DataFrame:
-        """All rows since the last call, with the columns of `append`."""
-        # By way of numpy, which copies the memory; pandas would make each number an object first.
-        rows = pd.DataFrame({name: np.array(values) for name, values in vars(self).items()})
+        """All deliveries since the last call, as `table` has them."""
+        rows = self.table()
         self._clear()
         return rows
 
 
 @dataclass(slots=True)
 class ConnectionRecord:
-    """One connection that was to be, and what came of it. Times are Unix time in ns by the generator's clock."""
+    """One connection that was asked for, and its life. Times are Unix time in ns by the generator's clock."""
 
     connection: int
     started_ns: int
     local_port: int | None = None
     opened_ns: int | None = None
-    closed_ns: int | None = None  # only if it closed before the test's end
-    left: bool = False  # it was this side that closed it, as --churn asks
-    error: str | None = None  # why it could not connect, or why it closed
-    refused: int = 0  # handshakes before the one that counts, refused because of too much load
-    foreign: int = 0  # frames that are no broadcast of this run
-    # For the live figures only: broadcasts that had left when it opened, and a bit for each one it received.
+    closed_ns: int | None = None
+    """None if it was still open at the test's end."""
+    left: bool = False
+    """Whether this side closed it before the test's end, as --churn asks."""
+    error: str | None = None
+    """Why it could not connect, or why it closed."""
+    refused: int = 0
+    """Handshakes before the last one, refused because the server had too much to do."""
+    foreign: int = 0
+    """Frames that are not a broadcast of this test."""
     due_before: int = 0
+    """Broadcasts that were due before it opened. For the live metrics only."""
     seen: int = 0
+    """A bit for each broadcast that it has received. For the live metrics only."""
+
+
+@dataclass(slots=True)
+class BroadcastRecord:
+    """One broadcast that this generator was to send. Times are Unix time in ns."""
+
+    broadcast: int
+    phase: int
+    warm_up: bool
+    speaker: int
+    """The number of the connection that sent it, or `connections.NO_CONNECTION`."""
+    intended_ns: int
+    """When it was due, by the master's clock."""
+    sent_ns: int | None = None
+    """When it was sent, by the generator's clock; None if that failed."""
+    error: str | None = None
+    """Why it could not be sent, or the error with which the server answered it."""
 
 
 TYPES = {
     "deliveries": {
-        "connection": "int32", "broadcast": "int32", "arrived_ns": "int64", "handled_ns": "int64", "stamp": "int8",
+        "connection": "int32", "broadcast": "int32", "arrived_ns": "int64", "handled_ns": "int64",
+        "timestamp_source": "int8",
     },
     "broadcasts": {
         "broadcast": "int32", "phase": "int32", "warm_up": "bool", "speaker": "int32", "intended_ns": "int64",
@@ -75,18 +116,20 @@ TYPES = {
         "left": "bool", "error": "string", "refused": "int32", "foreign": "int32",
     },
 }  # fmt: skip
-"""Columns and their types of each table of records. Those with a capital can be missing."""
+"""Columns and their types of each table of records. Values of a type with a capital letter can be missing."""
 
 
-GENERATORS_TIMES = ("arrived_ns", "handled_ns", "sent_ns", "started_ns", "opened_ns", "closed_ns")
-"""Columns of times that a generator reads from its clock; `intended_ns` is by the master's, as it was planned."""
+GENERATOR_TIMES = ["arrived_ns", "handled_ns", "sent_ns", "started_ns", "opened_ns", "closed_ns"]
+"""Columns of times that a generator reads from its clock; `intended_ns` is by the master's, which planned it."""
 
 
-def table(name: str, rows: Sequence[dict | ConnectionRecord]) -> pd.DataFrame:
-    """Rows as the table `name` of `TYPES`; what a row does not have is missing."""
-    get = (lambda row, column: row.get(column)) if rows and isinstance(rows[0], dict) else getattr
+def table(name: str, records: Sequence[ConnectionRecord] | Sequence[BroadcastRecord]) -> pd.DataFrame:
+    """Records as the table `name` of `TYPES`; None is a missing value."""
     # One column at a time, since pandas would make floats of whole numbers where some are missing, and round them.
-    columns = {column: pd.array([get(row, column) for row in rows], dtype=kind) for column, kind in TYPES[name].items()}
+    columns = {
+        column: pd.Series([getattr(record, column) for record in records], dtype=kind)
+        for column, kind in TYPES[name].items()
+    }
     return pd.DataFrame(columns)
 
 
@@ -105,7 +148,7 @@ def unpack(block: bytes | pd.DataFrame) -> pd.DataFrame:
 def on_masters_clock(rows: pd.DataFrame, offset: Offset) -> pd.DataFrame:
     """The rows with their times, which are by a generator's clock, as times by the master's."""
     shifted = rows.copy()
-    for column in rows.columns.intersection(GENERATORS_TIMES):
+    for column in rows.columns.intersection(GENERATOR_TIMES):
         times_ns = rows[column].array.copy()
         known = ~pd.isna(times_ns)
         times_ns[known] += offset.at(np.asarray(times_ns[known], dtype=np.int64))

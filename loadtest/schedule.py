@@ -1,4 +1,4 @@
-"""When the broadcasts leave. A schedule is fixed before the first one does (open loop): a slow system does not slow it.
+"""When the broadcasts are due. A schedule is fixed before the first one (open loop): a slow system does not slow it.
 
 A schedule is an array of float64, shape (broadcasts,): seconds after the start, ascending, the first one at or after 0.
 """
@@ -7,18 +7,21 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
+Offsets = NDArray[np.float64]
 
 ARRIVALS = ("constant", "poisson", "trace")
 MAX_TRACE_BYTES = 100_000_000
-"""A larger file is no trace: a million lines, which are more than a test has, take a tenth of this."""
+"""A larger file is not a trace: a million lines, which are more than a test can have, take a tenth of this."""
 
 
-def constant(broadcasts: int, rate: float, duration: float = 0.0) -> np.ndarray:
-    """One broadcast every 1 / `rate` seconds: `broadcasts` of them or, if it is not 0, `duration` seconds of them."""
+def constant(broadcasts: int, rate: float, duration: float = 0.0) -> Offsets:
+    """One broadcast every 1 / `rate` seconds: `broadcasts` of them or, if it is not 0, for `duration` seconds."""
     return np.arange(math.ceil(round(duration * rate, 9)) if duration else broadcasts) / rate
 
 
-def poisson(broadcasts: int, rate: float, seed: int, duration: float = 0.0) -> np.ndarray:
+def poisson(broadcasts: int, rate: float, seed: int, duration: float = 0.0) -> Offsets:
     """Independent senders: exponential gaps of mean 1 / `rate` seconds; `broadcasts` or `duration` as in `constant`."""
     random = np.random.default_rng(seed)
     if not duration:
@@ -27,7 +30,7 @@ def poisson(broadcasts: int, rate: float, seed: int, duration: float = 0.0) -> n
     return np.sort(random.uniform(0, duration, random.poisson(rate * duration)))
 
 
-def trace(path: str | Path) -> np.ndarray:
+def trace(path: str | Path) -> Offsets:
     """The offsets in a text file, one a line, in seconds; empty lines and lines with # are comments.
 
     Raises:
@@ -58,7 +61,7 @@ def trace(path: str | Path) -> np.ndarray:
 
 def _text(path: Path) -> str:
     if not path.is_file():  # reading a device or a pipe would not end
-        raise ValueError("it is no file" if path.exists() else "there is no such file")
+        raise ValueError("it is not a file" if path.exists() else "there is no such file")
     if path.stat().st_size > MAX_TRACE_BYTES:
         raise ValueError(f"it has more than {MAX_TRACE_BYTES // 1_000_000} MB")
     return path.read_text()

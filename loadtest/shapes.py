@@ -10,33 +10,34 @@ from locust import LoadTestShape
 class Ramp(LoadTestShape):
     """From 1 connection to --users, evenly over the time that the broadcasts take."""
 
-    abstract = True  # chosen with --shape, not by being in the locustfile
+    abstract = True  # --shape chooses it, not its presence in the locustfile
     use_common_options = True
 
-    def __init__(self, users: int, seconds: float, max_rate: float):
-        super().__init__()
+    def __init__(self, users: int, seconds: float, max_rate: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Locust's, without types
         self.users, self.seconds, self.max_rate = users, seconds, max_rate
 
     def tick(self) -> tuple[int, float]:
-        share = self.get_run_time() / self.seconds if self.seconds else 1
+        run_time_s = self.get_run_time()  # type: ignore[no-untyped-call]  # Locust's, without types
+        share = run_time_s / self.seconds if self.seconds else 1
         return min(self.users, max(1, round(self.users * share))), min(self.max_rate, self.users)
 
 
 class Steps(LoadTestShape):
-    """The number of connections that the coordinator has got to."""
+    """The number of connections that the coordinator has reached."""
 
     abstract = True
     use_common_options = True
 
-    def __init__(self, first: int, rate: float):
-        super().__init__()
+    def __init__(self, first: int, rate: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Locust's, without types
         self.first, self.rate = first, rate
         self._changed = Event()
         self.reset_time()
 
     def reset_time(self) -> None:
-        """Begin anew: Locust calls this when a test starts."""
-        super().reset_time()
+        """Begin again with the first step: Locust calls this when a test starts."""
+        super().reset_time()  # type: ignore[no-untyped-call]  # Locust's, without types
         self.users = self.first
         self._changed.set()
 
@@ -47,7 +48,7 @@ class Steps(LoadTestShape):
             self._changed.set()
 
     def tick(self) -> tuple[int, float]:
-        # Locust asks once a second. An answer that waits for news saves that second at each step.
+        # Locust calls this once a second. Waiting here for the change saves that second at each step.
         self._changed.wait()
         self._changed.clear()
         return self.users, self.rate

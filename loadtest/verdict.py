@@ -1,99 +1,101 @@
-"""Whether a result may be believed, and if not, why and what to do about it.
+"""Whether you can trust a result, and if not, why and what to do about it.
 
-The idea is Lancet's (Kogias, Mallon, Bugnion, USENIX ATC 2019): a latency that the measurement has not earned is not
-passed off as one. Every limit is a constant here, and docs/loadtest.md explains them.
+The idea is Lancet's (Kogias, Mallon, Bugnion, USENIX ATC 2019): a tool that measures latency also checks its own
+measurement. Every limit is a constant here, and docs/loadtest.md explains them.
 """
 
 import numpy as np
 
 from loadtest import throttling
-from loadtest.results import Result
+from loadtest.results import Json, Result
 
 SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
-"""p99 of the delay with which broadcasts leave: at most this, or this share of the median latency."""
+"""p99 of the delay with which broadcasts are sent: at most this, or this share of the median latency."""
 DRIFT_MS, DRIFT_SHARE, DRIFT_P = 0.5, 0.2, 0.01
-"""Change of the median latency from first to last broadcast: more than this or this share, and significant at p."""
-FEWEST_BROADCASTS = 8
+"""A drift is a change of the median latency from the first to the last broadcast by more than both this and this share
+of the median, and significant at this p."""
+MIN_BROADCASTS = 8
 """Fewer cannot show a drift."""
-LAG_MS = 100.0
-"""p99 of the time from arrival to handling. It is not in the latency, but the process can hardly keep up."""
-BOUND_SHARE = 0.01
-"""Share of deliveries whose arrival is known as an upper bound only."""
-CPU_SHARE = 0.9
+MAX_LAG_MS = 100.0
+"""p99 of the time from arrival to handling. It is not in the latency, but then the process can hardly keep up."""
+MAX_BOUND_SHARE = 0.01
+"""Share of deliveries of whose arrival only an upper bound is known."""
+MAX_CPU_SHARE = 0.9
 """Share of one core that a process may use, as the 90th percentile over the seconds with broadcasts."""
 CLOCK_MS, CLOCK_SHARE = 1.0, 0.1
 """Uncertainty of the clocks' offsets: at most this, or this share of the median latency."""
 
 
-def judge(result: Result) -> dict:
+def judge(result: Result) -> Json:
     """Judge a result.
 
     Returns:
-        `believable`: whether its figures may be believed, all but the quantiles in `unsure`, which so few broadcasts
-        cannot give with certainty; `warnings`: a sentence for each check that failed; `checks`: each with its name,
-        `ok` and what it `says`.
+        `believable`: whether you can trust the result, except the quantiles in `uncertain`, for which there are too few
+        broadcasts; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok` and `message`.
     """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
         warning = "There is no delivery to judge."
         checks = [_check("samples", False, warning)]
-        return {"believable": False, "unsure": list(summary["latency_ms"]), "warnings": [warning], "checks": checks}
-    unsure = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
+        return {"believable": False, "uncertain": list(summary["latency_ms"]), "warnings": [warning], "checks": checks}
+    uncertain = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
     checks = [
         _deliveries(summary),
         _schedule(summary),
         _settled(result),
-        _samples(unsure),
+        _samples(uncertain),
         _harness_lag(summary),
         _saturation(summary),
         _clocks(summary),
         _throttling(summary),
     ]
-    warnings = [check["says"] for check in checks if not check["ok"]]
-    believable = "p50" not in unsure and all(check["ok"] for check in checks if check["check"] != "samples")
-    return {"believable": believable, "unsure": unsure, "warnings": warnings, "checks": checks}
+    warnings = [check["message"] for check in checks if not check["ok"]]
+    believable = "p50" not in uncertain and all(check["ok"] for check in checks if check["check"] != "samples")
+    return {"believable": believable, "uncertain": uncertain, "warnings": warnings, "checks": checks}
 
 
-def _check(name: str, ok: bool, says: str) -> dict:
-    return {"check": name, "ok": bool(ok), "says": says}
+def _check(name: str, ok: bool, message: str) -> Json:
+    return {"check": name, "ok": bool(ok), "message": message}
 
 
-def _deliveries(summary: dict) -> dict:
+def _deliveries(summary: Json) -> Json:
     lost = summary["missing"] + summary["dropped"]
     if not lost:
-        return _check("deliveries", True, "Every delivery that was due arrived.")
+        return _check("deliveries", True, "Every expected delivery arrived.")
     return _check(
         "deliveries",
         False,
-        f"{lost:,} of {summary['expected']:,} deliveries never came; the latencies are the others'.",
+        f"{lost:,} of {summary['expected']:,} deliveries never arrived; the latencies are those of the others.",
     )
 
 
-def _schedule(summary: dict) -> dict:
+def _schedule(summary: Json) -> Json:
     late_ms = summary["send_late_ms"]["p99"]
     limit_ms = max(SEND_LATE_MS, SEND_LATE_SHARE * summary["latency_ms"]["p50"])
     if late_ms <= limit_ms:
-        return _check("schedule", True, f"Broadcasts left on schedule (p99 {late_ms:.2f} ms late).")
+        return _check("schedule", True, f"Broadcasts were sent on schedule (p99 {late_ms:.2f} ms late).")
     return _check(
         "schedule",
         False,
-        f"Broadcasts left late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
+        f"Broadcasts were sent late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
         "use more workers or a lower rate.",
     )
 
 
-def _settled(result: Result) -> dict:
-    from scipy import stats  # at the end only, as in `loadtest.intervals`
+def _settled(result: Result) -> Json:
+    from scipy import stats  # here, as in `loadtest.intervals`
 
     broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
     if result.summary["settings"].get("shape") == "ramp":
-        return _check("settled", True, "The number of connections grew all the time, so the latency is not to settle.")
+        return _check(
+            "settled", True, "The number of connections grew all the time, so the latency does not have to settle."
+        )
     smallest = broadcasts.groupby("phase").size().min()
-    if smallest < FEWEST_BROADCASTS:
+    if smallest < MIN_BROADCASTS:
         return _check(
             "settled",
             False,
-            f"{smallest} broadcasts cannot show whether the latency had settled; send {FEWEST_BROADCASTS} or more.",
+            f"{smallest} broadcasts cannot show whether the latency had settled; send {MIN_BROADCASTS} or more.",
         )
     for _, phase in broadcasts.groupby("phase"):
         seconds, median_ms = phase["intended_ns"].to_numpy() / 1e9, phase["median_ms"].to_numpy()
@@ -110,55 +112,55 @@ def _settled(result: Result) -> dict:
     return _check("settled", True, "The latency had settled: its median shows no trend.")
 
 
-def _samples(unsure: list[str]) -> dict:
-    if not unsure:
+def _samples(uncertain: list[str]) -> Json:
+    if not uncertain:
         return _check("samples", True, "There are enough broadcasts for every quantile of the latency.")
     return _check(
         "samples",
         False,
-        f"There are too few broadcasts to be sure of {' and '.join(unsure)} (no 95 % interval); send more.",
+        f"There are too few broadcasts to be sure of {' and '.join(uncertain)} (no 95 % interval); send more.",
     )
 
 
-def _harness_lag(summary: dict) -> dict:
+def _harness_lag(summary: Json) -> Json:
     if summary["clock"] != "kernel":
         return _check(
             "harness_lag",
             False,
-            "This platform does not stamp arrivals, so the latency includes the time until the load test looked.",
+            "This platform gives arrivals no timestamp, so the latency includes the load test's own lateness.",
         )
     lag_ms, bounds = summary["harness_lag_ms"]["p99"], summary["upper_bounds"]
-    if bounds > BOUND_SHARE * summary["delivered"]:
+    if bounds > MAX_BOUND_SHARE * summary["delivered"]:
         return _check(
             "harness_lag",
             False,
-            f"{bounds:,} arrivals are known as upper bounds only: more came before they were read; use more workers.",
+            f"{bounds:,} arrivals are known as upper bounds only, since more arrived behind them; use more workers.",
         )
-    if lag_ms > LAG_MS:
+    if lag_ms > MAX_LAG_MS:
         return _check(
             "harness_lag",
             False,
-            f"The load test handled arrivals late (p99 {lag_ms:.0f} ms, over {LAG_MS:.0f} ms). That is not in the "
+            f"The load test handled arrivals late (p99 {lag_ms:.0f} ms, over {MAX_LAG_MS:.0f} ms). That is not in the "
             "latency, but the process can hardly keep up; use more workers.",
         )
     return _check("harness_lag", True, f"The load test kept up (p99 of its lag {lag_ms:.1f} ms, not in the latency).")
 
 
-def _saturation(summary: dict) -> dict:
+def _saturation(summary: Json) -> Json:
     used = max((process["cpu"]["p90"] or 0.0 for process in summary["processes"]), default=0.0)
-    if used <= CPU_SHARE:
+    if used <= MAX_CPU_SHARE:
         return _check("saturation", True, f"The busiest process used {used:.0%} of a core.")
     return _check("saturation", False, f"A process of the load test used {used:.0%} of a core; use more workers.")
 
 
-def _throttling(summary: dict) -> dict:
-    """Refused handshakes cost time alone, if all were made in the end; a message that was refused is none."""
+def _throttling(summary: Json) -> Json:
+    """Refused handshakes cost only time if all connections were made in the end; a refused message is lost."""
     refusals, error_frames = summary["refusals"], summary["error_frames"]
-    says = throttling.explain(refusals, error_frames) or "The server refused nothing because of too much load."
-    return _check("throttling", not error_frames and not (refusals and summary["connections_failed"]), says)
+    message = throttling.explain(refusals, error_frames) or "The server refused nothing because of too much load."
+    return _check("throttling", not error_frames and not (refusals and summary["connections_failed"]), message)
 
 
-def _clocks(summary: dict) -> dict:
+def _clocks(summary: Json) -> Json:
     uncertainty_ms = max((process["clock_uncertainty_ms"] for process in summary["processes"]), default=0.0)
     limit_ms = max(CLOCK_MS, CLOCK_SHARE * summary["latency_ms"]["p50"])
     if uncertainty_ms <= limit_ms:

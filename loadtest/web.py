@@ -1,16 +1,16 @@
-"""Locust's own web page: the running figures in a tab beside its statistics, and who may use it."""
+"""What the load test adds to Locust's own web page: a tab with the live metrics, and a check of who asks."""
 
 import ipaddress
 import json
 from urllib.parse import urlsplit
 
-from flask import Response, request
+from flask import Flask, Response, request
 from locust.web import WebUI
 
 from loadtest.coordinator import Coordinator
 
 KEY = "broadcasts"
-FIGURES = {
+METRICS = {
     "state": "State",
     "open": "Connections open",
     "users": "Connections asked for",
@@ -27,17 +27,20 @@ FIGURES = {
 }
 
 
-def refuse_other_sites(web_ui: WebUI) -> None:
+def refuse_other_sites(web_ui: WebUI, listens_on: str) -> None:
     """Let no page of another site start or stop a test.
 
-    Locust asks nobody who they are, and any page that is open in the same browser can send it a form. Whatever comes of
-    another site is refused with status 403, all but a link to the page; and so is a name that somebody may have made to
-    resolve to this machine (DNS rebinding).
-    """
-    listens_on = web_ui.environment.parsed_options.web_host
+    Locust's page has no log-in, and any page that is open in the same browser can send it a form. So a request from
+    another site is refused with status 403, except a link to the page; and so is one for a host name that somebody may
+    have made to resolve to this machine (DNS rebinding).
 
-    @web_ui.app.before_request
-    def refuse():
+    Args:
+        web_ui: Locust's.
+        listens_on: the host name on which it listens.
+    """
+
+    @_app(web_ui).before_request
+    def refuse() -> Response | None:
         host, headers = request.headers.get("Host", ""), request.headers
         if not _is_address(name := urlsplit(f"//{host}").hostname or "") and name not in ("localhost", listens_on):
             return Response(f"This page is at http://{listens_on}:{web_ui.port} only.\n", 403)
@@ -62,17 +65,27 @@ def extend(web_ui: WebUI, coordinator: Coordinator) -> None:
     web_ui.template_args |= {
         "extended_tabs": [{"title": "Broadcasts", "key": KEY}],
         "extended_tables": [
-            {"key": KEY, "structure": [{"key": "name", "title": "Figure"}, {"key": "value", "title": "Value"}]}
+            {"key": KEY, "structure": [{"key": "name", "title": "Metric"}, {"key": "value", "title": "Value"}]}
         ],
     }
 
-    @web_ui.app.after_request
-    def add_figures(response):
-        # The page asks for this path every two seconds, and shows in the tab what it finds under `extended_stats`.
+    @_app(web_ui).after_request
+    def add_metrics(response: Response) -> Response:
+        # The page requests this path every two seconds, and shows in the tab what it finds under `extended_stats`.
         if request.path.endswith("/stats/requests") and response.is_json:
             rows = [
-                {"name": name, "safeName": name, "value": "" if (value := coordinator.live.get(key)) is None else value}
-                for key, name in FIGURES.items()
+                {"name": name, "safeName": name, "value": _shown(coordinator, key)} for key, name in METRICS.items()
             ]
-            response.set_data(json.dumps(response.json | {"extended_stats": [{"key": KEY, "data": rows}]}))
+            response.set_data(json.dumps((response.json or {}) | {"extended_stats": [{"key": KEY, "data": rows}]}))
         return response
+
+
+def _shown(coordinator: Coordinator, key: str) -> object:
+    value = coordinator.progress.get(key)
+    return "" if value is None else value
+
+
+def _app(web_ui: WebUI) -> Flask:
+    if web_ui.app is None:
+        raise RuntimeError("Locust's web page has not been made yet.")
+    return web_ui.app

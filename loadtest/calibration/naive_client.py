@@ -1,7 +1,7 @@
-"""The reader that one writes first, for comparison: wait in recv(), then look at the clock.
+"""The client that one writes first, for comparison: wait in recv(), then read the clock.
 
 A greenlet for each connection, websocket-client in it, `time.time_ns()` after each message: what a user of Locust gets
-from any blocking client. It measures when it got round to looking, and with many connections that is late.
+from any blocking client. It measures when the greenlet's turn came, and with many connections that is late.
 """
 
 # ruff: noqa: E402
@@ -11,6 +11,7 @@ monkey.patch_all()  # before anything else is imported, as Locust does
 
 import argparse
 import json
+import socket
 import time
 
 import gevent
@@ -27,29 +28,35 @@ def main() -> None:
     parser.add_argument("--broadcasts", type=int, required=True)
     parser.add_argument("--broadcast-rate", type=float, required=True)
     parser.add_argument(
-        "--output", required=True, help="Parquet file: broadcast, port, sent_ns and seen_ns of each delivery"
+        "--output", required=True, help="Parquet file: broadcast, port, sent_ns and read_ns of each delivery"
     )
     options = parser.parse_args()
 
-    sockets = [websocket.create_connection(options.url) for _ in range(options.connections)]
+    connections = [websocket.create_connection(options.url) for _ in range(options.connections)]
     rows: list[tuple[int, int, int, int]] = []
 
-    def listen(socket: websocket.WebSocket) -> None:
-        port = socket.sock.getsockname()[1]
+    def listen(connection: websocket.WebSocket) -> None:
+        port = _local_port(connection.sock)
         while True:
-            message = json.loads(socket.recv())
+            message = json.loads(connection.recv())
             rows.append((message["id"], port, message["sent_ns"], time.time_ns()))
 
-    listeners = [gevent.spawn(listen, socket) for socket in sockets]
+    listeners = [gevent.spawn(listen, connection) for connection in connections]
     gevent.sleep(0.5)
     for broadcast in range(options.broadcasts):
-        sockets[0].send(messages.encode("plain", broadcast, 0, time.time_ns(), 200))
+        connections[0].send(messages.encode("naive", broadcast, 0, time.time_ns(), 200))
         gevent.sleep(1 / options.broadcast_rate)
     deadline = time.monotonic() + 5
     while len(rows) < options.broadcasts * options.connections and time.monotonic() < deadline:
         gevent.sleep(0.1)
     gevent.killall(listeners)
-    pd.DataFrame(rows, columns=["broadcast", "port", "sent_ns", "seen_ns"]).to_parquet(options.output)
+    pd.DataFrame(rows, columns=["broadcast", "port", "sent_ns", "read_ns"]).to_parquet(options.output)
+
+
+def _local_port(sock: socket.socket | None) -> int:
+    if sock is None:
+        raise ConnectionError("The connection was closed.")
+    return int(sock.getsockname()[1])
 
 
 if __name__ == "__main__":

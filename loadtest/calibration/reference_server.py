@@ -1,8 +1,8 @@
-"""A broadcast server on loopback whose behaviour is known: what it does to a delivery, and when each frame left.
+"""A broadcast server on loopback whose behaviour is known: what it does to a delivery, and when it sent each frame.
 
-It forwards every text frame to every connection, as the chat does. It is not the fastest one there could be: it runs on
+It forwards every text frame to every connection, as the chat does. It is not the fastest possible server: it runs on
 asyncio's own event loop because that hands each frame to the kernel within the call that writes it, so the time of the
-call is the time of leaving. (uvloop collects writes and sends them later, at a time that nobody sees.)
+call is the time of sending. (uvloop collects writes and sends them later, at a time that nobody knows.)
 """
 
 import asyncio
@@ -19,27 +19,30 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from loadtest import messages
 
-__all__ = ["Faults", "Reference", "run"]
+__all__ = ["Faults", "ReferenceServer", "run"]
 
 FOREIGN = -1
-"""Stands for the number of what is no broadcast of a load test."""
+"""The number of a message that is not a broadcast of a load test."""
 ERROR_FRAME = '{"message": "Internal server error", "connectionId":"Zm9v", "requestId":"YmFy"}'
-HOLD_S = 2.0
-"""How long a delivery is held back at most when no later broadcast comes to overtake it."""
+HOLD_BACK_S = 2.0
+"""How long a delivery is held back at most if no later broadcast overtakes it."""
+
+Delays = Callable[[np.random.Generator, int], NDArray[np.float64]]
+"""Delays in milliseconds of one broadcast's deliveries, given a random generator and the number of deliveries."""
 
 
 @dataclass(frozen=True)
 class Faults:
     """What the server does to deliveries. Shares are of all deliveries and are drawn independently."""
 
-    delay_ms: Callable[[np.random.Generator, int], np.ndarray] | None = None
-    """Delays in milliseconds of one broadcast's deliveries, given a random generator and their number; None: none."""
+    delay_ms: Delays | None = None
     drop: float = 0.0
     """Share of deliveries that are never made."""
     double: float = 0.0
@@ -50,35 +53,35 @@ class Faults:
 
 
 @dataclass
-class Reference:
+class ReferenceServer:
     """A running server."""
 
     url: str = ""
     faults: Faults = field(default_factory=Faults)
     ports: dict[ServerConnection, int] = field(default_factory=dict)
     """The open connections and the port at the other end of each."""
-    most: int = sys.maxsize
-    """Further connections than these are refused with status 403."""
+    max_connections: int = sys.maxsize
+    """Further connections are refused with status 403."""
     refusals: list[int] = field(default_factory=list)
     """Statuses with which the next handshakes are refused, one each."""
     errors: int = 0
     """So many of the next broadcasts are answered with an error frame, as API Gateway does, and are not forwarded."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.faults.seed)
-        self.heard: list[int] = []
-        """Numbers of the broadcasts that have come in."""
-        self._held: dict[ServerConnection, list[tuple[int, str]]] = {}
-        self._broadcast, self._port, self._left_ns = array("q"), array("i"), array("q")
+        self.received: list[int] = []
+        """Numbers of the broadcasts that have arrived."""
+        self._held_back: dict[ServerConnection, list[tuple[int, str]]] = {}
+        self._broadcast, self._port, self._sent_ns = array("q"), array("i"), array("q")
         self._dropped: list[tuple[int, int]] = []
 
-    def left(self) -> pd.DataFrame:
-        """One row for each frame that left, in order: broadcast, port (the receiver's), left_ns (Unix time)."""
-        return pd.DataFrame({"broadcast": self._broadcast, "port": self._port, "left_ns": self._left_ns})
+    def sent(self) -> pd.DataFrame:
+        """One row for each sent frame, in order: broadcast, port (the receiver's), server_sent_ns (Unix time)."""
+        return pd.DataFrame({"broadcast": self._broadcast, "port": self._port, "server_sent_ns": self._sent_ns})
 
     def close(self, count: int) -> None:
-        """Close so many of the connections, as a server does that is shut down (code 1001); from any thread."""
+        """Close so many of the connections, as a server does that shuts down (code 1001); from any thread."""
 
         async def close_them() -> None:
             await asyncio.gather(*(connection.close(1001) for connection in list(self.ports)[:count]))
@@ -90,15 +93,16 @@ class Reference:
         return set(self._dropped)
 
     def admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Refuse a handshake if there are enough connections, or if it is a page's of another site."""
+        """Refuse a handshake if there are enough connections, or if it comes from a page of another site."""
         if urlsplit(request.headers.get("Origin", self.url)).hostname != "127.0.0.1":
             return connection.respond(HTTPStatus.FORBIDDEN, "Of another site\n")
         if self.refusals:
             return connection.respond(HTTPStatus(self.refusals.pop(0)), "Busy\n")
-        return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if len(self.ports) >= self.most else None
+        is_full = len(self.ports) >= self.max_connections
+        return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if is_full else None
 
     async def handle(self, connection: ServerConnection) -> None:
-        """Forward what comes from one connection."""
+        """Forward the frames of one connection."""
         self.ports[connection] = connection.remote_address[1]
         try:
             async for text in connection:
@@ -106,9 +110,9 @@ class Reference:
                     self.errors -= 1
                     await connection.send(ERROR_FRAME)
                 else:
-                    self._forward(text)
+                    self._forward(text if isinstance(text, str) else text.decode())
         except ConnectionClosedError:
-            pass  # the other end went without a word, as a process that is killed does
+            pass  # the other end sent no close frame, as a process that is killed
         finally:
             del self.ports[connection]
 
@@ -116,16 +120,16 @@ class Reference:
         receivers = list(self.ports)
         message = messages.decode(text.encode())
         number = message.id if message else FOREIGN
-        self.heard.append(number)
+        self.received.append(number)
         faults, n, loop = self.faults, len(receivers), asyncio.get_running_loop()
         delays_ms = faults.delay_ms(self._random, n) if faults.delay_ms else np.zeros(n)
-        drop, double, hold = ((faults.drop, faults.double, faults.reorder) > self._random.random((3, n)).T).T
+        drop, double, reorder = ((faults.drop, faults.double, faults.reorder) > self._random.random((3, n)).T).T
         for k, receiver in enumerate(receivers):
             if drop[k]:
                 self._dropped.append((number, self.ports[receiver]))
-            elif hold[k]:
-                self._held.setdefault(receiver, []).append((number, text))
-                loop.call_later(HOLD_S, self._release, receiver)
+            elif reorder[k]:
+                self._held_back.setdefault(receiver, []).append((number, text))
+                loop.call_later(HOLD_BACK_S, self._release, receiver)
             elif delays_ms[k]:
                 loop.call_later(delays_ms[k] / 1e3, self._deliver, receiver, number, text, 1 + double[k])
             else:
@@ -134,45 +138,55 @@ class Reference:
     def _deliver(self, receiver: ServerConnection, number: int, text: str, copies: int) -> None:
         for _ in range(copies):
             self._write(receiver, number, text)
-        if receiver in self._held and any(held < number for held, _ in self._held[receiver]):
+        if receiver in self._held_back and any(earlier < number for earlier, _ in self._held_back[receiver]):
             self._release(receiver)
 
     def _release(self, receiver: ServerConnection) -> None:
-        for number, text in self._held.pop(receiver, []):
+        for number, text in self._held_back.pop(receiver, []):
             self._write(receiver, number, text)
 
     def _write(self, receiver: ServerConnection, number: int, text: str) -> None:
         if receiver not in self.ports:
             return
-        left_ns = time.time_ns()
+        sent_ns = time.time_ns()
         broadcast((receiver,), text)
         self._broadcast.append(number)
         self._port.append(self.ports[receiver])
-        self._left_ns.append(left_ns)
+        self._sent_ns.append(sent_ns)
 
 
 @contextlib.contextmanager
-def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Reference]:
+def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[ReferenceServer]:
     """A server on 127.0.0.1 in a thread of this process, for as long as the `with` block lasts."""
-    reference = Reference(faults=faults or Faults())
+    reference_server = ReferenceServer(faults=faults or Faults())
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
-        options = {"compression": None, "ping_interval": None, "max_size": messages.MAX_BYTES, "close_timeout": 0.1}
-        options |= {"process_request": reference.admit, "ssl": tls, "backlog": 1024}
-        async with serve(reference.handle, "127.0.0.1", port, **options) as server:
-            bound = server.sockets[0].getsockname()[1]
-            reference.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{bound}/chat"
+        async with serve(
+            reference_server.handle,
+            "127.0.0.1",
+            port,
+            process_request=reference_server.admit,
+            ssl=tls,
+            compression=None,
+            ping_interval=None,
+            max_size=messages.MAX_BYTES,
+            close_timeout=0.1,
+            backlog=1024,
+        ) as server:
+            (listener,) = server.sockets
+            reference_server.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listener.getsockname()[1]}/chat"
             ready.set()
             await stop.wait()
 
-    thread = threading.Thread(target=reference.loop.run_until_complete, args=(main(),), name="reference", daemon=True)
+    loop = reference_server.loop
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), name="reference server", daemon=True)
     thread.start()
     if not ready.wait(10):
         raise RuntimeError("The reference server did not start within 10 s.")
     try:
-        yield reference
+        yield reference_server
     finally:
-        reference.loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop.set)
         thread.join(10)
-        reference.loop.close()
+        loop.close()

@@ -111,5 +111,5 @@ def test_a_load_test_that_is_too_fast_comes_to_its_end_and_names_what_it_met(url
     test = run("--host", url, "--users", 60, "--spawn-rate", 400, "--broadcasts", 3, "--warm-up", 1)
     assert test.status == 0, test.output
     assert test.summary["connections"] == 60 and test.summary["refusals"]["status 500"] > 10
-    (says,) = [check["says"] for check in test.summary["verdict"]["checks"] if check["check"] == "throttling"]
-    assert "Lambda, where it runs as many invocations as it may" in says
+    (message,) = [check["message"] for check in test.summary["verdict"]["checks"] if check["check"] == "throttling"]
+    assert "Lambda, which runs as many invocations as it may" in message

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import broadcasts
+from benchmarks import variants
 from chatlab import LabError
 from chatlab.packages import require_deployed
 
@@ -13,10 +13,10 @@ def test_what_notebook_03_has_deployed_is_the_code_of_lambdas(chat):
 
 def test_a_variant_that_a_stopped_run_has_left_is_seen(chat):
     """As a kill between notebook 07's two deployments leaves it."""
-    broadcasts.deploy(chat, "sequential")
+    variants.deploy(chat, "sequential")
     try:
         with pytest.raises(LabError, match=r"^The function chat-default runs other code .* Run notebook 03_"):
             require_deployed(chat)
     finally:
-        broadcasts.deploy(chat, "fanout")
+        variants.deploy(chat, "fanout")
     require_deployed(chat)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import websocket
 
-from benchmarks import broadcasts
+from benchmarks import variants
 from chatlab import cost, poll
 from tests.cloud.test_chat import ids, people
 from tests.conftest import sharding, without_policy
@@ -62,7 +62,7 @@ def impatient(lab):
         functions.update_function_code(FunctionName=function, ZipFile=package)
         functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
-    package = io.BytesIO(broadcasts.package("fanout"))
+    package = io.BytesIO(variants.package("fanout"))
     with zipfile.ZipFile(package, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         source = archive.read("lambda_default.py").decode()
         archive.writestr("lambda_default.py", source + "\nHAND_OVER_S, FIRST_PAGE_ITEMS, MAX_PAGE_ITEMS = -1, 5, 5\n")
@@ -70,7 +70,7 @@ def impatient(lab):
     try:
         yield
     finally:
-        deploy(broadcasts.package("fanout"))
+        deploy(variants.package("fanout"))
 
 
 def test_what_is_handed_over_reaches_everyone_once(chat):

@@ -13,7 +13,7 @@ import pytest
 from fanout import Fanout
 
 from benchmarks import api_gateway
-from benchmarks.api_gateway import Endpoint, Settings
+from benchmarks.endpoint import Endpoint, Settings
 
 SCHEMES = pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
 

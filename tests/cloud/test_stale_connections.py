@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks import broadcasts
+from benchmarks.open_connections import open_connections
 from chatlab import poll
 from tests.cloud.test_chat import ids, people
 from tests.cloud.test_fanout import say
@@ -73,7 +73,7 @@ def vanish(chat, number, rounds, report):
     url = chat.websocket_url(chat.require_api())
     with people(chat, LIVING) as sockets:
         alone = usual_ms(chat, sockets, rounds + 1)[1:]
-        with broadcasts.held(url, number):
+        with open_connections(url, number):
             usual = usual_ms(chat, sockets, rounds)
         poll(lambda: len(ids(chat)) == LIVING, "the others to have left", timeout_s=120)
         found, logs = [], []

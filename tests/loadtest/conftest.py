@@ -31,10 +31,10 @@ def wrong_clock(seconds):
     return f"""
 from loadtest import clock
 
-def set_clock(now_ns=clock.now_ns, stamp_ns=clock.stamp_ns):
+def set_clock(now_ns=clock.now_ns, timestamp_ns=clock.timestamp_ns):
     wrong_by_ns = round({seconds} * 1e9)
     clock.now_ns = lambda: now_ns() + wrong_by_ns
-    clock.stamp_ns = lambda ancillary: (arrived_ns := stamp_ns(ancillary)) and arrived_ns + wrong_by_ns
+    clock.timestamp_ns = lambda ancillary: (arrived_ns := timestamp_ns(ancillary)) and arrived_ns + wrong_by_ns
 """
 
 
@@ -51,10 +51,10 @@ class Run:
         self.output = self.process.communicate(timeout=LIMIT_S)[0]
         return self
 
-    def until_heard(self, server, broadcasts: int) -> None:
-        """While it runs, until a reference server has heard so many of its broadcasts."""
+    def until_received(self, server, broadcasts: int) -> None:
+        """While it runs, until a reference server has received so many of its broadcasts."""
         deadline = time.monotonic() + LIMIT_S
-        while len(server.heard) < broadcasts:
+        while len(server.received) < broadcasts:
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.02)

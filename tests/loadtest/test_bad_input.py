@@ -53,7 +53,7 @@ def test_a_refused_handshake(run):
 
 def test_some_connections_are_refused(run):
     with reference_server.run() as server:
-        server.most = 3
+        server.max_connections = 3
         test = run("--host", server.url, *FEW)
     assert said(test) == "The test is not complete: 2 of 5 connections could not be made."
     assert test.summary["delivered"] == 9
@@ -74,7 +74,7 @@ def test_who_is_always_refused_gives_up_and_says_what_it_may_be(run):
     with refusing(500) as url:
         test = run("--host", url, *FEW, "--retry-time", 0.5)
     assert "could be made: handshake refused with status 500. " in said(test)
-    assert "At API Gateway that is Lambda, where it runs as many invocations as it may" in said(test)
+    assert "At API Gateway the reason is Lambda, which runs as many invocations as it may" in said(test)
 
 
 def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks.broadcasts import held
+from benchmarks.open_connections import open_connections
 from chatlab import LabError, poll
 from chatlab.paths import ROOT
 from loadtest.calibration import reference_server
@@ -59,7 +59,7 @@ def test_a_comparison_of_what_is_no_number_is_refused(comparison):
 
 def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end():
     with reference_server.run() as server:
-        with held(server.url, 120):
+        with open_connections(server.url, 120):
             poll(lambda: len(server.ports) == 120, "the last one to be let in", timeout_s=10)
         poll(lambda: not server.ports, "everyone to have left", timeout_s=10)
 
@@ -67,14 +67,14 @@ def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end
 def test_a_connection_that_is_refused_is_none():
     refuses = pytest.raises(LabError, match=r"^10 connections can't be held open: .* HTTP 403")
     with reference_server.run() as server, refuses:
-        server.most = 5
-        with held(server.url, 10):
+        server.max_connections = 5
+        with open_connections(server.url, 10):
             pytest.fail("There are 10.")
 
 
 def test_a_connection_that_is_closed_is_missed():
     misses = pytest.raises(LabError, match=r"^10 connections can't be held open: .* 1001")
-    with reference_server.run() as server, misses, held(server.url, 10):
+    with reference_server.run() as server, misses, open_connections(server.url, 10):
         server.close(1)
 
 

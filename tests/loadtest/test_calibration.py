@@ -5,14 +5,15 @@ import json
 import pytest
 
 from loadtest.calibration import calibrate
+from loadtest.calibration.bounds import Bound
 
 
 @pytest.mark.slow
 def test_a_quick_calibration_shows_truth_and_error(capsys):
     comparison = calibrate.quick(connections=150, broadcasts=6)
-    own, plain = (comparison.table.xs(reader, level="reader").iloc[0] for reader in ("this load test", "plain reader"))
+    own, naive = (comparison.table.xs(reader, level="reader").iloc[0] for reader in ("this load test", "naive client"))
     assert abs(own["p50 error"]) < 0.3
-    assert plain["p50 error"] > abs(own["p50 error"])
+    assert naive["p50 error"] > abs(own["p50 error"])
     assert "this load test is off by" in comparison.figure.axes[0].get_title(loc="left")
 
 
@@ -33,6 +34,6 @@ def test_the_command_prints_its_result_last_and_writes_all_of_it(tmp_path, monke
 
 
 def test_bounds_know_what_does_not_hold():
-    too_late = calibrate.Bound("late", lambda rows: max(row["late"] for row in rows), 0.3)
+    too_late = Bound("late", lambda rows: max(row["late"] for row in rows), 0.3)
     assert too_late.check([{"late": 0.2}])["holds"]
     assert too_late.check([{"late": 0.4}]) == {"bound": "late", "measured": 0.4, "limit": 0.3, "holds": False}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from loadtest.calibration import calibrate, reference_server
+from loadtest.calibration import readings, reference_server
+from loadtest.calibration.cases import delay
 from tests.conftest import listening
 from tests.loadtest.conftest import free_port, wrong_clock
 
@@ -28,9 +29,9 @@ def distributed(start, url, tmp_path, locustfiles):
 
 @pytest.mark.slow
 def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
-    with reference_server.run(calibrate.delay(5)) as server:
+    with reference_server.run(delay(5)) as server:
         test = distributed(start, server.url, tmp_path, [wrong_clock(seconds) + "set_clock()" for seconds in (2, -3)])
-        left = server.left()
+        sent = server.sent()
     assert test.status == 0, test.output
     summary = test.summary
     assert (summary["expected"], summary["delivered"]) == (480, 480)
@@ -39,7 +40,7 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
     assert uncertainty_ms < 50
     offsets_ms = sorted(process["clock_offset_ms"] for process in summary["processes"])
     assert offsets_ms == pytest.approx([-2_000, 3_000], abs=uncertainty_ms)
-    rows = calibrate._with_truth(test.result, left)
+    rows = readings.with_truth(test.result, sent)
     assert (rows["latency_ms"] - rows["truth_ms"]).abs().median() < uncertainty_ms + 0.5
     assert abs(summary["send_late_ms"]["p50"]) < 100
     assert not (tmp_path / "worker-0").exists()  # records travel to the master; workers write nothing
@@ -48,12 +49,12 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
 def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
     """Workers hand over what they have every three seconds, and so just before they are asked for the rest, too."""
     report_first = (
-        "from loadtest.generator import Part\n"
-        "hand_over = Part.hand_over\n"
+        "from loadtest.worker_reporter import WorkerReporter\n"
+        "hand_over = WorkerReporter.hand_over\n"
         "def report_first(self, final=False):\n"
         "    hand_over(self)\n"
         "    hand_over(self, final)\n"
-        "Part.hand_over = report_first\n"
+        "WorkerReporter.hand_over = report_first\n"
     )
     with reference_server.run() as server:
         test = distributed(start, server.url, tmp_path, [report_first])
@@ -65,7 +66,7 @@ def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
 def test_processes_share_the_connections(start):
     with reference_server.run() as server:
         test = start("--host", server.url, *WORDS, "--processes", 2)
-        test.until_heard(server, 1)
+        test.until_received(server, 1)
         assert {host for host, _ in listening(test.process.pid)} == {"127.0.0.1"}
         test.wait()
     assert test.status == 0, test.output
@@ -86,7 +87,7 @@ def test_a_worker_that_dies_is_said_and_the_others_results_are_kept(start, tmp_p
             start("--worker", "--master-host", "127.0.0.1", "--master-port", port, folder=tmp_path / f"{k}")
             for k in range(2)
         ]
-        master.until_heard(server, 20)
+        master.until_received(server, 20)
         workers[0].process.kill()
         master.wait()
     assert master.status == 1

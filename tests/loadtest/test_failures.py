@@ -48,8 +48,8 @@ from loadtest.locustfile import *
 
 def when_sent(number, action):
     def sent():
-        part = hasattr(ChatUser, "generator") and ChatUser.generator._part
-        return part._sender.sent if part else 0
+        run = hasattr(ChatUser, "generator") and ChatUser.generator.run
+        return run.sender.sent if run else 0
 
     def wait():
         while sent() < number:
@@ -76,8 +76,8 @@ class Failure:
         self.test = self.start(*self.words, *more, folder=self.folder, locustfile=locustfile, **options)
         return self.test
 
-    def until_heard(self, broadcasts=5):
-        self.test.until_heard(self.server, broadcasts)
+    def until_received(self, broadcasts=5):
+        self.test.until_received(self.server, broadcasts)
 
     def end(self):
         """Wait for its end, which has to be in time, with no process left."""
@@ -108,7 +108,7 @@ def failure(start, tmp_path, request, report):
     report.append((name.replace("_", " "), ended, at_most, on_disk, f"{one.test.status}: {said}"))
 
 
-def accounts(test):
+def checked_summary(test):
     """Each delivery that was expected has come to something."""
     summary = test.summary
     parts = ("delivered", "missing", "dropped", "departed")
@@ -144,8 +144,8 @@ OWN = {
     "the coordinator, as all leave": ("loadtest.run.TestRun.leave", 0, BROADCASTS),
     "the generator, as it receives": ("loadtest.receiver.Receiver.handle", 60, 3),
     "the generator, as it sends": ("loadtest.sender.Sender._sleep_until", 5, 4),
-    "the generator, as it reports": ("loadtest.generator.Part._tell_progress", 10, 1),
-    "the generator, as it measures itself": ("loadtest.generator.Part._watch_cpu", 0, 0),
+    "the generator, as it reports": ("loadtest.worker_reporter.WorkerReporter._send_progress", 10, 1),
+    "the generator, as it measures itself": ("loadtest.process_usage.ProcessUsage.watch_cpu", 0, 0),
 }
 OFTEN = ["the generator, as it receives"]
 
@@ -156,7 +156,7 @@ def own_error(failure, name):
     test = failure.end()
     assert test.status == 1
     assert test.errors[-1].endswith("RuntimeError: injected") or "did not hand over" in test.errors[-1], test.output
-    assert accounts(test)["delivered"] >= at_least * PEOPLE * 0.8
+    assert checked_summary(test)["delivered"] >= at_least * PEOPLE * 0.8
     assert len(failure.written()) >= at_least * PEOPLE * 0.8
 
 
@@ -172,13 +172,13 @@ def test_any_error_of_its_own_ends_it(failure, name):
 
 
 @pytest.mark.long
-def test_when_the_accounts_fail_there_are_the_records(failure):
+def test_when_the_result_fails_the_records_are_there(failure):
     failure.begin(
         """
-        from loadtest import results
+        from loadtest import assembly
         def broken(**tables):
             raise RuntimeError("injected")
-        results.assemble = broken
+        assembly.assemble = broken
         """
     )
     test = failure.end()
@@ -196,27 +196,27 @@ def test_a_trace_that_is_deleted_in_the_middle_has_been_read(failure, tmp_path):
     trace = tmp_path / "trace.txt"
     trace.write_text("\n".join(f"{k / 10}" for k in range(BROADCASTS)))
     failure.begin("", "--arrivals", "trace", "--trace", trace)
-    failure.until_heard()
+    failure.until_received()
     trace.unlink()
     test = failure.end()
     assert test.status == 0, test.output
-    assert accounts(test)["delivered"] == PEOPLE * BROADCASTS
+    assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
 
 
 @pytest.mark.long
 def test_a_folder_of_results_that_is_deleted_in_the_middle_is_made_again(failure):
     failure.begin()
-    failure.until_heard()
+    failure.until_received()
     shutil.rmtree(failure.folder)
     test = failure.end()
     assert test.status == 0, test.output
-    assert accounts(test)["delivered"] == PEOPLE * BROADCASTS
+    assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
 
 
 def test_what_cannot_be_written_where_it_should_is_in_a_temporary_folder(failure, tmp_path):
     (temporary := tmp_path / "temporary").mkdir()
     failure.begin(environment={"TMPDIR": f"{temporary}"})
-    failure.until_heard()
+    failure.until_received()
     shutil.rmtree(failure.folder)
     failure.folder.write_text("a file in its place")
     # Locust's own file of statistics can't be written either.
@@ -255,12 +255,12 @@ def test_a_full_disk_is_said(failure, tmp_path):
 @pytest.mark.long
 def test_a_progress_that_cannot_be_written_ends_nothing(failure):
     failure.begin()
-    failure.until_heard()
+    failure.until_received()
     (failure.folder / "progress.tmp").unlink(missing_ok=True)
     (failure.folder / "progress.tmp").mkdir()
     test = failure.end()
     assert test.status == 0, test.output
-    assert accounts(test)["delivered"] == PEOPLE * BROADCASTS
+    assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
 
 
 # The clock
@@ -288,7 +288,7 @@ def test_a_clock_that_is_set_in_the_middle_ends_it(failure, seconds):
 def answering(answer, close=False):
     """A server that answers whatever comes first on a connection with these bytes, at its own address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-    held = []
+    connections = []
 
     def serve():
         while True:
@@ -296,7 +296,7 @@ def answering(answer, close=False):
                 connection, _ = listener.accept()
             except OSError:
                 return
-            held.append(connection)
+            connections.append(connection)
             connection.recv(10_000)
             connection.sendall(answer)
             if close:
@@ -310,7 +310,7 @@ def answering(answer, close=False):
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        for connection in held:
+        for connection in connections:
             connection.close()
 
 
@@ -338,7 +338,7 @@ def test_a_server_that_takes_nobody_ends_it(failure, name):
         test = failure.end()
     assert test.status == 1
     assert says in test.errors[-1], test.output
-    assert accounts(test)["expected"] == 0
+    assert checked_summary(test)["expected"] == 0
     assert "Traceback" not in test.output
 
 
@@ -372,7 +372,7 @@ def test_a_server_that_freezes_or_dies_ends_it(failure, number, verb):
         delivered(failure, 4)
         process.send_signal(number)
         test = failure.end()
-    summary = accounts(test)
+    summary = checked_summary(test)
     assert test.status == 1
     assert summary["delivered"] >= 4 * PEOPLE
     if verb == "freezes":
@@ -420,12 +420,12 @@ def workers(failure, number, code="", **options):
 )
 def test_workers_that_are_lost_end_it(failure, number, killed):
     _, others, _ = workers(failure, 2)
-    failure.until_heard(8)
+    failure.until_received(8)
     for other in others[:killed]:
         other.process.send_signal(number)
     test = failure.end()
     assert test.status == 1
-    summary = accounts(test)
+    summary = checked_summary(test)
     assert summary["missing"] == 0
     for other in others[:killed]:
         other.process.kill()
@@ -435,7 +435,7 @@ def test_workers_that_are_lost_end_it(failure, number, killed):
 def test_a_worker_that_joins_in_the_middle_takes_part(failure):
     """Locust gives it connections of the others, which leave there and are opened here."""
     _, _, port = workers(failure, 1)
-    failure.until_heard(3)
+    failure.until_received(3)
     failure.start(
         "--worker",
         "--master-port",
@@ -444,7 +444,7 @@ def test_a_worker_that_joins_in_the_middle_takes_part(failure):
         locustfile=failure.tmp_path / "locustfile.py",
     )
     test = failure.end()
-    summary = accounts(test)
+    summary = checked_summary(test)
     assert (test.status, summary["missing"], summary["connections_dropped"]) == (0, 0, 0), test.output
     assert summary["broadcasts"] == BROADCASTS
 
@@ -493,7 +493,7 @@ def test_interrupted_at_any_moment_it_ends(failure, tmp_path):
         assert failure.seconds - seconds < budget.STOP_S, seconds
         assert test.status in (1, -signal.SIGINT, 0 if seconds > 5 else 1), (seconds, test.output)
         if (failure.folder / "summary.json").exists():
-            assert accounts(test)["missing"] == 0
+            assert checked_summary(test)["missing"] == 0
 
 
 # Locust's own controls
@@ -512,7 +512,7 @@ def test_with_fewer_users_in_the_middle_connections_leave_and_none_is_missing(fa
     """What the web page's form does, or the key S: Locust stops users and waits for each."""
     failure.begin(with_users(4))
     test = failure.end()
-    summary = accounts(test)
+    summary = checked_summary(test)
     assert (summary["missing"], summary["connections_dropped"], summary["connections_left"]) == (0, 0, 6), test.output
     assert summary["broadcasts"] == BROADCASTS
 
@@ -521,5 +521,5 @@ def test_with_fewer_users_in_the_middle_connections_leave_and_none_is_missing(fa
 def test_with_more_users_in_the_middle_they_hear_the_rest(failure):
     failure.begin(with_users(15))
     test = failure.end()
-    summary = accounts(test)
+    summary = checked_summary(test)
     assert (test.status, summary["missing"], summary["connections"]) == (0, 0, 15), test.output

@@ -7,7 +7,8 @@ import pytest
 from websockets.sync.client import connect
 
 from loadtest import messages
-from loadtest.calibration import calibrate, reference_server
+from loadtest.calibration import readings, reference_server
+from loadtest.calibration.cases import Case, delay
 from loadtest.calibration.reference_server import Faults
 
 SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
@@ -16,7 +17,7 @@ SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1
 def test_a_complete_test(run):
     with reference_server.run() as server:
         test = run("--host", server.url, *SMALL, "--html", "report.html")
-    (calibrate.ROOT / "report.html").unlink()
+    (readings.ROOT / "report.html").unlink()
     summary = test.summary
     assert test.status == 0, test.output
     assert summary["complete"]
@@ -37,32 +38,32 @@ def test_a_complete_test(run):
 
 
 def test_latency_is_what_the_server_took_to_a_fraction_of_a_millisecond(tmp_path):
-    case = calibrate.Case("5 ms", calibrate.delay(5), connections=100, broadcasts=10)
-    figures = calibrate.measure(case, tmp_path).figures()
-    assert figures["truth_ms"]["p50"] > 5
-    assert abs(figures["error_ms"]["p50"]) < 0.3
-    assert abs(figures["error_ms"]["p99"]) < 0.3
+    case = Case("5 ms", delay(5), connections=100, broadcasts=10)
+    metrics = readings.measure(case, tmp_path).metrics()
+    assert metrics["truth_ms"]["p50"] > 5
+    assert abs(metrics["error_ms"]["p50"]) < 0.3
+    assert abs(metrics["error_ms"]["p99"]) < 0.3
 
 
 def test_exactly_the_dropped_doubled_and_reordered_deliveries_are_found(tmp_path):
     faults = Faults(drop=0.05, double=0.05, reorder=0.05)
-    reading = calibrate.measure(calibrate.Case("faults", faults, connections=60, broadcasts=10), tmp_path)
-    for account in reading.accounts.values():
-        assert account["truth"] > 0
-        assert account["wrong"] == 0
+    reading = readings.measure(Case("faults", faults, connections=60, broadcasts=10), tmp_path)
+    for fault in reading.detected_faults.values():
+        assert fault["truth"] > 0
+        assert fault["wrong"] == 0
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
 def test_wss_is_measured_as_exactly(tmp_path):
-    figures = calibrate.measure(calibrate.Case("wss", connections=50, broadcasts=8, tls=True), tmp_path).figures()
-    assert figures["clock"] == "kernel"
-    assert (figures["delivered"], figures["missing"]) == (50 * 8, 0)
-    assert abs(figures["error_ms"]["p50"]) < 0.5
+    metrics = readings.measure(Case("wss", connections=50, broadcasts=8, tls=True), tmp_path).metrics()
+    assert metrics["clock"] == "kernel"
+    assert (metrics["delivered"], metrics["missing"]) == (50 * 8, 0)
+    assert abs(metrics["error_ms"]["p50"]) < 0.5
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
 def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
-    context = calibrate._server_context(calibrate._certificate(tmp_path))
+    context = readings.server_context(readings.make_certificate(tmp_path))
     with reference_server.run(tls=context) as server:
         test = run("--host", server.url, "--users", 2)
     assert test.status == 1
@@ -70,17 +71,17 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
 
 
 def test_a_stopped_reader_is_not_taken_for_a_slow_server(tmp_path):
-    case = calibrate.Case("stalled", calibrate.delay(20), connections=50, broadcasts=12, stall=True)
-    reading = calibrate.measure(case, tmp_path)
-    figures = reading.figures()
-    assert figures["harness_lag_ms"]["max"] > 100
-    assert abs(figures["error_ms"]["p50"]) < 0.3
-    assert abs(figures["error_ms"]["p99"]) < 0.3
+    case = Case("stalled", delay(20), connections=50, broadcasts=12, stall=True)
+    reading = readings.measure(case, tmp_path)
+    metrics = reading.metrics()
+    assert metrics["harness_lag_ms"]["max"] > 100
+    assert abs(metrics["error_ms"]["p50"]) < 0.3
+    assert abs(metrics["error_ms"]["p99"]) < 0.3
 
 
 def test_steps_give_latency_by_number_of_connections(run):
-    delay = Faults(delay_ms=lambda random, n: np.arange(n) * 5.0)  # five milliseconds for each connection
-    with reference_server.run(delay) as server:
+    growing = Faults(delay_ms=lambda random, n: np.arange(n) * 5.0)  # five milliseconds for each connection
+    with reference_server.run(growing) as server:
         test = run(
             *["--host", server.url, "--shape", "steps", "--steps", "5,20,40"],
             *["--broadcasts", 4, "--broadcast-rate", 10, "--warm-up", 0],
@@ -112,7 +113,7 @@ def test_connections_are_made_no_faster_than_allowed(run):
 
 
 def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
-    with reference_server.run(calibrate.delay(400)) as server:
+    with reference_server.run(delay(400)) as server:
         test = run(
             *["--host", server.url, "--users", 5, "--warm-up", 0],
             *["--arrivals", "poisson", "--seed", 7, "--broadcasts", 30, "--broadcast-rate", 20],
@@ -128,7 +129,7 @@ def test_foreign_messages_are_counted_and_do_no_harm(start):
     with reference_server.run() as server:
         test = start("--host", server.url, *SMALL, "--broadcasts", 20)
         with connect(server.url, compression=None, close_timeout=0.1) as stranger:
-            while not server.heard:  # the first broadcast is under way
+            while not server.received:  # the first broadcast is under way
                 stranger.recv(timeout=30)
             for text in ["hello", "", "{}", '{"type":"load"}', "\N{PARTY POPPER}" * 1_000, "x" * messages.MAX_BYTES]:
                 stranger.send(text)
@@ -160,7 +161,7 @@ def test_the_largest_message_is_measured(run):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_people_come_and_leave_and_who_stays_gets_everything(run, processes):
-    with reference_server.run(calibrate.delay(50)) as server:
+    with reference_server.run(delay(50)) as server:
         test = run(
             *["--host", server.url, "--users", 40, "--speakers", 3, "--warm-up", 0],
             *["--churn", 0.2, "--broadcasts", 60, "--broadcast-rate", 20],

@@ -9,7 +9,8 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmarks import soak as benchmark
+from benchmarks.memory import CLOUD, LOAD_TEST
+from benchmarks.soak import SPELLS
 from chatlab import poll
 from chatlab.paths import ROOT
 from tests.conftest import processes_of
@@ -52,9 +53,9 @@ def test_a_soak_sees_every_process_and_every_spell_and_loses_nothing(soak):
     assert load_test["left"] > 5
     assert broadcast["delivered"] >= load_test["delivered"]
     assert broadcast["throttled"] and broadcast["retried"] > broadcast["throttled"]  # a quota was met, and a failure
-    assert len({spell["traits"] for spell in told(folder)["spells"]}) == len(set(benchmark.SPELLS))
+    assert len({spell["traits"] for spell in told(folder)["spells"]}) == len(set(SPELLS))
     functions = {f"soak-{name}" for name in ("connect", "default", "disconnect")}
-    assert {row["who"] for row in told(folder)["growth"]} == functions | {benchmark.CLOUD, benchmark.LOAD_TEST}
+    assert {row["who"] for row in told(folder)["growth"]} == functions | {CLOUD, LOAD_TEST}
     assert (pd.read_csv(folder / "memory.csv").groupby("who").size() > 20).all()
     assert (folder / "memory.png").stat().st_size > 10_000
     assert running() == []

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from loadtest.calibration import calibrate, reference_server
+from loadtest.calibration import reference_server
+from loadtest.calibration.cases import delay
 
 LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
@@ -31,7 +32,7 @@ STEPS, PROCESSES = ["--shape", "steps", "--steps", "30,60"], ["--processes", 2]
 def test_signals_leave_complete_results(start, words, signals, pause_s):
     with reference_server.run() as server:
         test = start("--host", server.url, *LONG, *words)
-        test.until_heard(server, 5)
+        test.until_received(server, 5)
         for each in signals:
             test.process.send_signal(each)
             time.sleep(pause_s)
@@ -49,14 +50,14 @@ def test_a_signal_while_the_records_are_collected_leaves_complete_results(start,
     (tmp_path / "locustfile.py").write_text(
         "import os, signal\n"
         "import gevent\n"
-        "from loadtest.generator import Part\n"
+        "from loadtest.worker_reporter import WorkerReporter\n"
         "from loadtest.locustfile import *\n"
-        "hand_over = Part.hand_over\n"
+        "hand_over = WorkerReporter.hand_over\n"
         "def press_ctrl_c(self, final):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    gevent.sleep(1)\n"
         "    hand_over(self, final)\n"
-        "Part.hand_over = press_ctrl_c\n"
+        "WorkerReporter.hand_over = press_ctrl_c\n"
     )
     with reference_server.run() as server:
         words = ["--host", server.url, *LONG, "--broadcasts", 5]
@@ -66,17 +67,17 @@ def test_a_signal_while_the_records_are_collected_leaves_complete_results(start,
 
 
 def test_locusts_own_time_limit_leaves_complete_results(run):
-    with reference_server.run(calibrate.delay(400)) as server:  # several broadcasts are always under way
+    with reference_server.run(delay(400)) as server:  # several broadcasts are always under way
         test = run("--host", server.url, *LONG, "--run-time", 5)
     assert test.errors == ["The test was stopped before its end."]
     assert test.summary["missing"] == 0
-    assert test.summary["broadcasts"] == max(0, len(server.heard) - 1)  # a busy machine may not come past the warm-up
+    assert test.summary["broadcasts"] == max(0, len(server.received) - 1)  # a busy machine may only do the warm-up
 
 
 def test_a_server_that_closes_some_connections_in_the_middle(start):
     with reference_server.run() as server:
         test = start("--host", server.url, *LONG, "--broadcasts", 20)
-        test.until_heard(server, 8)
+        test.until_received(server, 8)
         server.close(10)
         test.wait()
     assert test.status == 1
@@ -94,22 +95,22 @@ def test_at_the_end_everybody_leaves_as_fast_as_they_came(start, processes):
     words = [*LONG, "--broadcasts", 2, "--spawn-rate", 30, *(["--processes", 2] if processes == 2 else [])]
     with reference_server.run() as server:
         test = start("--host", server.url, *words)
-        test.until_heard(server, 3)
-        left = []
-        while test.process.poll() is None and len(left) < 29:
-            if len(server.ports) < 30 - len(left):
-                left.append(time.monotonic())
+        test.until_received(server, 3)
+        departed = []
+        while test.process.poll() is None and len(departed) < 29:
+            if len(server.ports) < 30 - len(departed):
+                departed.append(time.monotonic())
             time.sleep(0.005)
         test.wait()
     assert test.status == 0, test.output
-    assert 0.6 < left[-1] - left[0] < 2
+    assert 0.6 < departed[-1] - departed[0] < 2
     assert test.summary["connections_dropped"] == 0
 
 
 def test_a_server_that_goes_away_ends_the_test(start):
     with reference_server.run() as server:
         test = start("--host", server.url, *LONG)
-        test.until_heard(server, 8)
+        test.until_received(server, 8)
     test.wait()
     assert test.status == 1
     assert test.errors == ["Every connection was closed before the last broadcast."]

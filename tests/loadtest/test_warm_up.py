@@ -10,7 +10,7 @@ from tests.loadtest.test_bad_input import refusing
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(throttling, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(throttling, "BASE_BACKOFF_S", 0.01)
 
 
 def test_a_handshake_is_measured_after_everything_has_started_and_whoever_is_refused_comes_again():

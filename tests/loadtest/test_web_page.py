@@ -33,12 +33,12 @@ class WebPage:
         filled_in = {"spawn_rate": 50, "host": self.host, "broadcast_rate": 10, "warm_up": 1} | form
         self.get("/swarm", filled_in, headers)
 
-    def figures(self):
+    def metrics(self):
         (table,) = json.loads(self.get("/stats/requests"))["extended_stats"]
         return {row["name"]: row["value"] for row in table["data"]}
 
     def until(self, state):
-        poll(lambda: self.figures()["State"] == state, f"the test to be {state}", timeout_s=30)
+        poll(lambda: self.metrics()["State"] == state, f"the test to be {state}", timeout_s=30)
 
 
 def test_a_test_is_started_and_followed_on_the_web_page(start):
@@ -50,13 +50,13 @@ def test_a_test_is_started_and_followed_on_the_web_page(start):
 
         page.swarm(user_count=20, broadcasts=5, broadcast_rate=-2)
         page.until("refused")
-        assert page.figures()["Message"] == "--broadcast-rate must be more than 0, not -2.0."
+        assert page.metrics()["Message"] == "--broadcast-rate must be more than 0, not -2.0."
 
         page.swarm(user_count=20, broadcasts=5)
         page.until("complete")
-        assert page.figures()["Broadcasts sent, without the warm-up"] == 5
-        assert page.figures()["Deliveries"] == 120
-        assert page.figures()["Deliveries missing (known at the end)"] == 0
+        assert page.metrics()["Broadcasts sent, without the warm-up"] == 5
+        assert page.metrics()["Deliveries"] == 120
+        assert page.metrics()["Deliveries missing (known at the end)"] == 0
     assert page.test.summary["delivered"] == 100
 
 
@@ -66,7 +66,7 @@ def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
         runs = set()
         for _ in range(2):
             page.swarm(broadcasts=2)
-            poll(lambda: page.figures()["State"] not in ("", "complete"), "the test to begin", every_s=0.1)
+            poll(lambda: page.metrics()["State"] not in ("", "complete"), "the test to begin", every_s=0.1)
             page.until("complete")
             summary = page.test.summary
             runs.add(summary["run"])
@@ -94,13 +94,13 @@ def test_no_page_of_another_site_starts_or_stops_a_test_but_its_own_button_and_a
                 with pytest.raises(urllib.error.HTTPError, match="403"):
                     page.get(path, {"user_count": 5, "host": server.url} if path == "/swarm" else None, headers)
         assert page.test.process.poll() is None
-        assert page.figures()["State"] == ""
+        assert page.metrics()["State"] == ""
         assert not server.ports
 
         assert "broadcast_rate" in page.get("/", headers=OF_ANOTHER_SITE[3])  # a link
         page.swarm({"Origin": page.url, "Sec-Fetch-Site": "same-origin"}, user_count=5, broadcasts=1)
         page.until("complete")
-        assert len(server.heard) == 2
+        assert len(server.received) == 2
 
 
 def test_no_page_of_another_site_takes_part_in_a_calibration():

@@ -28,7 +28,7 @@ def settings(*words, url=URL, users=10):
 
 def test_defaults_are_a_small_test():
     chosen = settings()
-    assert (chosen.broadcasts_in_all, chosen.warm_up, chosen.phases) == (20, 2, (10,))
+    assert (chosen.total_broadcasts, chosen.warm_up, chosen.phases) == (20, 2, (10,))
     assert chosen.max_connection_rate < 500
 
 
@@ -60,7 +60,7 @@ def test_those_who_speak_stay_so_somebody_else_has_to_leave():
 def test_steps_are_phases():
     chosen = settings("--shape", "steps", "--steps", "5,10,20", "--broadcasts", "7")
     assert chosen.phases == (5, 10, 20)
-    assert chosen.broadcasts_in_all == 21
+    assert chosen.total_broadcasts == 21
 
 
 def test_a_trace_is_cut_at_the_duration(tmp_path):
@@ -121,7 +121,7 @@ def test_what_would_not_end_or_not_fit_into_memory_is_refused_at_once(words):
 
 def test_a_trace_that_would_not_end_is_refused(tmp_path):
     (path := tmp_path / "trace.txt").write_text("0\n1e300\n")
-    with pytest.raises(ValueError, match="The last broadcast would leave after"):
+    with pytest.raises(ValueError, match="The last broadcast would be due after"):
         settings("--arrivals", "trace", "--trace", str(path))
 
 

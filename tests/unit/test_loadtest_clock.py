@@ -1,4 +1,4 @@
-"""Stamps, and clocks that differ."""
+"""Timestamps, and clocks that differ."""
 
 import socket
 import sys
@@ -56,24 +56,24 @@ def test_exchanges_can_be_sent_and_taken_up_again():
     assert len(found.exchanges) <= 7  # one for each window, however long the test
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux stamps arrivals")
-def test_the_kernel_stamps_an_arrival_before_it_is_read():
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux gives arrivals a timestamp")
+def test_the_kernel_gives_an_arrival_its_timestamp_before_it_is_read():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
         receiver, _ = server.accept()
         with receiver:
             receiver.setsockopt(socket.SOL_SOCKET, clock.SO_TIMESTAMPNS, 1)
-            # The kernel begins to stamp a moment after the first socket of all has asked for it, and ends when the last
-            # one has gone: whether it does so now depends on what else runs.
+            # The kernel begins to give timestamps a moment after the first socket of all has asked for them, and ends
+            # when the last one has closed: whether it does so now depends on what else runs.
             for _ in range(100):
                 before = clock.now_ns()
                 sender.send(b"x")
                 after = clock.now_ns()
                 _, ancillary, _, _ = receiver.recvmsg(1, clock.ANCILLARY_BYTES)
-                if clock.stamp_ns(ancillary):
+                if clock.timestamp_ns(ancillary):
                     break
                 time.sleep(0.01)
-    assert before <= clock.stamp_ns(ancillary) <= after + 1_000_000
+    assert before <= clock.timestamp_ns(ancillary) <= after + 1_000_000
 
 
-def test_no_ancillary_data_is_no_stamp():
-    assert clock.stamp_ns([]) == 0
+def test_no_ancillary_data_is_no_timestamp():
+    assert clock.timestamp_ns([]) == 0

@@ -22,4 +22,4 @@ def test_a_module_imports_nothing_of_the_lab(path):
 
 
 def test_no_module_behaves_otherwise_for_a_test():
-    assert [path.name for path in MODULES if "_TEST" in path.read_text()] == []
+    assert [path.name for path in MODULES if "_TEST_" in path.read_text()] == []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loadtest.intervals import independent, quantile_interval
+from loadtest.intervals import effective_sample_size, quantile_interval
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.99])
@@ -38,7 +38,7 @@ def test_too_few_values_leave_an_end_open():
 
 
 def test_one_broadcast_says_nothing_however_many_deliveries_it_has():
-    assert independent(np.arange(1_000.0), np.zeros(1_000), 0.5) == 0
+    assert effective_sample_size(np.arange(1_000.0), np.zeros(1_000), 0.5) == 0
     assert quantile_interval(np.arange(1_000.0), np.zeros(1_000), 0.5) == (None, None)
 
 
@@ -50,7 +50,7 @@ def test_no_values_have_no_interval():
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.integers(0, 5)), max_size=60), st.floats(0.01, 0.99))
 def test_an_interval_is_of_the_values_and_around_their_quantile(drawn, q):
     values, groups = np.array([value for value, _ in drawn]), np.array([group for _, group in drawn])
-    assert 0 <= independent(values, groups, q) <= len(values)
+    assert 0 <= effective_sample_size(values, groups, q) <= len(values)
     low, high = quantile_interval(values, groups, q)
     assert low is None or (low in values and low <= np.quantile(values, q))
     assert high is None or (high in values and high >= np.quantile(values, q))

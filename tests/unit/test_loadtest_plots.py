@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from loadtest import plots, records, results
-from loadtest.records import KERNEL, ConnectionRecord
+from loadtest import assembly, plots, records
+from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 
 MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
@@ -28,17 +28,17 @@ def result(broadcasts=12, connections=30, lose=0):
             arrived_ns = sent_ns + MS + round(number * 0.1 * MS + random.exponential() * MS)
             log.append(number, k, arrived_ns, arrived_ns + 100_000, KERNEL)
     rows = [
-        {"broadcast": k, "phase": 0, "warm_up": k < 2, "speaker": 0, "intended_ns": time, "sent_ns": time}
+        BroadcastRecord(k, phase=0, warm_up=k < 2, speaker=0, intended_ns=time, sent_ns=time)
         for k, time in enumerate(sent)
     ]
-    return results.assemble(
+    return assembly.assemble(
         log.take(),
         records.table("broadcasts", rows),
         records.table("connections", [ConnectionRecord(k, NOW - 2, 1, NOW - 1) for k in range(connections)]),
-        asked=broadcasts - 2,
+        requested=broadcasts - 2,
         users=connections,
         drain_s=10,
-        facts={},
+        metadata={},
     )
 
 
@@ -71,7 +71,7 @@ def test_the_cost_of_a_connection_is_the_slope():
 
 def test_readings_stand_beside_the_truth():
     rows = pd.DataFrame({"truth_ms": [1.0, 2.0], "latency_ms": [3.0, 4.0]})
-    assert "plain is off by 2.00 ms" in texts(plots.readings({"plain": rows}))[0]
+    assert "naive is off by 2.00 ms" in texts(plots.readings({"naive": rows}))[0]
 
 
 def test_a_notebook_shows_a_figure_as_a_png(tmp_path):

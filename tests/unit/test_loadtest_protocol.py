@@ -1,6 +1,7 @@
 """What master and workers tell each other, by way of msgpack."""
 
 from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 
 import msgpack
 import pandas as pd
@@ -25,14 +26,15 @@ PLANS = st.builds(
 
 
 def rows(name, row):
-    return st.lists(st.fixed_dictionaries(row), max_size=4).map(lambda drawn: records.table(name, drawn))
+    drawn = st.lists(st.fixed_dictionaries(row).map(lambda values: SimpleNamespace(**values)), max_size=4)
+    return drawn.map(lambda rows: records.table(name, rows))
 
 
 DELIVERIES = rows(
     "deliveries",
     {
         "connection": st.integers(0, 2**31 - 1), "broadcast": st.integers(0, 2**31 - 1),
-        "arrived_ns": TIME_NS, "handled_ns": TIME_NS, "stamp": st.integers(0, 2),
+        "arrived_ns": TIME_NS, "handled_ns": TIME_NS, "timestamp_source": st.integers(0, 2),
     },
 )  # fmt: skip
 CONNECTIONS = rows(
@@ -55,23 +57,23 @@ MESSAGES = st.one_of(
     PLANS,
     st.builds(protocol.Start, run=TEXT, connection_rate=st.floats(0.1, 1e3), plans=st.lists(PLANS, max_size=2)),
     *(st.builds(kind) for kind in (protocol.Halt, protocol.Collect, protocol.Leave)),
-    st.builds(protocol.Ping, client=TEXT, asked_ns=TIME_NS),
-    st.builds(protocol.Pong, asked_ns=TIME_NS, answered_ns=TIME_NS),
+    st.builds(protocol.Ping, client_id=TEXT, sent_ns=TIME_NS),
+    st.builds(protocol.Pong, ping_sent_ns=TIME_NS, master_ns=TIME_NS),
     st.builds(
         protocol.Progress,
-        run=TEXT, client=TEXT, synchronised=st.booleans(), open=COUNT, opened=COUNT, left=COUNT, failed=COUNT,
+        run=TEXT, client_id=TEXT, synchronised=st.booleans(), open=COUNT, opened=COUNT, departed=COUNT, failed=COUNT,
         refused=COUNT, errors=st.lists(TEXT, max_size=3), refusals=st.dictionaries(TEXT, COUNT, max_size=3),
         due=COUNT, sending=COUNT, sent=COUNT, expected=COUNT, delivered=COUNT, outstanding=st.integers(-9, 9),
     ),
-    st.builds(protocol.Deliveries, run=TEXT, client=TEXT, rows=DELIVERIES, offset_ns=st.integers(-(2**40), 2**40)),
+    st.builds(protocol.Deliveries, run=TEXT, client_id=TEXT, rows=DELIVERIES, offset_ns=st.integers(-(2**40), 2**40)),
     st.builds(
-        protocol.Account,
-        run=TEXT, client=TEXT, final=st.booleans(), reported_ns=TIME_NS, connections=CONNECTIONS,
+        protocol.WorkerReport,
+        run=TEXT, client_id=TEXT, final=st.booleans(), reported_ns=TIME_NS, connections=CONNECTIONS,
         broadcasts=BROADCASTS, exchanges=st.lists(st.lists(TIME_NS, min_size=3, max_size=3), max_size=3),
         refusals=st.dictionaries(TEXT, COUNT, max_size=3), error_frames=st.dictionaries(TEXT, COUNT, max_size=3),
         cpu=st.lists(st.floats(0, 1), max_size=3), bytes_per_connection=st.floats(-1e6, 1e6),
     ),
-    st.builds(protocol.Failed, run=TEXT, client=TEXT, reason=TEXT),
+    st.builds(protocol.Failed, run=TEXT, client_id=TEXT, reason=TEXT),
 )  # fmt: skip
 
 
@@ -118,7 +120,7 @@ def test_whatever_else_arrives_is_an_error_in_one_sentence(kind, data):
 
 def test_another_versions_message_says_what_is_to_be_done():
     with pytest.raises(ProtocolError, match="master and workers need the same version"):
-        decode(protocol.Ping, {"client": "a", "asked_ns": 1, "more": 2})
+        decode(protocol.Ping, {"client_id": "a", "sent_ns": 1, "more": 2})
 
 
 def test_a_plan_knows_when_each_of_its_broadcasts_leaves():

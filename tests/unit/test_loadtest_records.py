@@ -5,7 +5,7 @@ import pytest
 
 from loadtest import records
 from loadtest.clock import Offset
-from loadtest.records import ConnectionRecord, DeliveryLog
+from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
 
 
 def test_a_log_gives_out_each_delivery_once_and_in_order():
@@ -17,6 +17,16 @@ def test_a_log_gives_out_each_delivery_once_and_in_order():
     assert log.take().empty
     log.append(3, 1, 14, 15, records.USER)
     assert log.take().iloc[0].tolist() == [3, 1, 14, 15, records.USER]
+
+
+def test_a_log_takes_up_what_another_one_gave_out():
+    log, other = DeliveryLog(), DeliveryLog()
+    for number in (1, 2):
+        log.append(number, 0, 1_800_000_000_000_000_000 + number, 13, records.BOUND)
+        other.extend(records.unpack(records.pack(log.take())))
+    assert other.table()["arrived_ns"].tolist() == [1_800_000_000_000_000_001, 1_800_000_000_000_000_002]
+    assert len(other) == 2  # it keeps them
+    assert {column: str(kind) for column, kind in other.table().dtypes.items()} == records.TYPES["deliveries"]
 
 
 def test_rows_survive_the_journey():
@@ -37,7 +47,8 @@ def test_tables_keep_what_is_not_known_and_long_times_exact():
 
 def test_a_broadcast_that_did_not_leave_has_no_time_of_sending():
     row = {"broadcast": 0, "phase": 0, "warm_up": False, "speaker": 1, "intended_ns": 1_800_000_000_000_000_001}
-    rows = records.table("broadcasts", [row | {"sent_ns": 1_800_000_000_000_000_003}, row | {"error": "Broken pipe"}])
+    sent = BroadcastRecord(**row, sent_ns=1_800_000_000_000_000_003)
+    rows = records.table("broadcasts", [sent, BroadcastRecord(**row, error="Broken pipe")])
     assert rows["sent_ns"].tolist() == [1_800_000_000_000_000_003, pd.NA]
 
 
@@ -55,6 +66,7 @@ def test_a_log_is_the_table_of_deliveries():
 def test_times_are_put_on_the_masters_clock():
     ahead = Offset([(0, 5_000, 10)])
     row = {"broadcast": 0, "phase": 0, "warm_up": False, "speaker": 1, "intended_ns": 7}
-    rows = records.on_masters_clock(records.table("broadcasts", [row | {"sent_ns": 1}, row]), ahead)
+    sent, failed = BroadcastRecord(**row, sent_ns=1), BroadcastRecord(**row)
+    rows = records.on_masters_clock(records.table("broadcasts", [sent, failed]), ahead)
     assert rows["sent_ns"].tolist() == [5_001, pd.NA]
     assert rows["intended_ns"].tolist() == [7, 7]

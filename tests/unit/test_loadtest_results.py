@@ -1,4 +1,4 @@
-"""Accounts: who was to get what, and what became of it."""
+"""Results: who should receive what, and what happened to each delivery."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import records, results
-from loadtest.records import KERNEL, ConnectionRecord
+from loadtest import assembly, records, results
+from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 
 MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
@@ -19,10 +19,10 @@ def at(milliseconds):
     return NOW + round(milliseconds * MS)
 
 
-def broadcast(number, due, sent="on time", phase=0, warm_up=False):
+def broadcast(number, due, sent="on time", phase=0, warm_up=False, error=None):
     """Due at `due` ms, sent at `sent` ms."""
-    row = {"broadcast": number, "phase": phase, "warm_up": warm_up, "speaker": 0, "intended_ns": at(due)}
-    return row | ({} if sent is None else {"sent_ns": at(due if sent == "on time" else sent)})
+    sent_ns = None if sent is None else at(due if sent == "on time" else sent)
+    return BroadcastRecord(number, phase, warm_up, speaker=0, intended_ns=at(due), sent_ns=sent_ns, error=error)
 
 
 def connection(number, opened=0.0, closed=None, **more):
@@ -36,19 +36,19 @@ def connection(number, opened=0.0, closed=None, **more):
     )
 
 
-def assemble(deliveries, broadcasts, connections, asked=None, problem=None):
+def assemble(deliveries, broadcasts, connections, requested=None, problem=None):
     """Deliveries are (connection, broadcast, ms of arrival)."""
     log = records.DeliveryLog()
     for number, of, arrived in deliveries:
         log.append(number, of, at(arrived), at(arrived) + MS // 2, KERNEL)
-    return results.assemble(
+    return assembly.assemble(
         log.take(),
         records.table("broadcasts", broadcasts),
         records.table("connections", connections),
-        asked=sum(not row["warm_up"] for row in broadcasts) if asked is None else asked,
+        requested=sum(not row.warm_up for row in broadcasts) if requested is None else requested,
         users=len(connections),
         drain_s=10,
-        facts={"problem": problem},
+        metadata={"problem": problem},
     )
 
 
@@ -79,7 +79,7 @@ def test_a_lost_delivery_is_missing():
     assert (result.summary["missing"], result.summary["dropped"]) == (1, 0)
     assert result.connections["missing"].tolist() == [0, 1]
     assert not result.summary["complete"]
-    assert "1 of 2 deliveries are missing" in results.shortfall(result.summary)
+    assert "1 of 2 deliveries are missing" in assembly.shortfall(result.summary)
 
 
 def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
@@ -92,7 +92,7 @@ def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
     assert result.summary["expected"] == 3
     assert (result.summary["delivered"], result.summary["dropped"], result.summary["missing"]) == (2, 1, 0)
     assert result.summary["connections_dropped"] == 2
-    assert "2 connections dropped" in results.shortfall(result.summary)
+    assert "2 connections dropped" in assembly.shortfall(result.summary)
 
 
 def test_a_connection_that_leaves_as_it_was_asked_to_is_no_loss_unless_it_had_the_time_to_hear():
@@ -136,24 +136,24 @@ def test_who_connects_after_a_broadcast_is_not_to_get_it():
     assert result.summary["latency_ms"]["max"] == 1
 
 
-def test_a_broadcast_that_did_not_leave_is_to_reach_nobody():
+def test_a_broadcast_that_was_not_sent_is_expected_by_nobody():
     result = assemble([], [broadcast(0, due=100, sent=None)], [connection(0)])
     assert (result.summary["broadcasts"], result.summary["expected"]) == (0, 0)
-    assert "1 of 1 broadcasts did not leave" in results.shortfall(result.summary)
+    assert "1 of 1 broadcasts were not sent" in assembly.shortfall(result.summary)
 
 
 def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():
-    answered = {"error": 'answered with "Internal server error"'}
-    result = assemble([(0, 1, 201)], [broadcast(0, due=100) | answered, broadcast(1, due=200)], [connection(0)])
+    answered = broadcast(0, due=100, error='answered with "Internal server error"')
+    result = assemble([(0, 1, 201)], [answered, broadcast(1, due=200)], [connection(0)])
     assert result.broadcasts["refused"].tolist() == [True, False]
     assert (result.summary["broadcasts"], result.summary["broadcasts_refused"]) == (1, 1)
     assert (result.summary["expected"], result.summary["missing"]) == (1, 0)
-    assert "1 of 2 broadcasts were answered with an error." in results.shortfall(result.summary)
+    assert "1 of 2 broadcasts were answered with an error." in assembly.shortfall(result.summary)
 
 
 def test_an_error_although_the_broadcast_went_on_excuses_nobody_s_missing():
     """After 29 s API Gateway says "Endpoint request timed out", and the function goes on."""
-    late = broadcast(0, due=100) | {"error": 'answered with "Endpoint request timed out"'}
+    late = broadcast(0, due=100, error='answered with "Endpoint request timed out"')
     result = assemble([(0, 0, 40_000)], [late], [connection(0), connection(1)])
     assert not result.broadcasts["refused"].any()
     assert (result.summary["broadcasts"], result.summary["expected"], result.summary["missing"]) == (1, 2, 1)
@@ -165,7 +165,7 @@ def test_a_connection_that_could_not_be_made_is_to_get_nothing():
     )
     assert (result.summary["connections"], result.summary["connections_failed"]) == (1, 1)
     assert result.summary["expected"] == 1
-    assert "1 of 2 connections could not be made" in results.shortfall(result.summary)
+    assert "1 of 2 connections could not be made" in assembly.shortfall(result.summary)
 
 
 def test_the_warm_up_is_recorded_but_left_out_of_the_figures():
@@ -195,7 +195,7 @@ def test_the_place_in_the_fan_out_is_the_order_of_arrival():
 
 
 def test_a_test_in_which_nothing_happened_has_a_summary():
-    result = assemble([], [], [], asked=20, problem="None of the first 20 connections could be made.")
+    result = assemble([], [], [], requested=20, problem="None of the first 20 connections could be made.")
     assert result.summary["latency_ms"]["p50"] is None
     assert not result.summary["complete"]
     json.dumps(result.summary, allow_nan=False)
@@ -219,7 +219,7 @@ def test_every_delivery_that_was_due_is_accounted_for(data):
     assert first.sum() == summary["delivered"]
     assert len(result.deliveries) == summary["delivered"] + summary["duplicate"] + summary["unexpected"]
     for table in (result.broadcasts, result.connections):
-        for name in results.COUNTS:
+        for name in assembly.COUNTS:
             assert table[name].sum() == summary[name]
 
 
@@ -254,4 +254,4 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 
 
 def test_quantiles_of_nothing_are_none():
-    assert results.quantiles(pd.Series([np.nan]), (0.5,), with_max=True) == {"p50": None, "max": None}
+    assert assembly.quantiles(pd.Series([np.nan]), (0.5,), with_max=True) == {"p50": None, "max": None}

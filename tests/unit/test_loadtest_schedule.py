@@ -102,7 +102,7 @@ def test_what_is_no_file_is_no_trace(path):
 
 def test_a_pipe_that_nobody_writes_into_is_no_trace(tmp_path):
     os.mkfifo(path := tmp_path / "pipe")
-    with pytest.raises(ValueError, match="can't be read: it is no file"):
+    with pytest.raises(ValueError, match="can't be read: it is not a file"):
         schedule.trace(path)
 
 

@@ -1,4 +1,4 @@
-"""When a result may be believed."""
+"""When you can trust a result."""
 
 import numpy as np
 import pandas as pd
@@ -46,13 +46,13 @@ def test_a_good_result_is_believed():
     judged = judge()
     assert judged["believable"]
     assert judged["warnings"] == []
-    assert all(check["says"].endswith(".") for check in judged["checks"])
+    assert all(check["message"].endswith(".") for check in judged["checks"])
 
 
 @pytest.mark.parametrize(
-    ("check", "changes", "says"),
+    ("check", "changes", "message"),
     [
-        ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never came"),
+        ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never arrived"),
         ("schedule", {"send_late_ms": {"p99": 9.0}}, "use more workers or a lower rate"),
         (
             "samples",
@@ -61,16 +61,16 @@ def test_a_good_result_is_believed():
         ),
         ("harness_lag", {"harness_lag_ms": {"p99": 150.0}}, "use more workers"),
         ("harness_lag", {"upper_bounds": 100}, "100 arrivals are known as upper bounds only"),
-        ("harness_lag", {"clock": "user"}, "does not stamp arrivals"),
+        ("harness_lag", {"clock": "user"}, "gives arrivals no timestamp"),
         ("saturation", {"processes": [{"cpu": {"p90": 0.97}, "clock_uncertainty_ms": 0}]}, "97% of a core"),
         ("clocks", {"processes": [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 7.0}]}, "known to 7.0 ms only"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_to_do(check, changes, says):
+def test_what_is_wrong_is_named_with_what_to_do(check, changes, message):
     judged = judge(**changes)
     assert failed(judged) == [check]
     assert judged["believable"] == (check == "samples")
-    assert says in judged["warnings"][0]
+    assert message in judged["warnings"][0]
 
 
 def test_a_latency_that_falls_had_not_settled():
@@ -109,7 +109,7 @@ def test_a_quantile_that_is_not_earned_puts_only_itself_in_doubt():
     ends = {"p50": [9.0, 11.0], "p90": [14.0, None], "p99": [None, None]}
     judged = judge(interval_95={"latency_ms": ends})
     assert judged["believable"]
-    assert judged["unsure"] == ["p90", "p99"]
+    assert judged["uncertain"] == ["p90", "p99"]
 
 
 def test_an_uncertain_median_puts_all_in_doubt():
@@ -124,20 +124,20 @@ def test_nothing_is_not_believed():
 def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
     judged = judge(refusals={"status 500": 34})
     assert judged["believable"] and not judged["warnings"]
-    says = next(check["says"] for check in judged["checks"] if check["check"] == "throttling")
-    assert says.startswith("34 handshakes were refused because of too much load (34 x status 500). At API Gateway")
-    assert "a new account's 10 at a time" in says
+    message = next(check["message"] for check in judged["checks"] if check["check"] == "throttling")
+    assert message.startswith("34 handshakes were refused because of too much load (34 x status 500). At API Gateway")
+    assert "a new account's 10 at a time" in message
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
-        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "no more than it says: lower --spawn-rate"),
-        ({"error_frames": {"Internal server error": 2}}, "Lambda, where it runs as many invocations as it may"),
-        ({"error_frames": {"Too Many Requests": 2}}, "takes only so many messages a second: lower --broadcast-rate"),
+        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "its stage perhaps fewer: lower --spawn-rate"),
+        ({"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as it may"),
+        ({"error_frames": {"Too Many Requests": 2}}, "allows only so many messages a second: lower --broadcast-rate"),
         ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
     ],
 )
-def test_throttling_that_cost_something_is_named_where_it_was_that(changes, says):
+def test_throttling_that_cost_something_is_named_where_it_was_that(changes, message):
     judged = judge(**changes)
-    assert failed(judged) == ["throttling"] and says in judged["warnings"][0]
+    assert failed(judged) == ["throttling"] and message in judged["warnings"][0]

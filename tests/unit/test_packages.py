@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from importlib.metadata import version
 
 import pytest
 from packaging.requirements import Requirement
@@ -35,6 +36,14 @@ def test_every_dependency_is_pinned_in_the_lock(requirement):
 
 def test_the_packages_that_the_lab_is_built_on_are_there():
     assert {"boto3", "jupyterlab", "websocket-client", "locust", "pandas"} <= set(map(name, part("lab")))
+
+
+@pytest.mark.parametrize("package", ["gevent", "locust", "nbclient", "websocket-client"])
+def test_a_package_of_which_more_is_used_than_it_documents_has_bounds(package):
+    """Of its documentation, that is: tests/unit/test_loadtest_contracts.py, tests/unit/test_notebook_contracts.py."""
+    (requirement,) = (Requirement(line) for line in part("lab") if name(line) == package)
+    assert {clause.operator for clause in requirement.specifier} == {">=", "<"}
+    assert version(package) in requirement.specifier
 
 
 def test_every_part_is_in_the_lock():

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import soak
+from benchmarks.memory import CLOUD, LOAD_TEST, growth
+from benchmarks.soak import judge
 
 WHOLE = {
     "expected": 100_000, "delivered": 99_900, "missing": 0, "dropped": 0, "departed": 100, "broadcasts": 900,
@@ -24,29 +25,29 @@ def memory(**mb_per_hour):
 
 
 def missed(summary=None, **mb_per_hour):
-    table = soak.judge(WHOLE | (summary or {}), soak.growth(memory(**mb_per_hour), 360)).table
+    table = judge(WHOLE | (summary or {}), growth(memory(**mb_per_hour), 360)).table
     return table["what"][~table["holds"]].tolist()
 
 
 def test_growth_is_what_is_left_without_the_beginning_and_what_was_taken_for_a_moment():
-    (row,) = soak.growth(memory(function=20), 360).to_dict("records")
+    (row,) = growth(memory(function=20), 360).to_dict("records")
     assert row["mb_per_hour"] == pytest.approx(20, abs=0.5)
     assert row["low"] < row["mb_per_hour"] < row["high"]
     assert row["grown_mb"] == pytest.approx(20 * row["hours"], abs=0.3)
 
 
 def test_a_process_that_was_there_for_a_moment_has_not_grown():
-    assert soak.growth(memory(function=1).iloc[-2:], 360).empty
+    assert growth(memory(function=1).iloc[-2:], 360).empty
 
 
 def test_nothing_is_missed_where_all_is_well():
-    assert missed(function=5, **{soak.LOAD_TEST: 100}) == []
+    assert missed(function=5, **{LOAD_TEST: 100}) == []
 
 
 def test_a_leak_is_found_in_a_function_and_in_the_load_test_and_the_emulator_may_have_one():
     assert missed(function=40) == ["MB that function has grown by"]
-    assert missed(**{soak.LOAD_TEST: 300}) == ["MB that load test has grown by"]
-    assert missed(**{soak.CLOUD: 500}) == []
+    assert missed(**{LOAD_TEST: 300}) == ["MB that load test has grown by"]
+    assert missed(**{CLOUD: 500}) == []
 
 
 @pytest.mark.parametrize(

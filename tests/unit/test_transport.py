@@ -15,7 +15,7 @@ import websocket
 from websockets.sync.server import serve
 
 from chatlab import LabError, transport
-from loadtest.connection import Connection, _contexts
+from loadtest.connection import Connection, tls_context
 
 HOST = "chat.example"  # nobody but the proxy knows where that is
 NAMES = ["SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"]
@@ -29,9 +29,9 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    _contexts.clear()
+    tls_context.cache_clear()
     yield
-    _contexts.clear()
+    tls_context.cache_clear()
 
 
 def trust(profile=None):

@@ -1,0 +1,27 @@
+"""The broadcast, and what is deployed in its place to be compared with it, each by the name by which it is reported."""
+
+from pathlib import Path
+
+from chatlab import Lab, packages
+from chatlab.paths import LAMBDAS
+
+_VARIANTS = LAMBDAS / "variants"
+FILES: dict[str, dict[str, Path]] = {
+    "sequential": {"lambda_default.py": _VARIANTS / "sequential.py"},
+    "threads": {"lambda_default.py": _VARIANTS / "threads.py", "sequential.py": _VARIANTS / "sequential.py"},
+    "fanout": {name: LAMBDAS / name for name in packages.BROADCAST},
+    "ceiling": {"lambda_default.py": _VARIANTS / "ceiling.py", "sigv4.py": LAMBDAS / "sigv4.py"},
+}
+"""What each one's deployment package holds. The name in it is the handler's: Lambda calls `lambda_default.handler`."""
+
+
+def package(variant: str) -> bytes:
+    """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
+    return packages.package(FILES[variant])
+
+
+def deploy(lab: Lab, variant: str) -> None:
+    """Make `variant` the chat's broadcast."""
+    functions, function = lab.client("lambda"), lab.functions["default"]
+    functions.update_function_code(FunctionName=function, ZipFile=package(variant))
+    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
