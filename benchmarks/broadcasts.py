@@ -24,8 +24,8 @@ from benchmarks.deployed_chat import deployed_chat
 from benchmarks.open_connections import open_connections
 from benchmarks.variants import deploy
 from chatlab import Lab, LabError, poll
-from chatlab.errors import exit_status
 from chatlab.paths import ROOT
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 
 RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}

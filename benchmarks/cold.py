@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks import api_gateway
 from benchmarks.endpoint import Settings
 from benchmarks.senders import sender_environment
-from chatlab import cost
+from chatlab.capacity.prices import PRICES
 from chatlab.paths import LAMBDAS
 
 FUNCTIONS = ("connect", "default", "disconnect")
@@ -89,7 +89,7 @@ def by_memory(measured: pd.DataFrame) -> pd.DataFrame:
                     "init ms": cpu["init"] * slower,
                     "first ms": cpu["first"] * slower + WAIT_MS,
                     "later ms": later_ms,
-                    "dollars a million": 1e6 * gb_seconds * cost.PRICES["Lambda GB-seconds"],
+                    "dollars a million": 1e6 * gb_seconds * PRICES["Lambda GB-seconds"],
                 }
             )
     return pd.DataFrame(rows).set_index(["function", "MB"])

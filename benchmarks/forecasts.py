@@ -1,4 +1,4 @@
-"""The model against the real broadcast: what `chatlab.model` foresees of `benchmarks.api_gateway`.
+"""The model against the real broadcast: what `chatlab.capacity.model` foresees of `benchmarks.api_gateway`.
 
 The CPU that a post and a connection take of this machine, on both sides, is measured first; how long anything takes is
 not. All else that the model is told is the endpoint's settings. Where many invocations without a quota would be more
@@ -17,7 +17,7 @@ from benchmarks.api_gateway import Gateway
 from benchmarks.endpoint import Endpoint, Settings
 from benchmarks.environment import environment
 from benchmarks.functions import ConnectionPool, HttpConnection
-from chatlab import model
+from chatlab.capacity import model, simulation
 
 # Invocations, the delay in ms, and posts in flight at most.
 SCALES = {1: (8.0, 400), 4: (80.0, 200), 10: (100.0, 100)}
@@ -158,7 +158,7 @@ def compare(
         known, post_ms=delay_ms, post_variation=variation, in_flight=max_in_flight, kept=kept, errors=errors,
         requests_per_s=case.quota or 1e9, timeout_s=case.seconds, serve_ms=serve_ms,
     )  # fmt: skip
-    foreseen = pd.DataFrame(vars(model.simulate(parameters, ids, shards, seed)) for seed in SEEDS).median()
+    foreseen = pd.DataFrame(vars(simulation.simulate(parameters, ids, shards, seed)) for seed in SEEDS).median()
     return {
         "shards": shards,
         "ids": ids,

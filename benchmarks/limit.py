@@ -23,7 +23,7 @@ from benchmarks.endpoint import Endpoint, Settings
 from benchmarks.environment import environment
 from benchmarks.functions import ConnectionSet
 from benchmarks.senders import FixedConnections, sender_environment
-from chatlab.errors import exit_status
+from chatlab.signals import exit_status
 
 SIZES = (100, 1_000, 10_000)
 FIXED = (8, 16, 32, 64, 128, 256, 400)  # connections

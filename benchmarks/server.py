@@ -1,4 +1,4 @@
-"""What a WebSocket server of your own can do, for the comparison in `chatlab.cost`: `python -m benchmarks.server`.
+"""What a WebSocket server of your own can do, for `chatlab.capacity.alternatives`: `python -m benchmarks.server`.
 
 The server is the one that calibrates the load test (`loadtest.calibration.reference_server`, on `websockets`), in a
 process of its own. Measured is the CPU time that this process takes for a delivery, which a busy machine and slow
@@ -26,14 +26,15 @@ import trustme
 import websocket
 
 from benchmarks.bounds import machine
-from chatlab.errors import LabError, exit_status
+from chatlab.errors import LabError
+from chatlab.signals import exit_status
 from loadtest.calibration import reference_server
 
 BROADCASTS = 20  # in a round, said at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200
 FRAME_BYTES = PAYLOAD_BYTES + 4  # with the header that a server's frame of this size has
 ANSWER_S = 30.0  # nothing is waited for longer
-CORES = 4  # of the server in `chatlab.cost`; connections are spread over a process for each
+CORES = 4  # of the server in `chatlab.capacity.alternatives`; connections are spread over a process for each
 MEMORY_GB = 6  # of its 8: the rest is for the system, the processes themselves, and 5 KB a socket in the kernel
 
 

@@ -28,8 +28,8 @@ from benchmarks.deployed_chat import deployed_chat
 from benchmarks.environment import environment
 from benchmarks.memory import CLOUD, LOAD_TEST, MemorySampler, by_process, growth, repeating
 from chatlab import Lab, LabError
-from chatlab.errors import exit_status
 from chatlab.paths import ROOT
+from chatlab.signals import exit_status
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
 

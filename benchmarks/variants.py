@@ -17,7 +17,7 @@ FILES: dict[str, dict[str, Path]] = {
 
 def package(variant: str) -> bytes:
     """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    return packages.package(FILES[variant])
+    return packages.build_zip(FILES[variant])
 
 
 def deploy(lab: Lab, variant: str) -> None:

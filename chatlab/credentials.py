@@ -1,26 +1,33 @@
-"""What AWS refuses, and what stands between it and this machine, in a sentence that says what to do.
+"""Explain what AWS refuses, and what stands between it and this machine, in a sentence that says what to do.
 
     session = credentials.explain_errors(boto3.Session(profile_name="work"))
 
-From then on every call of every client of this session raises LabError where the credentials, the clock, the Region or
-the network are in the way, in any notebook's cell and in any command, instead of an error that names none of them.
+From then on every call of every client of this session raises LabError if the credentials, the clock, the Region or the
+network is the reason of the failure, in any notebook's cell and in any command, instead of an error that names none of
+them.
 """
 
 import os
 import shlex
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
+import botocore.session
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab.errors import LabError
 
+Core = botocore.session.Session  # what a boto3 session is built on
+
 GUIDE = "docs/aws.md"
 
-# What the services call the same thing: the common errors of AWS's query and JSON protocols, and S3's own.
+# Error codes, of which the services have several for the same thing: AWS's common ones, and S3's own.
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
@@ -56,11 +63,11 @@ ALWAYS_ON = frozenset(
     "ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1"
     " eu-north-1 eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2".split()
 )
-SKEW_S = 5 * 60  # what AWS allows a clock to be wrong
+MAX_SKEW_S = 5 * 60  # what AWS allows a clock to be wrong
 
 
-def explain_errors(session):
-    """`session` (of boto3), whose clients raise LabError where `explain` has a sentence for what went wrong.
+def explain_errors(session: boto3.Session) -> boto3.Session:
+    """Let the clients of `session` raise LabError if `explain` has a sentence for what went wrong, and return it.
 
     Clients get one method more in front of botocore's: https://docs.aws.amazon.com/boto3/latest/guide/events.html
     """
@@ -68,33 +75,36 @@ def explain_errors(session):
     _require_no_code(core)
 
     class Explained:
-        def _make_api_call(self, operation_name, api_params):
-            with explaining(core, self.meta.region_name):
-                return super()._make_api_call(operation_name, api_params)
+        meta: Any  # botocore's, which makes a client's class when it runs
 
-    def begin(base_classes, **_):
+        def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
+            with explaining(core, self.meta.region_name):
+                client: Any = super()  # the class that botocore puts behind this one
+                return client._make_api_call(operation_name, api_params)
+
+    def put_first(base_classes: list[type], **_: object) -> None:
         base_classes.insert(0, Explained)
 
-    session.events.register("creating-client-class", begin)
+    session.events.register("creating-client-class", put_first)
     return session
 
 
 @contextmanager
-def explaining(core, region=None):
-    """Raises what `explain` makes of an error of botocore's within."""
+def explaining(core: Core, region: str | None = None) -> Iterator[None]:
+    """Raises what `explain` returns for an error of botocore's within."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
         raise explain(error, core, region) from None
 
 
-def explain(error, core, region=None):
-    """The LabError that says what `error`, of botocore's, means and what to do; `error` itself if it speaks for itself.
+def explain(error: BotoCoreError | ClientError, core: Core, region: str | None = None) -> Exception:
+    """The LabError that says what `error` means and what to do; `error` itself if it is clear enough.
 
-    What was refused for want of a permission stays the ClientError that it is, with a sentence more.
+    A ClientError for want of a permission stays what it is, with a sentence more.
 
     Args:
-        core: the botocore session; its profile's own way to sign in is what the sentence advises.
+        core: the botocore session, whose profile says how you sign in.
         region: the Region that was asked.
     """
     if isinstance(error, ClientError):
@@ -110,7 +120,7 @@ def explain(error, core, region=None):
             "SignInLocalDevelopmentAccess): ask for it, or use other credentials."
         )
     if isinstance(error, exceptions.CredentialRetrievalError | exceptions.LoginError | exceptions.SSOError):
-        return LabError(f"AWS credentials can't be had{_of_profile(core)} ({_text(error)}): {sign_in(core)}.")
+        return LabError(f"There is no way to get AWS credentials{_of_profile(core)} ({_text(error)}): {sign_in(core)}.")
     if isinstance(error, NOT_CONFIGURED):
         return LabError(f"The AWS configuration can't be used: {_text(error)}. {_profiles(core)}")
     if isinstance(error, exceptions.ProxyConnectionError):
@@ -131,8 +141,8 @@ def explain(error, core, region=None):
     return error
 
 
-def sign_in(core):
-    """What to do for new credentials, in the profile's own way: "run `aws sso login --profile work`"."""
+def sign_in(core: Core) -> str:
+    """How you get new credentials for this profile: "run `aws sso login --profile work`"."""
     explicit = core.instance_variables().get("profile")
     if not explicit and os.environ.get("AWS_ACCESS_KEY_ID"):
         token = ", AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN" if "AWS_SESSION_TOKEN" in os.environ else ""
@@ -144,7 +154,7 @@ def sign_in(core):
     if "login_session" in profile:
         return f"run `aws login{option}`"
     if "credential_process" in profile:
-        return f"see to it that the credential_process of the profile {name} works"
+        return f"make sure that the credential_process of the profile {name} works"
     if "web_identity_token_file" in profile:
         return f"renew the file that web_identity_token_file of the profile {name} names"
     if "aws_session_token" in profile:
@@ -154,18 +164,18 @@ def sign_in(core):
     return f"run `aws login{option}` or `aws configure sso{option}` ({GUIDE} shows the ways to sign in)"
 
 
-def _require_no_code(core):
-    """Raises LabError for a profile that asks for a code of a device each time, which a notebook's kernel can't do."""
+def _require_no_code(core: Core) -> None:
+    """Raises LabError for a profile that asks for a device's code each time, which a notebook's kernel can't do."""
     name = core.profile or "default"
     asks = core.full_config.get("profiles", {}).get(name, {})
     if "mfa_serial" in asks and "role_arn" in asks:
         raise LabError(
-            f"The profile {name} asks for a code each time, which a notebook can't. Take it once and go on without "
+            f"The profile {name} asks for a code each time, which a notebook can't. Type it once and go on without "
             f'PROFILE=: eval "$(aws configure export-credentials --profile {shlex.quote(name)} --format env)"'
         )
 
 
-def _refused(error, core, region):
+def _refused(error: ClientError, core: Core, region: str | None) -> Exception:
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), answer.get("Message", "")
     if code in WRONG_SIGNATURE | EXPIRED and (skew := _skew(error, code, message)):
@@ -189,45 +199,51 @@ def _refused(error, core, region):
             "This AWS account can't be used yet: its sign-up is not complete (a new account takes up to 24 hours), or "
             "it is suspended. Sign in to the AWS console, where it says what is missing."
         )
-    if code in DENIED and _why_denied(message) not in str(error):  # as said already where a role could not be assumed
+    # botocore raises the same error once more if a role could not be assumed.
+    if code in DENIED and _why_denied(message) not in str(error):
         error.args = (f"{_text(error)}. {_why_denied(message)}",)
     return error
 
 
-def _why_denied(message):
-    """What to do about a permission that is missing, by the kind of policy that AWS names as the reason.
+def _why_denied(message: str) -> str:
+    """What to do about a missing permission, by the kind of policy that AWS names as the reason.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
     if "service control policy" in message or "resource control policy" in message:
-        return "It is your organisation that forbids this: ask who administers it, or use another account."
+        return "Your organisation forbids this: ask its administrators, or use another account."
     if "permissions boundary" in message:
-        return "It is your permissions boundary that forbids this: ask who administers the account."
+        return "Your permissions boundary forbids this: ask the administrators of the account."
     return f"{GUIDE} says which permissions the lab needs."
 
 
-def _skew(error, code, message):
-    """How wrong this machine's clock is, if that is why: " (43 minutes behind AWS's)"; "" if it is not."""
+def _skew(error: ClientError, code: str, message: str) -> str:
+    """How wrong this machine's clock is, if that is the reason: " (43 minutes behind AWS's)"; "" if it is not."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     try:
         ahead_s = (datetime.now(UTC) - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
     except (TypeError, ValueError):
         ahead_s = 0.0
-    if abs(ahead_s) > SKEW_S:
+    if abs(ahead_s) > MAX_SKEW_S:
         return f" ({abs(ahead_s) / 60:.0f} minutes {'ahead of' if ahead_s > 0 else 'behind'} AWS's)"
-    told = code == "RequestTimeTooSkewed" or "Signature expired" in message or "Signature not yet current" in message
-    return " (more than five minutes)" if told else ""
+    is_skewed = (
+        code == "RequestTimeTooSkewed" or "Signature expired" in message or "Signature not yet current" in message
+    )
+    return " (more than five minutes)" if is_skewed else ""
 
 
-def _is_optional(region):
+def _is_optional(region: str | None) -> bool:
     """Whether the Region, of the partition `aws`, has to be switched on in an account."""
-    return bool(region) and region not in ALWAYS_ON and not region.startswith(("cn-", "us-gov-"))
+    if not region:
+        return False
+    return region not in ALWAYS_ON and not region.startswith(("cn-", "us-gov-"))
 
 
-def _source(core):
-    """The name and the settings of the profile that has the credentials: of an assumed role, the role's source."""
+def _source(core: Core) -> tuple[str, dict[str, str]]:
+    """The name and the settings of the profile with the credentials: of an assumed role, the role's source."""
     profiles = core.full_config.get("profiles", {})
-    name, seen = core.profile or "default", set()
+    name = core.profile or "default"
+    seen: set[str] = set()
     while (source := profiles.get(name, {}).get("source_profile")) and source not in seen:
         seen.add(name)
         if source == name:
@@ -236,15 +252,15 @@ def _source(core):
     return name, profiles.get(name, {})
 
 
-def _of_profile(core):
+def _of_profile(core: Core) -> str:
     return f" of the profile {core.profile}" if core.profile else ""
 
 
-def _yours(what, core, the="The"):
+def _yours(what: str, core: Core, the: str = "The") -> str:
     return f"{the} {what}{_of_profile(core)}" if core.profile else f"{'Your' if the == 'The' else 'your'} {what}"
 
 
-def _profiles(core):
+def _profiles(core: Core) -> str:
     """Which profiles there are."""
     try:
         names = ", ".join(core.available_profiles)
@@ -253,10 +269,10 @@ def _profiles(core):
     return f"Your profiles: {names}." if names else f"There are no profiles: {GUIDE} shows how to set one up."
 
 
-def _text(error):
+def _text(error: Exception) -> str:
     return str(error).strip().rstrip(".")
 
 
-def _host(url):
+def _host(url: str | None) -> str:
     """A URL's host, without the password that a proxy's may have."""
     return urlsplit(url or "").hostname or "its address"

@@ -1,7 +1,7 @@
-"""Make `.venv` and `frontend/node_modules` what they have to be: `make setup`.
+"""Install what the lab needs into `.venv` and `frontend/node_modules`: `make setup`.
 
-This is run by a Python of the machine's, as a file, before anything of the lab's is installed. All of it is decided by
-what is there, and not by the age of files: a clock may be set. It exits with one sentence where something is wrong.
+The machine's own Python runs this file, before anything of the lab's is installed. It looks at what is installed, and
+not at the age of files, since a clock may be set. It exits with one sentence if something is wrong.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,20 +22,20 @@ PINNED = (ROOT / "requirements.txt", ROOT / "pyproject.toml")
 AGAIN = "Then give the same command again."
 
 
-def main():
-    """Install what is missing; nothing, within a moment, where nothing is."""
-    if packages_are_whole() and page_is_whole():
+def main() -> None:
+    """Install what is missing."""
+    if packages_are_complete() and page_is_complete():
         return
     with one_at_a_time():
-        if not packages_are_whole():
+        if not packages_are_complete():
             install_packages()
-        if not page_is_whole():
+        if not page_is_complete():
             install_page()
 
 
 @contextmanager
-def one_at_a_time():
-    """Whoever else installs into this folder is waited for."""
+def one_at_a_time() -> Iterator[None]:
+    """Wait for anybody else who installs into this folder."""
     folder = ROOT / ".chatlab"
     try:
         folder.mkdir(exist_ok=True)
@@ -45,41 +46,41 @@ def one_at_a_time():
         sys.exit(f"The folder {ROOT} can't be written to ({error.strerror}): clone the lab where you may write.")
 
 
-def packages_are_whole():
-    """Whether all was installed to its end, here, and by a Python that still runs."""
+def packages_are_complete() -> bool:
+    """Whether all was installed, in this folder, and by a Python that still runs."""
     return mark() == [environment(), *pinned()]
 
 
-def mark():
-    """What `install_packages` wrote down at its end, as lines; none if it did not come so far."""
+def mark() -> list[str]:
+    """What `install_packages` wrote down at its end, as lines; none if it did not get so far."""
     try:
         return (VENV / "installed").read_text().splitlines()
     except OSError:
         return []
 
 
-def environment():
-    """The version and the place of the environment's own Python; None if there is none, or no pip.
+def environment() -> str | None:
+    """The version and the folder of the environment's own Python; None if there is none, or no pip.
 
-    An environment that was moved or copied is no good: its programs name the folder in which it was made.
+    An environment that was moved or copied does not work: its programs name the folder in which it was made.
     https://docs.python.org/3/library/venv.html#how-venvs-work
     """
-    told = "import os, pip, sys; print(*sys.version_info[:2], os.path.realpath(sys.prefix))"
+    code = "import os, pip, sys; print(*sys.version_info[:2], os.path.realpath(sys.prefix))"
     try:
-        return run([VENV / "bin" / "python", "-I", "-c", told]).strip()
+        return run([VENV / "bin" / "python", "-I", "-c", code]).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def pinned():
-    """Digests of what says which packages are to be there."""
+def pinned() -> list[str]:
+    """Digests of the files that name the packages to install."""
     return [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in PINNED]
 
 
-def install_packages():
-    """Install the packages; into a new environment, unless the one that is there is whole but for newer packages."""
+def install_packages() -> None:
+    """Install the packages; into a new environment, unless the existing one only lacks newer packages."""
     print("Installing the Python packages and Node.js into .venv (once, about a minute)", flush=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     try:
         if not mark() or mark()[0] != environment():
             run([sys.executable, "-m", "venv", "--clear", VENV])
@@ -88,11 +89,11 @@ def install_packages():
         run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
     except subprocess.CalledProcessError as failed:
         sys.exit(f"The Python packages can't be installed: {reason(failed.output)}")
-    (VENV / "installed").write_text("\n".join([environment(), *pinned(), ""]))
+    (VENV / "installed").write_text("\n".join([f"{environment()}", *pinned(), ""]))
 
 
-def page_is_whole():
-    """Whether the page's packages are those that are pinned. npm writes its own list of them when all are there."""
+def page_is_complete() -> bool:
+    """Whether the page's packages are those that are pinned. npm writes its own list of them when all are installed."""
     try:
         found = json.loads((FRONTEND / "node_modules" / ".package-lock.json").read_text())["packages"]
     except (OSError, ValueError):
@@ -105,31 +106,31 @@ def page_is_whole():
     )
 
 
-def install_page():
-    """The page's packages, by the npm that came with the Python packages."""
+def install_page() -> None:
+    """Install the page's packages, with the npm that came with the Python packages."""
     print("Installing the page's packages (once)", flush=True)
-    npm = shutil.which("npm", path=VENV / "bin")
+    npm = shutil.which("npm", path=VENV / "bin") or "npm"
     try:
         run([npm, "ci", "--loglevel=error", "--no-audit", "--no-fund"], cwd=FRONTEND)
     except subprocess.CalledProcessError as failed:
         sys.exit(f"The page's packages can't be installed: {reason(failed.output)}")
 
 
-def run(command, **options):
-    """What the command says. Raises CalledProcessError with what it said."""
-    return subprocess.check_output(command, stderr=subprocess.STDOUT, text=True, errors="replace", **options)
+def run(command: Sequence[str | Path], cwd: Path | None = None) -> str:
+    """Run a command and return its output. Raises CalledProcessError, which has the output, too."""
+    return subprocess.check_output(command, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=cwd)
 
 
-def reason(said):
-    """Why, in one sentence, and what to do."""
-    if broken := re.search(r"connection broken by '(.+)': /", said):  # pip's own errors speak of versions then
+def reason(output: str) -> str:
+    """Why a command failed, in one sentence, and what to do."""
+    if broken := re.search(r"connection broken by '(.+)': /", output):  # pip's own errors speak of versions then
         proxy = " through your proxy" if "ProxyError" in broken[1] else ""
         why = re.split(r"[:>] ", broken[1])[-1].strip("')\" ")
         return (
             f"the index can't be reached{proxy} ({why}). Look at the network, or name a proxy in HTTPS_PROXY. {AGAIN}"
         )
-    errors = [line.partition(" ")[2] for line in said.splitlines() if re.match(r"(ERROR:|npm error) ", line)]
-    return f"{' '.join(errors[:4] or said.split()[-60:])}. {AGAIN}"
+    errors = [line.partition(" ")[2] for line in output.splitlines() if re.match(r"(ERROR:|npm error) ", line)]
+    return f"{' '.join(errors[:4] or output.split()[-60:])}. {AGAIN}"
 
 
 if __name__ == "__main__":

@@ -1,60 +1,70 @@
-"""What exists of a lab, asked of AWS and not remembered: found twice, by name and by tag.
+"""What exists of a lab: AWS is asked twice, by name and by tag, and nothing is remembered.
 
-Written apart from the teardown on purpose, so that it can find what the teardown forgot.
+It is written apart from the teardown on purpose, so that it finds what the teardown forgets.
 """
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 from botocore.exceptions import ClientError
 
 from chatlab import credentials
 from chatlab.errors import NOT_FOUND, ignore_missing
+from chatlab.lab import Lab
 
 DENIED = credentials.DENIED | {"403"}  # which is what S3 answers to a HEAD
 COLUMNS = ["service", "kind", "id", "created"]
 
+Resource = tuple[str, str, str, datetime | str | None]
+"""Values of these columns; the last is None if the service does not say when."""
 
-def list_resources(lab):
+
+def list_resources(lab: Lab) -> pd.DataFrame:
     """A DataFrame of all that carries the lab's name and tags: `service`, `kind`, `id`, `created` (UTC, or missing).
 
-    The services' own lists are looked through for the name, and each that has it is asked for its tags. What has the
-    lab's name but somebody else's tags is left out: the notebooks do not touch it.
+    It looks for the name in the services' own lists, and then asks for the tags of each resource that has the name.
+    What has the lab's name but somebody else's tags is left out: the notebooks do not touch it.
     """
-    finders = [_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets]
-    found = [thing for find in finders for thing in find(lab)]
+    finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets)
+    found = [resource for find in finders for resource in find(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
 
 
-def list_tagged_arns(lab):
-    """The ARNs of all that carries the lab's tags, of any name and service, as the tagging API tells: a second opinion.
+def list_tagged_arns(lab: Lab) -> list[str]:
+    """The ARNs of all that carries the lab's tags, of any name and service, from the tagging API: a second opinion.
 
-    It lags behind, so each thing is looked at where it would be. It knows no roles, which have a name to be found by:
+    The tagging API lags behind, so the service of each resource is asked whether it exists. It knows no roles, which
+    `list_resources` finds by their name:
     https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html
     """
     filters = [{"Key": key, "Values": [value]} for key, value in lab.tags.items()]
     return [arn for arn in sorted(_tagged(lab, filters)) if _exists(lab, arn)]
 
 
-def list_lab_names(lab):
-    """The names of all labs in this account and Region that have anything tagged, wherever they were made; may lag."""
-    filters = [{"Key": "chatlab"}, {"Key": "chatlab-region", "Values": [lab.region]}]
+def list_lab_names(lab: Lab) -> list[str]:
+    """The names of all labs in this account and Region that have anything tagged, on whatever machine they were made.
+
+    The tagging API may lag behind.
+    """
+    filters: list[dict[str, Any]] = [{"Key": "chatlab"}, {"Key": "chatlab-region", "Values": [lab.region]}]
     return sorted({tags["chatlab"] for tags in _tagged(lab, filters).values()})
 
 
-def _tagged(lab, filters):
-    """By ARN, the tags (a dict) of what the tagging API names."""
+def _tagged(lab: Lab, filters: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """By ARN, the tags of what the tagging API lists."""
     pages = lab.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=filters)
     found = [mapping for page in pages for mapping in page["ResourceTagMappingList"]]
     return {mapping["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in mapping["Tags"]} for mapping in found}
 
 
-def _exists(lab, arn):
-    """Whether it is there. Of what the lab does not use, or may not look at, the tagging API is believed."""
+def _exists(lab: Lab, arn: str) -> bool:
+    """Whether it exists. If the lab does not use its service, or you may not ask, the tagging API is believed."""
     _, _, service, _, _, resource = arn.split(":", 5)
     name = resource.rpartition("/")[2]
-    looks = {
+    describe: dict[str, Callable[[], object]] = {
         "dynamodb": lambda: lab.client("dynamodb").describe_table(TableName=name),
         "lambda": lambda: lab.client("lambda").get_function(FunctionName=arn),
         "s3": lambda: lab.client("s3").head_bucket(Bucket=name),
@@ -64,7 +74,7 @@ def _exists(lab, arn):
         "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=name),
     }
     try:
-        looks.get(service, lambda: None)()
+        describe.get(service, lambda: None)()
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code not in NOT_FOUND | DENIED:
@@ -73,7 +83,7 @@ def _exists(lab, arn):
     return True
 
 
-def _dynamodb(lab):
+def _dynamodb(lab: Lab) -> Iterator[Resource]:
     dynamodb = lab.client("dynamodb")
     for page in dynamodb.get_paginator("list_tables").paginate():
         for name in page["TableNames"]:
@@ -86,7 +96,7 @@ def _dynamodb(lab):
                     yield "dynamodb", "table", name, table["CreationDateTime"]
 
 
-def _iam(lab):
+def _iam(lab: Lab) -> Iterator[Resource]:
     iam = lab.client("iam")
     for page in iam.get_paginator("list_roles").paginate():
         for role in page["Roles"]:
@@ -103,7 +113,7 @@ def _iam(lab):
                     yield "iam", "attached policy", f"{name}/{policy['PolicyName']}", None
 
 
-def _lambda(lab):
+def _lambda(lab: Lab) -> Iterator[Resource]:
     functions = lab.client("lambda")
     for page in functions.get_paginator("list_functions").paginate():
         for function in page["Functions"]:
@@ -115,7 +125,7 @@ def _lambda(lab):
                     yield "lambda", "function", name, function["LastModified"]
 
 
-def _logs(lab):
+def _logs(lab: Lab) -> Iterator[Resource]:
     logs = lab.client("logs")
     for name in lab.log_groups.values():
         for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
@@ -128,10 +138,10 @@ def _logs(lab):
                         yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
 
 
-def _apigateway(lab):
+def _apigateway(lab: Lab) -> Iterator[Resource]:
     gateway = lab.client("apigatewayv2")
 
-    def items(operation, api_id):
+    def items(operation: str, api_id: str) -> Iterator[dict[str, Any]]:
         return (item for page in gateway.get_paginator(operation).paginate(ApiId=api_id) for item in page["Items"])
 
     for page in gateway.get_paginator("get_apis").paginate():
@@ -152,7 +162,7 @@ def _apigateway(lab):
                     yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
 
 
-def _s3(lab):
+def _s3(lab: Lab) -> Iterator[Resource]:
     s3 = lab.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         name = bucket["Name"]
@@ -166,7 +176,7 @@ def _s3(lab):
             yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]
 
 
-def _scheduler(lab):
+def _scheduler(lab: Lab) -> Iterator[Resource]:
     scheduler = lab.client("scheduler")
     for page in scheduler.get_paginator("list_schedule_groups").paginate(NamePrefix=lab.name):
         for group in page["ScheduleGroups"]:
@@ -182,17 +192,19 @@ def _scheduler(lab):
                         yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]
 
 
-def _budgets(lab):
+def _budgets(lab: Lab) -> Iterator[Resource]:
     if lab.partition != "aws":  # elsewhere AWS Budgets has no endpoint, or bills in another way
         return
-    budgets, whose = lab.client("budgets"), {"AccountId": lab.account_id}
+    budgets = lab.client("budgets")
     try:
         found = [
             budget
-            for page in budgets.get_paginator("describe_budgets").paginate(**whose)
+            for page in budgets.get_paginator("describe_budgets").paginate(AccountId=lab.account_id)
             for budget in page.get("Budgets", [])
         ]
-    except ClientError as error:  # in many accounts only some may look at the bills; whoever may not has made none
+    except (
+        ClientError
+    ) as error:  # in many accounts only some users may look at the bills; the others can't have created any
         if error.response["Error"]["Code"] not in DENIED:
             raise
         return

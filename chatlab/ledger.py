@@ -1,20 +1,23 @@
 """The labs that are open, so that none is forgotten: which ones this folder made and has not seen empty since.
 
-One file a lab, written before its first resource, and removed when its inventory is empty. It says where to look, and
-never what is there: that, AWS is asked each time.
+One file a lab, written before its first resource is created, and removed when its inventory is empty. It says where to
+look, and never what is there: that, AWS is asked each time.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
 from chatlab.paths import ensure_writable, state_dir, write_atomically
-from chatlab.settings import Settings
+from chatlab.settings import Settings, Variable
+
+if TYPE_CHECKING:
+    from chatlab.lab import Lab
 
 CURRENT_FILE = "lab.json"
 
@@ -29,18 +32,18 @@ class Entry:
     since: str
     """When it was written: UTC, as in 2026-11-25T10:00:00Z."""
     hours: float | None = None
-    """After how many hours notebook 04 is to let AWS remove the stage; None for never."""
+    """After how many hours AWS is to remove the stage; None for never."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.settings}, since {self.since}: `{self.settings.make_command('down')}` removes it"
 
 
-def record(lab, hours=None):
-    """Write the entry of `lab`, unless there is one, and make it the lab that the other notebooks take."""
-    entry = Entry(settings_of(lab), place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
+def record(lab: "Lab", hours: float | None = None) -> None:
+    """Write the entry of `lab`, unless there is one, and make it the current one, which the other notebooks take."""
+    entry = Entry(lab.settings, place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
     path = _path(entry)
     ensure_writable(path.parent)
-    if lab.target == "local":  # those of a local cloud that died are gone with it
+    if lab.target == "local":  # the labs of a local cloud that died have gone with it
         for other in path.parent.glob("local.*.json"):
             if _read(other).place != entry.place:
                 other.unlink()
@@ -49,23 +52,26 @@ def record(lab, hours=None):
     _write(state_dir() / CURRENT_FILE, entry)
 
 
-def remove(lab):
+def remove(lab: "Lab") -> None:
     """Remove the entry of `lab`, whose inventory is empty."""
-    _path(Entry(settings_of(lab), place(lab), "")).unlink(missing_ok=True)
+    _path(Entry(lab.settings, place(lab), "")).unlink(missing_ok=True)
 
 
-def entries():
-    """The Entries of all open labs, without those of a local cloud that is no more."""
+def entries() -> list[Entry]:
+    """The entries of all open labs, without those of a local cloud that has ended."""
     found = [_read(path) for path in sorted(_folder().glob("*.json"))]
     cloud = _local_place()
     return [entry for entry in found if entry.settings.target == "aws" or entry.place == cloud]
 
 
-def find(**wanted):
-    """The Entries of the open lab with these settings (target, name, region, profile), where None fits any.
+def find(
+    target: str | None = None, name: str | None = None, region: str | None = None, profile: str | None = None
+) -> list[Entry]:
+    """The entries of the one open lab with these settings, where None fits any.
 
-    They are several if it is in several AWS accounts, and none if there is none. Raises LabError if several labs fit.
+    There are several if it is in several AWS accounts, and none if no lab fits. Raises LabError if several labs fit.
     """
+    wanted = {"target": target, "name": name, "region": region, "profile": profile}
     found = [
         entry
         for entry in entries()
@@ -76,60 +82,55 @@ def find(**wanted):
     return found
 
 
-def current():
-    """The Entry that notebook 00 wrote last, open or not; None without one. Raises LabError if it can't be read."""
+def current() -> Entry | None:
+    """The entry that notebook 00 wrote last, open or not; None without one. Raises LabError if it can't be read."""
     path = state_dir() / CURRENT_FILE
     return _read(path) if path.exists() else None
 
 
-def lifetime_hours():
+def lifetime_hours() -> float | None:
     """After how many hours AWS is to remove the stage of the lab that notebook 00 chose; None for never."""
     entry = current()
     return entry.hours if entry else None
 
 
-def require_same_account(lab, written):
-    """Raises LabError if `lab` was written down (a list of Entries) for other accounts than the credentials are for."""
-    if lab.target == "aws" and written and place(lab) not in {entry.place for entry in written}:
+def require_same_account(lab: "Lab", known: list[Entry]) -> None:
+    """Raises LabError if all entries in `known` are of other AWS accounts than the credentials are for."""
+    if lab.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
         raise LabError(
             f"{lab} was made in another AWS account than the one that your credentials are for now. Nothing was "
             "changed. Use the credentials or the PROFILE= with which it was made."
         )
 
 
-def place(lab):
+def place(lab: "Lab") -> str:
     """A digest of the AWS account's id, or which local cloud it is. Raises LabError without credentials."""
     if lab.target == "local":
         return _local_place()
     return hashlib.sha256(f"chatlab/{lab.account_id}".encode()).hexdigest()[:12]
 
 
-def settings_of(lab):
-    """The Settings of a lab alone."""
-    return Settings(*(getattr(lab, field.name) for field in fields(Settings)))
+def _local_place() -> str:
+    status = local_cloud.status()
+    return f"local cloud {status['pid']}" if status["running"] else "no local cloud"
 
 
-def _local_place():
-    state = local_cloud.status()
-    return f"local cloud {state['pid']}" if state["running"] else "no local cloud"
+def _folder() -> Path:
+    """`CHATLAB_LEDGER` names another one: a run on AWS has a state of its own, but you are to know what it leaves."""
+    return Variable.LEDGER.path() or state_dir() / "labs"
 
 
-def _folder():
-    """`CHATLAB_LEDGER` names another one: a run on AWS has a home of its own, but what it leaves is everybody's."""
-    return Path(os.environ.get("CHATLAB_LEDGER") or state_dir() / "labs")
-
-
-def _path(entry):
+def _path(entry: Entry) -> Path:
     words = (entry.settings.target, entry.settings.name, entry.settings.region, entry.place.replace(" ", "-"))
     return _folder() / f"{'.'.join(words)}.json"
 
 
-def _write(path, entry):
+def _write(path: Path, entry: Entry) -> None:
     about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
     write_atomically(path, json.dumps(asdict(entry.settings) | about) + "\n")
 
 
-def _read(path):
+def _read(path: Path) -> Entry:
     try:
         values = json.loads(path.read_text())
         settings = Settings(*(values[field.name] for field in fields(Settings)))

@@ -1,15 +1,17 @@
-"""Locks between processes. The system lets go of one when its process ends, however that ends."""
+"""Locks between processes. The system releases a lock when its process ends, however that ends."""
 
 import fcntl
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from chatlab.errors import LabError
 from chatlab.paths import ensure_writable
 
 
 @contextmanager
-def locked(path, or_else=None):
-    """The file `path` held within by nobody else: whoever holds it is waited for, or raises LabError(`or_else`).
+def locked(path: Path, or_else: str | None = None) -> Iterator[None]:
+    """Hold the lock of the file `path`. If another process holds it, wait for that, or raise LabError(`or_else`).
 
     Raises LabError if its folder can't be written to.
     """
@@ -18,5 +20,5 @@ def locked(path, or_else=None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if or_else else 0))
         except BlockingIOError:
-            raise LabError(or_else) from None
+            raise LabError(f"{or_else}") from None
         yield

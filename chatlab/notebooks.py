@@ -1,34 +1,37 @@
-"""Running the notebooks in order, with progress, and without leaving a process behind."""
+"""Run a notebook, with progress, and without leaving a process behind."""
 
 import ast
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO, Any
 
 import nbformat
-import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 
 from chatlab.paths import NOTEBOOKS, write_atomically
 from chatlab.privacy import redact, redact_notebook
+from chatlab.processes import kill_session
 from loadtest import live
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
-SENTENCES = ("LabError", "LoadTestError", "NotOurs")  # the exceptions that say all there is to say
+SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
-CELL_TIMEOUT_S = 3 * 60 * 60  # the longest that a cell may take, which is the largest load test: nothing runs for ever
+CELL_TIMEOUT_S = 3 * 60 * 60  # enough for the cell that takes longest, the largest load test
 START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
-GRACE_S = live.STOP_S + 5  # for an interrupted cell to stop what it started: the longest to stop is a load test
+GRACE_S = live.STOP_S + 5  # for an interrupted cell to stop what it started: a load test takes longest
 
 
 @dataclass
@@ -41,16 +44,36 @@ class Outcome:
     reason: str = ""
 
 
-def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda text: None, health_check=lambda: None):
-    """Run the notebook `name` in a kernel of its own, and save it with its outputs, whole or not; an Outcome.
+def read(path: Path) -> NotebookNode:
+    """A notebook from a file."""
+    read_file: Callable[..., NotebookNode] = nbformat.read  # which has no types
+    return read_file(path, as_version=4)
 
-    Of `parameters` (a dict), the notebook takes those that it has: see `inject`.
-    `on_progress(text)` gets each new last line of what the running cell shows. `health_check()` is called twice a
-    second: a sentence from it ends the notebook, and becomes its reason. So does Ctrl-C, which is raised again
-    afterwards.
-    What the kernel itself has to say, beside the cells' outputs, is in a `.log` beside `save_as`, if it is anything.
+
+def to_text(notebook: NotebookNode) -> str:
+    """What the file of a notebook contains."""
+    write_text: Callable[..., str] = nbformat.writes  # which has no types
+    return write_text(notebook).rstrip() + "\n"
+
+
+def execute(
+    name: str,
+    save_as: Path,
+    parameters: Mapping[str, object] = MappingProxyType({}),
+    on_progress: Callable[[str], object] = lambda text: None,
+    health_check: Callable[[], str | None] = lambda: None,
+) -> Outcome:
+    """Run the notebook `name` in a kernel of its own, and save it with its outputs, finished or not.
+
+    Args:
+        parameters: the notebook takes those that it has: see `inject`.
+        on_progress: is given each new last line of what the running cell shows.
+        health_check: is called twice a second. A sentence from it ends the notebook, and becomes its reason.
+
+    Ctrl-C ends the notebook, too, and is raised again afterwards. What the kernel itself prints, beside the cells'
+    outputs, is in a `.log` beside `save_as`, unless it is nothing.
     """
-    notebook = without_outputs(inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters))
+    notebook = without_outputs(inject(read(NOTEBOOKS / f"{name}.ipynb"), parameters))
     client = _Client(
         notebook,
         on_progress=on_progress,
@@ -64,10 +87,10 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
     )
     started = time.monotonic()
     reason = ""
-    # In a thread of its own, nbclient leaves the signals alone, and this one is free to watch.
-    with _log_of_the_kernel(save_as) as log, ThreadPoolExecutor(1) as pool:
+    # nbclient leaves the signals alone in a thread of its own, and this thread is free to watch.
+    with _kernel_log(save_as) as log, ThreadPoolExecutor(1) as pool:
         try:
-            running = pool.submit(client.execute, stderr=log)
+            running = pool.submit(client.run, log)
             while wait([running], timeout=0.5).not_done and not reason:
                 is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
                 reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else health_check() or ""
@@ -79,9 +102,9 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
         running.result()
         reason = reason or unsaved
     except CellExecutionError as error:
-        said = " ".join(error.evalue.split())
-        said = said if error.ename in SENTENCES else f"{error.ename}: {said}"
-        reason = reason or f"{cell}: {said}"
+        message = " ".join(error.evalue.split())
+        message = message if error.ename in SELF_EXPLANATORY else f"{error.ename}: {message}"
+        reason = reason or f"{cell}: {message}"
     except CellTimeoutError:
         reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
     except DeadKernelError:
@@ -91,33 +114,33 @@ def execute(name, save_as, parameters=MappingProxyType({}), on_progress=lambda t
     return Outcome(name, round(time.monotonic() - started, 1), not reason, redact(reason))
 
 
-def inject(notebook, parameters):
-    """`notebook`, with a cell after the one that is tagged `parameters`, which sets those of the dict that it assigns.
+def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> NotebookNode:
+    """Insert a cell behind the one that is tagged `parameters`, which sets those of them that that one assigns.
 
     The convention is papermill's: https://papermill.readthedocs.io/en/latest/usage-parameterize.html
     """
-    for place, cell in enumerate(notebook.cells):
+    for index, cell in enumerate(notebook.cells):
         if "parameters" in cell.metadata.get("tags", []):
             assigned = {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
             lines = [f"{name} = {value!r}" for name, value in parameters.items() if name in assigned]
             if lines:
                 source = "\n".join(["# Parameters of this run", *lines])
-                injected = nbformat.v4.new_code_cell(source, id=INJECTED, metadata={"tags": [INJECTED]})
-                notebook.cells.insert(place + 1, injected)
+                new_cell: Callable[..., NotebookNode] = nbformat.v4.new_code_cell
+                notebook.cells.insert(index + 1, new_cell(source, id=INJECTED, metadata={"tags": [INJECTED]}))
             break
     return notebook
 
 
-def without_outputs(notebook):
-    """`notebook` as if it had never been run, so that what is in a cell then is of this run."""
+def without_outputs(notebook: NotebookNode) -> NotebookNode:
+    """Remove all outputs, so that each output that is there later is of this run."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
 
 
-def without_injected(notebook):
-    """An executed `notebook` as if nothing had been injected."""
+def without_injected(notebook: NotebookNode) -> NotebookNode:
+    """Remove the injected cell of an executed notebook, and number the others as if it had not been there."""
     notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
     for number, cell in enumerate(code, start=1):
@@ -127,22 +150,22 @@ def without_injected(notebook):
     return notebook
 
 
-def _save(notebook, path):
-    """Write it, masked; a sentence if that can't be done, because the disk is full, for example."""
+def _save(notebook: NotebookNode, path: Path) -> str:
+    """Write it, redacted; a sentence if that is impossible, for example because the disk is full; else ""."""
     try:
-        write_atomically(Path(path), nbformat.writes(redact_notebook(notebook)).rstrip() + "\n")
+        write_atomically(path, to_text(redact_notebook(notebook)))
     except OSError as error:
         return f"it ran, but can't be saved: {error.strerror}."
     return ""
 
 
 @contextmanager
-def _log_of_the_kernel(save_as):
-    """A file for a kernel's standard error: a kernel that is ended may say on it that it could not end as it wanted."""
-    path = Path(save_as).with_suffix(".log")
+def _kernel_log(save_as: Path) -> Iterator[IO[bytes]]:
+    """A file for a kernel's standard error: a kernel that is ended may print there that it could not clean up."""
+    path = save_as.with_suffix(".log")
     try:
         path.touch()
-    except OSError:  # the notebook can't be saved there either, and that is said
+    except OSError:  # the notebook can't be saved there either, and the outcome says so
         path = Path(os.devnull)
     try:
         with path.open("wb") as log:
@@ -154,37 +177,40 @@ def _log_of_the_kernel(save_as):
 
 
 class _Client(NotebookClient):
-    def __init__(self, notebook, on_progress, **options):
-        super().__init__(notebook, on_cell_start=self._begun, **options)
+    """nbclient's client, which reports progress, and which `_stop` can end from another thread."""
+
+    def __init__(self, notebook: NotebookNode, on_progress: Callable[[str], object], **options: Any) -> None:
+        super().__init__(notebook, on_cell_start=self._cell_started, **options)
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
         self.cell_index = 0
         """Of the cell that runs, or ran last, among all cells."""
-        self.kernel = None
-        """Its pid, once it has one."""
+        self.kernel_pid: int | None = None
         self.ended = threading.Event()
 
-    def execute(self, **launch_options):
+    def run(self, log: IO[bytes]) -> None:
+        """Run all cells. The kernel writes its standard error into `log`."""
         try:
-            return super().execute(**launch_options)
+            self.execute(stderr=log)
         finally:
             self.ended.set()
 
-    async def async_start_new_kernel(self, **options):
+    async def async_start_new_kernel(self, **options: Any) -> None:
         await super().async_start_new_kernel(**options)
-        self.kernel = self.km.provisioner.pid
+        provisioner: Any = self.km and self.km.provisioner  # a local one, which has a pid
+        self.kernel_pid = provisioner.pid
 
-    def _cleanup_kernel(self):
-        """What nbclient calls at the end of this process, failing if the kernel is gone. `_stop` has seen to it."""
+    def _cleanup_kernel(self) -> None:
+        """nbclient calls this when this process ends, and it would fail, since `_stop` has ended the kernel."""
 
-    def _begun(self, cell, cell_index):
+    def _cell_started(self, cell: NotebookNode, cell_index: int) -> None:
         if self.is_stopped:  # before there was a kernel to end
             raise DeadKernelError("stopped")
         self.has_begun, self.cell_index = True, cell_index
 
-    def process_message(self, msg, cell, cell_index):
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         content = msg["content"]
-        data = content.get("data", {})  # of what has richer forms, a table or a picture, a line of text says nothing
+        data = content.get("data", {})  # if it has a richer form, a table or a picture, a line of its text says nothing
         text = content.get("text") or (data["text/plain"] if data.keys() == {"text/plain"} else "")
         lines = text.replace("\r", "\n").split("\n")
         if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
@@ -192,42 +218,26 @@ class _Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
-def _stop(client):
-    """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes."""
+def _stop(client: _Client) -> None:
+    """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes.
+
+    What a cell started is in the kernel's session, even if the kernel was killed. The local cloud and the page's
+    server, which outlive the kernel, have sessions of their own.
+    """
     client.is_stopped = True
+    if client.kernel_pid is None:
+        return
     try:
-        if client.has_begun and not client.ended.is_set():  # one that is only starting would answer with a traceback
+        if client.has_begun and not client.ended.is_set():  # a kernel that is only starting would print a traceback
             with suppress(ProcessLookupError):
-                os.kill(client.kernel, signal.SIGINT)
+                os.kill(client.kernel_pid, signal.SIGINT)
             client.ended.wait(GRACE_S)
     finally:
-        if client.kernel:
-            _kill_session(client.kernel)
+        kill_session(client.kernel_pid)
 
 
-def _kill_session(leader):
-    """Kill what is left of the session that the kernel `leader` began.
-
-    What a cell started is in it, even when the kernel was killed. The local cloud and the page's server, which are to
-    outlive the kernel, have sessions of their own.
-    """
-    killed = set()
-    while members := {pid for pid in psutil.pids() if _session_of(pid) == leader} - killed:
-        for pid in members:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        killed |= members
-
-
-def _session_of(pid):
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
-def _failed_cell(notebook, cell_index):
-    """The cell at this place, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
+def _failed_cell(notebook: NotebookNode, cell_index: int) -> str:
+    """The cell with this index, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
     above = notebook.cells[: cell_index + 1]
     texts = [line for cell in above if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     heading = next((line.lstrip("# ") for line in reversed(texts) if line.startswith("#")), "")

@@ -1,11 +1,14 @@
-"""Whether the functions run the code that is in `lambdas/`, before anything is measured."""
+"""The functions' deployment packages: the zip file, its hash, and whether the functions run what is in `lambdas/`."""
 
 import base64
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 
 from chatlab.errors import LabError
+from chatlab.lab import Lab
 from chatlab.paths import LAMBDAS
 
 BROADCAST = (
@@ -16,32 +19,38 @@ FILES = {"connect": ("lambda_connect.py",), "default": BROADCAST, "disconnect": 
 """What each function's deployment package holds, of the folder `lambdas/`."""
 
 
-def package(files):
-    """A deployment package, the bytes of a zip file: the same as notebook 03 makes of the same code.
+def build_zip(files: Mapping[str, Path]) -> bytes:
+    """A deployment package, a zip file: always the same bytes for the same code.
 
     Args:
         files: paths, by the name that each has in the package.
     """
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED) as archive:
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
         for name, path in files.items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # the earliest that a zip file can hold
+            entry.external_attr = 0o644 << 16  # readable for everyone: Lambda runs as another user
+            entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
-    return code.getvalue()
+    return package.getvalue()
 
 
-def sha256(code):
-    """The hash of a package as Lambda tells it, `CodeSha256`."""
-    return base64.b64encode(hashlib.sha256(code).digest()).decode()
+def build_package(part: str) -> bytes:
+    """The deployment package of a part of the chat (a key of FILES), from `lambdas/`."""
+    return build_zip({name: LAMBDAS / name for name in FILES[part]})
 
 
-def require_deployed(lab):
+def sha256(package: bytes) -> str:
+    """The hash of a package in Lambda's form, `CodeSha256`."""
+    return base64.b64encode(hashlib.sha256(package).digest()).decode()
+
+
+def require_deployed(lab: Lab) -> None:
     """Raises LabError, with the notebook to run, if a function runs other code than that of `lambdas/`."""
     functions = lab.client("lambda")
     for part, function in lab.functions.items():
-        ours = sha256(package({name: LAMBDAS / name for name in FILES[part]}))
-        if functions.get_function_configuration(FunctionName=function)["CodeSha256"] != ours:
+        expected = sha256(build_package(part))
+        if functions.get_function_configuration(FunctionName=function)["CodeSha256"] != expected:
             raise LabError(
                 f"The function {function} runs other code than lambdas/ has: either that was changed, or notebook 07 "
                 "was stopped while it compared broadcasts. Run notebook 03_lambda_functions, which deploys it."

@@ -1,4 +1,4 @@
-"""Where things are: the repository's own folders, and the folder that remembers this machine's lab."""
+"""Where things are: the repository's own folders, and the folder with the state of this machine's lab."""
 
 import os
 from contextlib import suppress
@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from chatlab.errors import LabError
+from chatlab.settings import Variable
 
 ROOT = Path(__file__).resolve().parent.parent
 FRONTEND = ROOT / "frontend"
@@ -15,46 +16,45 @@ NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 
 
-def state_dir():
-    """The folder of the lab's memory: the choice made in notebook 00, and the local cloud's pid, port and log.
+def state_dir() -> Path:
+    """The folder with the lab's state: which lab notebook 00 chose, and the local cloud's pid, port and log.
 
-    `CHATLAB_HOME` moves it, so that a run or a test has a lab of its own beside the one in use.
+    `CHATLAB_HOME` names another one, so that a run or a test has a lab of its own beside the one in use.
     """
-    return Path(os.environ.get("CHATLAB_HOME") or ROOT / ".chatlab")
+    return Variable.HOME.path() or ROOT / ".chatlab"
 
 
-def make_run_dir():
-    """The folder of this run's results, `runs/<UTC time>`: the one that `CHATLAB_RUN` names, or a new one."""
-    if named := os.environ.get("CHATLAB_RUN"):
-        return ensure_writable(Path(named))
+def make_run_dir() -> Path:
+    """Make the folder for this run's results: the one that `CHATLAB_RUN` names, or a new one, `runs/<UTC time>`."""
+    if named := Variable.RUN.path():
+        return ensure_writable(named)
     ensure_writable(RUNS)
     for number in count(1):
         folder = RUNS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}{f'-{number}' if number > 1 else ''}"
-        with suppress(FileExistsError):  # another one began within the same second
+        with suppress(FileExistsError):  # another run began within the same second
             folder.mkdir()
-            return folder
+            break
+    return folder
 
 
-def in_a_run():
-    """Whether this is a part of a run: a notebook that is, or a test's, has its results' folder named by the run."""
-    return "CHATLAB_RUN" in os.environ
+def in_a_run() -> bool:
+    """Whether this process is part of a run, which then has named the folder of its results."""
+    return Variable.RUN.is_set()
 
 
-def ensure_writable(folder):
-    """`folder`, made if need be. Raises LabError if it can't be made or written to."""
+def ensure_writable(folder: Path) -> Path:
+    """Make `folder` if it does not exist, and return it. Raises LabError if it can't be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            folder / ".probe", "x" * 4096
-        )  # on a full disk there may still be room for a file without anything in it
+        write_atomically(folder / ".probe", "x" * 4096)  # a full disk may still have room for an empty file
         (folder / ".probe").unlink(missing_ok=True)
     except OSError as error:
         raise LabError(f"The folder {folder} can't be written to: {error.strerror}.") from None
     return folder
 
 
-def write_atomically(path, text):
-    """Write the file whole, or not at all: a process that is killed, or a full disk, leaves the one that was there.
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing: if this process is killed or the disk is full, the file before it stays.
 
     Raises OSError.
     """
@@ -67,6 +67,6 @@ def write_atomically(path, text):
         raise
 
 
-def display_path(path):
-    """A path as it is shown to people: within the repository from its root, so that no machine's folders are told."""
+def display_path(path: Path) -> Path:
+    """A path to display: from the repository's root if it is within, so that it names no folders of your machine."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -1,18 +1,21 @@
-"""What the notebooks are going to make: named, priced and with its way out, before anything of it exists."""
+"""What the notebooks are going to create: its names, its prices, and how it is removed again."""
 
-from chatlab import cost, ledger
+from chatlab import ledger
+from chatlab.capacity import cost
+from chatlab.capacity.prices import read_prices
+from chatlab.lab import Lab
 
 
-def planned_resources(lab, with_alarm=False):
-    """A list of dicts, for `lab.show`: one for each kind of thing. Prices are in US dollars.
+def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]]:
+    """A list of dicts, for `lab.show`: one for each kind of resource. Prices are in US dollars.
 
-    `with_alarm`: with the budget that notebook 00 makes where EMAIL is set.
+    `with_alarm`: with the budget that notebook 00 creates if EMAIL is set.
 
-    How long a thing takes is what AWS's users tell of it, rounded up; nothing of this was measured on AWS.
+    How long each takes is what AWS's users report, rounded up; nothing of this was measured on AWS.
     """
-    prices = cost.prices_of(lab)
+    prices = read_prices(lab)
 
-    def a_million(what):
+    def a_million(what: str) -> str:
         return f"{prices[what] * 1e6:.3g} a million"
 
     nothing = "nothing"

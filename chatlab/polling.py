@@ -1,11 +1,21 @@
 """Waiting for what has no boto3 waiter."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from chatlab.errors import LabError
 
+T = TypeVar("T")
 
-def poll(check, what, timeout_s=60, every_s=0.5, ignoring=()):
+
+def poll(
+    check: Callable[[], T | None],
+    what: str,
+    timeout_s: float = 60,
+    every_s: float = 0.5,
+    ignoring: type[Exception] | tuple[type[Exception], ...] = (),
+) -> T:
     """Call `check()` until it returns something true, and return that.
 
     An exception of a type in `ignoring` counts as "not yet". After `timeout_s` seconds raises LabError, which says
@@ -13,7 +23,7 @@ def poll(check, what, timeout_s=60, every_s=0.5, ignoring=()):
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        last = None
+        last: Exception | None = None
         try:
             if result := check():
                 return result

@@ -1,35 +1,45 @@
-"""What can be known before anything is made: whether the lab would work in this account, and what it would use.
+"""Checks before anything is created: whether the lab would work in this account, and what it would use.
 
     checks = run_checks(lab)
     lab.show([check.row for check in checks])
     require_passed(checks)
 
-Nothing is changed, and what may not be asked is "not checked". What can't be known beforehand: session policies and
-resource control policies, which AWS's simulator does not look at, and whether a policy names conditions of its own.
+Nothing is changed, and what you may not ask is "not checked". Nobody can know beforehand what session policies and
+resource control policies forbid, which AWS's simulator ignores, and whether a policy has conditions of its own.
 """
 
+from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import cost, ledger, permissions
+from chatlab import ledger, permissions
+from chatlab.capacity import cost
+from chatlab.capacity.prices import read_prices
+from chatlab.capacity.quotas import DEFAULT_CONCURRENCY, read_quotas
 from chatlab.credentials import DENIED
 from chatlab.errors import NOT_FOUND, LabError
+from chatlab.lab import Lab
+from chatlab.names import Tags
+from chatlab.permissions import Need
 from chatlab.public_access import ask_why_forbidden
-from chatlab.quotas import CONCURRENCY, read_quotas
 
 OK, WARNING, NOT_CHECKED, STOP = "ok", "warning", "not checked", "stop"
 
-# What the lab asks and can do without: it has AWS's defaults, and ways around.
+# Actions that the lab can do without: it has AWS's defaults, and workarounds.
 DISPENSABLE = frozenset(
     "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
     " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
     " organizations:DescribeEffectivePolicy"
     " budgets:ModifyBudget budgets:TagResource budgets:ViewBudget budgets:ListTagsForResource".split()
 )
-# Where an organisation forbids these, notebook 05 serves the page from this machine.
+# If an organisation forbids these, notebook 05 serves the page from this machine.
 PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
+
+_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
+# Why an action is not allowed; what begins as the first is not known for sure.
+_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 
 
 class Check(NamedTuple):
@@ -37,18 +47,18 @@ class Check(NamedTuple):
 
     check: str
     result: str
-    """`OK`; `WARNING`, which is worth knowing; `NOT_CHECKED`; `STOP`, with which the lab can't be built."""
+    """`OK`; `WARNING`, which you should know; `NOT_CHECKED`; or `STOP`: the lab can't be built."""
     found: str
     what_to_do: str = ""
 
     @property
-    def row(self):
+    def row(self) -> dict[str, str]:
         """For `lab.show`."""
         return {"check": self.check, "": self.result, "found": self.found, "what to do": self.what_to_do}
 
 
-def run_checks(lab):
-    """All the Checks."""
+def run_checks(lab: Lab) -> list[Check]:
+    """Run all checks."""
     return [
         check_identity(lab),
         *check_permissions(lab),
@@ -59,17 +69,17 @@ def run_checks(lab):
     ]
 
 
-def require_passed(checks):
-    """Raises LabError if one of the Checks is a `STOP`."""
-    if stops := [check for check in checks if check.result == STOP]:
-        reasons = "; ".join(f"{check.check}: {check.found}" for check in stops)
-        raise LabError(f"The lab can't be built here, and nothing was made. {reasons}. {stops[0].what_to_do}")
+def require_passed(checks: list[Check]) -> None:
+    """Raises LabError if the result of a check is `STOP`."""
+    if failed := [check for check in checks if check.result == STOP]:
+        reasons = "; ".join(f"{check.check}: {check.found}" for check in failed)
+        raise LabError(f"The lab can't be built here, and nothing was made. {reasons}. {failed[0].what_to_do}")
 
 
 # --- who you are ----------------------------------------------------------------------------------------------------
 
 
-def check_identity(lab):
+def check_identity(lab: Lab) -> Check:
     """Whose credentials these are."""
     arn = lab.client("sts").get_caller_identity()["Arn"]
     kind = arn.rpartition(":")[2].partition("/")[0]
@@ -79,13 +89,13 @@ def check_identity(lab):
     return Check("identity", OK, kinds.get(kind, kind))
 
 
-def principal(lab):
-    """The ARN by which the policy simulator knows you, or None: root's and a federated user's it does not take.
+def principal(lab: Lab) -> str | None:
+    """Your ARN for the policy simulator, or None: it does not accept root's and a federated user's.
 
-    A session of a role is simulated as its role, whose ARN has a path that the session's lacks, as where IAM Identity
-    Center made it: /aws-reserved/sso.amazonaws.com/…
+    A session of a role is simulated as its role. The role's ARN has a path that the session's lacks, for example if IAM
+    Identity Center created it: /aws-reserved/sso.amazonaws.com/…
     """
-    arn = lab.client("sts").get_caller_identity()["Arn"]
+    arn: str = lab.client("sts").get_caller_identity()["Arn"]
     kind, *names = arn.rpartition(":")[2].split("/")
     if kind == "user":
         return arn
@@ -98,11 +108,11 @@ def principal(lab):
 # --- what you may do ------------------------------------------------------------------------------------------------
 
 
-def check_permissions(lab):
-    """A Check for each service: whether you may do there all that the lab needs."""
+def check_permissions(lab: Lab) -> list[Check]:
+    """A check for each service: whether you may do there all that the lab needs."""
     try:
-        person = principal(lab)
-        refused = _refused(lab, person) if person else None
+        arn = principal(lab)
+        refused = _refused(lab, arn) if arn else None
     except ClientError as error:
         if error.response["Error"]["Code"] not in DENIED | {"NoSuchEntity"}:
             raise
@@ -110,41 +120,38 @@ def check_permissions(lab):
     if refused is None:
         found = "the policy simulator does not know you: root may do everything, a federated user what its policy says"
         return [Check("permissions", NOT_CHECKED, found)]
-    services = {}
+    services: dict[str, set[str]] = {}
     for need in _needs(lab):
         services.setdefault(need.action.partition(":")[0], set()).add(need.action)
     return [_permission(service, len(actions), refused.get(service, {})) for service, actions in services.items()]
 
 
-_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
-
-
-def _permission(service, count, refused):
-    """The Check of one service, of whose `count` actions those in `refused` (action: why) are not allowed."""
+def _permission(service: str, count: int, refused: dict[str, str]) -> Check:
+    """The check of one service: of its `count` actions, those in `refused` (action: why) are not allowed."""
     if not refused:
         return Check(f"permissions: {service}", OK, f"all {count} actions" if count > 1 else "the one action")
     first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
-    for_sure = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
-    if not for_sure:
+    certain = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
+    if not certain:
         return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
-    around = DISPENSABLE | {action for action in PUBLIC if for_sure.get(action) == _BY_ORGANISATION}
-    return Check(f"permissions: {service}", WARNING if for_sure.keys() <= around else STOP, found, _ADVICE)
+    workable = DISPENSABLE | {action for action in PUBLIC if certain.get(action) == _BY_ORGANISATION}
+    return Check(f"permissions: {service}", WARNING if certain.keys() <= workable else STOP, found, _ADVICE)
 
 
-def _needs(lab):
-    return permissions.actions(lab, with_switch=ledger.lifetime_hours() is not None)
+def _needs(lab: Lab) -> list[Need]:
+    return permissions.list_needs(lab, with_switch=ledger.lifetime_hours() is not None)
 
 
-def _refused(lab, person):
-    """What the policy simulator says is not allowed: {service: {action: why, if not for want of a policy}}."""
+def _refused(lab: Lab, principal_arn: str) -> dict[str, dict[str, str]]:
+    """What the policy simulator says is not allowed: {service: {action: why, unless a policy is missing}}."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
-    refused = {}
-    together = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
-    for (resource, context), needs in together:
+    refused: dict[str, dict[str, str]] = {}
+    questions = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
+    for (resource, context), needs in questions:
         actions = [need.action for need in needs]
-        question = {"PolicySourceArn": person, "ActionNames": actions, "ResourceArns": [resource]}
+        question = {"PolicySourceArn": principal_arn, "ActionNames": actions, "ResourceArns": [resource]}
         try:
             pages = list(paginator.paginate(**question, ContextEntries=[*context, _region_of(lab, actions[0])]))
         except ClientError as error:
@@ -160,18 +167,15 @@ def _refused(lab, person):
     return refused
 
 
-def _region_of(lab, action):
-    """The context entry that a policy which allows some Regions alone asks for. IAM is in its partition's first one."""
+def _region_of(lab: Lab, action: str) -> dict[str, Any]:
+    """The context entry for policies that allow some Regions only. IAM is in its partition's first one."""
     first = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
     region = first.get(lab.partition, lab.region) if action.startswith("iam:") else lab.region
     return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
 
 
-_UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
-
-
-def _why(answer):
-    # Of a resource that was named, some of it is said apart:
+def _why(answer: dict[str, Any]) -> str:
+    # Some of it is in a list of its own for each resource that was named:
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html
     parts = [answer, *answer.get("ResourceSpecificResults", [])]
     if not answer.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
@@ -184,12 +188,13 @@ def _why(answer):
     return ""
 
 
-# --- what is there already ------------------------------------------------------------------------------------------
+# --- what exists already --------------------------------------------------------------------------------------------
 
 
-def check_names(lab):
-    """The lab's names: free, or taken by what is its own, or by what is somebody else's."""
-    own, checks = 0, []
+def check_names(lab: Lab) -> list[Check]:
+    """Whether the lab's names are free, in use by the lab itself, or taken by somebody else."""
+    own = 0
+    checks: list[Check] = []
     for kind, name, tags in _named(lab):
         try:
             if lab.owns(tags()):
@@ -211,16 +216,17 @@ def check_names(lab):
     return checks
 
 
-def _named(lab):
-    """What will have one of the lab's names: its kind, the name, and what asks for its tags."""
+def _named(lab: Lab) -> Iterator[tuple[str, str, Callable[[], Tags]]]:
+    """What will have one of the lab's names: its kind, the name, and a function that asks for its tags."""
     dynamodb, iam, functions, logs, s3 = map(lab.client, ("dynamodb", "iam", "lambda", "logs", "s3"))
 
-    def answer(key, ask, **arguments):
+    def answer(key: str, ask: Callable[..., dict[str, Any]], **arguments: str) -> Callable[[], Tags]:
         return lambda: ask(**arguments).get(key, {})
 
-    def tags_of_the_table():
+    def tags_of_the_table() -> Tags:
         table = dynamodb.describe_table(TableName=lab.table)["Table"]
-        return dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+        tags: list[dict[str, str]] = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+        return tags
 
     yield "table", lab.table, tags_of_the_table
     yield "role", lab.role, answer("Tags", iam.list_role_tags, RoleName=lab.role)
@@ -232,8 +238,8 @@ def _named(lab):
     yield "bucket", lab.bucket, answer("TagSet", s3.get_bucket_tagging, Bucket=lab.bucket)
 
 
-def check_public_access(lab):
-    """Whether the account lets a bucket be public, as the page's is. A bucket's own block is changed in notebook 05."""
+def check_public_access(lab: Lab) -> Check:
+    """Whether the account lets a bucket be public, as the page's is. Notebook 05 changes the bucket's own block."""
     check = "public page"
     try:
         sentence = ask_why_forbidden(lab)
@@ -250,23 +256,23 @@ def check_public_access(lab):
 # --- how much -------------------------------------------------------------------------------------------------------
 
 
-def check_quotas(lab):
-    """The account's quotas against what the lab needs of them."""
+def check_quotas(lab: Lab) -> Iterator[Check]:
+    """Whether the account's quotas are enough for the lab."""
     found = read_quotas(lab)
     for row, name in zip(found.rows, ("requests_per_s", "connects_per_s", "concurrency"), strict=True):
-        check, told = f"quota: {row['quota']}", f"{row['value']} ({row['from']})"
+        check, value = f"quota: {row['quota']}", f"{row['value']} ({row['from']})"
         if not found.is_live(name):
-            yield Check(check, NOT_CHECKED, told)
-        elif name == "concurrency" and getattr(found, name) <= CONCURRENCY:
+            yield Check(check, NOT_CHECKED, value)
+        elif name == "concurrency" and getattr(found, name) <= DEFAULT_CONCURRENCY:
             advice = "Enough, and slow: the load test connects at the pace that this allows. Service Quotas raises it."
-            yield Check(check, WARNING, told, advice)
+            yield Check(check, WARNING, value, advice)
         else:
-            yield Check(check, OK, told)
+            yield Check(check, OK, value)
 
 
-def check_price(lab):
+def check_price(lab: Lab) -> Check:
     """What the load test of notebook 06 costs."""
-    prices = cost.prices_of(lab)
+    prices = read_prices(lab)
     dollars = cost.estimate(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")

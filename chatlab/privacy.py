@@ -1,17 +1,22 @@
-"""What is nobody else's business is masked in all that the lab shows, so that notebooks and errors can be passed on.
+"""Redact what is private in all that the lab shows, so that you can pass on notebooks and errors.
 
-That is: account ids, the ids of access keys, users and roles, secret keys and session tokens, the names in ARNs of
+Private are account ids, the ids of access keys, users and roles, secret keys and session tokens, the names in ARNs of
 users and of sessions (with IAM Identity Center, a session's is an e-mail address), and e-mail addresses.
 """
 
 import re
 import sys
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:  # this module is loaded by each command, and needs neither
+    import boto3
+    from nbformat import NotebookNode
 
 REDACTED = "·" * 12
 
-# Of a match, what is named `kept` stays.
-PRIVATE = [
+# Of a match, the group `kept` stays.
+PRIVATE_PATTERNS = [
     re.compile(pattern)
     for pattern in (
         r"(?P<kept>(?i:secret_?access_?key|session_?token|security[_\-]?token)\W{1,8})[A-Za-z0-9/+=%]{30,}",
@@ -29,51 +34,53 @@ PRIVATE = [
     )
 ]
 # What a terminal takes for a colour, or to clear a line: control sequences, as ECMA-48, section 5.4, has them.
-SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
+CONTROL_SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
 
-MIN_SECRET = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
-SHOWN = frozenset({"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"})
+MIN_SECRET_LENGTH = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
+SHOWN_MESSAGES = frozenset(
+    {"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"}
+)
 
 _secrets: set[str] = set()
 
 
-def add_secrets(*values):
-    """Mask these texts, too, wherever they stand: an account id, a secret key, a session token. None is passed over."""
+def add_secrets(*values: str | None) -> None:
+    """Redact these texts, too, wherever they stand: an account id, a secret key, a session token. None is ignored."""
     for value in values:
-        if value and len(value) >= MIN_SECRET:
+        if value and len(value) >= MIN_SECRET_LENGTH:
             if value.isdecimal():  # within a name, too; the local cloud's account, all zeros, is no part of a number
                 _secrets.add(rf"(?<![\d.]){value}(?!\d)")
             else:
                 _secrets.update({re.escape(value), re.escape(quote(value, safe=""))})
 
 
-def add_session_secrets(session):
-    """Mask the credentials with which the boto3 `session` signs, from the first request on; renewed ones, too."""
+def add_session_secrets(session: "boto3.Session") -> None:
+    """Redact the credentials with which the boto3 `session` signs, from the first request on; renewed ones, too."""
 
-    def learn(**event):
+    def learn(**event: object) -> None:
         if credentials := session.get_credentials():
             add_secrets(*credentials.get_frozen_credentials())
 
     session.events.register("before-sign", learn)
 
 
-def redact(text):
-    """`text` with dots in place of what is private. Masking twice is the same as once."""
-    parts = SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours: no part of a word
-    parts[::2] = map(_redact, parts[::2])
+def redact(text: str) -> str:
+    """`text` with dots in place of what is private. Redacting twice is the same as once."""
+    parts = CONTROL_SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours
+    parts[::2] = [_redact(part) for part in parts[::2]]
     return "".join(parts)
 
 
-def _redact(text):
+def _redact(text: str) -> str:
     if _secrets:
         text = re.sub("|".join(sorted(_secrets)), REDACTED, text)
-    for pattern in PRIVATE:
-        text = pattern.sub(lambda found: found.groupdict().get("kept", "") + REDACTED, text)
+    for pattern in PRIVATE_PATTERNS:
+        text = pattern.sub(lambda match: match.groupdict().get("kept", "") + REDACTED, text)
     return text
 
 
-def redact_values(value):
-    """A copy of `value`, JSON as Python has it, whose texts are masked. Pictures and keys stay as they are."""
+def redact_values(value: Any) -> Any:  # JSON: what goes in comes out, in the same form
+    """A copy of `value`, JSON as Python has it, whose texts are redacted. Pictures and keys stay as they are."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
@@ -83,8 +90,8 @@ def redact_values(value):
     return value
 
 
-def redact_notebook(notebook):
-    """Mask a notebook's sources and outputs, in place; the notebook."""
+def redact_notebook(notebook: "NotebookNode") -> "NotebookNode":
+    """Redact a notebook's sources and outputs, in place, and return it."""
     for cell in notebook.cells:
         cell.source = redact(cell.source)
         for output in cell.get("outputs", []):
@@ -92,10 +99,11 @@ def redact_notebook(notebook):
     return notebook
 
 
-def redact_kernel_output():
-    """In a Jupyter kernel, mask all that its cells show from now on: texts, tables and errors. Elsewhere, nothing.
+def redact_kernel_output() -> None:
+    """In a Jupyter kernel, redact all that its cells show from now on: texts, tables and errors. Elsewhere, do nothing.
 
-    All of it leaves the kernel as messages of one session. IPython's own hooks would be four, and none is for errors.
+    All of it leaves the kernel as messages of one session. Of IPython's own hooks, four would be needed, and there is
+    none for errors.
     """
     ipython = sys.modules.get("IPython")
     kernel = getattr(ipython.get_ipython(), "kernel", None) if ipython else None
@@ -104,8 +112,8 @@ def redact_kernel_output():
     session = kernel.session
     session.serialize_unredacted = session.serialize
 
-    def serialize(message, *more, **options):
-        if message["header"]["msg_type"] in SHOWN:
+    def serialize(message: dict[str, Any], *more: Any, **options: Any) -> Any:  # as jupyter_client has it
+        if message["header"]["msg_type"] in SHOWN_MESSAGES:
             message = {**message, "content": redact_values(message["content"])}
         return session.serialize_unredacted(message, *more, **options)
 

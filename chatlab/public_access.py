@@ -1,9 +1,11 @@
-"""Whether a bucket of the account may be public, and where not, who forbids it and what to do.
+"""Whether a bucket of the account may be public, and if not, who forbids it and what to do.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
 """
 
 from botocore.exceptions import ClientError
+
+from chatlab.lab import Lab
 
 BY_ACCOUNT = (
     "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
@@ -20,16 +22,16 @@ BY_EITHER = (
 NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException"})
 
 
-def why_forbidden(lab):
-    """A sentence if no bucket of the account may be public by a policy; "" if one may, or if that can't be asked."""
+def why_forbidden(lab: Lab) -> str:
+    """A sentence if no bucket of the account may be public by a policy; "" if one may, or if you may not ask."""
     try:
         return ask_why_forbidden(lab)
     except ClientError:
         return ""
 
 
-def ask_why_forbidden(lab):
-    """The same, but raises ClientError if it can't be asked: if you may not see the account's settings."""
+def ask_why_forbidden(lab: Lab) -> str:
+    """The same, but raises ClientError if you may not ask for the account's settings."""
     try:
         answer = lab.client("s3control").get_public_access_block(AccountId=lab.account_id)
     except ClientError as error:
@@ -47,8 +49,8 @@ def ask_why_forbidden(lab):
     return BY_ORGANISATION if '"all"' in policy["PolicyContent"] else BY_ACCOUNT
 
 
-def why_refused(refusal):
-    """The same sentence, of what S3 says when it refuses a public policy; "" if something else is the reason."""
+def why_refused(refusal: str) -> str:
+    """The same sentence for what S3 says when it refuses a public policy; "" if something else is the reason."""
     if "service control policy" in refusal or "resource control policy" in refusal:
         return BY_ORGANISATION
     return BY_EITHER if "BlockPublicPolicy" in refusal else ""

@@ -1,14 +1,15 @@
-"""Removing thing after thing: busy ones are asked again, gone ones are gone, and an error is no reason to stop."""
+"""Deleting resource after resource: ask again while one is busy, and go on after an error."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import ClientError
 
 from chatlab.errors import NOT_FOUND, LabError
 
-# What the services answer while a thing is being made or changed, or while something that was just removed still
-# seems to hang on it. Throttling and failures of AWS's own are tried again by boto3 itself, before they are seen here.
+# Error codes while a resource is being created or changed, or while something that was just deleted still seems to
+# depend on it. boto3 itself tries throttled calls and failures of AWS's own again, before they are seen here.
 BUSY = frozenset(
     {
         "ConcurrentModification",  # IAM
@@ -17,29 +18,29 @@ BUSY = frozenset(
         "OperationAborted",  # S3
         "OperationAbortedException",  # CloudWatch Logs
         "ResourceConflictException",  # Lambda: the function is being changed
-        "ResourceInUseException",  # DynamoDB: the table is being made or changed
+        "ResourceInUseException",  # DynamoDB: the table is being created or changed
         "TooManyRequestsException",  # API Gateway, when boto3 has given up
         "ThrottlingException",
     }
 )
-PATIENCE_S = 300
-LONGEST_PAUSE_S = 8
+TIMEOUT_S = 300
+MAX_PAUSE_S = 8
 
 
 class Attempts:
-    """What could not be removed, and why, while all the rest is.
+    """Attempts to delete resources; an error in one of them does not stop the others.
 
-    with attempts("the role chat"):
+    with attempts("delete the role chat"):
         remove(iam.delete_role, RoleName="chat")
     """
 
-    def __init__(self):
-        self.failed = []
-        """Dicts: `what`, and `why` it could not be done."""
+    def __init__(self) -> None:
+        self.failed: list[dict[str, str]] = []
+        """Dicts: `what` was attempted, and `why` it failed."""
 
     @contextmanager
-    def __call__(self, what):
-        """An error within is noted, and said, and does not stop what comes after. Ctrl-C does."""
+    def __call__(self, what: str) -> Iterator[None]:
+        """Note and print an error within, and go on. Ctrl-C is no such error."""
         try:
             yield
         except Exception as error:
@@ -48,12 +49,13 @@ class Attempts:
             print(f"NOT done, {what}: {why}")
 
 
-def remove(operation, **arguments):
-    """Call `operation` of a boto3 client, again as long as AWS says that the thing is busy; whether there was one.
+def remove(operation: Callable[..., object], **arguments: object) -> bool:
+    """Call `operation` of a boto3 client, again while AWS says that the resource is busy.
 
-    After PATIENCE_S seconds, raises the ClientError that says so; any other at once.
+    Returns whether there was anything to delete. Raises the ClientError of a busy resource after TIMEOUT_S seconds, and
+    any other one at once.
     """
-    deadline, pause_s = time.monotonic() + PATIENCE_S, 0.5
+    deadline, pause_s = time.monotonic() + TIMEOUT_S, 0.5
     while True:
         try:
             operation(**arguments)
@@ -65,4 +67,4 @@ def remove(operation, **arguments):
             if code not in BUSY or time.monotonic() + pause_s > deadline:
                 raise
         time.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        pause_s = min(2 * pause_s, MAX_PAUSE_S)

@@ -2,15 +2,20 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from jinja2 import Template
 
 from chatlab import paths
 from chatlab.privacy import redact, redact_values
 
+Summary = dict[str, Any]  # JSON: see the README
 
-def write(folder, summary):
-    """Write `summary` (a dict, see the README) as JSON and as a page with the run's plots within it, masked."""
+
+def write(folder: Path, summary: Summary) -> None:
+    """Write `summary`, redacted, as JSON and as a page that contains the run's plots."""
     summary = redact_values(summary)
     paths.write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     plots = [
@@ -23,7 +28,7 @@ def write(folder, summary):
     paths.write_atomically(folder / "report.html", page)
 
 
-def lines(summary, folder):
+def lines(summary: Summary, folder: Path) -> Iterator[str]:
     """The same as lines of text, for the terminal."""
     yield "Notebooks"
     for notebook in summary["notebooks"]:
@@ -39,12 +44,12 @@ def lines(summary, folder):
         yield "  time to last one     " + ", ".join(f"{key} {_ms(value)}" for key, value in last.items())
     else:
         yield "Fan-out: not measured"
-    left = summary["leftovers"]
-    yield f"Leftovers: {'not known' if left is None else left}"
+    leftovers = summary["leftovers"]
+    yield f"Leftovers: {'not known' if leftovers is None else leftovers}"
     yield f"All of it: {folder}"
     for failure in summary["failures"]:
         yield f"FAILED: {redact(failure)}"
 
 
-def _ms(value):
+def _ms(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.1f} ms"

@@ -1,43 +1,92 @@
-"""Which lab is meant: its target, name, Region and profile, resolved once and checked."""
+"""Which lab is meant: its target, name, Region and profile; and the environment variables with which the lab is set.
+
+Settings are resolved once and checked.
+"""
 
 import os
 import re
 import shlex
 from dataclasses import dataclass
-from functools import cache
+from enum import StrEnum
+from pathlib import Path
 
-import boto3
-import botocore.session
-
-from chatlab.credentials import explain_errors, explaining
 from chatlab.errors import LabError
-from chatlab.privacy import REDACTED, redact
+from chatlab.privacy import redact
+from chatlab.sessions import aws_session, partitions
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
-LOCAL_REGION = "us-east-1"  # of the local cloud, unless another one is asked for; on aws no Region is ever guessed
+LOCAL_REGION = "us-east-1"  # of the local cloud, unless you ask for another one; on aws no Region is ever guessed
 
 # The name is a prefix of the bucket's, so S3's rules apply; 20 characters leave room for the rest of it in 63.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 # A table has just this name, which takes three characters.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
-NAME = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
+NAME_PATTERN = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
+
+
+class Variable(StrEnum):
+    """The lab's environment variables. You may set them; a run sets some for the processes that it starts.
+
+    (A rehearsal has some of its own: see `chatlab.rehearsal`.)
+    """
+
+    TARGET = "CHATLAB_TARGET"
+    """The commands' default for `--target`."""
+    NAME = "CHATLAB_NAME"
+    """The commands' default for `--name`."""
+    ROOM_KEY = "CHATLAB_ROOM_KEY"
+    """The commands' default for `--room-key`."""
+    HOME = "CHATLAB_HOME"
+    """The folder with the lab's state, by default `.chatlab`."""
+    LEDGER = "CHATLAB_LEDGER"
+    """The folder with the list of open labs, by default `labs` in the one with the state."""
+    RUN = "CHATLAB_RUN"
+    """The folder for the results of a run."""
+    UNTIL = "CHATLAB_UNTIL"
+    """A file that the run holds a lock on: its local cloud ends when the lock is released."""
+    CERTIFICATE = "CHATLAB_CERTIFICATE"
+    """A folder with a certificate, with which the local cloud speaks TLS: see `chatlab.local_cloud`."""
+    TRAITS = "CHATLAB_TRAITS"
+    """Which of AWS's traits the local cloud has: docs/rehearsal.md."""
+    POLICY = "CHATLAB_POLICY"
+    """A file with the policy of the local cloud's user, who is an administrator by default."""
+    RECORD = "CHATLAB_RECORD"
+    """A file into which the local cloud writes what its user asks for."""
+    BROWSER_ARGUMENTS = "CHATLAB_BROWSER_ARGUMENTS"
+    """More arguments for the browser, with spaces between."""
+
+    def get(self) -> str | None:
+        """Its value; None if it is not set, or empty."""
+        return os.environ.get(self) or None
+
+    def is_set(self) -> bool:
+        """Whether it is set, if only to nothing."""
+        return self in os.environ
+
+    def path(self) -> Path | None:
+        """Its value as a path; None if it is not set, or empty."""
+        return Path(value) if (value := self.get()) else None
+
+    def set(self, value: str | Path) -> None:
+        """Set it for this process, and for all that this process starts from now on."""
+        os.environ[self] = str(value)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A lab's target, name, Region, and profile of the AWS configuration (None: the shell's credentials)."""
+    """A lab's target, name, Region, and profile of your AWS configuration (None: the shell's credentials)."""
 
     target: str = "local"
     name: str = DEFAULT_NAME
     region: str = LOCAL_REGION
     profile: str | None = None
 
-    def __post_init__(self):
-        """Raises LabError for a target, name or Region that can't be."""
+    def __post_init__(self) -> None:
+        """Raises LabError for an impossible target, name or Region."""
         if self.target not in TARGETS:
             raise LabError(f'The target is "{self.target}", but it has to be "local" or "aws".')
-        if not NAME.fullmatch(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise LabError(
                 f"The name \"{self.name}\" can't begin a bucket's name: take 3 to 20 lower-case letters, digits and "
                 "single hyphens, beginning with a letter and not ending with a hyphen."
@@ -46,17 +95,19 @@ class Settings:
             raise LabError(f'There is no AWS Region "{self.region}" with WebSocket APIs: take one such as us-east-1.')
 
     @classmethod
-    def resolve(cls, target=None, name=None, region=None, profile=None):
-        """The settings that are meant: what is given, and where that is None, the local lab `chat`.
+    def resolve(
+        cls, target: str | None = None, name: str | None = None, region: str | None = None, profile: str | None = None
+    ) -> "Settings":
+        """The settings that you mean: what is given, and where that is None, the local lab `chat`.
 
         On `aws`, a profile and a Region that are not given are those of the shell: `AWS_PROFILE`, and `AWS_REGION` or
-        `AWS_DEFAULT_REGION` before the Region of the profile. Raises LabError for what can't be, and on `aws` if no
-        Region is named anywhere.
+        `AWS_DEFAULT_REGION` before the Region of the profile. Raises LabError for impossible settings, and on `aws` if
+        no Region is named anywhere.
         """
         target, name = target or "local", name or DEFAULT_NAME
         if target != "aws":
-            return cls(target, name, region or LOCAL_REGION)
-        cls(target, name)  # a wrong name is said before anything is asked of the configuration
+            return Settings(target, name, region or LOCAL_REGION)
+        Settings(target, name)  # a wrong name is an error before the configuration is read
         profile = profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
         # boto3 itself does not read AWS_REGION, which all other SDKs and the AWS command line put first.
         region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -65,18 +116,18 @@ class Settings:
             raise LabError(
                 "No AWS Region is named: give REGION=, for example REGION=us-east-1, or set one with `aws configure`."
             )
-        return cls(target, name, region, profile)
+        return Settings(target, name, region, profile)
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = "the local cloud" if self.target == "local" else f"AWS, {self.region}"
         return f"The lab {self.name} on {where}"
 
-    def make_command(self, goal):
+    def make_command(self, goal: str) -> str:
         """The command for this very lab, such as `make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE=work`.
 
-        A profile that is named after its account is masked, and still understood: see `resolve_profile`.
+        A profile that is named after its account is redacted, and still understood: see `resolve_profile`.
         """
-        options = {}
+        options: dict[str, str | None] = {}
         if self.target == "aws":
             options = {"TARGET": self.target, "NAME": self.name, "REGION": self.region, "PROFILE": self.profile}
         elif self.name != DEFAULT_NAME:
@@ -85,49 +136,7 @@ class Settings:
         return redact(" ".join(["make", goal, *given]))
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, str | None]:
         """The same for the cells of the notebooks that are tagged `parameters`."""
         region = None if self.target == "local" and self.region == LOCAL_REGION else self.region
         return {"TARGET": self.target, "NAME": self.name, "REGION": region, "PROFILE": self.profile}
-
-
-def resolve_profile(text):
-    """The profile of the AWS configuration that is meant by its name, or by its name as a command shows it, masked.
-
-    Raises LabError for a masked name that is no profile's, or that several could have.
-    """
-    if REDACTED not in text:
-        return text
-    meant = [name for name in aws_session().available_profiles if redact(f"PROFILE={name}") == f"PROFILE={text}"]
-    if len(meant) != 1:
-        raise LabError(
-            f"{len(meant)} profiles of your AWS configuration could be {text}: give PROFILE= with the account's digits."
-        )
-    return meant[0]
-
-
-@cache
-def partitions():
-    """The partition of each Region with WebSocket APIs: read once, because botocore's list takes half a second."""
-    session = session_without_profile()
-    return {
-        region: partition
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions("apigatewayv2", partition_name=partition)
-    }
-
-
-def session_without_profile(**options):
-    """A boto3 session that sets the shell's profile aside: it may not exist, or be real."""
-    core = botocore.session.Session(session_vars={"profile": (None, [], None, None)})
-    return boto3.Session(botocore_session=core, **options)
-
-
-def aws_session(profile_name=None, region_name=None):
-    """A boto3 session of the AWS configuration, whose errors are explained: see `chatlab.credentials`.
-
-    Raises LabError where the configuration can't be used.
-    """
-    core = botocore.session.Session(profile=profile_name)
-    with explaining(core):  # a profile that does not exist, a configuration file that can't be read
-        return explain_errors(boto3.Session(botocore_session=core, region_name=region_name))

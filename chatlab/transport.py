@@ -1,26 +1,27 @@
-"""How what is opened without boto3 is opened: a WebSocket, the page, and all that a process of the load test opens.
+"""Certificates and proxies for what is opened without boto3: WebSockets, the page, and all that the load test opens.
 
-Both functions speak through environment variables that Python, websocket-client and child processes read by themselves,
-so no notebook and no tool needs to know of them.
+Both functions set environment variables that Python, websocket-client and child processes read by themselves, so no
+notebook and no tool needs to know of them.
 """
 
 import os
 import ssl
 import sys
 
+import botocore.session
 import certifi
 
 from chatlab.errors import LabError
 
-THIS_MACHINE = "127.0.0.1,localhost"
+LOOPBACK = "127.0.0.1,localhost"
 
 
-def trust(core):
-    """Let this process trust whom boto3 trusts, unless SSL_CERT_FILE or SSL_CERT_DIR says whom.
+def trust(core: botocore.session.Session) -> None:
+    """Let this process trust the certificates that boto3 trusts, unless SSL_CERT_FILE or SSL_CERT_DIR names others.
 
-    That is who the AWS configuration names (AWS_CA_BUNDLE, `ca_bundle` of the profile, REQUESTS_CA_BUNDLE), as where a
-    company's proxy looks into what passes. And where the system names nobody, as a Python from python.org on macOS, it
-    is certifi's list. `core` is the botocore session. Raises LabError if what is named is not there.
+    They are those that your AWS configuration names (AWS_CA_BUNDLE, `ca_bundle` of the profile, REQUESTS_CA_BUNDLE),
+    for example if a company's proxy looks into what passes. If the system has none, as a Python from python.org on
+    macOS, they are certifi's. `core` is the botocore session. Raises LabError if the file that is named does not exist.
     """
     if {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
         return
@@ -29,17 +30,17 @@ def trust(core):
         raise LabError(f"There is no file {bundle}, which AWS_CA_BUNDLE or ca_bundle names: set that right.")
     if bundle:
         os.environ["SSL_CERT_DIR" if os.path.isdir(bundle) else "SSL_CERT_FILE"] = bundle
-    elif not _system_trusts_anybody():
+    elif not _system_has_certificates():
         os.environ["SSL_CERT_FILE"] = certifi.where()
 
 
-def stay_on_this_machine():
-    """Keep proxies from coming between this machine and itself: websocket-client would use one even for 127.0.0.1."""
+def bypass_proxies_for_loopback() -> None:
+    """Use no proxy between this machine and itself: websocket-client would use one even for 127.0.0.1."""
     named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    if not named.endswith(THIS_MACHINE):
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [named, THIS_MACHINE]))
+    if not named.endswith(LOOPBACK):
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [named, LOOPBACK]))
 
 
-def _system_trusts_anybody():
+def _system_has_certificates() -> bool:
     paths = ssl.get_default_verify_paths()
     return sys.platform == "win32" or bool(paths.cafile) or bool(paths.capath and os.listdir(paths.capath))

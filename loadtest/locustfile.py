@@ -3,7 +3,8 @@
     locust -f loadtest/locustfile.py --headless --host ws://127.0.0.1:4566/… --users 200 --spawn-rate 50 \\
         --broadcasts 20 --broadcast-rate 1 --speakers 3 --results runs/one
 
-Each user is one connection. All of Locust's own arguments work; `--help` lists the others after them.
+Each user is one connection. All of Locust's own arguments work. docs/loadtest.md lists the others, since Locust answers
+`--help` before it loads this file.
 """
 
 import logging

@@ -16,7 +16,7 @@ import hypothesis
 import psutil
 import pytest
 
-from chatlab import Lab, local_cloud
+from chatlab import Lab, local_cloud, processes
 from chatlab.notebooks import BUILD, execute
 from chatlab.paths import ROOT
 
@@ -198,9 +198,8 @@ def chat(tmp_path_factory):
 
 def listening(pid):
     """Addresses, as (host, port), that a process and its children listen on."""
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    return {c.laddr for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    members = processes.tree(psutil.Process(pid))
+    return {c.laddr for member in members for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
 
 def processes_of(folder):

@@ -14,6 +14,7 @@ import psutil
 
 from chatlab.paths import ROOT, ensure_writable, state_dir
 from chatlab.polling import poll
+from chatlab.processes import end_tree
 
 HOST = "127.0.0.1"
 SERVER = "chatlab.page"
@@ -72,10 +73,7 @@ def stop(lab: LabSettings) -> None:
     """End the process that serves the page, if there is one."""
     state = _state(lab)
     if state and (process := _process(state)):
-        process.terminate()
-        _, alive = psutil.wait_procs([process], timeout=5)
-        for survivor in alive:
-            survivor.kill()
+        end_tree(process)
     state_file(folder(lab)).unlink(missing_ok=True)
 
 

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from chatlab import ledger, page
 from chatlab.emulator.lifetime import end_with_the_run
-from chatlab.errors import LabError, exit_status
+from chatlab.errors import LabError
+from chatlab.signals import exit_status
 
 PORT = 8000  # where something else has it, any free one
 CONTENT_TYPES = {

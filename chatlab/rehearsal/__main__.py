@@ -18,12 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chatlab import permissions
+from chatlab.capacity.quotas import default_requests_per_s
 from chatlab.emulator.traits import parse_traits
-from chatlab.errors import LabError, exit_status
+from chatlab.errors import LabError
 from chatlab.local_cloud import EMULATOR
 from chatlab.paths import ROOT
-from chatlab.quotas import default_requests_per_s
 from chatlab.rehearsal import certificate, network
+from chatlab.settings import Variable
+from chatlab.signals import exit_status
 
 SERVER = "chatlab.emulator.aws_server"  # the module that EMULATOR runs
 START_TIMEOUT_S = 60
@@ -102,10 +104,10 @@ def start_cloud(folder: Path, options: argparse.Namespace) -> None:
     environment = cloud_environment(folder, options.region)
     if options.policy_of:
         policy = folder / "policy.json"
-        policy.write_text(permissions.written(permissions.policy(options.policy_of)))
-        environment["CHATLAB_POLICY"] = str(policy)
-    if record := os.environ.get("CHATLAB_RECORD"):
-        environment["CHATLAB_RECORD"] = record
+        policy.write_text(permissions.to_text(permissions.policy(options.policy_of)))
+        environment[Variable.POLICY] = str(policy)
+    if record := Variable.RECORD.get():
+        environment[Variable.RECORD] = record
     with open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(EMULATOR), SERVER, str(folder), options.traits],
@@ -162,8 +164,8 @@ def person_environment(folder: Path, region: str, certificates: certificate.Cert
         "AWS_CA_BUNDLE": authority,
         "SSL_CERT_FILE": authority,
         "NODE_EXTRA_CA_CERTS": authority,
-        "CHATLAB_BROWSER_ARGUMENTS": f"--ignore-certificate-errors-spki-list={certificates.spki_digest}",
-        "CHATLAB_HOME": str(folder / "home"),
+        Variable.BROWSER_ARGUMENTS: f"--ignore-certificate-errors-spki-list={certificates.spki_digest}",
+        Variable.HOME: str(folder / "home"),
     }
 
 

@@ -90,7 +90,7 @@ def chromium(wire):
     assert executable, "There is no Chromium on this machine: `make test` installs one."
     mapped = f"--host-resolver-rules=MAP 127.0.0.1 127.0.0.1:{wire.port}"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=[*browser.ARGUMENTS, mapped])
+        chromium = playwright.chromium.launch(executable_path=executable, args=[*browser.launch_arguments(), mapped])
         yield chromium
         chromium.close()
 

@@ -96,7 +96,7 @@ def chromium():
     with sync_playwright() as playwright:
         mapped = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"
         chromium = playwright.chromium.launch(
-            executable_path=browser.find_executable(), args=[*browser.ARGUMENTS, mapped]
+            executable_path=browser.find_executable(), args=[*browser.launch_arguments(), mapped]
         )
         yield chromium
         chromium.close()

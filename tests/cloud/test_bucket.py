@@ -39,7 +39,7 @@ CODE = """
 import http.client, json, os, re, sys
 from urllib.parse import urlsplit
 from chatlab import Lab, parts
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from tests.cells import creating, run_cells
 
 lab = Lab.choose("aws", "chat", os.environ["AWS_DEFAULT_REGION"])

@@ -7,7 +7,7 @@ import pytest
 import websocket
 
 from chatlab import poll
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from loadtest import messages
 
 FRAME_BYTES, LONG_MESSAGE = messages.MAX_BYTES, "ü" * (60 * 1024)  # 32 KB, 120 KB

@@ -9,7 +9,7 @@ import websocket
 from botocore.config import Config
 
 from chatlab import poll
-from chatlab.quotas import read_quotas
+from chatlab.capacity.quotas import read_quotas
 from loadtest import warm_up
 from tests.conftest import chat_in
 
@@ -100,7 +100,7 @@ def test_a_call_beyond_that_is_refused_and_an_event_waits(new_account):
 
 def test_a_load_test_as_fast_as_the_rule_says_is_complete_and_hardly_anybody_is_refused(new_account, url, run):
     connect_s = warm_up.handshake_s(url)
-    rate = read_quotas(new_account).connects_at_most(connect_s)
+    rate = read_quotas(new_account).max_connects_per_s(connect_s)
     assert 0.03 < connect_s < 0.3 and rate > 10
     test = run("--host", url, "--users", 60, "--spawn-rate", rate, "--broadcasts", 3, "--warm-up", 1)
     assert test.status == 0, test.output

@@ -10,7 +10,8 @@ import pytest
 import websocket
 
 from benchmarks import variants
-from chatlab import cost, poll
+from chatlab import poll
+from chatlab.capacity import cost
 from tests.cloud.test_chat import ids, people
 from tests.conftest import sharding, without_policy
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chatlab import Lab, LabError, local_cloud, poll
+from chatlab import Lab, LabError, local_cloud, poll, processes
 from tests.conftest import environment_of_a_run, listening, processes_of
 
 
@@ -45,7 +45,7 @@ def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
 
 def test_stopping_leaves_no_process(lab):
     process = psutil.Process(local_cloud.status()["pid"])
-    family = [process, *process.children(recursive=True)]
+    family = processes.tree(process)
     assert local_cloud.stop() is True
     assert not any(member.is_running() for member in family)
     assert local_cloud.stop() is False

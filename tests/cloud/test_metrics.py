@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import websocket
 
 from chatlab import poll
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 
 
 def figure(lab, namespace, name, statistic, **dimensions):

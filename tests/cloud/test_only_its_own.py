@@ -8,7 +8,7 @@ import pytest
 
 from chatlab import Lab, LabError, list_resources
 from chatlab.errors import NotOurs
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
 from tests.cells import run_cells
 from tests.conftest import lab_in

@@ -89,12 +89,13 @@ print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(webs
 def test_a_region_has_its_own_quota_and_its_own_prices(rehearse):
     code = """
 import os
-from chatlab import Lab, cost
-from chatlab.quotas import read_quotas
+from chatlab import Lab
+from chatlab.capacity.prices import PRICES, read_prices
+from chatlab.capacity.quotas import read_quotas
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
-account, prices = read_quotas(lab), cost.prices_of(lab)
-print(account.requests_per_s, account.is_live("requests_per_s"))
-print(round(prices["DynamoDB read units"] / cost.PRICES["DynamoDB read units"], 3), prices.source[:34], prices.date)
+quotas, prices = read_quotas(lab), read_prices(lab)
+print(quotas.requests_per_s, quotas.is_live("requests_per_s"))
+print(round(prices["DynamoDB read units"] / PRICES["DynamoDB read units"], 3), prices.source[:34], prices.date)
 """
     done = rehearse(code, "--region", "eu-south-1")
     assert done.stdout.splitlines() == ["2500.0 True", "1.2 AWS's price list of eu-south-1 (GB 2026-11-01"], done.stderr

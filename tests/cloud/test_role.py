@@ -14,7 +14,7 @@ import websocket
 from botocore.exceptions import ClientError
 
 from chatlab import poll
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from tests.cloud.test_chat import ids, people
 from tests.cloud.test_fanout import say
 from tests.conftest import sharding

@@ -169,7 +169,9 @@ def test_a_whole_chat_with_a_key_and_its_page_take_it_along_and_nothing_that_is_
     with lab_in(tmp_path / "home") as lab, sync_playwright() as playwright:
         for name in BUILD:
             run_notebook(name, tmp_path, ROOM_KEY=KEY)
-        chromium = playwright.chromium.launch(executable_path=browser.find_executable(), args=browser.ARGUMENTS)
+        chromium = playwright.chromium.launch(
+            executable_path=browser.find_executable(), args=browser.launch_arguments()
+        )
         for address, reached in ((room.page_url(lab), "connected"), (lab.page_url, "refused")):
             page, asked = chromium.new_page(), []
             page.on("request", lambda request, asked=asked: asked.append(request.url))

@@ -6,7 +6,7 @@ import time
 import pytest
 import websocket
 
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from tests.conftest import lab_in
 
 

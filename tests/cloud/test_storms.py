@@ -9,8 +9,8 @@ import time
 import pytest
 import websocket
 
-from chatlab import cost
-from chatlab.lab import STAGE
+from chatlab.capacity import cost
+from chatlab.names import STAGE
 from chatlab.notebooks import BUILD
 from tests.cells import creating, run_cells
 from tests.cloud.test_chat import people

@@ -6,7 +6,7 @@ import pytest
 import websocket
 
 from chatlab import Lab, LabError, list_resources, poll
-from chatlab.lab import STAGE
+from chatlab.names import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
 from tests.cells import run_cells
 

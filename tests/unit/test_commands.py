@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-import chatlab.__main__ as commands
-from chatlab import Lab, LabError, ledger, list_resources, local_cloud, paths
+from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, paths
+from chatlab.cli import labs, progress
 from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, make_run_dir
@@ -125,9 +125,9 @@ def aws(tmp_path, monkeypatch):
         reason = answers["fails"].get(name, "")
         return Outcome(name, 1.0, not reason, reason)
 
-    monkeypatch.setattr(commands, "list_resources", look)
-    monkeypatch.setattr(commands, "list_lab_names", lambda lab: answers.get("tagged", []))
-    monkeypatch.setattr(commands, "execute", execute)
+    monkeypatch.setattr(labs, "list_resources", look)
+    monkeypatch.setattr(labs, "list_lab_names", lambda lab: answers.get("tagged", []))
+    monkeypatch.setattr(progress, "execute", execute)
     return answers
 
 
@@ -137,7 +137,7 @@ RUN_ON_AWS = ["run", "--target", "aws", "--name", "demo", "--region", "eu-west-1
 def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, capsys):
     aws["fails"] = {"03_lambda_functions": "cell 2: expired.", "99_teardown": "cell 2: expired."}
     aws["later"] = LabError("The credentials have expired.")
-    assert commands.main(RUN_ON_AWS) == 1
+    assert cli.main(RUN_ON_AWS) == 1
     said = capsys.readouterr().out
     assert "Leftovers: not known" in said
     assert "It is not known what is left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in said
@@ -153,15 +153,15 @@ def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("HOME", str(tmp_path))  # where there is no sign-in
-    nothing, looks = commands.list_resources, []
+    nothing, looks = labs.list_resources, []
 
     def look(lab):
         looks.append(lab)
         return nothing(lab) if len(looks) == 1 else list_resources(lab)
 
-    monkeypatch.setattr(commands, "list_resources", look)
+    monkeypatch.setattr(labs, "list_resources", look)
     aws["fails"] = {"04_websocket_api": "cell 2: ended.", "99_teardown": "cell 1: ended."}
-    assert commands.main([*RUN_ON_AWS, "--profile", "work"]) == 1
+    assert cli.main([*RUN_ON_AWS, "--profile", "work"]) == 1
     said = capsys.readouterr().out
     assert "Leftovers: not known" in said
     assert "signed in to AWS with the profile work: run `aws sso login --profile work`, and try again." in said
@@ -171,21 +171,23 @@ def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws
 def test_what_is_left_is_counted_with_the_command_to_go_on_with(aws, capsys):
     aws["fails"] = {"99_teardown": "cell 9: refused."}
     aws["later"] = 3
-    assert commands.main(RUN_ON_AWS) == 1
-    assert "3 things are left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in capsys.readouterr().out
+    assert cli.main(RUN_ON_AWS) == 1
+    assert (
+        "3 resources are left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in capsys.readouterr().out
+    )
 
 
 def test_a_run_on_aws_does_not_touch_a_lab_that_is_there(aws):
     aws["left"] = 1
     with pytest.raises(LabError, match=r"remove that lab with `make down TARGET=aws NAME=demo REGION=eu-west-1`"):
-        commands.main(RUN_ON_AWS)
+        cli.main(RUN_ON_AWS)
     assert aws["run"] == []
 
 
 def test_a_run_on_aws_that_cannot_be_begun_is_one_sentence(aws):
     aws["left"] = NoCredentialsError()
-    with pytest.raises(LabError, match="What there is of the lab can't be told: Unable to locate credentials"):
-        commands.main(RUN_ON_AWS)
+    with pytest.raises(LabError, match="It is impossible to know what exists of the lab: Unable to locate credentials"):
+        cli.main(RUN_ON_AWS)
     assert aws["run"] == []
 
 
@@ -193,14 +195,14 @@ def test_a_lab_of_another_folder_is_used_and_that_is_said(aws, capsys):
     aws["left"] = 2
     aws["fails"] = {"00_start": "cell 1: no."}
     with pytest.raises(LabError) as error:
-        commands.main(["up", *RUN_ON_AWS[1:]])
+        cli.main(["up", *RUN_ON_AWS[1:]])
     assert "was not made from this folder: its parts are found by their tag." in capsys.readouterr().out
     assert "`make down TARGET=aws NAME=demo REGION=eu-west-1` removes it" in str(error.value)
 
 
 def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws, capsys):
     aws["tagged"] = ["demo", "theirs"]
-    assert commands.main(["down", *RUN_ON_AWS[1:]]) == 0
+    assert cli.main(["down", *RUN_ON_AWS[1:]]) == 0
     said = capsys.readouterr().out
     assert "The lab demo on AWS, eu-west-1, which was not made from this folder: it is found by its tag." in said
     assert (

@@ -11,7 +11,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.httpsession import URLLib3Session
 from botocore.stub import Stubber
 
-from chatlab import Lab, cost, model
+from chatlab import Lab
+from chatlab.capacity import alternatives, cost, model, prices
 from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
 from tests.cells import cells
@@ -134,7 +135,7 @@ def test_the_load_is_well_below_what_the_stage_takes():
 
 
 def test_an_hour_of_a_busy_room_elsewhere():
-    hour = cost.compare_alternatives(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
+    hour = alternatives.compare(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
     out = 36e6 * 240 / 1e9 * 0.09
     assert hour["IoT Core"] == pytest.approx(36.036 + 60_000 * 0.08e-6 + out)
     assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
@@ -142,9 +143,9 @@ def test_an_hour_of_a_busy_room_elsewhere():
 
 
 def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
-    dear = {what: 1.7 * price for what, price in cost.PRICES.items()}
+    dear = {what: 1.7 * price for what, price in prices.PRICES.items()}
     options = {"payload_bytes": 300, "shards": 3, "posts_per_second": 777, "prices": dear}
-    hour = cost.compare_alternatives(1000, 1, **options)["dollars_per_hour"]
+    hour = alternatives.compare(1000, 1, **options)["dollars_per_hour"]
     bill = cost.estimate(1000, 3600, minutes=60, **options)
     assert hour["API Gateway (this chat)"] == bill.dollars
     out = bill.table.loc["GB out", "dollars"]
@@ -153,24 +154,28 @@ def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
 
 
 def test_this_chat_delivers_what_the_accounts_quota_lets_it():
-    assert cost.compare_alternatives(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
-    low = cost.compare_alternatives(10, 1, requests_per_s=2_500)
+    assert alternatives.compare(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
+    low = alternatives.compare(10, 1, requests_per_s=2_500)
     assert low.loc["API Gateway (this chat)", "deliveries_per_s"] == 2_500
 
 
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
-    small, large = (cost.compare_alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
+    small, large = (alternatives.compare(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
     assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
 
 
 @pytest.mark.parametrize(
     ("connections", "broadcasts_per_s", "servers"),
-    [(1, 1, 2), (7 * cost.SERVER_CONNECTIONS, 0.01, 7), (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3)],
+    [
+        (1, 1, 2),
+        (7 * alternatives.SERVER_CONNECTIONS, 0.01, 7),
+        (1000, 3 * alternatives.SERVER_DELIVERIES_PER_S / 1000, 3),
+    ],
 )
 def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
-    hour = cost.compare_alternatives(connections, broadcasts_per_s)
-    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S
+    hour = alternatives.compare(connections, broadcasts_per_s)
+    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * alternatives.SERVER_DELIVERIES_PER_S
 
 
 def test_a_stranger_is_bounded_by_what_the_stage_takes():
@@ -236,7 +241,7 @@ def product(usage, *tiers, published="2026-11-01"):
 
 def price_list(stub, region, products):
     """Let the price list answer with these products, by their service, one on each page."""
-    for service in cost._PRODUCTS:
+    for service in prices._PRODUCTS:
         expected = {
             "ServiceCode": service,
             "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}],
@@ -269,8 +274,8 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
             ],
         },
     )
-    prices = cost.live_prices(client, "eu-central-1")
-    assert prices == cost.PRICES | {
+    fetched = prices.fetch_prices(client, "eu-central-1")
+    assert fetched == prices.PRICES | {
         "WebSocket messages": 1.2e-6,
         "connection minutes": 0.3e-6,
         "Lambda requests": 0.2e-6,
@@ -278,8 +283,8 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
         "DynamoDB write units": 7e-7,
         "log GB": 0.63,
     }
-    others = f"DynamoDB read units, GB out: {cost.PRICES}"
-    assert str(prices) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
+    others = f"DynamoDB read units, GB out: {prices.PRICES}"
+    assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
 
 
 @pytest.mark.parametrize(
@@ -292,28 +297,28 @@ def test_what_only_ends_with_a_usages_name_is_another_thing(pricing, region, cod
     units = ["ReadRequestUnits", "WriteRequestUnits"]
     dear = [product(f"{code}{other}{unit}", (0, 9)) for other in others for unit in units]
     price_list(stub, region, {"AmazonDynamoDB": [*dear, *(product(f"{code}{unit}", (0, 1e-7)) for unit in units)]})
-    prices = cost.live_prices(client, region)
-    assert prices["DynamoDB read units"] == prices["DynamoDB write units"] == 1e-7
+    fetched = prices.fetch_prices(client, region)
+    assert fetched["DynamoDB read units"] == fetched["DynamoDB write units"] == 1e-7
 
 
 def test_where_the_price_list_does_not_answer_the_table_does(pricing):
     client, stub = pricing
     stub.add_client_error("get_products", "AccessDeniedException")
-    prices = cost.live_prices(client, "us-east-1")
-    assert prices == cost.PRICES
-    assert str(prices) == "AWS's pricing pages, us-east-1, November 2026"
+    fetched = prices.fetch_prices(client, "us-east-1")
+    assert fetched == prices.PRICES
+    assert str(fetched) == "AWS's pricing pages, us-east-1, November 2026"
 
 
 def test_what_the_price_list_told_before_it_stopped_answering_counts(pricing):
     client, stub = pricing
     stub.add_response("get_products", {"PriceList": [product("ApiGatewayMessage", (0, 2e-6))]})
     stub.add_client_error("get_products", "ThrottlingException")
-    assert cost.live_prices(client, "us-east-1") == cost.PRICES | {"WebSocket messages": 2e-6}
+    assert prices.fetch_prices(client, "us-east-1") == prices.PRICES | {"WebSocket messages": 2e-6}
 
 
 @pytest.mark.parametrize("settings", [{"target": "local"}, {"target": "aws", "region": "cn-north-1"}])
 def test_where_no_price_list_is_in_us_dollars_the_table_is_taken(settings):
-    assert cost.prices_of(Lab(**settings)) is cost.PRICES
+    assert prices.read_prices(Lab(**settings)) is prices.PRICES
 
 
 def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
@@ -340,8 +345,8 @@ def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
     monkeypatch.setattr(URLLib3Session, "send", send)
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
     for region, factor in [("us-east-1", 1), ("eu-west-1", 1.2)]:
-        prices = cost.live_prices(boto3.client("pricing", "us-east-1", **keys), region)
-        expected = {what: factor * price for what, price in cost.PRICES.items()} | {"GB out": cost.PRICES["GB out"]}
-        assert prices == pytest.approx(expected, rel=1e-5)  # the list has ten digits
-        assert prices.source.startswith(f"AWS's price list of {region} (GB out: ")
-    assert len(asked) > 2 * len(cost._PRODUCTS)
+        fetched = prices.fetch_prices(boto3.client("pricing", "us-east-1", **keys), region)
+        expected = {what: factor * price for what, price in prices.PRICES.items()} | {"GB out": prices.PRICES["GB out"]}
+        assert fetched == pytest.approx(expected, rel=1e-5)  # the list has ten digits
+        assert fetched.source.startswith(f"AWS's price list of {region} (GB out: ")
+    assert len(asked) > 2 * len(prices._PRODUCTS)

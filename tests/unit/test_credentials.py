@@ -18,7 +18,7 @@ from botocore.stub import Stubber
 
 from chatlab import Lab, LabError
 from chatlab.paths import ROOT
-from chatlab.settings import aws_session
+from chatlab.sessions import aws_session
 from tests.conftest import environment_of_a_run
 
 CONFIGURATION = """
@@ -101,7 +101,7 @@ def refused(code, message="no", profile="keys", region="eu-west-1", date=None):
         ("old sso", "run `aws sso login --profile 'old sso'`, and try again."),
         ("console", "run `aws login --profile console`, and try again."),
         ("role", "run `aws sso login --profile work`, and try again."),  # where the role's credentials come from
-        ("process", "see to it that the credential_process of the profile process works."),
+        ("process", "make sure that the credential_process of the profile process works."),
         ("code", "The profile code asks for a code each time, which a notebook can't."),
         ("nobody", "The AWS configuration can't be used: The config profile (nobody) could not be found. Your "),
     ],
@@ -159,8 +159,8 @@ def test_an_account_that_is_not_ready():
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        ("not authorized, with an explicit deny in a service control policy", "It is your organisation that forbids"),
-        ("not authorized because no permissions boundary allows it", "It is your permissions boundary that forbids"),
+        ("not authorized, with an explicit deny in a service control policy", "Your organisation forbids"),
+        ("not authorized because no permissions boundary allows it", "Your permissions boundary forbids"),
         ("not authorized because no identity-based policy allows it", "docs/aws.md says which permissions"),
     ],
 )

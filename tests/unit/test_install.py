@@ -32,7 +32,7 @@ def lab(tmp_path, monkeypatch):
     (folder / "requirements.txt").write_text("nothing")
     stand_in(monkeypatch, folder)
     install.install_packages()
-    assert install.packages_are_whole()
+    assert install.packages_are_complete()
     commands.clear()
     return folder, commands
 
@@ -72,25 +72,25 @@ def pip_is_gone(folder):
 def test_what_is_broken_is_made_anew(lab, trouble):
     folder, commands = lab
     trouble(folder / ".venv" if trouble is shutil.rmtree else folder)
-    assert not install.packages_are_whole()
+    assert not install.packages_are_complete()
     install.install_packages()
     assert made_anew(commands)
-    assert install.packages_are_whole()
+    assert install.packages_are_complete()
 
 
 def test_in_a_folder_that_was_moved_it_is_made_anew(lab, monkeypatch):
     folder, commands = lab
     stand_in(monkeypatch, folder.rename(folder.parent / "elsewhere"))
-    assert not install.packages_are_whole()
+    assert not install.packages_are_complete()
     install.install_packages()
     assert made_anew(commands)
-    assert install.packages_are_whole()
+    assert install.packages_are_complete()
 
 
 def test_newer_packages_go_into_the_one_that_is_there(lab):
     folder, commands = lab
     (folder / "requirements.txt").write_text("something")
-    assert not install.packages_are_whole()
+    assert not install.packages_are_complete()
     install.install_packages()
     assert not made_anew(commands)
     pip = "-m pip install -qq --disable-pip-version-check".split()
@@ -133,17 +133,17 @@ def test_where_nothing_may_be_written_that_is_said(tmp_path, monkeypatch):
         install.main()
 
 
-def test_the_page_s_packages_are_whole_if_npm_came_to_its_end_with_those_that_are_pinned(tmp_path, monkeypatch):
+def test_the_page_s_packages_are_complete_if_npm_came_to_its_end_with_those_that_are_pinned(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "FRONTEND", tmp_path)
     for name in ("package-lock.json", "node_modules/.package-lock.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(Path(install.__file__).parent.parent / "frontend" / name, tmp_path / name)
-    assert install.page_is_whole()
+    assert install.page_is_complete()
     pinned = tmp_path / "package-lock.json"
     pinned.write_text(pinned.read_text().replace('"version": "19.3.1"', '"version": "19.3.2"', 1))
-    assert not install.page_is_whole()
+    assert not install.page_is_complete()
     (tmp_path / "node_modules" / ".package-lock.json").unlink()
-    assert not install.page_is_whole()
+    assert not install.page_is_complete()
 
 
 def test_it_needs_nothing_that_is_not_there_yet():

@@ -4,7 +4,7 @@ import pytest
 
 from chatlab import Lab
 from chatlab.errors import NotOurs
-from chatlab.settings import partitions
+from chatlab.sessions import partitions
 
 ACCOUNT = "123456789012"
 

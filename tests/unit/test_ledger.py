@@ -7,10 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import chatlab.__main__ as commands
-from chatlab import Lab, LabError, ledger, local_cloud
+from chatlab import Lab, LabError, cli, ledger, local_cloud
+from chatlab.cli import labs, progress
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
-from chatlab.settings import NAME, TARGETS, Settings, partitions
+from chatlab.paths import NOTEBOOKS
+from chatlab.sessions import partitions
+from chatlab.settings import NAME_PATTERN, TARGETS, Settings
 from tests.strategies import ANY_JSON, objects
 
 
@@ -37,12 +39,12 @@ def executed(monkeypatch):
             Lab.find(*(parameters[key] for key in ("TARGET", "NAME", "REGION", "PROFILE"))).close()
         return Outcome(name, 1.0, True)
 
-    monkeypatch.setattr(commands, "execute", execute)
-    monkeypatch.setattr(commands, "list_lab_names", lambda lab: [])
+    monkeypatch.setattr(progress, "execute", execute)
+    monkeypatch.setattr(labs, "list_lab_names", lambda lab: [])
     return calls
 
 
-NAMES = st.from_regex(NAME, fullmatch=True)
+NAMES = st.from_regex(NAME_PATTERN, fullmatch=True)
 SETTINGS = st.builds(
     Settings, st.sampled_from(TARGETS), NAMES, st.sampled_from(sorted(partitions())), st.none() | st.text(max_size=20)
 )
@@ -97,7 +99,7 @@ def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():
 def test_plain_down_goes_to_the_one_lab_that_is_open(executed, capsys):
     """Killed, a run on AWS leaves its lab. "Nothing is left" must not be said of another target."""
     Lab.choose("aws", "chat", "eu-west-1", "work")
-    assert commands.main(["down"]) == 0
+    assert cli.main(["down"]) == 0
     assert executed == [(TEARDOWN, {"TARGET": "aws", "NAME": "chat", "REGION": "eu-west-1", "PROFILE": "work"})]
     assert "The lab chat on AWS, eu-west-1." in capsys.readouterr().out
     assert names() == []
@@ -107,23 +109,23 @@ def test_of_several_one_has_to_be_named_and_the_others_stay(executed, capsys):
     Lab.choose("aws", "chat", "eu-west-1")
     Lab.choose("aws", "demo", "eu-west-1")
     with pytest.raises(LabError) as error:
-        commands.main(["down"])
+        cli.main(["down"])
     assert "make down TARGET=aws NAME=chat REGION=eu-west-1" in str(error.value)
     assert "make down TARGET=aws NAME=demo REGION=eu-west-1" in str(error.value)
     assert executed == []
-    assert commands.main(["down", "--name", "demo"]) == 0
+    assert cli.main(["down", "--name", "demo"]) == 0
     said = capsys.readouterr().out
     assert "Still open: The lab chat on AWS, eu-west-1, since" in said
     assert names() == ["chat"]
-    assert commands.main(["down"]) == 0
+    assert cli.main(["down"]) == 0
     assert names() == []
-    assert commands.main(["down"]) == 0
+    assert cli.main(["down"]) == 0
     assert "There is no lab here that could be removed" in capsys.readouterr().out
     assert len(executed) == 2
 
 
 def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, capsys):
-    assert commands.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
+    assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
     assert "is found by its tag" in capsys.readouterr().out
     assert executed[0][1]["NAME"] == "theirs"
 
@@ -197,7 +199,7 @@ def test_the_notebooks_take_the_parameters_of_a_run():
         ("00_start", {"TARGET", "NAME", "REGION", "PROFILE", "HOURS"}),
         ("06_load_test", {"CONNECTIONS", "BROADCASTS"}),
     ]:
-        notebook = nbformat.read(commands.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
         before = len(notebook.cells)
         inject(notebook, Settings().parameters | {"HOURS": None, "CONNECTIONS": 3, "BROADCASTS": 2})
         assert len(notebook.cells) == before + 1

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from chatlab import Lab, LabError, permissions
+from chatlab.permissions.__main__ import main
 from tests.linter import complaints
 from tests.policies import allows
 
@@ -15,11 +16,11 @@ def allowed(action, resource):
 
 
 def test_the_committed_policy_is_that_of_the_list():
-    assert permissions.POLICY.read_text() == permissions.written(permissions.policy())
+    assert permissions.POLICY.read_text() == permissions.to_text(permissions.policy())
 
 
 def test_it_fits_into_a_managed_policy_even_with_the_longest_name():
-    document = permissions.written(permissions.policy("a" * 20))
+    document = permissions.to_text(permissions.policy("a" * 20))
     assert len(re.sub(r"\s", "", document)) <= permissions.MAX_CHARACTERS
 
 
@@ -59,7 +60,7 @@ def test_an_api_is_deleted_by_its_tag_because_it_has_no_name():
 def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
     lab = Lab("local", "chat", "eu-west-1")
     monkeypatch.setattr(Lab, "account_id", "111122223333")
-    needs = permissions.actions(lab)
+    needs = permissions.list_needs(lab)
     assert {need.action for need in needs} == {action for s in permissions.STATEMENTS for action in s.actions}
     assert not [need for need in needs if set("{*") & set(need.resource) and need.resource != "*"]
     assert all(allowed(need.action, need.resource) for need in needs)
@@ -69,10 +70,10 @@ def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
 
 
 def test_another_labs_policy_is_printed_and_a_wrong_name_is_a_sentence(capsys):
-    assert permissions.main(["demo"]) == 0
-    assert capsys.readouterr().out == permissions.written(permissions.policy("demo"))
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out == permissions.to_text(permissions.policy("demo"))
     with pytest.raises(LabError, match="can't begin a bucket's name"):
-        permissions.main(["Demo!"])
+        main(["Demo!"])
 
 
 def test_a_linter_has_nothing_against_it():

@@ -17,15 +17,8 @@ SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"
 class Account(SimpleNamespace):
     """Clients that answer as told, in the place of a lab: `sts=("get_caller_identity", {...})`, several in a list."""
 
-    target, name, region, partition, account_id, role = (
-        "aws",
-        "chat",
-        "eu-west-1",
-        "aws",
-        ACCOUNT,
-        "chat-lambda-eu-west-1",
-    )
-    bucket, switch_role = "chat-page-0123456789ab", "chat-switch-eu-west-1"
+    target, name, region, partition, account_id = "aws", "chat", "eu-west-1", "aws", ACCOUNT
+    role, bucket, switch_role = "chat-lambda-eu-west-1", "chat-page-0123456789ab", "chat-switch-eu-west-1"
 
     def client(self, service, **_):
         client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="no", aws_secret_access_key="no")

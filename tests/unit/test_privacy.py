@@ -194,12 +194,18 @@ def run_cells(tmp_path, monkeypatch):
     return run
 
 
-def test_what_a_cell_shows_is_masked_by_the_kernel_itself(run_cells):
+def test_what_a_cell_shows_is_masked_by_the_kernel_itself(run_cells, monkeypatch, tmp_path):
     """Prints, a child's output, a value, a table, markup, and an error of boto3 with its traceback."""
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
     hex_of = [text.encode().hex() for text in (DENIED, SIGNATURE, ACCOUNT)]  # so that the sources say nothing
     outcome, saved = run_cells(
-        f"""import sys, chatlab, subprocess, pandas as pd
+        f"""import sys, subprocess, pandas as pd
+from contextlib import suppress
 from IPython.display import HTML, display
+from chatlab import Lab, LabError
+pd.set_option("display.max_colwidth", None)
+with suppress(LabError):
+    Lab.load()  # as each notebook begins; none is chosen here
 denied, signature, account = [bytes.fromhex(text).decode() for text in {hex_of}]
 print(denied, file=sys.stderr)
 print(denied)

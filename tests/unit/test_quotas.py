@@ -4,7 +4,7 @@ no machine here has an account."""
 import boto3
 import pytest
 
-from chatlab import quotas
+from chatlab.capacity import quotas
 from tests.stubs import answering
 
 REGION = "eu-south-1"
@@ -63,5 +63,5 @@ def test_some_regions_take_fewer_requests(region, expected):
 
 def test_connects_a_second_are_half_of_concurrency_by_duration_and_less_than_api_gateway_takes():
     account = quotas.Quotas(10_000, 500, 10, {})
-    assert account.connects_at_most(0.05) == 100
-    assert account.connects_at_most(0.001) == 450
+    assert account.max_connects_per_s(0.05) == 100
+    assert account.max_connects_per_s(0.001) == 450

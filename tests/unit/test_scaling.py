@@ -12,8 +12,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
 from scipy import stats
 
-from chatlab import LabError, model
-from chatlab.lab import STAGE
+from chatlab import LabError
+from chatlab.capacity import model, simulation
+from chatlab.names import STAGE
 from chatlab.paths import NOTEBOOKS
 
 CELLS = {
@@ -44,7 +45,7 @@ def run_lines(ms):
     }
     fits = run("07-08", measured=measured, stats=stats)
     names = {name: fits[name] for name in ("broadcasts", "fitted", "fits")}
-    return run("07-14", replace=replace, model=model, parameters=model.DEFAULT, **names)
+    return run("07-14", replace=replace, model=model, simulation=simulation, parameters=model.DEFAULT, **names)
 
 
 @pytest.mark.parametrize(

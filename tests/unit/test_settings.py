@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab import LabError
-from chatlab.settings import Settings, partitions, resolve_profile
+from chatlab.sessions import partitions, resolve_profile
+from chatlab.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,4 @@
-"""What the person who runs the lab has to be allowed on AWS, and nothing else: one list, and the policy made of it.
-
-`python -m chatlab.permissions` renews `docs/aws-policy.json`, which is for a lab called `chat`; with a NAME it prints
-that lab's. A test records the calls of a whole run and compares them with this list.
+"""The actions that the lab needs on AWS, statement by statement.
 
 The names of actions, and what each can be narrowed to, are those of AWS's Service Authorization Reference:
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
@@ -9,17 +6,7 @@ They often differ from boto3's: HeadBucket is `s3:ListBucket`, and API Gateway k
 `sts:GetCallerIdentity` is missing because AWS allows it to everybody.
 """
 
-import json
-import sys
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from chatlab.errors import LabError, exit_status
-from chatlab.paths import ROOT
-from chatlab.settings import DEFAULT_NAME, Settings
-
-POLICY = ROOT / "docs" / "aws-policy.json"
-MAX_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
 
 FUNCTIONS = [f"arn:{{partition}}:lambda:{{region}}:{{account_id}}:function:{{name}}-{part}" for part in (
     "connect", "default", "disconnect",
@@ -37,20 +24,10 @@ class Statement:
     resources: list[str]
     """ARN templates of {partition}, {region}, {account_id}, {name}, {role}, {switch_role}, {bucket} and {any}."""
     actions: dict[str, str]
-    """IAM's actions, and the call that needs each, or why it is needed."""
-    condition: dict = field(default_factory=dict)
+    """IAM's actions, and the notebook or the call that needs each."""
+    condition: dict[str, dict[str, str]] = field(default_factory=dict)
     is_for_switch: bool = False
-    """Whether only the switch for the forgetful needs it."""
-
-
-class Need(NamedTuple):
-    """One action on one resource, as IAM's policy simulator asks for it."""
-
-    action: str
-    resource: str
-    context: list[dict]
-    """`ContextEntries` of the simulator: what the action's condition asks about."""
-    why: str
+    """Whether only the switch needs it, which removes the stage after some hours."""
 
 
 STATEMENTS = [
@@ -271,80 +248,3 @@ STATEMENTS = [
         },
     ),
 ]
-
-
-def policy(name=DEFAULT_NAME, partition="aws"):
-    """The policy (a dict) for the person whose lab is called `name`, in any Region and account of the partition."""
-    names = {
-        "partition": partition, "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
-        "switch_role": f"{name}-switch-*",
-        "bucket": f"{name}-page-*", "any": "*",
-    }  # fmt: skip
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": statement.sid,
-                "Effect": "Allow",
-                "Action": list(statement.actions),
-                "Resource": _filled(statement.resources, names),
-            }
-            | ({"Condition": _condition(statement, name)} if statement.condition else {})
-            for statement in STATEMENTS
-        ],
-    }
-
-
-def actions(lab, with_switch=True):
-    """What the person needs for this lab, as a list of `Need`s: what the policy simulator can be asked."""
-    names = {
-        "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
-        "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any",
-    }  # fmt: skip
-    return [
-        Need(action, resource if resource == "*" else resource.replace("*", "any"), _context(statement, lab.name), why)
-        for statement in STATEMENTS
-        if with_switch or not statement.is_for_switch
-        for resource in _filled(statement.resources, names)
-        for action, why in statement.actions.items()
-    ]
-
-
-def written(document):
-    """A policy as text, one action a line."""
-    return json.dumps(document, indent=2) + "\n"
-
-
-def _filled(templates, names):
-    return [template.format(**names) for template in templates]
-
-
-def _condition(statement, name):
-    return {
-        operator: {key: value.format(name=name) for key, value in keys.items()}
-        for operator, keys in statement.condition.items()
-    }
-
-
-def _context(statement, name):
-    return [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-        for keys in _condition(statement, name).values()
-        for key, value in keys.items()
-    ]
-
-
-def main(arguments=None):
-    """Write the policy of a lab called `chat` into docs/, or print that of another lab."""
-    names = sys.argv[1:] if arguments is None else arguments
-    if len(names) > 1:
-        raise LabError("One lab's NAME can be given: python -m chatlab.permissions NAME")
-    if names:
-        print(written(policy(Settings(name=names[0]).name)), end="")
-    else:
-        POLICY.write_text(written(policy()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(exit_status(main))

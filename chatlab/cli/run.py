@@ -1,0 +1,140 @@
+"""`make run`: every notebook in order, in a lab of the run's own; and `make notebooks`, which keeps their outputs."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chatlab import ledger, local_cloud, page, report
+from chatlab.cli.arguments import Options
+from chatlab.cli.labs import count_resources, require_credentials
+from chatlab.cli.progress import execute_all, print_line
+from chatlab.errors import LabError
+from chatlab.locks import locked
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
+from chatlab.paths import NOTEBOOKS, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
+from chatlab.settings import Settings, Variable
+from chatlab.signals import uninterrupted
+
+
+def run_all(options: Options) -> int:
+    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status."""
+    settings = options.resolve_settings()
+    require_credentials(settings)
+    folder = make_run_dir()
+    ensure_writable(folder / "notebooks")
+    Variable.RUN.set(folder)
+    # A state of its own, so that it does not touch a lab that is up. It is not among the results, because the local
+    # cloud's key is in it.
+    base = state_dir()
+    Variable.HOME.set(base / "runs" / folder.name)
+    if settings.target == "aws":  # the local cloud is the run's own, AWS is not: you are to know what stays there
+        if not Variable.LEDGER.is_set():
+            Variable.LEDGER.set(base / "labs")
+        _require_unused_name(settings)
+    # The system releases this lock even if the run is killed, so the processes that it started know that it is over.
+    lock = state_dir() / "run.lock"
+    Variable.UNTIL.set(lock.resolve())
+    busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
+    load = {"CONNECTIONS": options.connections, "BROADCASTS": options.broadcasts}
+    with locked(lock, busy):
+        return _Run(settings, folder).run(settings.parameters | options.optional_parts | load)
+
+
+def renew_notebooks(options: Options) -> int:
+    """Run everything, and if all went well, keep the executed notebooks as the ones of the repository."""
+    if options.target not in (None, "local"):
+        raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
+    status = run_all(options)
+    if status == 0:
+        for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
+            write_atomically(NOTEBOOKS / path.name, to_text(without_injected(read(path))))
+    return status
+
+
+def _require_unused_name(settings: Settings) -> None:
+    """Raises LabError if anything exists of a lab of this name, which a run would use and then remove."""
+    count, why_unknown = count_resources(settings)
+    if count is None:
+        raise LabError(why_unknown)
+    if count:
+        raise LabError(
+            f"There is a lab {settings.name} in this account and Region already, which a run would use and then "
+            f"remove: give the run another NAME=, or remove that lab with `{settings.make_command('down')}`."
+        )
+
+
+@dataclass
+class _Run:
+    """One run and its results."""
+
+    settings: Settings
+    folder: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    leftovers: int | None = None
+    """How many resources are left; None if nobody knows."""
+
+    def run(self, parameters: Mapping[str, object]) -> int:
+        """Run the notebooks, and write and print the summary; the exit status."""
+        try:
+            self._build_and_measure(parameters)
+            if ledger.current():  # otherwise nothing can have been built
+                self._tear_down(parameters)
+        except KeyboardInterrupt:
+            self.failures.append("The teardown was stopped.")
+        finally:
+            with uninterrupted():
+                page.stop(self.settings)
+                local_cloud.stop()
+        with uninterrupted():
+            if self.leftovers is None and self.settings.target == "local":
+                self.leftovers = 0  # everything was in the local cloud
+            summary = self._write_summary()
+        print("", *report.lines(summary, display_path(self.folder)), sep="\n")
+        return 1 if self.failures else 0
+
+    def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
+        execute_all(names, self.folder / "notebooks", parameters, self.outcomes)
+
+    def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
+        try:
+            self._execute([*BUILD, *MEASURE], parameters)
+        except KeyboardInterrupt:
+            self.failures.append("Stopped by hand.")
+            with suppress(BrokenPipeError):
+                print_line("Stopped: removing what was built (Ctrl-C again leaves it).")
+        except BrokenPipeError:
+            self.failures.append("What read this run's lines has ended.")
+
+    def _tear_down(self, parameters: Mapping[str, object]) -> None:
+        with suppress(BrokenPipeError):  # everything but its line is done then
+            self._execute([TEARDOWN], parameters)
+        self.leftovers, why_unknown = count_resources(self.settings)
+        if why_unknown:
+            self.failures.append(why_unknown)
+
+    def _write_summary(self) -> report.Summary:
+        """Write the summary, and return it. What goes wrong on the way is added to the failures."""
+        self.failures += [f"{outcome.name}, {outcome.reason}" for outcome in self.outcomes if not outcome.ok]
+        if self.settings.target == "aws" and self.failures and self.leftovers != 0 and ledger.current():
+            count = "It is not known what is left" if self.leftovers is None else f"{self.leftovers} resources are left"
+            self.failures.append(f"{count}: `{self.settings.make_command('down')}` removes it.")
+        measured = self.folder / "load_test" / "summary.json"
+        summary: report.Summary = {
+            "target": self.settings.target,
+            "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
+            "fanout": json.loads(measured.read_text()) if measured.exists() else None,
+            "leftovers": self.leftovers,
+            "failures": self.failures,
+        }
+        try:
+            report.write(self.folder, summary)
+        except OSError as error:
+            message = f"The summary can't be written into {display_path(self.folder)}: {error.strerror}."
+            self.failures.append(message)
+        if not self.failures:  # otherwise the local cloud's last words are there
+            shutil.rmtree(state_dir(), ignore_errors=True)
+        return summary
