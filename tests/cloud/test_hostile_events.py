@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab import local_cloud
-from tests.cells import creating, run_cells
-from tests.cloud.test_functions import Connections, Context
-from tests.conftest import lab_in
+from tests.support.cells import creating, run_cells
+from tests.support.functions import Connections, Context
+from tests.support.labs import lab_in
 
 EXAMPLES = pytest.mark.parametrize("examples", [300, pytest.param(5_000, marks=pytest.mark.long)])
 PARTS = ("connect", "default", "disconnect")

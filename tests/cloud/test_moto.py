@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, TEARDOWN
 from chatlab.paths import NOTEBOOKS
-from tests.cells import run_cells
+from tests.support.cells import run_cells
 
 
 def complete(made):

@@ -13,7 +13,8 @@ import pytest
 from chatlab import list_resources, page, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, ROOT
-from tests.conftest import chat_in, lab_in, processes_of, run_notebook, without_policy
+from tests.support.labs import chat_in, lab_in, run_notebook, without_policy
+from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
 
