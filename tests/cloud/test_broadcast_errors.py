@@ -27,11 +27,11 @@ def test_what_may_pass_is_tried_again_with_backoff(function, part, connections, 
 @pytest.mark.parametrize("transient", [500, None])
 def test_a_moment_in_which_all_posts_fail_costs_nobody_the_message(function, connections, backoffs, transient):
     """With botocore's retry quota a hundred would be tried again, and the others lost."""
-    names = [f"c-{number}" for number in range(150)]
+    names = [f"c-{number}" for number in range(300)]
     connections.statuses = {name: [transient] for name in names}
     with Fanout(b"hello", time.monotonic() + 20) as posts:
         posts.post(names)
-    assert (posts.outcomes.counts["delivered"], posts.outcomes.counts["retried"]) == (150, 150)
+    assert (posts.outcomes.counts["delivered"], posts.outcomes.counts["retried"]) == (300, 300)
     assert connections.posts == dict.fromkeys(names, 2)
 
 
