@@ -95,7 +95,7 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
     monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
     with chat_in(tmp_path) as lab:
         text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
-        assert public_access.ACCOUNT in text
+        assert public_access.BY_ACCOUNT in text
         assert lab.page_url == page.url(lab)
         assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
         assert '"image/png"' in text  # of two people who chat
