@@ -1,4 +1,4 @@
-"""Fixtures for the tests in which the load test runs against a chat, and for those of the functions' own logic."""
+"""Fixtures for several files: those of the functions' own logic, and those of a load test that runs against a chat."""
 
 from tests.support.functions import backoffs, connections, function, session, shared_table, table
 from tests.support.load_tests import run, start

@@ -7,17 +7,23 @@ from contextlib import contextmanager
 
 import websocket
 
+from chatlab import poll
+
 
 @contextmanager
 def people(lab, number):
-    """`number` open sockets."""
-    url = lab.websocket_url(lab.require_api())
-    sockets = [websocket.create_connection(url, timeout=20) for _ in range(number)]
+    """`number` open sockets. At the end they are closed, and the chat has forgotten them."""
+    url, before = lab.websocket_url(lab.require_api()), ids(lab)
+    # Whether a text is UTF-8 is looked at slowly, and would fail anyway.
+    options = {"timeout": 20, "skip_utf8_validation": True}
+    sockets = [websocket.create_connection(url, **options) for _ in range(number)]
+    theirs = ids(lab) - before
     try:
         yield sockets
     finally:
         for socket in sockets:
             socket.close()
+        poll(lambda: theirs.isdisjoint(ids(lab)), "everybody to leave", every_s=0.02)
 
 
 def ids(lab, table=None):
@@ -63,11 +69,6 @@ def heard(sockets, number=1):
 
 def is_heard(lab):
     """Whether what one person says in the lab's chat is heard by another."""
-    url = lab.websocket_url(lab.require_api())
-    ada, grace = (websocket.create_connection(url, timeout=10) for _ in range(2))
-    try:
+    with people(lab, 2) as (ada, grace):
         ada.send("still here")
         return grace.recv() == "still here"
-    finally:
-        ada.close()
-        grace.close()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from chatlab import Lab, local_cloud
+from chatlab import Lab, local_cloud, poll
 from chatlab.notebooks import BUILD, execute
 from tests.support.cells import creating, run_cells
 
@@ -41,6 +41,16 @@ def without_policy(lab, name):
         iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
+def wait_for_update(lab, part="default"):
+    """boto3's own waiter looks once a second."""
+    functions, function = lab.client("lambda"), lab.functions[part]
+
+    def is_updated():
+        return functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"] == "Successful"
+
+    poll(is_updated, "the function to be updated", every_s=0.02)
+
+
 @contextmanager
 def variables(lab, part="default", **more):
     """The broadcast, or another function, with these environment variables beside, or in place of, its own."""
@@ -49,7 +59,7 @@ def variables(lab, part="default", **more):
 
     def set_to(wanted):
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": wanted})
-        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+        wait_for_update(lab, part)
 
     set_to(before | more)
     try:
