@@ -1,8 +1,8 @@
 """The model against the real broadcast: what `chatlab.capacity.model` foresees of `benchmarks.api_gateway`.
 
 The CPU that a post and a connection take of this machine, on both sides, is measured first; how long anything takes is
-not. All else that the model is told is the endpoint's settings. Where many invocations without a quota would be more
-than the machine can carry, answers take longer and fewer posts may be under way: the ratio is the same.
+not. All else that the model knows is the endpoint's settings. Where many invocations without a quota would be more
+than the machine can carry, answers take longer and fewer posts may be in flight: the ratio is the same.
 """
 
 import time

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from selectors import DefaultSelector
-from typing import Any
+from typing import Any, TypeAlias
 
 import boto3
 from botocore.config import Config
@@ -156,7 +156,7 @@ Sender = Callable[[str, int], Sent]
 """Posts to so many ids that begin with this name."""
 Task = tuple[dict[str, str], float, Sender, str, int]
 """Environment variables, when to begin (by `time.time()`), what to call, and its arguments."""
-Invocation = Connection[Task | None, Sent]
+Invocation: TypeAlias = "Connection[Task | None, Sent]"
 """A process that does one task after another, until it is sent None; seen from outside."""
 
 

@@ -30,7 +30,7 @@ from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server
 
-BROADCASTS = 20  # in a round, said at once: so few that the kernel takes them all, whether or not somebody reads
+BROADCASTS = 20  # in a round, sent at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200
 FRAME_BYTES = PAYLOAD_BYTES + 4  # with the header that a server's frame of this size has
 ANSWER_S = 30.0  # nothing is waited for longer
@@ -54,7 +54,7 @@ def serve(pipe: "Connection[Usage, bool]", certificate: Path | None) -> None:
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-    with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end is gone
+    with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end has ended
         goes_on = True
         while goes_on:
             pipe.send(Usage(server.url, time.process_time(), psutil.Process().memory_info().rss))

@@ -8,6 +8,10 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    # The check of international web addresses, which no notebook has, would take two thirds of the time. jsonschema
+    # does without it where it is not installed.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as import's own documentation has it
+
     from chatlab.cli import main
     from chatlab.signals import exit_status
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from botocore.httpsession import get_cert_path
 from post_queue import Post
 
-MAX_IDLE_S = 55  # one that was not used for longer may be dropped without a word: load balancers forget after 60 s
+MAX_IDLE_S = 55  # one that was not used for longer may be dropped without a word: load balancers do so after 60 s
 MAX_HEADER_BYTES = 64 * 1024
 ADDRESSES_TTL_S = 60
 
@@ -212,7 +212,7 @@ def parse_response(received: bytes) -> tuple[int, Headers, bytes, bool] | None:
         return None
     headers = {name.lower(): value for name, value in HEADERS.findall(received, 0, end)}
     status, body = int(received[9:12]), received[end + 4 :]
-    if b"content-length" not in headers and status != 204:  # its end is not told in advance: never seen, but allowed
+    if b"content-length" not in headers and status != 204:  # of unknown length: never seen, but allowed
         return status, headers, body, False
     if len(body) < int(headers.get(b"content-length", 0)):
         return None

@@ -1,4 +1,4 @@
-"""The `$connect` route: remember the connection, so that a broadcast can reach it.
+"""The `$connect` route: store the connection's id, so that a broadcast can reach it.
 
 Environment: `TABLE`, the DynamoDB table of connection ids; optionally `ROOM_KEY`, which the URL then has to have as its
 `?key=`, and `ORIGINS`, with spaces between: the sites whose pages may connect.
@@ -21,7 +21,7 @@ from botocore.config import Config
 LIFETIME_S = 3 * 60 * 60
 
 # Three attempts, and up to 1 s and 2 s between them, are over within 9 s, and the function has 10. boto3's own ten
-# attempts could take half a minute, and what is stopped by its time-out has said nothing in its log.
+# attempts could take half a minute, and what is stopped by its time-out has written nothing into its log.
 CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
 
 # Made once per execution environment: every warm invocation reuses the client and its connection to DynamoDB.

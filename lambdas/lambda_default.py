@@ -105,9 +105,8 @@ def broadcast(data: bytes, deadline: float, event: Event, log: Log) -> None:
     `error`, the last failure's text, if there was one.
     """
     started = time.perf_counter()
-    known = os.environ.get("POSTS_PER_SECOND")
-    shard = event.get("shard")
-    fanout = Fanout(data, deadline, float(known) if known else None, shard["total_segments"] if shard else 1)
+    rate, shard = os.environ.get("POSTS_PER_SECOND"), event.get("shard")
+    fanout = Fanout(data, deadline, float(rate) if rate else None, shard["total_segments"] if shard else 1)
     outcomes = fanout.outcomes
     try:
         with fanout:

@@ -1,4 +1,4 @@
-"""The `$disconnect` route: forget the connection.
+"""The `$disconnect` route: delete the connection's id, so that no broadcast posts to it any more.
 
 Environment: `TABLE`, the DynamoDB table of connection ids.
 """

@@ -13,14 +13,19 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def run(name: str, *arguments: str) -> None:
-    """Call the module's `main`. Raises ImportError if there is no such module."""
-    lab = ModuleType("chatlab")
-    lab.__path__ = [str(ROOT / "chatlab")]
-    sys.modules["chatlab"] = lab
-    sys.path[0] = str(ROOT)  # was this folder: no module of it has a second name
+def stand_in_for_chatlab() -> None:
+    """From now on `import chatlab.emulator...` finds the package `chatlab` empty, but for its modules."""
+    chatlab = ModuleType("chatlab")
+    chatlab.__path__ = [str(ROOT / "chatlab")]
+    sys.modules["chatlab"] = chatlab
+    sys.path[0] = str(ROOT)  # was this folder, in which each module would have a second name
+
+
+def main(name: str, *arguments: str) -> None:
+    """Call the `main` of the module `name`. Raises ImportError if there is no such module."""
+    stand_in_for_chatlab()
     import_module(name).main(*arguments)
 
 
 if __name__ == "__main__":
-    run(*sys.argv[1:])
+    main(*sys.argv[1:])

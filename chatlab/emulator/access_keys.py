@@ -30,8 +30,8 @@ def is_issued(access_key_id: str) -> bool:
     """Whether a key was given out by the emulator's IAM or STS, and is none of those that it takes for root."""
     if iam_evaluator.is_root_access_key(access_key_id):
         return False
-    account = iam_evaluator.find_iam_access_key_account(access_key_id)
-    return isinstance(iam_evaluator.resolve_credential(access_key_id, account), iam_evaluator.ResolvedCredential)
+    account_id: str | None = iam_evaluator.find_iam_access_key_account(access_key_id)
+    return isinstance(iam_evaluator.resolve_credential(access_key_id, account_id), iam_evaluator.ResolvedCredential)
 
 
 def draw_function_keys_at_random() -> None:

@@ -11,7 +11,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from chatlab import browser, local_cloud
 from chatlab.paths import RUNS, ensure_writable
-from tests.conftest import run_notebook
+from tests.support.labs import run_notebook
+from tests.support.pages import state
 
 PATIENCE_MS = 15_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -156,22 +157,6 @@ def terminal(chat):
     socket = websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=20)
     yield socket
     socket.close()
-
-
-def state(page):
-    """The element that says how the connection is."""
-    return page.locator("[role=status][data-state]")
-
-
-def say(page, text):
-    """Type a message and send it."""
-    page.get_by_label("Message").fill(text)
-    page.get_by_role("button", name="Send").click()
-
-
-def messages(page):
-    """The messages in view."""
-    return page.get_by_test_id("message")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from chatlab import browser, local_cloud
-from tests.cloud.test_chat import ids
+from tests.support.chat import ids
 
 EVIL = "evil.example"
 ACCOUNT = "000000000000"

@@ -12,8 +12,9 @@ from playwright.sync_api import expect
 
 from chatlab import poll
 from chatlab.paths import state_dir
-from tests.browser.conftest import messages, say, state
-from tests.conftest import environment_of_a_run, without_policy
+from tests.support.labs import without_policy
+from tests.support.pages import messages, say, state
+from tests.support.processes import environment_of_a_run
 
 LIMIT_KB = 100
 

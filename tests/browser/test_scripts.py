@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from chatlab import poll
-from tests.browser.conftest import messages, say, state
+from tests.support.pages import messages, say, state
 
 PAYLOADS = [
     "<script>pwned=1</script>",

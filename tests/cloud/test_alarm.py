@@ -5,8 +5,8 @@ import pytest
 from chatlab import Lab, list_resources
 from chatlab.errors import NotOurs
 from chatlab.notebooks import TEARDOWN
-from tests.cells import run_cells
-from tests.conftest import lab_in
+from tests.support.cells import run_cells
+from tests.support.labs import lab_in
 
 ADDRESS = "ada@example.com"
 

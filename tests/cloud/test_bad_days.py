@@ -8,8 +8,8 @@ from botocore.exceptions import ClientError
 
 from chatlab import poll
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.cells import cells, run_cells
-from tests.conftest import lab_in
+from tests.support.cells import cells, run_cells
+from tests.support.labs import lab_in
 
 
 @pytest.mark.long

@@ -13,8 +13,8 @@ import pytest
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
 from chatlab.rehearsal import __main__ as rehearsal
-from tests.conftest import processes_of
-from tests.linter import complaints
+from tests.support.linter import complaints
+from tests.support.processes import processes_of
 
 REFUSED = [
     # nothing is listed
@@ -40,7 +40,7 @@ import http.client, json, os, re, sys
 from urllib.parse import urlsplit
 from chatlab import Lab, parts
 from chatlab.names import STAGE
-from tests.cells import creating, run_cells
+from tests.support.cells import creating, run_cells
 
 lab = Lab.choose("aws", "chat", os.environ["AWS_DEFAULT_REGION"])
 gateway = lab.client("apigatewayv2")

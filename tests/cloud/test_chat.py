@@ -1,7 +1,6 @@
 """The chat as its clients know it: real sockets, the real functions, permissions enforced."""
 
 import time
-from contextlib import contextmanager
 
 import pytest
 import websocket
@@ -9,20 +8,9 @@ import websocket
 from chatlab import poll
 from chatlab.names import STAGE
 from loadtest import messages
+from tests.support.chat import ids, people
 
 FRAME_BYTES, LONG_MESSAGE = messages.MAX_BYTES, "ü" * (60 * 1024)  # 32 KB, 120 KB
-
-
-@contextmanager
-def people(lab, number):
-    """`number` open sockets."""
-    url = lab.websocket_url(lab.require_api())
-    sockets = [websocket.create_connection(url, timeout=20) for _ in range(number)]
-    try:
-        yield sockets
-    finally:
-        for socket in sockets:
-            socket.close()
 
 
 def say(socket, message):
@@ -39,11 +27,6 @@ def close_code(socket):
     assert frame.opcode == websocket.ABNF.OPCODE_CLOSE
     socket.shutdown()
     return int.from_bytes(frame.data[:2], "big")
-
-
-def ids(lab):
-    pages = lab.client("dynamodb").get_paginator("scan").paginate(TableName=lab.table, ConsistentRead=True)
-    return {item["connection_id"]["S"] for page in pages for item in page["Items"]}
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from botocore.config import Config
 from chatlab import poll
 from chatlab.capacity.quotas import read_quotas
 from loadtest import warm_up
-from tests.conftest import chat_in
+from tests.support.labs import chat_in
 
 AT_ONCE = 4  # a new account has 10; with fewer, the local cloud itself is quick enough to ask for more
 

@@ -1,8 +1,6 @@
 """The broadcast on the local cloud: its log line, its shards as real invocations, and its permissions."""
 
-import base64
 import io
-import json
 import zipfile
 from contextlib import contextmanager
 
@@ -12,28 +10,14 @@ import websocket
 from benchmarks import variants
 from chatlab import poll
 from chatlab.capacity import cost
-from tests.cloud.test_chat import ids, people
-from tests.conftest import sharding, without_policy
+from tests.support.chat import heard, ids, people, say
+from tests.support.labs import sharding, without_policy
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_left(chat):
     yield
     poll(lambda: not ids(chat), "the table to be empty", timeout_s=30)
-
-
-def say(lab, text):
-    """Invoke the broadcast as API Gateway does; its log line."""
-    event = {"requestContext": {"connectionId": "test"}, "body": text, "isBase64Encoded": False}
-    answer = lab.client("lambda").invoke(
-        FunctionName=lab.functions["default"], Payload=json.dumps(event), LogType="Tail"
-    )
-    tail = base64.b64decode(answer["LogResult"]).decode().splitlines()
-    return json.loads(next(line for line in tail if line.startswith("{")))
-
-
-def heard(sockets, number=1):
-    return [[socket.recv() for _ in range(number)] for socket in sockets]
 
 
 def test_the_log_line_tells_what_became_of_a_broadcast(chat):

@@ -20,11 +20,12 @@ from benchmarks import soak
 from chatlab import local_cloud, poll
 from chatlab.notebooks import BUILD
 from chatlab.paths import state_dir
-from tests import faulty_cloud
-from tests.cells import creating, run_cells
-from tests.cloud.test_fanout import say
-from tests.conftest import lab_in, reported, sharding
-from tests.faulty_cloud import Fault, count_faults, set_faults
+from tests.support import faulty_cloud
+from tests.support.cells import creating, run_cells
+from tests.support.chat import say
+from tests.support.faulty_cloud import Fault, count_faults, set_faults
+from tests.support.labs import lab_in, sharding
+from tests.support.tables import reported
 
 PEOPLE = 20
 

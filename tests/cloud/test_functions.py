@@ -13,11 +13,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections import Counter
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from urllib.parse import unquote
 
 import pytest
 from botocore.exceptions import ClientError
@@ -26,7 +22,8 @@ from http_pool import connection_pool
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS
-from tests.conftest import lab_in, run_notebook
+from tests.support.functions import Connections, Context
+from tests.support.labs import lab_in, run_notebook
 
 
 @pytest.fixture(scope="module")
@@ -36,73 +33,6 @@ def lab(tmp_path_factory):
     with lab_in(folder / "home") as lab:
         run_notebook("01_dynamodb_table", folder)
         yield lab
-
-
-class Connections(ThreadingHTTPServer):
-    """`@connections`: answers each connection id with the statuses that it was told, then 200."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.opened, self._sockets, self.closed = 0, [], []
-        self.statuses, self.posts, self.heard, self.tokens = {}, Counter(), {}, set()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/production"
-
-    def process_request(self, request, client_address):
-        self.opened += 1
-        self._sockets.append(request)
-        super().process_request(request, client_address)
-
-    def handle_error(self, *_):
-        """Say nothing of a client that does not trust us."""
-
-    def hang_up(self):
-        """Close all connections, as a server does with idle ones."""
-        for opened in self._sockets:
-            with suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-
-
-NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
-
-
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        connection_id = unquote(self.path).rpartition("/@connections/")[2]
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posts[connection_id] += 1
-        statuses = self.server.statuses.get(connection_id, [])
-        status = statuses.pop(0) if statuses else 200
-        self.server.tokens.add(self.headers["x-amz-security-token"])
-        if status is None:  # the connection breaks
-            self.close_connection = True
-            return
-        if status == "slow":
-            time.sleep(1.5)
-            status = 200
-        kind = NAMES.get(status, "InternalServerError")
-        if status == "ExpiredTokenException":
-            status, kind = 403, status
-        if status == 200:
-            self.server.heard[connection_id] = body
-        answer = b"{}" if status < 300 else json.dumps({"message": str(status)}).encode()
-        self.send_response(status)
-        self.send_header("x-amzn-ErrorType", kind)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def do_DELETE(self):
-        self.server.closed.append(unquote(self.path).rpartition("/@connections/")[2])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -123,6 +53,7 @@ def function(lab, connections, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", lab.region)
     for name, value in local_cloud.credentials().items():
         monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the first credentials that it finds
     connection_pool.cache_clear()  # with connections to another test's server
 
     def load(part):
@@ -153,16 +84,6 @@ def connected(lab):
 def ids(lab):
     items = lab.client("dynamodb").scan(TableName=lab.table, ConsistentRead=True)["Items"]
     return {item["connection_id"]["S"] for item in items}
-
-
-class Context:
-    """Lambda's context object, as far as a function reads it."""
-
-    def __init__(self, remaining_s=60):
-        self._end = time.monotonic() + remaining_s
-
-    def get_remaining_time_in_millis(self):
-        return max(0, round((self._end - time.monotonic()) * 1000))
 
 
 BROADCASTS = pytest.mark.parametrize("part", ["default", "sequential"])

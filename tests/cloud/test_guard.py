@@ -17,13 +17,11 @@ from urllib.parse import urlencode
 import boto3
 import pytest
 import websocket
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
 
 from chatlab import local_cloud, poll
-from tests.cloud.test_chat import ids
+from tests.support.chat import ids
+from tests.support.requests import signed
 
 SOMEBODY = 65534  # the user nobody
 UNSIGNED = object()
@@ -101,14 +99,6 @@ def named(key, service):
     """An Authorization header that names a key and whose signature is none."""
     scope = f"{key}/20260101/us-east-1/{service}/aws4_request"
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
-
-
-def signed(address, service, method, path, headers, body, credentials=None):
-    """The headers with a signature in which nothing is wrong."""
-    request = AWSRequest(method, f"http://{address[0]}:{address[1]}{path}", dict(headers), body.encode())
-    credentials = credentials or local_cloud.credentials()
-    SigV4Auth(Credentials(*credentials.values()), service, "us-east-1").add_auth(request)
-    return dict(request.headers)
 
 
 def request_of(chat, name):

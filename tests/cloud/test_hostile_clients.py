@@ -8,21 +8,19 @@ notice of that is the machine's, and what they notice beyond it is that one proc
 
 import os
 import statistics
-import subprocess
-import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psutil
 import pytest
 import websocket
 
 from chatlab import local_cloud, poll
-from chatlab.paths import ROOT
-from tests.cloud import hostile
-from tests.cloud.hostile import BAD_FRAMES, BOMBS, STRANGE_FRAMES, WRONG_DOORS, frame
-from tests.cloud.test_chat import ids, people
-from tests.conftest import chat_in, reported
+from tests.support import hostile
+from tests.support.chat import ids, people
+from tests.support.hostile import BAD_FRAMES, BOMBS, STRANGE_FRAMES, WRONG_DOORS, frame, meanwhile
+from tests.support.labs import chat_in
+from tests.support.tables import reported
 
 
 @pytest.fixture(scope="module")
@@ -182,23 +180,9 @@ def elsewhere(chat, tmp_path_factory):
     """The URL of another chat, on a local cloud of its own."""
     home = os.environ["CHATLAB_HOME"]
     with chat_in(tmp_path_factory.mktemp("elsewhere")) as another, pytest.MonkeyPatch.context() as patch:
+        its_url = another.websocket_url(another.require_api())
         patch.setenv("CHATLAB_HOME", home)
-        yield another.websocket_url(another.require_api())
-
-
-@contextmanager
-def meanwhile(url, name):
-    """Somebody does this, in a process of its own."""
-    command = [sys.executable, "-m", "tests.cloud.hostile", url, name]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout.readline()
-        yield
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        yield its_url
 
 
 def two_figures(times):

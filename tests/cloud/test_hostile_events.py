@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab import local_cloud
-from tests.cells import creating, run_cells
-from tests.cloud.test_functions import Connections, Context
-from tests.conftest import lab_in
+from tests.support.cells import creating, run_cells
+from tests.support.functions import Connections, Context
+from tests.support.labs import lab_in
 
 EXAMPLES = pytest.mark.parametrize("examples", [300, pytest.param(5_000, marks=pytest.mark.long)])
 PARTS = ("connect", "default", "disconnect")
@@ -81,6 +81,7 @@ def function(tmp_path_factory):
             patch.setenv(name, value)
         for name, value in local_cloud.credentials().items():
             patch.setenv(name.upper(), value)
+        patch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the first credentials that it finds
         connection_pool.cache_clear()
         modules = {part: importlib.reload(importlib.import_module(f"lambda_{part}")) for part in PARTS}
         asked = []

@@ -3,7 +3,7 @@
 import pytest
 
 from chatlab import LabError, list_resources
-from tests.conftest import lab_in
+from tests.support.labs import lab_in
 
 
 @pytest.fixture

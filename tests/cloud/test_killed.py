@@ -3,13 +3,14 @@
 import time
 
 import pytest
-import websocket
 
 from chatlab import Lab, list_resources
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.cells import cells, creating, run_cells
-from tests.conftest import lab_in, print_table
+from tests.support.cells import cells, creating, run_cells
+from tests.support.chat import is_heard
+from tests.support.labs import lab_in
+from tests.support.tables import print_table
 
 CREATING = BUILD[1:]
 EVERY = [(name, number) for name in [*CREATING, TEARDOWN] for number in range(1, len(cells(name)) + 1)]
@@ -40,18 +41,6 @@ def report(request):
 
 def as_records(lab):
     return list_resources(lab).astype(str).to_dict("records")
-
-
-def is_heard(lab):
-    """Whether what one person says in the lab's chat is heard by another."""
-    url = lab.websocket_url(lab.require_api())
-    ada, grace = (websocket.create_connection(url, timeout=10) for _ in range(2))
-    try:
-        ada.send("still here")
-        return grace.recv() == "still here"
-    finally:
-        ada.close()
-        grace.close()
 
 
 def names(lab):

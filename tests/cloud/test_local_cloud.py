@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from chatlab import Lab, LabError, local_cloud, poll, processes
-from tests.conftest import environment_of_a_run, listening, processes_of
+from tests.support.processes import environment_of_a_run, listening, processes_of
 
 
 def test_it_listens_on_loopback_and_nowhere_else(lab):

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, TEARDOWN
 from chatlab.paths import NOTEBOOKS
-from tests.cells import run_cells
+from tests.support.cells import run_cells
 
 
 def complete(made):
@@ -44,7 +44,7 @@ def lab(tmp_path_factory):
         patch.setattr(local_cloud, "credentials", lambda: {"aws_access_key_id": "a", "aws_secret_access_key": "b"})
         client = Lab.client
         patch.setattr(Lab, "client", lambda lab, service, **options: complete(client(lab, service, **options)))
-        for name in ("start", "require", "stop"):
+        for name in ("start", "require_running", "stop"):
             patch.setattr(local_cloud, name, lambda: None)
         yield Lab.choose("local", "chat")
     server.stop()

@@ -10,8 +10,8 @@ from chatlab import Lab, LabError, list_resources
 from chatlab.errors import NotOurs
 from chatlab.names import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.cells import run_cells
-from tests.conftest import lab_in
+from tests.support.cells import run_cells
+from tests.support.labs import lab_in
 
 TRUST = {
     "Version": "2012-10-17",

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chatlab import permissions
-from tests.conftest import lab_in
+from tests.support.labs import lab_in
 
 
 @contextmanager

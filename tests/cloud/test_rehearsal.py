@@ -11,7 +11,8 @@ import pytest
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
 from chatlab.rehearsal import __main__ as rehearsal
-from tests.conftest import lab_in, processes_of, run_notebook
+from tests.support.labs import lab_in, run_notebook
+from tests.support.processes import processes_of
 
 try:
     rehearsal.require_namespaces()

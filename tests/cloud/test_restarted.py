@@ -6,9 +6,9 @@ import pytest
 
 from chatlab import Lab, local_cloud, poll
 from chatlab.notebooks import BUILD
-from tests.cells import creating, run_cells
-from tests.cloud.test_killed import is_heard
-from tests.conftest import lab_in
+from tests.support.cells import creating, run_cells
+from tests.support.chat import is_heard
+from tests.support.labs import lab_in
 
 
 def build():

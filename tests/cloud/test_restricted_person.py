@@ -9,8 +9,8 @@ import pytest
 from chatlab import Lab, list_resources, permissions, preflight
 from chatlab.notebooks import TEARDOWN, execute
 from chatlab.preflight import OK, STOP
-from tests.cells import run_cells
-from tests.conftest import run_notebook
+from tests.support.cells import run_cells
+from tests.support.labs import run_notebook
 
 
 @pytest.fixture

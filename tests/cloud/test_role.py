@@ -15,10 +15,9 @@ from botocore.exceptions import ClientError
 
 from chatlab import poll
 from chatlab.names import STAGE
-from tests.cloud.test_chat import ids, people
-from tests.cloud.test_fanout import say
-from tests.conftest import sharding
-from tests.linter import complaints
+from tests.support.chat import ids, people, say
+from tests.support.labs import sharding
+from tests.support.linter import complaints
 
 LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
 # What the lab's services can be asked for, by IAM's name of each service.

@@ -11,9 +11,9 @@ from playwright.sync_api import expect, sync_playwright
 from chatlab import LabError, browser, room
 from chatlab.notebooks import BUILD
 from loadtest import warm_up
-from tests.cells import creating, run_cells
-from tests.cloud.test_chat import ids
-from tests.conftest import lab_in, run_notebook, variables
+from tests.support.cells import creating, run_cells
+from tests.support.chat import ids
+from tests.support.labs import lab_in, run_notebook, variables
 
 KEY = "a-key-that-nobody-guesses"
 PAGES = "https://chat-page-1.s3.eu-west-1.amazonaws.com http://chat-page-1.s3-website-eu-west-1.amazonaws.com"

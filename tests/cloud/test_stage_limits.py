@@ -7,7 +7,7 @@ import pytest
 import websocket
 
 from chatlab.names import STAGE
-from tests.conftest import lab_in
+from tests.support.labs import lab_in
 
 
 @pytest.fixture(scope="module")

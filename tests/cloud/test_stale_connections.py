@@ -16,9 +16,8 @@ import pytest
 
 from benchmarks.open_connections import open_connections
 from chatlab import poll
-from tests.cloud.test_chat import ids, people
-from tests.cloud.test_fanout import say
-from tests.conftest import reported
+from tests.support.chat import ids, people, say
+from tests.support.tables import reported
 
 LIVING = 20
 

@@ -12,10 +12,11 @@ import websocket
 from chatlab.capacity import cost
 from chatlab.names import STAGE
 from chatlab.notebooks import BUILD
-from tests.cells import creating, run_cells
-from tests.cloud.test_chat import people
-from tests.cloud.test_hostile_clients import meanwhile
-from tests.conftest import lab_in, reported
+from tests.support.cells import creating, run_cells
+from tests.support.chat import people
+from tests.support.hostile import meanwhile
+from tests.support.labs import lab_in
+from tests.support.tables import reported
 
 RATE, BURST = 5, 10  # notebook 04 sets 20 and 100; with less, the local cloud is no limit itself
 SECONDS = 12

@@ -8,7 +8,7 @@ import websocket
 from chatlab import Lab, LabError, list_resources, poll
 from chatlab.names import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.cells import run_cells
+from tests.support.cells import run_cells
 
 SOON = 12 / 3600  # hours: longer than notebook 04 takes to its end
 

@@ -7,8 +7,8 @@ import pytest
 from chatlab import Lab, LabError, list_resources
 from chatlab.inventory import list_lab_names, list_tagged_arns
 from chatlab.notebooks import TEARDOWN
-from tests.cells import run_cells
-from tests.conftest import lab_in
+from tests.support.cells import run_cells
+from tests.support.labs import lab_in
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import websocket
 
 from benchmarks import api_gateway
 from chatlab import local_cloud, poll
-from tests.cloud.test_chat import ids, people
-from tests.cloud.test_fanout import heard, say
-from tests.cloud.test_guard import signed
-from tests.conftest import chat_in, listening, variables
+from tests.support.chat import heard, ids, people, say
+from tests.support.labs import chat_in, variables
+from tests.support.processes import listening
+from tests.support.requests import signed
 
 
 @pytest.fixture(scope="module")

@@ -1,34 +1,13 @@
 """What cannot work is said in one sentence, with an exit status that is not 0."""
 
 import http.server
-import threading
-from contextlib import contextmanager
 
 import pytest
 
 from loadtest.calibration import reference_server
+from tests.support.load_tests import refusing
 
 FEW = "--users 5 --broadcasts 3 --broadcast-rate 10 --warm-up 0".split()
-
-
-@contextmanager
-def refusing(status):
-    """A server that answers every handshake with an HTTP status."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_error(status)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"ws://127.0.0.1:{server.server_port}/chat"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def said(test):

@@ -12,7 +12,7 @@ from benchmarks.open_connections import open_connections
 from chatlab import LabError, poll
 from chatlab.paths import ROOT
 from loadtest.calibration import reference_server
-from tests.conftest import processes_of
+from tests.support.processes import processes_of
 
 
 @pytest.fixture

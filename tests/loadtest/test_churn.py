@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import sharding
+from tests.support.labs import sharding
 
 
 @pytest.mark.slow

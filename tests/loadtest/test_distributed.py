@@ -4,8 +4,8 @@ import pytest
 
 from loadtest.calibration import readings, reference_server
 from loadtest.calibration.cases import delay
-from tests.conftest import listening
-from tests.loadtest.conftest import free_port, wrong_clock
+from tests.support.load_tests import free_port, wrong_clock
+from tests.support.processes import listening
 
 WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
 

@@ -20,9 +20,8 @@ import pytest
 
 from loadtest import budget
 from loadtest.calibration import reference_server
-from tests.conftest import reported
-from tests.loadtest.conftest import free_port, wrong_clock
-from tests.unit.test_loadtest_arguments import settings
+from tests.support.load_tests import free_port, settings, wrong_clock
+from tests.support.tables import reported
 
 PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
 WORDS = (

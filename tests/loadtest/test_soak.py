@@ -13,7 +13,7 @@ from benchmarks.memory import CLOUD, LOAD_TEST
 from benchmarks.soak import SPELLS
 from chatlab import poll
 from chatlab.paths import ROOT
-from tests.conftest import processes_of
+from tests.support.processes import processes_of
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from loadtest import throttling, warm_up
 from loadtest.calibration import reference_server
 from loadtest.errors import LoadTestError
-from tests.loadtest.test_bad_input import refusing
+from tests.support.load_tests import refusing
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import websocket
 
 from chatlab import poll
 from loadtest.calibration import reference_server
-from tests.conftest import listening
-from tests.loadtest.conftest import free_port
+from tests.support.load_tests import free_port
+from tests.support.processes import listening
 
 
 class WebPage:

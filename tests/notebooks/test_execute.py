@@ -12,7 +12,7 @@ import pytest
 
 from chatlab import notebooks, poll
 from chatlab.notebooks import execute
-from tests.conftest import processes_of
+from tests.support.processes import processes_of
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from chatlab import list_resources, page, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS, ROOT
-from tests.conftest import chat_in, lab_in, processes_of, run_notebook, without_policy
+from tests.support.labs import chat_in, lab_in, run_notebook, without_policy
+from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
 
@@ -94,7 +95,7 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
     monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
     with chat_in(tmp_path) as lab:
         text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
-        assert public_access.ACCOUNT in text
+        assert public_access.BY_ACCOUNT in text
         assert lab.page_url == page.url(lab)
         assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
         assert '"image/png"' in text  # of two people who chat

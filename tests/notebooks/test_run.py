@@ -10,8 +10,8 @@ import pytest
 from chatlab import permissions, poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.privacy import redact
-from tests.conftest import begin_chatlab, processes_of
-from tests.policies import allows
+from tests.support.policies import allows
+from tests.support.processes import begin_chatlab, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ from chatlab import local_cloud
 from chatlab.notebooks import GRACE_S
 from chatlab.paths import ROOT
 from loadtest import budget, live
-from tests.conftest import begin_chatlab, processes_of
+from tests.support.processes import begin_chatlab, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

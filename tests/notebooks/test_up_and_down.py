@@ -9,7 +9,7 @@ import pytest
 
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.paths import ROOT
-from tests.conftest import environment_of_a_run
+from tests.support.processes import environment_of_a_run
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from chatlab.cli import labs, progress
 from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, make_run_dir
-from tests.conftest import environment_of_a_run
+from tests.support.processes import environment_of_a_run
 
 
 def chatlab(tmp_path, *arguments, **environment):

@@ -15,8 +15,8 @@ from chatlab import Lab
 from chatlab.capacity import alternatives, cost, model, prices
 from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
-from tests.cells import cells
-from tests.conftest import run_async
+from tests.support.asynchronous import run_async
+from tests.support.cells import cells
 
 
 def test_ten_broadcasts_a_second_to_a_thousand_connections_are_36_million_messages_an_hour():

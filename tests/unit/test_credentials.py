@@ -19,7 +19,7 @@ from botocore.stub import Stubber
 from chatlab import Lab, LabError
 from chatlab.paths import ROOT
 from chatlab.sessions import aws_session
-from tests.conftest import environment_of_a_run
+from tests.support.processes import environment_of_a_run
 
 CONFIGURATION = """
 [default]

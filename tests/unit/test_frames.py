@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chatlab.emulator import frames
 from chatlab.emulator.server import configuration
-from tests.conftest import run_async
+from tests.support.asynchronous import run_async
 
 TEXTS = st.text(max_size=10).map(lambda text: {"text": text})
 BINARIES = st.binary(max_size=10).map(lambda data: {"bytes": data})

@@ -13,7 +13,7 @@ from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.paths import NOTEBOOKS
 from chatlab.sessions import partitions
 from chatlab.settings import NAME_PATTERN, TARGETS, Settings
-from tests.strategies import ANY_JSON, objects
+from tests.support.strategies import ANY_JSON, objects
 
 
 @pytest.fixture(autouse=True)

@@ -1,29 +1,12 @@
 """What a load test can be asked to do."""
 
-import argparse
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest import arguments
-from loadtest.arguments import Settings
-
-URL = "ws://127.0.0.1:1/chat"
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes what Locust's parser takes beyond argparse's."""
-
-    def add_argument(self, *names, include_in_web_ui=True, **options):
-        return super().add_argument(*names, **options)
-
-
-def settings(*words, url=URL, users=10):
-    parser = Parser()
-    arguments.add(parser)
-    return Settings.from_options(parser.parse_args(words), url, users)
+from tests.support.load_tests import URL, Parser, settings
 
 
 def test_defaults_are_a_small_test():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chatlab.emulator import frames
 from chatlab.paths import ROOT
 from loadtest import messages
-from tests.strategies import ANY_JSON, objects
+from tests.support.strategies import ANY_JSON, objects
 
 
 @pytest.mark.parametrize("size", [150, 200, 1_000, messages.MAX_BYTES])

@@ -11,7 +11,7 @@ from chatlab import page
 from chatlab.page.__main__ import listen
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
-from tests.conftest import environment_of_a_run, listening, processes_of
+from tests.support.processes import environment_of_a_run, listening, processes_of
 
 LAB = Settings("aws", "chat", "eu-west-1")
 

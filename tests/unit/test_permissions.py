@@ -6,8 +6,8 @@ import pytest
 
 from chatlab import Lab, LabError, permissions
 from chatlab.permissions.__main__ import main
-from tests.linter import complaints
-from tests.policies import allows
+from tests.support.linter import complaints
+from tests.support.policies import allows
 
 
 def allowed(action, resource):

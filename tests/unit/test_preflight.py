@@ -8,7 +8,7 @@ import pytest
 
 from chatlab import LabError, preflight
 from chatlab.preflight import NOT_CHECKED, OK, STOP, WARNING, Check
-from tests.stubs import answering
+from tests.support.stubs import answering
 
 ACCOUNT = "111122223333"
 SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"

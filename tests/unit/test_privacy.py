@@ -16,7 +16,7 @@ from chatlab import LabError, notebooks, privacy, report
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import REDACTED, add_secrets, add_session_secrets, redact, redact_notebook, redact_values
-from tests.strategies import ANY_JSON
+from tests.support.strategies import ANY_JSON
 
 ACCOUNT = "123456789012"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own examples

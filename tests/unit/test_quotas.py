@@ -5,7 +5,7 @@ import boto3
 import pytest
 
 from chatlab.capacity import quotas
-from tests.stubs import answering
+from tests.support.stubs import answering
 
 REGION = "eu-south-1"
 

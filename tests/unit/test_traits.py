@@ -24,7 +24,7 @@ from chatlab.emulator.traits import (
     with_traits,
 )
 from chatlab.emulator.traits.latency import Slow
-from tests.conftest import run_async
+from tests.support.asynchronous import run_async
 
 PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
 

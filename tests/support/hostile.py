@@ -1,17 +1,20 @@
-"""What a client does that misbehaves, in a process of its own: `python -m tests.cloud.hostile NAME URL`, until it is
+"""What a client does that misbehaves, in a process of its own: `python -m tests.support.hostile NAME URL`, until it is
 ended. Without a name it does all of it at once."""
 
 import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import websocket
+
+from chatlab.paths import ROOT
 
 TEXT, CONTINUATION, BINARY, CLOSE, PING, PONG = 1, 0, 2, 8, 9, 10
 
@@ -314,3 +317,18 @@ def main(url, *names):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+@contextmanager
+def meanwhile(url, name):
+    """Somebody does this, in a process of its own."""
+    command = [sys.executable, "-m", "tests.support.hostile", url, name]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()

@@ -12,7 +12,7 @@ import nbformat
 
 from chatlab.notebooks import inject
 from chatlab.paths import NOTEBOOKS
-from tests.conftest import run_async
+from tests.support.asynchronous import run_async
 
 
 def cells(name, **parameters):

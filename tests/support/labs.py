@@ -1,0 +1,71 @@
+"""A lab for tests, and its chat: built by the notebooks, changed for a while, put back."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+
+from chatlab import Lab, local_cloud
+from chatlab.notebooks import BUILD, execute
+
+
+@contextmanager
+def lab_in(folder):
+    """A lab at home in `folder`, chosen, with a local cloud of its own that is stopped at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_HOME", str(folder))
+        try:
+            yield Lab.choose("local", "chat")
+        finally:
+            local_cloud.stop()
+
+
+def run_notebook(name, folder, **parameters):
+    """Execute a notebook, which has to succeed; the executed notebook's path."""
+    path = folder / f"{name}.ipynb"
+    outcome = execute(name, path, parameters)
+    assert outcome.ok, f"{name}, {outcome.reason}"
+    return path
+
+
+@contextmanager
+def without_policy(lab, name):
+    """The role's inline policy `name` taken away, and put back at the end."""
+    iam = lab.client("iam")
+    document = iam.get_role_policy(RoleName=lab.role, PolicyName=name)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=lab.role, PolicyName=name)
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+@contextmanager
+def variables(lab, part="default", **more):
+    """The broadcast, or another function, with these environment variables beside, or in place of, its own."""
+    functions, function = lab.client("lambda"), lab.functions[part]
+    before = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+
+    def set_to(wanted):
+        functions.update_function_configuration(FunctionName=function, Environment={"Variables": wanted})
+        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+
+    set_to(before | more)
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
+def sharding(lab, shards, above):
+    """The broadcast with `SHARDS` and `SHARD_ABOVE` set."""
+    return variables(lab, SHARDS=str(shards), SHARD_ABOVE=str(above))
+
+
+@contextmanager
+def chat_in(folder):
+    """A lab in `folder` whose chat is built, by the notebooks themselves, up to the WebSocket API."""
+    with lab_in(folder / "home") as lab:
+        for name in BUILD[:-1]:  # all but the page
+            run_notebook(name, folder)
+        yield lab

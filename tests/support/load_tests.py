@@ -1,0 +1,159 @@
+"""Load tests in processes of their own, against a small server on loopback."""
+
+import argparse
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chatlab.paths import ROOT
+from loadtest import arguments, live, results
+from loadtest.arguments import Settings
+
+LIMIT_S = 60
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wrong_clock(seconds):
+    """A locustfile's code that puts the clock of its process wrong by so many seconds, kernel timestamps included.
+
+    That is what another machine with a wrong clock looks like. The clock cannot be put wrong from outside: a name space
+    of Linux has no real-time clock of its own, and faketime reaches Python's calls but not the kernel's timestamps.
+    """
+    return f"""
+from loadtest import clock
+
+def set_clock(now_ns=clock.now_ns, timestamp_ns=clock.timestamp_ns):
+    wrong_by_ns = round({seconds} * 1e9)
+    clock.now_ns = lambda: now_ns() + wrong_by_ns
+    clock.timestamp_ns = lambda ancillary: (arrived_ns := timestamp_ns(ancillary)) and arrived_ns + wrong_by_ns
+"""
+
+
+@dataclass
+class Run:
+    """A load test that runs, or has run."""
+
+    process: subprocess.Popen
+    folder: Path
+    output: str = ""
+
+    def wait(self) -> "Run":
+        """Until it has ended by itself."""
+        self.output = self.process.communicate(timeout=LIMIT_S)[0]
+        return self
+
+    def until_received(self, server, broadcasts: int) -> None:
+        """While it runs, until a reference server has received so many of its broadcasts."""
+        deadline = time.monotonic() + LIMIT_S
+        while len(server.received) < broadcasts:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    @property
+    def status(self) -> int:
+        return self.process.returncode
+
+    @property
+    def result(self) -> results.Result:
+        return results.load(self.folder)
+
+    @property
+    def summary(self) -> dict:
+        return self.result.summary
+
+    @property
+    def errors(self) -> list[str]:
+        """The sentences that it logged as errors."""
+        return [line.partition(": ")[2] for line in self.output.splitlines() if "/ERROR/" in line]
+
+    @property
+    def statistics(self) -> dict[str, dict]:
+        """Locust's own statistics by name."""
+        return {entry["name"]: entry for entry in json.loads((self.folder / "locust.json").read_text())}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own."""
+    runs = []
+
+    def start_one(
+        *words, headless=True, environment=None, folder=tmp_path / "results", locustfile="loadtest/locustfile.py"
+    ) -> Run:
+        command = [sys.executable, "-m", "locust", "-f", f"{locustfile}"]
+        command += ["--spawn-rate", "100", "--drain-time", "3"]
+        command += ["--headless"] if headless else []
+        if "--processes" in words:  # another test may have processes of its own at the same time
+            command += ["--master-bind-port", port := str(free_port()), "--master-port", port]
+        command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
+        process = subprocess.Popen(
+            [*command, "--results", f"{folder}", *map(str, words)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | (environment or {}),
+        )
+        runs.append(process)
+        return Run(process, folder)
+
+    yield start_one
+    for process in runs:
+        live.stop(process)
+
+
+@pytest.fixture
+def run(start):
+    """Run a load test to its end."""
+    return lambda *words, **options: start(*words, **options).wait()
+
+
+@contextmanager
+def refusing(status):
+    """A server that answers every handshake with an HTTP status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"ws://127.0.0.1:{server.server_port}/chat"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+URL = "ws://127.0.0.1:1/chat"
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes what Locust's parser takes beyond argparse's."""
+
+    def add_argument(self, *names, include_in_web_ui=True, **options):
+        return super().add_argument(*names, **options)
+
+
+def settings(*words, url=URL, users=10):
+    parser = Parser()
+    arguments.add(parser)
+    return Settings.from_options(parser.parse_args(words), url, users)

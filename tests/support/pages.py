@@ -1,0 +1,17 @@
+"""What a page shows, and what a person does on it."""
+
+
+def state(page):
+    """The element that says how the connection is."""
+    return page.locator("[role=status][data-state]")
+
+
+def say(page, text):
+    """Type a message and send it."""
+    page.get_by_label("Message").fill(text)
+    page.get_by_role("button", name="Send").click()
+
+
+def messages(page):
+    """The messages in view."""
+    return page.get_by_test_id("message")
