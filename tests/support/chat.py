@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from contextlib import contextmanager
 
 import websocket
@@ -19,9 +20,31 @@ def people(lab, number):
             socket.close()
 
 
-def ids(lab):
-    pages = lab.client("dynamodb").get_paginator("scan").paginate(TableName=lab.table, ConsistentRead=True)
+def ids(lab, table=None):
+    """The connection ids in the chat's table, or in another one, a set."""
+    scan = lab.client("dynamodb").get_paginator("scan")
+    pages = scan.paginate(TableName=table or lab.table, ConsistentRead=True)
     return {item["connection_id"]["S"] for page in pages for item in page["Items"]}
+
+
+def put_items(lab, connection_ids, age_s=3600, table=None):
+    """Items of connections that began so long ago, and have two hours to live."""
+    now = int(time.time())
+    times = {"connected_at": {"N": str(now - age_s)}, "expires_at": {"N": str(now + 7200)}}
+    items = [{"connection_id": {"S": connection_id}} | times for connection_id in connection_ids]
+    _write(lab, table, [{"PutRequest": {"Item": item}} for item in items])
+
+
+def delete_items(lab, connection_ids, table=None):
+    """Let these have left."""
+    keys = [{"connection_id": {"S": connection_id}} for connection_id in connection_ids]
+    _write(lab, table, [{"DeleteRequest": {"Key": key}} for key in keys])
+
+
+def _write(lab, table, requests):
+    for begin in range(0, len(requests), 25):  # so many at a time are taken
+        batch = {table or lab.table: requests[begin : begin + 25]}
+        assert not lab.client("dynamodb").batch_write_item(RequestItems=batch)["UnprocessedItems"]
 
 
 def say(lab, text):

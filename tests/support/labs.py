@@ -7,6 +7,7 @@ import pytest
 
 from chatlab import Lab, local_cloud
 from chatlab.notebooks import BUILD, execute
+from tests.support.cells import creating, run_cells
 
 
 @contextmanager
@@ -62,10 +63,15 @@ def sharding(lab, shards, above):
     return variables(lab, SHARDS=str(shards), SHARD_ABOVE=str(above))
 
 
+def build_chat(**parameters):
+    """Build the chosen lab's chat up to the WebSocket API, by the cells of the notebooks that create something."""
+    for name in BUILD[1:-1]:  # the lab is chosen, and the page is for others
+        run_cells(name, creating(name), **parameters)
+
+
 @contextmanager
-def chat_in(folder):
-    """A lab in `folder` whose chat is built, by the notebooks themselves, up to the WebSocket API."""
+def chat_in(folder, **parameters):
+    """A lab at home in `folder` with a chat in it."""
     with lab_in(folder / "home") as lab:
-        for name in BUILD[:-1]:  # all but the page
-            run_notebook(name, folder)
+        build_chat(**parameters)
         yield lab
