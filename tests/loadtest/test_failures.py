@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 import psutil
@@ -80,7 +80,9 @@ class Failure:
 
     def end(self):
         """Wait for its end, which has to be in time, with no process left."""
-        family = psutil.Process(self.test.process.pid).children(recursive=True)
+        family = []
+        with suppress(psutil.NoSuchProcess):  # it has ended already
+            family = psutil.Process(self.test.process.pid).children(recursive=True)
         self.test.output = self.test.process.communicate(timeout=budget_s() + LOCUST_S)[0]
         self.seconds = time.monotonic() - self.began
         _, alive = psutil.wait_procs(family, timeout=5)
