@@ -194,9 +194,9 @@ def sweep(
     connections: Sequence[int],
     shards: Sequence[int],
     posts_ms: Sequence[float] = (5.0, 10.0, 25.0),
-    seeds: Sequence[int] = range(1, 6),
+    seeds: Sequence[int] = (1, 2, 3),
 ) -> pd.DataFrame:
-    """Simulate a broadcast for each pair, many times: with each of these times for a post, and with each seed.
+    """Simulate a broadcast for each pair: with each seed, and with each of these times for a post, which matter more.
 
     Returns:
         A row for each pair, with `connections` and `shards`; `last_s`, `delivered` and `unreached`, which are medians
@@ -208,9 +208,8 @@ def sweep(
         for number in shards:
             own = pd.DataFrame(vars(simulate(parameters, room, number, seed)) for seed in seeds)
             others = [
-                simulate(replace(parameters, post_ms=post_ms), room, number, seed).last_s
+                simulate(replace(parameters, post_ms=post_ms), room, number, seeds[0]).last_s
                 for post_ms in posts_ms
-                for seed in seeds
                 if post_ms != parameters.post_ms
             ]
             times = [*own["last_s"], *others]

@@ -18,13 +18,11 @@ import websocket
 
 from benchmarks import soak
 from chatlab import local_cloud, poll
-from chatlab.notebooks import BUILD
 from chatlab.paths import state_dir
 from tests.support import faulty_cloud
-from tests.support.cells import creating, run_cells
 from tests.support.chat import say
 from tests.support.faulty_cloud import Fault, count_faults, set_faults
-from tests.support.labs import lab_in, sharding
+from tests.support.labs import chat_in, sharding, wait_for_update
 from tests.support.tables import reported
 
 PEOPLE = 20
@@ -99,9 +97,7 @@ def a_faulty_chat(folder, traits=""):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_cloud, "SERVER", faulty_cloud.__name__)
         patch.setenv("CHATLAB_TRAITS", traits)
-        with lab_in(folder) as lab:
-            for name in BUILD[1:5]:
-                run_cells(name, creating(name))
+        with chat_in(folder) as lab:
             yield lab
 
 
@@ -144,9 +140,8 @@ def report(request):
 
 def restart(lab, timeout_s):
     """The broadcast in a fresh process, with so many seconds."""
-    functions, function = lab.client("lambda"), lab.functions["default"]
-    functions.update_function_configuration(FunctionName=function, Timeout=timeout_s)
-    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+    lab.client("lambda").update_function_configuration(FunctionName=lab.functions["default"], Timeout=timeout_s)
+    wait_for_update(lab)
 
 
 def set_age(lab, connection_ids, age_s):

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-import websocket
-
 from chatlab import poll
 from chatlab.names import STAGE
+from tests.support.chat import delete_items, people
 
 
 def figure(lab, namespace, name, statistic, **dimensions):
@@ -26,13 +25,12 @@ def figure(lab, namespace, name, statistic, **dimensions):
 def test_a_broadcast_has_the_figures_that_it_has_on_aws(chat):
     api, function = chat.require_api(), chat.functions["default"]
     before = figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) or 0
-    socket = websocket.create_connection(chat.websocket_url(api), timeout=10)
-    for _ in range(2):
-        socket.send("hello")
-        assert socket.recv() == "hello"
-    socket.close()
+    with people(chat, 1) as (ada,):
+        for _ in range(2):
+            ada.send("hello")
+            assert ada.recv() == "hello"
     counted = {"namespace": "AWS/Lambda", "name": "Invocations", "statistic": "Sum", "FunctionName": function}
-    poll(lambda: figure(chat, **counted) == before + 2, "both broadcasts to end", timeout_s=10, every_s=0.1)
+    poll(lambda: figure(chat, **counted) == before + 2, "both broadcasts to end", every_s=0.02)
     assert figure(chat, "AWS/Lambda", "Throttles", "Sum", FunctionName=function) == 0
     assert figure(chat, "AWS/Lambda", "ConcurrentExecutions", "Maximum", FunctionName=function) >= 1
     duration = figure(chat, "AWS/Lambda", "Duration", "Average", FunctionName=function)
@@ -47,4 +45,4 @@ def test_a_call_of_lambdas_own_counts_once(chat):
     before = figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) or 0
     chat.client("lambda").invoke(FunctionName=function, Payload=event)
     assert figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) == before + 1
-    chat.client("dynamodb").delete_item(TableName=chat.table, Key={"connection_id": {"S": "counted"}})
+    delete_items(chat, ["counted"])

@@ -44,7 +44,7 @@ def lab(tmp_path_factory):
         patch.setattr(local_cloud, "credentials", lambda: {"aws_access_key_id": "a", "aws_secret_access_key": "b"})
         client = Lab.client
         patch.setattr(Lab, "client", lambda lab, service, **options: complete(client(lab, service, **options)))
-        for name in ("start", "require", "stop"):
+        for name in ("start", "require_running", "stop"):
             patch.setattr(local_cloud, name, lambda: None)
         yield Lab.choose("local", "chat")
     server.stop()

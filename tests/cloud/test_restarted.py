@@ -5,21 +5,13 @@ import json
 import pytest
 
 from chatlab import Lab, local_cloud, poll
-from chatlab.notebooks import BUILD
-from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard
-from tests.support.labs import lab_in
-
-
-def build():
-    for name in BUILD[1:5]:
-        run_cells(name, creating(name))
+from tests.support.labs import build_chat, chat_in
 
 
 @pytest.mark.long
 def test_the_load_test_ends_with_what_it_has_measured_and_the_chat_can_be_built_anew(tmp_path, start):
-    with lab_in(tmp_path / "home") as lab:
-        build()
+    with chat_in(tmp_path) as lab:
         test = start(
             "--host", lab.websocket_url(lab.require_api()), "--users", 20, "--broadcasts", 1_000,
             "--broadcast-rate", 10, "--speakers", 3, "--warm-up", 1, "--run-time", 50,
@@ -33,7 +25,7 @@ def test_the_load_test_ends_with_what_it_has_measured_and_the_chat_can_be_built_
         assert "Traceback" not in test.output
         assert test.summary["delivered"] > 100 and test.summary["connections_dropped"] == 20
         assert len(test.result.deliveries) >= test.summary["delivered"]
-        build()
+        build_chat()
         assert is_heard(Lab.load())
 
 

@@ -11,9 +11,9 @@ from playwright.sync_api import expect, sync_playwright
 from chatlab import LabError, browser, room
 from chatlab.notebooks import BUILD
 from loadtest import warm_up
-from tests.support.cells import creating, run_cells
+from tests.support.cells import run_cells
 from tests.support.chat import ids
-from tests.support.labs import lab_in, run_notebook, variables
+from tests.support.labs import chat_in, lab_in, run_notebook, variables
 
 KEY = "a-key-that-nobody-guesses"
 PAGES = "https://chat-page-1.s3.eu-west-1.amazonaws.com http://chat-page-1.s3-website-eu-west-1.amazonaws.com"
@@ -88,9 +88,7 @@ def test_a_key_that_can_not_be_one_is_one_sentence_without_it(key):
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory):
     """A chat whose room has a key, without a page."""
-    with lab_in(tmp_path_factory.mktemp("locked") / "home") as lab:
-        for name in BUILD[1:-1]:
-            run_cells(name, creating(name), ROOM_KEY=KEY)
+    with chat_in(tmp_path_factory.mktemp("locked"), ROOM_KEY=KEY) as lab:
         yield lab
 
 

@@ -11,11 +11,9 @@ import websocket
 
 from chatlab.capacity import cost
 from chatlab.names import STAGE
-from chatlab.notebooks import BUILD
-from tests.support.cells import creating, run_cells
 from tests.support.chat import people
 from tests.support.hostile import meanwhile
-from tests.support.labs import lab_in
+from tests.support.labs import chat_in
 from tests.support.tables import reported
 
 RATE, BURST = 5, 10  # notebook 04 sets 20 and 100; with less, the local cloud is no limit itself
@@ -27,9 +25,7 @@ def limited(tmp_path_factory):
     """A chat whose stage takes so many messages a second, and so many at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHATLAB_TRAITS", "stage-limits")
-        with lab_in(tmp_path_factory.mktemp("limited")) as lab:
-            for name in BUILD[1:-1]:  # all but the page
-                run_cells(name, creating(name))
+        with chat_in(tmp_path_factory.mktemp("limited")) as lab:
             messages = {"ThrottlingRateLimit": float(RATE), "ThrottlingBurstLimit": BURST}
             lab.client("apigatewayv2").update_stage(
                 ApiId=lab.require_api(), StageName=STAGE, RouteSettings={"$default": messages}

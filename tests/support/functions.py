@@ -1,18 +1,32 @@
-"""What a function meets where it runs."""
+"""What a function meets where it runs: its environment, a table, and an `@connections` endpoint that answers what the
+local cloud never does."""
 
+import importlib.util
 import json
 import socket
+import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+import boto3
+import pytest
+from http_pool import connection_pool
+
+from chatlab import local_cloud
+from chatlab.paths import LAMBDAS
+from tests.support.chat import delete_items, ids, put_items
+
+BROADCASTS = pytest.mark.parametrize("part", ["default", "sequential"])
+"""What a broadcast does with a response is tested of both: the one that is deployed, and the one with boto3."""
 NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
 
 
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # a response is one packet, or else the second waits for the acknowledgement of the first
 
     def do_POST(self):
         connection_id = unquote(self.path).rpartition("/@connections/")[2]
@@ -25,7 +39,7 @@ class Answer(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if status == "slow":
-            time.sleep(1.5)
+            time.sleep(self.server.slow_s)
             status = 200
         kind = NAMES.get(status, "InternalServerError")
         if status == "ExpiredTokenException":
@@ -49,7 +63,13 @@ class Answer(BaseHTTPRequestHandler):
 
 
 class Connections(ThreadingHTTPServer):
-    """`@connections`: answers each connection id with the statuses that it was told, then 200."""
+    """`@connections`: answers each connection id with the statuses that it was told, then 200.
+
+    None is no answer, and the end of the HTTP connection; "slow" is 200 after `slow_s`.
+    """
+
+    slow_s = 0.6
+    request_queue_size = 500  # connections that wait to be accepted: none is made to try again a second later
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
@@ -83,3 +103,133 @@ class Context:
 
     def get_remaining_time_in_millis(self):
         return max(0, round((self._end - time.monotonic()) * 1000))
+
+
+@contextmanager
+def connections_endpoint():
+    """A `Connections` that serves."""
+    with Connections() as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+class ConnectionTable:
+    """A table of connection ids, beside the chat's own."""
+
+    def __init__(self, lab, name):
+        self.name, self._lab = name, lab
+
+    def put(self, *connection_ids, age_s=3600):
+        """These have connected so long ago."""
+        put_items(self._lab, connection_ids, age_s, self.name)
+
+    def ids(self):
+        return ids(self._lab, self.name)
+
+    def clear(self):
+        delete_items(self._lab, self.ids(), self.name)
+
+
+@contextmanager
+def connection_table(lab):
+    """A `ConnectionTable` in the lab's cloud."""
+    dynamodb, name = lab.client("dynamodb"), f"{lab.name}-functions"
+    dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "connection_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "connection_id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    try:
+        yield ConnectionTable(lab, name)
+    finally:
+        dynamodb.delete_table(TableName=name)
+
+
+def set_environment(patch, lab, table, endpoint_url):
+    """Set what Lambda would give a function that has this table, and posts to this endpoint."""
+    connection_pool.cache_clear()  # with connections to another test's server
+    variables = {
+        "TABLE": table.name, "APIGatewayEndpoint": endpoint_url, "AWS_DEFAULT_REGION": lab.region,
+        "AWS_ENDPOINT_URL_DYNAMODB": local_cloud.url(),
+    }  # fmt: skip
+    for name, value in {**variables, **local_cloud.credentials()}.items():
+        patch.setenv(name if name in variables else name.upper(), value)
+
+
+def load_function(part):
+    """The module of a function, anew: "connect", "default", "disconnect", or "sequential", a variant of the second."""
+    path = LAMBDAS / ("variants/sequential.py" if part == "sequential" else f"lambda_{part}.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- fixtures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connections():
+    """An endpoint that this test alone tells what to answer."""
+    with connections_endpoint() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_table(chat):
+    with connection_table(chat) as table:
+        yield table
+
+
+@pytest.fixture
+def table(shared_table):
+    """A table of connection ids, empty."""
+    yield shared_table
+    shared_table.clear()
+
+
+@pytest.fixture(scope="module")
+def session(chat):
+    """A boto3 session, which has read the descriptions of the services once."""
+    return boto3.Session(region_name=chat.region, **local_cloud.credentials())
+
+
+@pytest.fixture
+def function(chat, table, connections, session, monkeypatch):
+    """`function("default")`: a function's module, in the environment that Lambda would give it."""
+    set_environment(monkeypatch, chat, table, connections.url)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", session)
+    return load_function
+
+
+@pytest.fixture
+def backoffs(monkeypatch):
+    """The numbers of the attempts that failed. The back-off that follows each is none here; it is botocore's own, which
+    test_fanout_requests.py looks at."""
+    attempts = []
+    monkeypatch.setattr("event_loop.backoff_s", lambda attempt: attempts.append(attempt) or 0)
+    monkeypatch.setattr(
+        "botocore.retries.standard.ExponentialBackoff.delay_amount",
+        lambda _, context: attempts.append(context.attempt_number) or 0,
+    )
+    return attempts
+
+
+def event(body=None, connection_id="sender", **more):
+    """API Gateway's event for a message."""
+    return {"requestContext": {"connectionId": connection_id}, "body": body, "isBase64Encoded": False} | more
+
+
+def log_lines(capsys):
+    """What the functions have printed, each a line."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def log_line(capsys):
+    """The one line that the function has printed."""
+    (line,) = log_lines(capsys)
+    return line

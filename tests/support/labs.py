@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from chatlab import Lab, local_cloud
+from chatlab import Lab, local_cloud, poll
 from chatlab.notebooks import BUILD, execute
+from tests.support.cells import creating, run_cells
 
 
 @contextmanager
@@ -40,6 +41,16 @@ def without_policy(lab, name):
         iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
+def wait_for_update(lab, part="default"):
+    """boto3's own waiter looks once a second."""
+    functions, function = lab.client("lambda"), lab.functions[part]
+
+    def is_updated():
+        return functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"] == "Successful"
+
+    poll(is_updated, "the function to be updated", every_s=0.02)
+
+
 @contextmanager
 def variables(lab, part="default", **more):
     """The broadcast, or another function, with these environment variables beside, or in place of, its own."""
@@ -48,7 +59,7 @@ def variables(lab, part="default", **more):
 
     def set_to(wanted):
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": wanted})
-        functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+        wait_for_update(lab, part)
 
     set_to(before | more)
     try:
@@ -62,10 +73,15 @@ def sharding(lab, shards, above):
     return variables(lab, SHARDS=str(shards), SHARD_ABOVE=str(above))
 
 
+def build_chat(**parameters):
+    """Build the chosen lab's chat up to the WebSocket API, by the cells of the notebooks that create something."""
+    for name in BUILD[1:-1]:  # the lab is chosen, and the page is for others
+        run_cells(name, creating(name), **parameters)
+
+
 @contextmanager
-def chat_in(folder):
-    """A lab in `folder` whose chat is built, by the notebooks themselves, up to the WebSocket API."""
+def chat_in(folder, **parameters):
+    """A lab at home in `folder` with a chat in it."""
     with lab_in(folder / "home") as lab:
-        for name in BUILD[:-1]:  # all but the page
-            run_notebook(name, folder)
+        build_chat(**parameters)
         yield lab

@@ -1,12 +1,16 @@
-"""Importing the lab's modules changes nothing of the process that does so."""
+"""Importing the lab's modules, or the benchmarks, changes nothing of the process that does so."""
 
+import os
 import subprocess
 import sys
 
+import pytest
+
+from benchmarks.environment import environment
 from chatlab.paths import ROOT
 
 CODE = """
-import os, pkgutil, signal
+import os, pkgutil, signal, sys
 from importlib import import_module
 
 import matplotlib, pandas
@@ -14,11 +18,15 @@ import matplotlib, pandas
 def state():
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     options = pandas.describe_option(_print_desc=False), dict(matplotlib.rcParams)
-    return dict(os.environ), handlers, options, os.getcwd()
+    return dict(os.environ), handlers, options, os.getcwd(), list(sys.path)
 
 before = state()
-import chatlab
-names = [module.name for module in pkgutil.walk_packages(chatlab.__path__, "chatlab.")]
+import benchmarks, chatlab
+names = [
+    module.name
+    for package in (chatlab, benchmarks)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+]
 for name in names:
     if not name.startswith("chatlab.emulator") and not name.endswith("__main__"):
         import_module(name)
@@ -26,6 +34,18 @@ assert len(names) > 30, names
 for known, now in zip(before, state(), strict=True):
     assert known == now
 """
+
+
+def test_a_benchmarks_variables_are_put_back(monkeypatch):
+    monkeypatch.setenv("WAS_SET", "before")
+    monkeypatch.delenv("WAS_NOT_SET", raising=False)
+    monkeypatch.setenv("IS_UNSET", "before")
+    within = {"WAS_SET": "within", "WAS_NOT_SET": "within", "IS_UNSET": None}
+    before = dict(os.environ)
+    with pytest.raises(KeyError), environment(within):
+        assert {name: os.environ.get(name) for name in within} == within
+        raise KeyError
+    assert dict(os.environ) == before
 
 
 def test_no_module_changes_the_environment_signals_or_options_when_it_is_imported():

@@ -1,0 +1,151 @@
+"""A broadcast that is split into shards, or handed over. Lambda is a list of what it was asked for: test_fanout.py has
+the real one."""
+
+import base64
+import json
+from types import SimpleNamespace
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.functions import Context, event, log_line, log_lines
+
+NAMES = [f"c-{number}" for number in range(60)]
+
+
+@pytest.fixture
+def sharded(function, monkeypatch):
+    """`sharded(shards, above)`: the broadcast's module with sharding on, and the list of asked-for invocations."""
+
+    def load(shards, above, refuse=()):
+        monkeypatch.setenv("SHARDS", str(shards))
+        monkeypatch.setenv("SHARD_ABOVE", str(above))
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "chat-default")
+        broadcast, asked = function("default"), []
+
+        def invoke(FunctionName, InvocationType, Payload):
+            assert (FunctionName, InvocationType) == ("chat-default", "Event")
+            message = json.loads(Payload)
+            if message["shard"]["segment"] in refuse:
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
+            asked.append(message)
+
+        monkeypatch.setattr(broadcast, "lambda_client", lambda: SimpleNamespace(invoke=invoke))
+        return broadcast, asked
+
+    return load
+
+
+@pytest.mark.parametrize(
+    "body", [{"body": "hello 🎉"}, {"body": base64.b64encode(b"\xff\x00").decode(), "isBase64Encoded": True}]
+)
+def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once(sharded, connections, table, capsys, body):
+    table.put(*NAMES)
+    broadcast, asked = sharded(4, 10)
+    broadcast.handler(event(**body), Context())
+    assert sorted(message["shard"]["segment"] for message in asked) == [1, 2, 3]
+    for message in list(asked):
+        broadcast.handler(message, Context())
+    assert len(asked) == 3, "a shard must not be split again"
+    assert connections.posts == dict.fromkeys(NAMES, 1)
+    assert len(set(connections.heard.values())) == 1
+    first, *others = log_lines(capsys)
+    assert first["shards"] == 4
+    assert sorted(log["shard"] for log in others) == [1, 2, 3]
+    assert {log["broadcast"] for log in (first, *others)} == {first["broadcast"]}
+    assert sum(log["delivered"] for log in (first, *others)) == 60
+
+
+def test_a_small_broadcast_is_not_split(sharded, connections, table, capsys):
+    table.put(*NAMES)
+    broadcast, asked = sharded(4, 1000)
+    broadcast.handler(event("hello"), Context())
+    assert not asked
+    assert connections.posts == dict.fromkeys(NAMES, 1)
+    assert log_line(capsys)["shards"] == 1
+
+
+def test_without_being_told_to_nothing_is_split(function, connections, table, monkeypatch):
+    table.put(*NAMES)
+    monkeypatch.setenv("SHARD_ABOVE", "1")
+    function("default").handler(event("hello"), Context())  # and it has no function's name to invoke
+    assert connections.posts == dict.fromkeys(NAMES, 1)
+
+
+def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first(sharded, connections, table, capsys):
+    table.put(*NAMES)
+    broadcast, asked = sharded(4, 10, refuse=[2])
+    broadcast.handler(event("hello"), Context())
+    assert sorted(message["shard"]["segment"] for message in asked) == [1, 3]
+    for message in asked:
+        broadcast.handler(message, Context())
+    assert connections.posts == dict.fromkeys(NAMES, 1)
+    assert log_lines(capsys)[0]["shards"] == 3
+
+
+# --- handed over -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handing_over(sharded, monkeypatch):
+    """`handing_over(shards=1)`: the same with pages of two, after the first of which the rest is handed over."""
+
+    def load(shards=1, above=10, refuse=()):
+        broadcast, asked = sharded(shards, above, refuse)
+        for name, value in {"HAND_OVER_S": -1, "FIRST_PAGE_ITEMS": 2, "PAGE_GROWTH": 1}.items():
+            monkeypatch.setattr(broadcast, name, value)
+        return broadcast, asked
+
+    return load
+
+
+def test_what_is_not_read_in_time_is_handed_over_once(handing_over, connections, table, capsys):
+    table.put(*NAMES[:9])
+    broadcast, asked = handing_over()
+    broadcast.handler(event("hello"), Context())
+    (message,) = asked
+    assert (message["shard"]["segment"], message["shard"]["total_segments"]) == (0, 1)
+    assert len(connections.posts) == 2
+    broadcast.handler(message, Context())
+    assert len(asked) == 1, "what was handed over must not be handed over again"
+    assert connections.posts == dict.fromkeys(NAMES[:9], 1)
+    first, rest = log_lines(capsys)
+    assert (first["shards"], first["handed_over"], first["delivered"]) == (1, 1, 2)
+    assert (rest["shard"], rest["delivered"]) == (0, 7)
+    assert first["broadcast"] == rest["broadcast"]
+
+
+def test_of_a_split_broadcast_only_the_rest_of_the_own_segment_is_handed_over(handing_over, connections, table):
+    table.put(*NAMES)
+    broadcast, asked = handing_over(shards=3, above=0)
+    broadcast.handler(event("hello"), Context())
+    assert sorted((message["shard"]["segment"], bool(message["shard"].get("start"))) for message in asked) == [
+        (0, True), (1, False), (2, False),
+    ]  # fmt: skip
+    for message in list(asked):
+        broadcast.handler(message, Context())
+    assert len(asked) == 3
+    assert connections.posts == dict.fromkeys(NAMES, 1)
+
+
+def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connections, table, capsys):
+    table.put(*NAMES[:9])
+    broadcast, _ = handing_over(refuse=[0])
+    broadcast.handler(event("hello"), Context())
+    assert connections.posts == dict.fromkeys(NAMES[:9], 1)
+    log = log_line(capsys)
+    assert (log["handed_over"], log["delivered"]) == (0, 9)
+
+
+@pytest.mark.parametrize(("shards", "refuse"), [(1, ()), (3, ()), (1, [0])], ids=["handed over", "split", "neither"])
+def test_the_speaker_hears_it_first_and_once(handing_over, connections, table, monkeypatch, shards, refuse):
+    table.put(*NAMES[:30])
+    monkeypatch.setattr("connection_set.MAX_CONNECTIONS", 1)
+    broadcast, asked = handing_over(shards, 0, refuse)
+    said = event("hello", connection_id="c-17")
+    said["requestContext"]["eventType"] = "MESSAGE"
+    broadcast.handler(said, Context())
+    for message in asked:
+        broadcast.handler(message, Context())
+    assert next(iter(connections.heard)) == "c-17"
+    assert connections.posts == dict.fromkeys(NAMES[:30], 1)
