@@ -1,18 +1,20 @@
-"""The notebooks, executed as a learner would: each by itself, each twice, torn down from wherever one stopped."""
+"""The notebooks: each by itself, each twice, each without what it stands on; and what is committed of them.
+
+That all of them run in kernels, one after another, is in test_run.py.
+"""
 
 import json
-import os
 import re
 import sys
-import sysconfig
-from pathlib import Path
 
 import nbformat
 import pytest
 
-from chatlab import list_resources, page, public_access
+import chatlab
+from chatlab import LabError, list_resources, page, poll, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
-from chatlab.paths import NOTEBOOKS, ROOT
+from chatlab.paths import NOTEBOOKS
+from tests.support.cells import cells, run_cells
 from tests.support.labs import chat_in, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 
@@ -22,10 +24,9 @@ ALL = [*BUILD, *MEASURE, TEARDOWN]
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A lab that is built whole."""
-    folder = tmp_path_factory.mktemp("built")
-    with lab_in(folder / "home") as lab:
+    with lab_in(tmp_path_factory.mktemp("built")) as lab:
         for name in BUILD:
-            run_notebook(name, folder)
+            run_cells(name)
         yield lab
 
 
@@ -50,42 +51,41 @@ def everything(lab):
     return found
 
 
-def test_running_each_again_changes_nothing(built, tmp_path):
+def test_running_each_again_changes_nothing(built):
     before = everything(built)
     for name in BUILD:
-        run_notebook(name, tmp_path)
+        run_cells(name)
     assert everything(built) == before
 
 
-def test_the_notebook_that_failed_says_which_permission_is_missing(built, tmp_path):
-    with without_policy(built, "connections-table"):
-        outcome = execute("04_websocket_api", tmp_path / "04.ipynb")
-    assert not outcome.ok
-    assert outcome.seconds < 30
-    assert re.search(
-        r"^cell \d+ \(Verify\): The chat does not work \(the handshake was refused with 403\), because the role "
-        r"chat-lambda-us-east-1 lacks dynamodb:PutItem on table/chat: run notebook 02_iam_role again\.$",
-        outcome.reason,
+def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkeypatch):
+    """After it has waited for it; not as long as it would, here."""
+    waited = []
+
+    def in_a_hurry(check, what, timeout_s=60, every_s=0.5, **options):
+        waited.append((what, timeout_s))
+        return poll(check, what, timeout_s / 50, every_s / 50, **options)
+
+    monkeypatch.setattr(chatlab, "poll", in_a_hurry)
+    with without_policy(built, "connections-table"), pytest.raises(LabError) as error:
+        run_cells("04_websocket_api")
+    assert str(error.value) == (
+        "The chat does not work (the handshake was refused with 403), because the role chat-lambda-us-east-1 lacks "
+        "dynamodb:PutItem on table/chat: run notebook 02_iam_role again."
     )
+    assert waited[-1] == ("the role's permissions", 10)
 
 
 def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, monkeypatch):
-    """Its kernel is the same Python, but in a folder in which there is no npm, and there is none on the PATH."""
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.symlink_to(Path(sys.executable).resolve())
-    kernel = tmp_path / "kernels" / "python3"
-    kernel.mkdir(parents=True)
-    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")]))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    outcome = execute("05_frontend_on_s3", tmp_path / "05.ipynb")
-    assert re.fullmatch(
-        r"cell \d+ \([\w ]+\): Node\.js is missing: `make setup` installs it into \.venv, and so does environment\.yml "
-        r"for conda\.",
-        outcome.reason,
+    """Python is in a folder in which there is no npm, and there is none on the PATH."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    begin, make_the_page = cells("05_frontend_on_s3")[:2]
+    exec(begin, names := {})
+    with pytest.raises(LabError) as error:
+        exec(make_the_page, names)
+    assert str(error.value) == (
+        "Node.js is missing: `make setup` installs it into .venv, and so does environment.yml for conda."
     )
 
 
@@ -94,26 +94,20 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
     """Whose fault it is, is said; the page works; and with the teardown, its process ends."""
     monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
     with chat_in(tmp_path) as lab:
-        text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
-        assert public_access.BY_ACCOUNT in text
-        assert lab.page_url == page.url(lab)
-        assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
-        assert '"image/png"' in text  # of two people who chat
-        run_notebook(TEARDOWN, tmp_path)
-        assert page.url(lab) is None
+        try:
+            text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
+            assert public_access.BY_ACCOUNT in text
+            assert lab.page_url == page.url(lab)
+            assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
+            assert '"image/png"' in text  # of two people who chat
+            run_cells(TEARDOWN)
+            assert page.url(lab) is None
+        finally:
+            page.stop(lab)
     assert processes_of(tmp_path) == []
 
 
-def test_a_load_test_at_another_size(built, tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
-    run_notebook("06_load_test", tmp_path, CONNECTIONS=30, BROADCASTS=4)
-    summary = json.loads((tmp_path / "run" / "load_test" / "summary.json").read_text())
-    assert (summary["connections"], summary["broadcasts"]) == (30, 4)
-    assert (summary["expected"], summary["delivered"], summary["missing"], summary["duplicate"]) == (120, 120, 0, 0)
-    assert len(list((tmp_path / "run" / "plots").glob("6-*.png"))) >= 6
-
-
-def test_teardown_from_within_a_notebook(lab, tmp_path):
+def test_teardown_from_within_a_notebook(lab):
     """Stopped in the middle of one: a role without policies, an API without routes, a bucket without a policy."""
     lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
     lab.client("apigatewayv2").create_api(
@@ -122,8 +116,7 @@ def test_teardown_from_within_a_notebook(lab, tmp_path):
     lab.client("s3").create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
     for number in range(3):
         lab.client("s3").put_object(Bucket=lab.bucket, Key=f"left/{number}", Body=b"x")
-    path = run_notebook(TEARDOWN, tmp_path)
-    assert re.search(r"\b3 things before, 0 now", path.read_text())
+    assert re.search(r"\b3 things before, 0 now", run_cells(TEARDOWN))
 
 
 def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
@@ -132,11 +125,11 @@ def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
     assert outcome.reason.startswith(f"cell 2 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
-@pytest.mark.parametrize("name", ["01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api"])
+@pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE])
 def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch, name):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    outcome = execute(name, tmp_path / "out.ipynb")
-    assert outcome.reason.endswith("No lab is chosen yet: run notebook 00_start first.")
+    with pytest.raises(LabError, match=r"^No lab is chosen yet: run notebook 00_start first\.$"):
+        run_cells(name)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,9 +1,6 @@
-"""`python -m chatlab run`, which is `make run`, as a whole, with the policy alone; and how it ends otherwise."""
+"""`python -m chatlab run`, which is `make run`, as a whole, with the policy alone."""
 
 import json
-import os
-import signal
-import time
 
 import pytest
 
@@ -18,27 +15,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture
 def run(tmp_path):
-    """`run("--connections", "20")`: the command, begun in a session of its own; it is ended with all its children."""
+    """`run("--connections", "20")`: the command, begun in a session of its own; what it leaves is killed."""
     begun = []
 
     def begin(*arguments, **environment):
-        environment = {"CHATLAB_RUN": str(tmp_path / "run")} | environment
-        process = begin_chatlab(tmp_path / "home", "run", *arguments, **environment)
-        begun.append(process)
-        return process
+        results = str(tmp_path / "run")
+        begun.append(begin_chatlab(tmp_path / "home", "run", *arguments, CHATLAB_RUN=results, **environment))
+        return begun[-1]
 
     yield begin
-    for process in begun:
-        if process.poll() is None:
-            process.kill()
-    for process in processes_of(tmp_path):
+    for process in [*begun, *processes_of(tmp_path)]:
         process.kill()
-
-
-def begun(folder, name):
-    """Whether the notebook before `name` is done."""
-    before = [*BUILD, *MEASURE][[*BUILD, *MEASURE].index(name) - 1]
-    return (folder / "run" / "notebooks" / f"{before}.ipynb").exists()
 
 
 def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
@@ -47,20 +34,9 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
     process = run(
-        "--connections",
-        "40",
-        "--broadcasts",
-        "5",
-        "--email",
-        "ada@example.com",
-        "--hours",
-        "8",
-        CHATLAB_POLICY=str(permissions.POLICY),
-        CHATLAB_RECORD=str(asked),
-        no_proxy="",
-        NO_PROXY="",
-        **proxies,
-    )
+        "--connections", "10", "--broadcasts", "3", "--email", "ada@example.com", "--hours", "8",
+        CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
+    )  # fmt: skip
     key_file = tmp_path / "home" / "runs" / "run" / "key.json"
     poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)
     key = json.loads(key_file.read_text())
@@ -72,8 +48,8 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
     assert [notebook["name"] for notebook in summary["notebooks"]] == [*BUILD, *MEASURE, TEARDOWN]
     assert all(notebook["ok"] and notebook["seconds"] > 0 for notebook in summary["notebooks"])
     fanout = summary["fanout"]
-    assert (fanout["connections"], fanout["broadcasts"]) == (40, 5)
-    assert (fanout["expected"], fanout["delivered"], fanout["missing"], fanout["duplicate"]) == (200, 200, 0, 0)
+    assert (fanout["connections"], fanout["broadcasts"]) == (10, 3)
+    assert (fanout["expected"], fanout["delivered"], fanout["missing"], fanout["duplicate"]) == (30, 30, 0, 0)
     assert 0 < fanout["latency_ms"]["p50"] <= fanout["latency_ms"]["p99"] <= fanout["latency_ms"]["max"]
     assert 0 < fanout["last_delivery_ms"]["p50"] <= fanout["last_delivery_ms"]["p99"]
     assert summary["leftovers"] == 0
@@ -82,8 +58,9 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
         assert (folder / "notebooks" / f"{name}.ipynb").exists()
         assert name in said
     assert (folder / "load_test" / "deliveries.parquet").exists()
+    assert len(list((folder / "plots").glob("6-*.png"))) >= 6
     assert "data:image/png" in (folder / "report.html").read_text()
-    assert "200 expected, 200 received, 0 missing" in said
+    assert "30 expected, 30 received, 0 missing" in said
     assert "Leftovers: 0" in said
     assert str(folder) in said
     assert not list((tmp_path / "home" / "runs").iterdir())
@@ -130,71 +107,3 @@ def the_policy_is_what_was_asked_for(asked):
         others = [other for other in statements if other is not statement]
         needed = [question for question in questions if not allows(others, *question)]
         assert needed or set(statement["Action"]) <= UNSEEN.keys() or statement["Sid"] in UNASKED, statement["Sid"]
-
-
-def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(run, tmp_path):
-    process = run("--connections", "20", "--broadcasts", "3")
-    poll(lambda: begun(tmp_path, "03_lambda_functions"), "the run to come to notebook 03", timeout_s=120, every_s=0.1)
-    cloud = json.loads((tmp_path / "home" / "runs" / "run" / "cloud.json").read_text())
-    os.kill(cloud["pid"], signal.SIGKILL)
-    killed = time.monotonic()
-    said, _ = process.communicate(timeout=60)
-    assert time.monotonic() - killed < 30
-    assert process.returncode != 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert any("the local cloud died" in failure for failure in summary["failures"]), summary["failures"]
-    assert "the local cloud died, and everything in it is gone with it: run it again." in said
-    assert "Traceback" not in said
-    assert processes_of(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("during", "signalled"),
-    [("03_lambda_functions", signal.SIGHUP), ("06_load_test", signal.SIGINT)],
-    ids=["a lost terminal", "Ctrl-C"],
-)
-def test_being_stopped_removes_everything_and_leaves_no_process(run, tmp_path, during, signalled):
-    process = run("--connections", "20", "--broadcasts", "30")
-    poll(lambda: begun(tmp_path, during), f"the run to come to {during}", timeout_s=200, every_s=0.1)
-    if during == "06_load_test":  # until Locust is there
-        poll(lambda: any("locust" in " ".join(p.cmdline()) for p in processes_of(tmp_path)), "Locust to start")
-    os.killpg(process.pid, signalled)  # as a terminal does
-    said, _ = process.communicate(timeout=90)
-    assert process.returncode != 0
-    assert "Traceback" not in said
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["failures"] == ["Stopped by hand."]
-    assert summary["leftovers"] == 0
-    assert processes_of(tmp_path) == []
-
-
-def test_a_cell_that_fails_is_named_and_the_teardown_still_runs(run, tmp_path):
-    """Its reason is real: where a plots' folder has to be, there is a file."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "load_test").write_text("in the way")
-    process = run("--connections", "10", "--broadcasts", "2")
-    said, _ = process.communicate()
-    assert process.returncode != 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert [n["name"] for n in summary["notebooks"] if not n["ok"]] == ["06_load_test"]
-    assert summary["notebooks"][-1]["name"] == TEARDOWN
-    assert summary["leftovers"] == 0
-    (failure,) = summary["failures"]
-    assert failure.startswith("06_load_test, cell ")
-    assert "cannot be written" in failure or "can't be written" in failure
-    assert "Traceback" not in said
-
-
-def test_a_kernel_that_does_not_start_is_said(run, tmp_path, monkeypatch):
-    (tmp_path / "kernels" / "python3").mkdir(parents=True)
-    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(
-        '{"argv": ["sh", "-c", "echo Traceback >&2; exit 1", "{connection_file}"],'
-        ' "display_name": "a kernel that ends at once", "language": "python"}'
-    )
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    said, _ = (process := run()).communicate(timeout=60)
-    assert process.returncode != 0
-    assert "00_start, the kernel did not start" in said
-    assert "Traceback" not in said
-    assert [path.read_text() for path in tmp_path.rglob("00_start.log")] == ["Traceback\n"]
-    assert processes_of(tmp_path) == []

@@ -1,50 +1,71 @@
 """`make up` leaves the chat running, and `make down` removes it."""
 
-import subprocess
-import sys
+import shutil
 import urllib.request
 
 import psutil
 import pytest
 
-from chatlab import Lab, list_resources, local_cloud
-from chatlab.paths import ROOT
-from tests.support.processes import environment_of_a_run
+from chatlab import Lab, cli, list_resources, local_cloud
+from chatlab.notebooks import TEARDOWN
+from chatlab.paths import NOTEBOOKS
+from tests.support import made_up
 
 pytestmark = pytest.mark.slow
 
+PARTS = """
+import json
+from chatlab import Lab
+from chatlab.packages import build_package
+lab = Lab.load()
+lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
+lab.client("lambda").create_function(
+    FunctionName=lab.functions["connect"], Runtime="python3.13", Role=lab.arn("iam", f"role/{lab.role}"),
+    Handler="lambda_connect.handler", Code={"ZipFile": build_package("connect")},
+    Environment={"Variables": {"TABLE": lab.table}}, Tags=lab.tags)
+s3, bucket = lab.client("s3"), {"Bucket": lab.bucket}
+s3.create_bucket(CreateBucketConfiguration={"Tags": lab.tag_list}, **bucket)
+s3.put_object(Key="index.html", Body=b"<!doctype html>", **bucket)
+allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{lab.bucket}/*"}
+s3.delete_public_access_block(**bucket)
+s3.put_bucket_policy(Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}), **bucket)
+"""
+"""What `up` asks a chat for: the function that knows the room's key, and the page."""
 
-def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    monkeypatch.setenv("CHATLAB_HOME", str(home))
 
-    def chatlab(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "chatlab", *arguments],
-            cwd=ROOT, env=environment_of_a_run(home), capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+@pytest.fixture
+def chatlab(tmp_path, monkeypatch, capsys):
+    """`chatlab("up")`: what the command prints, on notebooks that build no more than PARTS, and the real teardown."""
+    notebooks = made_up.write(tmp_path / "notebooks", **{"05_frontend_on_s3": PARTS})
+    shutil.copy(NOTEBOOKS / f"{TEARDOWN}.ipynb", notebooks)
+    made_up.take(notebooks, monkeypatch.setattr)
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
 
-    try:
-        said = chatlab("up")
-        url = next(word for word in said.split() if word.startswith("http") and word.endswith("/index.html"))
-        cloud = psutil.Process(local_cloud.status()["pid"])
-        chat = Lab.load()
+    def command(*arguments):
+        assert cli.main(arguments) == 0
+        return capsys.readouterr().out
 
-        demo = Lab.choose("local", "demo")
-        demo.client("logs").create_log_group(logGroupName=demo.log_groups["connect"], tags=demo.tags)
-        said = chatlab("down", "--name", "demo")
-        assert "The lab demo on the local cloud." in said
-        assert "Still open: The lab chat on the local cloud" in said
-        assert list_resources(demo).empty
-        assert not list_resources(chat).empty
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            assert b"<!doctype html>" in answer.read().lower()
+    yield command
+    local_cloud.stop()
 
-        assert "99_teardown" in chatlab("down")
-        assert not cloud.is_running()
-        assert not local_cloud.status()["running"]
-        assert "There is no lab here that could be removed" in chatlab("down")
-    finally:
-        local_cloud.stop()
+
+def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab):
+    said = chatlab("up")
+    url = next(word for word in said.split() if word.startswith("http") and word.endswith("/index.html"))
+    cloud = psutil.Process(local_cloud.status()["pid"])
+    chat = Lab.load()
+
+    demo = Lab.choose("local", "demo")
+    demo.client("logs").create_log_group(logGroupName=demo.log_groups["connect"], tags=demo.tags)
+    said = chatlab("down", "--name", "demo")
+    assert "The lab demo on the local cloud." in said
+    assert "Still open: The lab chat on the local cloud" in said
+    assert list_resources(demo).empty
+    assert not list_resources(chat).empty
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert b"<!doctype html>" in answer.read().lower()
+
+    assert "99_teardown" in chatlab("down")
+    assert not cloud.is_running()
+    assert not local_cloud.status()["running"]
+    assert "There is no lab here that could be removed" in chatlab("down")

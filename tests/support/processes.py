@@ -42,10 +42,13 @@ def environment_of_a_run(home, **more):
     return inherited | {"CHATLAB_HOME": str(home)} | more
 
 
-def begin_chatlab(home, *arguments, **environment):
-    """`python -m chatlab` with these arguments, begun in a session of its own, with a lab of its own in `home`."""
+def begin_chatlab(home, *arguments, notebooks=None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **environment):
+    """`python -m chatlab` with these arguments, begun in a session of its own, with a lab of its own in `home`.
+
+    It runs the notebooks of the folder `notebooks` instead of the lab's, if there is one: see `tests.support.made_up`.
+    """
+    command = ["tests.support.made_up", notebooks] if notebooks else ["chatlab"]
     return subprocess.Popen(
-        [sys.executable, "-m", "chatlab", *arguments],
-        cwd=ROOT, env=environment_of_a_run(home, **environment),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        [sys.executable, "-m", *command, *arguments], cwd=ROOT, env=environment_of_a_run(home, **environment),
+        stdout=stdout, stderr=stderr, text=True, start_new_session=True,
     )  # fmt: skip

@@ -3,8 +3,6 @@
 import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,10 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from chatlab import Lab, LabError
-from chatlab.paths import ROOT
+from chatlab import Lab, LabError, cli
 from chatlab.sessions import aws_session
-from tests.support.processes import environment_of_a_run
 
 CONFIGURATION = """
 [default]
@@ -219,12 +215,10 @@ def test_no_other_session_is_changed():
 
 
 @pytest.mark.parametrize("command", ["run", "down"])
-def test_a_command_without_credentials_ends_in_one_sentence(tmp_path, command):
-    done = subprocess.run(
-        [sys.executable, "-m", "chatlab", command, "--target", "aws", "--region", "eu-west-1", "--profile", "work"],
-        cwd=ROOT, env=environment_of_a_run(tmp_path / "home", CHATLAB_RUN=str(tmp_path / "run")),
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "`aws sso login --profile work`" in done.stderr
-    assert done.stdout == ""
+def test_a_command_without_credentials_ends_in_one_sentence(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
+    with pytest.raises(LabError, match="`aws sso login --profile work`") as error:
+        cli.main([command, "--target", "aws", "--region", "eu-west-1", "--profile", "work"])
+    assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""
