@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.functions import Context, connection_table, connections_endpoint, load_function, set_environment
 
-EXAMPLES = pytest.mark.parametrize("examples", [300, pytest.param(5_000, marks=pytest.mark.long)])
+EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(5_000, marks=pytest.mark.long)])
 PARTS = ("connect", "default", "disconnect")
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
