@@ -10,6 +10,7 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.support.fork_server import ForkServer
 from tests.support.labs import chat_in, lab_in
 from tests.support.processes import SET_ASIDE, listening, processes_of
 
@@ -112,3 +113,11 @@ def chat(tmp_path_factory):
     """A chat for all tests."""
     with chat_in(tmp_path_factory.mktemp("chat")) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """What begins load tests quickly."""
+    server = ForkServer()
+    yield server
+    server.stop()

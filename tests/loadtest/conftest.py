@@ -1,5 +1,22 @@
 """The load test's fixtures."""
 
+import os
+
+import pytest
+
+from loadtest.calibration import readings
 from tests.support.load_tests import run, start
 
 __all__ = ["run", "start"]
+
+
+@pytest.fixture
+def measure(fork_server, monkeypatch, tmp_path):
+    """`readings.measure(case, folder)` in a folder of its own, with a load test that is forked."""
+
+    def begin(module, *words):
+        assert module == "locust"
+        return fork_server.locust(words, os.environ, tmp_path / "output.txt")
+
+    monkeypatch.setattr(readings, "_start", begin)
+    return lambda case: readings.measure(case, tmp_path)

@@ -10,18 +10,19 @@ from tests.support.processes import listening
 WORDS = "--users 40 --broadcasts 12 --broadcast-rate 6 --speakers 4".split()
 
 
-def distributed(start, url, tmp_path, locustfiles):
+def distributed(start, url, tmp_path, locustfiles, **options):
     """A master, and a worker for each of these locustfiles' code, which runs before the load test's own."""
     port = free_port()
     master = start(
         *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port],
         *["--expect-workers", len(locustfiles), "--host", url, *WORDS],
+        **options,
     )
     workers = []
     for k, code in enumerate(locustfiles):
         (locustfile := tmp_path / f"locustfile_{k}.py").write_text(f"{code}\nfrom loadtest.locustfile import *\n")
         words = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
-        workers.append(start(*words, folder=tmp_path / f"worker-{k}", locustfile=locustfile))
+        workers.append(start(*words, folder=tmp_path / f"worker-{k}", locustfile=locustfile, **options))
     master.wait()
     assert [worker.wait().status for worker in workers] == [0] * len(workers)
     return master
@@ -30,7 +31,8 @@ def distributed(start, url, tmp_path, locustfiles):
 @pytest.mark.slow
 def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
     with reference_server.run(delay(5)) as server:
-        test = distributed(start, server.url, tmp_path, [wrong_clock(seconds) + "set_clock()" for seconds in (2, -3)])
+        codes = [wrong_clock(seconds) + "set_clock()" for seconds in (2, -3)]
+        test = distributed(start, server.url, tmp_path, codes, forked=False)
         sent = server.sent()
     assert test.status == 0, test.output
     summary = test.summary
@@ -65,7 +67,7 @@ def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
 @pytest.mark.slow
 def test_processes_share_the_connections(start):
     with reference_server.run() as server:
-        test = start("--host", server.url, *WORDS, "--processes", 2)
+        test = start("--host", server.url, *WORDS, "--processes", 2, forked=False)
         test.until_received(server, 1)
         assert {host for host, _ in listening(test.process.pid)} == {"127.0.0.1"}
         test.wait()
@@ -81,7 +83,7 @@ def test_a_worker_that_dies_is_said_and_the_others_results_are_kept(start, tmp_p
         port = free_port()
         master = start(
             *["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", 2],
-            *["--host", server.url, "--users", 20, "--broadcasts", 20, "--broadcast-rate", 5, "--speakers", 2],
+            *["--host", server.url, "--users", 20, "--broadcasts", 20, "--broadcast-rate", 10, "--speakers", 2],
         )
         workers = [
             start("--worker", "--master-host", "127.0.0.1", "--master-port", port, folder=tmp_path / f"{k}")

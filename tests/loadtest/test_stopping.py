@@ -31,7 +31,7 @@ STEPS, PROCESSES = ["--shape", "steps", "--steps", "30,60"], ["--processes", 2]
 )
 def test_signals_leave_complete_results(start, words, signals, pause_s):
     with reference_server.run() as server:
-        test = start("--host", server.url, *LONG, *words)
+        test = start("--host", server.url, *LONG, *words, forked=bool(words) or len(signals) > 1)
         test.until_received(server, 5)
         for each in signals:
             test.process.send_signal(each)

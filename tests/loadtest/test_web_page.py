@@ -17,10 +17,10 @@ from tests.support.processes import listening
 class WebPage:
     """What a browser asks of Locust's web page."""
 
-    def __init__(self, start, server, *words):
+    def __init__(self, start, server, *words, **options):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.host = server.url
-        self.test = start("--web-port", port, "--host", server.url, *words, headless=False)
+        self.test = start("--web-port", port, "--host", server.url, *words, headless=False, **options)
         self.html = poll(lambda: self.get("/"), "the page to come", timeout_s=30, ignoring=urllib.error.URLError)
 
     def get(self, path, form=None, headers=None):
@@ -43,7 +43,7 @@ class WebPage:
 
 def test_a_test_is_started_and_followed_on_the_web_page(start):
     with reference_server.run() as server:
-        page = WebPage(start, server)
+        page = WebPage(start, server, forked=False)
         assert "broadcast_rate" in page.html
         assert "extended_tabs" in page.html
         assert {host for host, _ in listening(page.test.process.pid)} == {"127.0.0.1"}

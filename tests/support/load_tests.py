@@ -88,27 +88,35 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own."""
+def start(tmp_path, fork_server):
+    """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own.
+
+    It is forked, since that is quick, or, if a test says `forked=False`, begun as from a shell.
+    """
     runs = []
 
     def start_one(
-        *words, headless=True, environment=None, folder=tmp_path / "results", locustfile="loadtest/locustfile.py"
+        *words,
+        headless=True,
+        environment=None,
+        folder=tmp_path / "results",
+        locustfile="loadtest/locustfile.py",
+        forked=True,
     ) -> Run:
-        command = [sys.executable, "-m", "locust", "-f", f"{locustfile}"]
-        command += ["--spawn-rate", "100", "--drain-time", "3"]
+        command = ["-f", f"{locustfile}", "--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
         if "--processes" in words:  # another test may have processes of its own at the same time
             command += ["--master-bind-port", port := str(free_port()), "--master-port", port]
         command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
-        process = subprocess.Popen(
-            [*command, "--results", f"{folder}", *map(str, words)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | (environment or {}),
-        )
+        command += ["--results", f"{folder}", *map(str, words)]
+        environment = os.environ | (environment or {})
+        if forked:
+            process = fork_server.locust(command, environment, tmp_path / f"output-{len(runs)}.txt")
+        else:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "locust", *command],
+                cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
         runs.append(process)
         return Run(process, folder)
 
