@@ -52,7 +52,7 @@ def test_an_empty_account_is_free_and_the_labs_own_things_are_told_from_others(l
     assert results(preflight.check_names(lab)) == {f"name: log group {lab.log_groups['default']}": STOP}
 
 
-def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restricted, lab, tmp_path):
+def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restricted, tmp_path):
     restricted({"Version": "2012-10-17", "Statement": [statement("*"), statement("iam:CreateRole", effect="Deny")]})
     outcome = execute("00_start", tmp_path / "00.ipynb")
     assert outcome.reason.endswith(
