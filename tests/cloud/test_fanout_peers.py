@@ -58,16 +58,16 @@ def test_who_left_and_who_fails_is_told_apart(gateway, tls, monkeypatch):
     assert endpoint.report()["statuses"]["500"] == 4 * len(of["error"])
 
 
-@pytest.mark.parametrize("settings", [{"close_after": 3}, {"idle_s": 0.2}], ids=str)
+@pytest.mark.parametrize("settings", [{"close_after": 3}, {"idle_s": 1.0}], ids=str)
 def test_a_connection_that_the_server_closes_costs_nobody_a_message(gateway, settings):
     endpoint = gateway(**settings)
-    for _ in range(2):
+    for again in (False, True):
+        if again and "idle_s" in settings:
+            kept = http_pool.connection_pool(endpoint.url).idle
+            poll(lambda kept=kept: all(connection.is_dropped() for connection in kept), "the server", every_s=0.02)
         posts, _ = broadcast(200)
         assert posts.outcomes.counts["delivered"] == 200
         assert posts.outcomes.counts["retried"] == 0
-        if "idle_s" in settings:
-            kept = http_pool.connection_pool(endpoint.url).idle
-            poll(lambda kept=kept: all(connection.is_dropped() for connection in kept), "the server", every_s=0.02)
     assert endpoint.report()["posts"] == 400
 
 

@@ -5,12 +5,9 @@ is let out is a text that the speaker gets, and a traceback in the log.
 """
 
 import base64
-import importlib
 import io
 import json
 import os
-import threading
-import time
 from contextlib import redirect_stdout
 from functools import reduce
 from types import SimpleNamespace
@@ -20,12 +17,9 @@ from http_pool import connection_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlab import local_cloud
-from tests.support.cells import creating, run_cells
-from tests.support.functions import Connections, Context
-from tests.support.labs import lab_in
+from tests.support.functions import Context, connection_table, connections_endpoint, load_function, set_environment
 
-EXAMPLES = pytest.mark.parametrize("examples", [300, pytest.param(5_000, marks=pytest.mark.long)])
+EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(5_000, marks=pytest.mark.long)])
 PARTS = ("connect", "default", "disconnect")
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -60,36 +54,25 @@ NAMES = ("one", "two", "three", "left")
 
 
 @pytest.fixture(scope="module")
-def function(tmp_path_factory):
+def function(chat, session):
     """`function(part)`: a function's module, where three people are connected and one has left.
 
     The broadcast would split each message; `function.asked` is the list of what it has asked Lambda for.
     """
-    with lab_in(tmp_path_factory.mktemp("hostile")) as lab, pytest.MonkeyPatch.context() as patch:
-        run_cells("01_dynamodb_table", stop_after=creating("01_dynamodb_table"))
-        for name in NAMES:
-            item = {"connection_id": {"S": name}, "connected_at": {"N": str(int(time.time()))}}
-            lab.client("dynamodb").put_item(TableName=lab.table, Item=item)
-        connections = Connections()
+    with connection_table(chat) as table, connections_endpoint() as connections, pytest.MonkeyPatch.context() as patch:
+        table.put(*NAMES, age_s=0)
         connections.statuses["left"] = [410] * 10**6
-        threading.Thread(target=connections.serve_forever, daemon=True).start()
+        set_environment(patch, chat, table, connections.url)
         for name, value in {
-            "TABLE": lab.table, "APIGatewayEndpoint": connections.url, "AWS_DEFAULT_REGION": lab.region,
-            "AWS_ENDPOINT_URL_DYNAMODB": local_cloud.url(), "AWS_LAMBDA_FUNCTION_NAME": "chat-default",
-            "SHARDS": "3", "SHARD_ABOVE": "0", "POSTS_PER_SECOND": "8000",
+            "AWS_LAMBDA_FUNCTION_NAME": "chat-default", "SHARDS": "3", "SHARD_ABOVE": "0", "POSTS_PER_SECOND": "8000",
         }.items():  # fmt: skip
             patch.setenv(name, value)
-        for name, value in local_cloud.credentials().items():
-            patch.setenv(name.upper(), value)
-        patch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the first credentials that it finds
-        connection_pool.cache_clear()
-        modules = {part: importlib.reload(importlib.import_module(f"lambda_{part}")) for part in PARTS}
+        patch.setattr("boto3.DEFAULT_SESSION", session)
+        modules = {part: load_function(part) for part in PARTS}
         asked = []
         recorder = SimpleNamespace(invoke=lambda **request: asked.append(json.loads(request["Payload"])))
         patch.setattr(modules["default"], "lambda_client", lambda: recorder)
         yield SimpleNamespace(asked=asked, handler=lambda part: modules[part].handler)
-        connections.shutdown()
-        connections.server_close()
         connection_pool.cache_clear()
 
 

@@ -17,14 +17,14 @@ from chatlab import Lab, LabError, local_cloud, poll, processes
 from tests.support.processes import environment_of_a_run, listening, processes_of
 
 
-def test_it_listens_on_loopback_and_nowhere_else(lab):
+def test_it_listens_on_loopback_and_nowhere_else(chat):
     status = local_cloud.status()
     assert listening(status["pid"]) == {("127.0.0.1", status["port"])}
 
 
-def test_starting_again_keeps_the_one_that_runs(lab):
+def test_starting_again_keeps_the_one_that_runs(chat):
     before = local_cloud.status()["pid"]
-    assert Lab.choose() == lab
+    assert Lab.choose() == chat
     assert local_cloud.status()["pid"] == before
 
 
@@ -150,18 +150,18 @@ def test_a_run_that_is_killed_takes_its_local_cloud_along(tmp_path, monkeypatch)
         assert process.stdout.readline().startswith("http://")
         assert len(clouds(tmp_path)) == 1
         process.kill()
-    poll(lambda: processes_of(tmp_path) == [], "the local cloud to end", timeout_s=10, every_s=0.1)
+    poll(lambda: processes_of(tmp_path) == [], "the local cloud to end", timeout_s=10, every_s=0.02)
 
 
-def test_whoever_finds_one_that_is_just_starting_waits_until_it_is_ready(lab):
+def test_whoever_finds_one_that_is_just_starting_waits_until_it_is_ready(chat):
     key = Path(os.environ["CHATLAB_HOME"]) / "key.json"
     key.rename(beside := key.with_suffix(".beside"))
-    threading.Timer(0.5, beside.rename, [key]).start()
+    threading.Timer(0.2, beside.rename, [key]).start()
     local_cloud.start()
     assert local_cloud.credentials()
 
 
-def test_a_clock_that_is_set_does_not_hide_it(lab, monkeypatch):
+def test_a_clock_that_is_set_does_not_hide_it(chat, monkeypatch):
     """When a process began is told by the machine's clock, and another one after it was set."""
     before = local_cloud.status()["pid"]
     began = psutil.Process.create_time
