@@ -85,15 +85,25 @@ def wire(page_url):
 
 
 @pytest.fixture(scope="session")
-def chromium(wire):
-    """A browser for whom the local cloud is at the other end of the wire."""
+def launch():
+    """`launch(rule)`: a browser that finds its servers by this rule. Playwright is there once: it allows no second."""
     executable = browser.find_executable()
     assert executable, "There is no Chromium on this machine: `make test` installs one."
-    mapped = f"--host-resolver-rules=MAP 127.0.0.1 127.0.0.1:{wire.port}"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=[*browser.launch_arguments(), mapped])
-        yield chromium
-        chromium.close()
+
+        def launch_one(rule):
+            arguments = [*browser.launch_arguments(), f"--host-resolver-rules={rule}"]
+            return playwright.chromium.launch(executable_path=executable, args=arguments)
+
+        yield launch_one
+
+
+@pytest.fixture(scope="session")
+def chromium(launch, wire):
+    """A browser for whom the local cloud is at the other end of the wire."""
+    chromium = launch(f"MAP 127.0.0.1 127.0.0.1:{wire.port}")
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture

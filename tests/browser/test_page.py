@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from chatlab import poll
 from chatlab.paths import state_dir
+from tests.support.chat import ids
 from tests.support.labs import without_policy
 from tests.support.pages import messages, say, state
 from tests.support.processes import environment_of_a_run
@@ -29,9 +30,9 @@ def test_the_built_page_is_small(page_url):
 
 
 def test_the_first_paint_is_quick(window):
-    """The quickest of five: the browser itself has to wake up for the first, and the machine has other things to do."""
+    """Once in five: the browser itself has to wake up for the first, and the machine has other things to do."""
     paints = []
-    for _ in range(5):
+    while len(paints) < 5 and not any(paint < 1000 for paint in paints):
         page = window()
         expect(page.get_by_label("Your name")).to_be_visible()
         paint = page.wait_for_function("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
@@ -157,18 +158,16 @@ def test_a_refused_handshake_is_said(chat, window, picture):
     expect(state(page)).to_have_attribute("data-state", "connected", timeout=60_000)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["🎉👩‍👩‍👧‍👦🇺🇳", "مرحبا بالعالم", "שלום", "W" * 300, "one\ntwo\n\nthree", "0", "null", "{}"],
-    ids=["emoji", "arabic", "hebrew", "one long word", "lines", "zero", "null", "braces"],
-)
-def test_every_text_is_shown_as_it_was_written(joined, text, picture):
-    ada, grace = joined("Ada", width=320), joined("Grace")
-    say(ada, text)
-    for page in (ada, grace):
-        expect(messages(page)).to_have_count(1)
-        assert texts(page)[0].strip() == text
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+def test_every_text_is_shown_as_it_was_written(joined):
+    """Emoji, Arabic, Hebrew, one long word, lines, and what a program may take for nothing."""
+    said = ["🎉👩‍👩‍👧‍👦🇺🇳", "مرحبا بالعالم", "שלום", "W" * 300, "one\ntwo\n\nthree", "0", "null", "{}"]
+    ada, grace = joined("Ada", width=320, height=1600), joined("Grace", height=1600)  # only what is in view is there
+    for number, text in enumerate(said, 1):
+        say(ada, text)
+        for page in (ada, grace):
+            expect(messages(page)).to_have_count(number)
+            assert texts(page)[-1].strip() == text
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_thirty_kilobytes(joined, picture):
@@ -261,7 +260,9 @@ def test_the_reader_who_has_scrolled_up_is_not_moved(joined, terminal, picture):
 @pytest.mark.slow
 def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, picture):
     """Posted to the page's own connection, as the broadcast does; typing is timed from the key to the next frame."""
+    before = ids(chat)
     ada = joined("Ada")
+    (own,) = ids(chat) - before
     ada.evaluate("""() => {
         window.typing = [];
         document.addEventListener('keydown', event => requestAnimationFrame(() => {
@@ -271,7 +272,7 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, pict
         }), true);
     }""")
     flood = subprocess.Popen(
-        [sys.executable, "-m", "tests.browser.flood", "5000", "500"], env=environment_of_a_run(state_dir())
+        [sys.executable, "-m", "tests.browser.flood", "3000", "500", own], env=environment_of_a_run(state_dir())
     )
     composer = ada.get_by_label("Message")
     composer.focus()
@@ -282,11 +283,11 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, pict
     typing = sorted(ada.evaluate("window.typing"))
     assert len(typing) > 50
     assert typing[len(typing) // 2] < 100
-    expect(ada.get_by_text("flood 4999", exact=True)).to_be_visible()
+    expect(ada.get_by_text("flood 2999", exact=True)).to_be_visible()
     assert messages(ada).count() < 200
     assert ada.evaluate("performance.memory.usedJSHeapSize") < 100e6
     assert composer.input_value() == "a" * len(typing)
-    picture(ada, "after 5,000 messages")
+    picture(ada, "after 3,000 messages")
 
 
 def background(page):

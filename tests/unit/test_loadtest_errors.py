@@ -27,7 +27,7 @@ def run(module, code):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["loadtest.errors", "chatlab.errors"])
+@pytest.mark.parametrize("module", ["loadtest.errors", "chatlab.signals"])
 def test_an_error_is_one_sentence_for_the_load_tests_commands_and_for_the_labs(module):
     done = run(module, "raise LoadTestError('It is so.')")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "It is so.\n")
@@ -45,4 +45,4 @@ def test_the_status_of_a_command_is_its_answer():
 
 def test_in_a_notebook_the_sentence_stands_alone():
     assert LoadTestError("It is so.")._render_traceback_() == ["LoadTestError: It is so."]
-    assert LoadTestError.__name__ in notebooks.SENTENCES
+    assert LoadTestError.__name__ in notebooks.SELF_EXPLANATORY

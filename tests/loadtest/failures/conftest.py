@@ -1,0 +1,33 @@
+"""However a load test fails, it ends in the time that it may take, says why, and has written what it had measured.
+
+`python -m pytest tests/loadtest/failures` prints the table of docs/reliability.md.
+"""
+
+import pandas as pd
+import pytest
+
+from loadtest.calibration import reference_server
+from tests.support.failures import LOCUST_S, Failure, budget_s
+from tests.support.tables import reported
+
+
+@pytest.fixture(scope="session")
+def report(request):
+    """Rows of the table that is printed at the end."""
+    yield from reported(request, "what fails", "ends after", "of at most", "deliveries on disk", "status and sentence")
+
+
+@pytest.fixture
+def failure(start, tmp_path, request, report):
+    with reference_server.run() as server:
+        one = Failure(start, server, tmp_path)
+        yield one
+    folder = getattr(one, "elsewhere", one.folder)
+    tables = folder / "deliveries.parquet"
+    if not hasattr(one, "seconds"):
+        return  # it has failed, and is told by itself
+    on_disk = len(pd.read_parquet(tables)) if tables.is_file() else 0
+    said = "; ".join(one.test.errors[-1:]).replace(str(tmp_path), "…")
+    name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
+    ended, at_most = f"{one.seconds:.1f} s", f"{budget_s() + LOCUST_S:.0f} s"
+    report.append((name.replace("_", " "), ended, at_most, on_disk, f"{one.test.status}: {said}"))

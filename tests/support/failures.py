@@ -1,0 +1,97 @@
+"""A small load test in which something is to fail."""
+
+import json
+import textwrap
+import time
+from contextlib import suppress
+
+import pandas as pd
+import psutil
+
+from chatlab import poll
+from loadtest import budget
+from tests.support.load_tests import settings
+
+PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
+WORDS = (
+    f"--broadcasts {BROADCASTS} --broadcast-rate 10 --warm-up 0 --speakers 2 --drain-time 2 "
+    "--connect-timeout 3 --retry-time 1 --seed 4"
+).split()
+LOCUST_S = 20.0
+"""For Locust itself to start and to end, on a machine that is busy."""
+
+
+def budget_s():
+    return budget.test_s(settings(*WORDS, users=PEOPLE), RATE)
+
+
+WHEN_SENT = """
+from loadtest.locustfile import *
+
+def when_sent(number, action):
+    def sent():
+        run = hasattr(ChatUser, "generator") and ChatUser.generator.run
+        return run.sender.sent if run else 0
+
+    def wait():
+        while sent() < number:
+            gevent.sleep(0.02)
+        action()
+
+    gevent.spawn(wait)
+"""
+
+
+class Failure:
+    """A load test in which something is to fail."""
+
+    def __init__(self, start, server, tmp_path):
+        self.start, self.server, self.tmp_path = start, server, tmp_path
+        self.folder = tmp_path / "results"
+        self.words = ["--host", server.url, "--users", PEOPLE, *WORDS]
+
+    def begin(self, code="", *more, **options):
+        """Start it with a locustfile that runs `code` first."""
+        locustfile = self.tmp_path / "locustfile.py"
+        locustfile.write_text(WHEN_SENT + textwrap.dedent(code))
+        self.began = time.monotonic()
+        self.test = self.start(*self.words, *more, folder=self.folder, locustfile=locustfile, **options)
+        return self.test
+
+    def until_received(self, broadcasts=5):
+        self.test.until_received(self.server, broadcasts)
+
+    def until_delivered(self, broadcasts):
+        """Until it tells so many broadcasts' deliveries."""
+
+        def are_delivered():
+            try:
+                progress = json.loads((self.folder / "progress.json").read_text())
+            except (OSError, ValueError):
+                progress = {}
+            assert self.test.process.poll() is None, self.test.process.communicate()[0]
+            return progress.get("delivered", 0) >= broadcasts * PEOPLE
+
+        poll(are_delivered, "the first deliveries", timeout_s=60, every_s=0.02)
+
+    def end(self):
+        """Wait for its end, which has to be in time, with no process left."""
+        family = []
+        with suppress(psutil.NoSuchProcess):  # it has ended already
+            family = psutil.Process(self.test.process.pid).children(recursive=True)
+        self.test.output = self.test.process.communicate(timeout=budget_s() + LOCUST_S)[0]
+        self.seconds = time.monotonic() - self.began
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert not alive
+        return self.test
+
+    def written(self, folder=None):
+        return pd.read_parquet((folder or self.folder) / "deliveries.parquet")
+
+
+def checked_summary(test):
+    """Each delivery that was expected has come to something."""
+    summary = test.summary
+    parts = ("delivered", "missing", "dropped", "departed")
+    assert summary["expected"] == sum(summary[part] for part in parts), summary
+    return summary
