@@ -9,6 +9,7 @@ from multiprocessing import resource_tracker
 import hypothesis
 import psutil
 import pytest
+from botocore.loaders import Loader
 
 from tests.support.fork_server import ForkServer
 from tests.support.labs import chat_in, lab_in
@@ -33,6 +34,20 @@ def environment(tmp_path_factory):
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)
         patch.setattr(socket, "getaddrinfo", here_alone)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_of_aws():
+    """What boto3 knows of AWS's services it reads once for all tests, and not anew for each notebook's session."""
+    begin, read = Loader.__init__, {}
+
+    def share(loader, *arguments, **options):
+        begin(loader, *arguments, **options)
+        loader._cache = read
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", share)
         yield
 
 

@@ -6,9 +6,7 @@ is whole. `python -m pytest tests/cloud/test_faults.py` prints the table that do
 
 import base64
 import json
-import threading
 import time
-from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -23,72 +21,10 @@ from tests.support import faulty_cloud
 from tests.support.chat import say
 from tests.support.faulty_cloud import Fault, count_faults, set_faults
 from tests.support.labs import chat_in, sharding, wait_for_update
+from tests.support.room import Room, items, people_in
 from tests.support.tables import reported
 
 PEOPLE = 20
-
-
-class Room:
-    """People in the chat, each of whom writes down what they hear. `heard[text]` is how often each has heard it."""
-
-    def __init__(self, lab, number, beside=None):
-        url = lab.websocket_url(lab.require_api())
-        self._sockets = [websocket.create_connection(url, timeout=30) for _ in range(number)]
-        self.heard = [Counter() for _ in self._sockets]
-        self._threads = [
-            threading.Thread(target=self._listen, args=pair, daemon=True)
-            for pair in zip(self._sockets, self.heard, strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
-        self.ids = self._find_ids(lab, beside.ids if beside else [])
-        """Their connections' ids, in the same order."""
-
-    def _listen(self, socket, heard):
-        try:
-            while text := socket.recv():
-                heard[text] += 1
-        except (OSError, websocket.WebSocketException):
-            pass
-
-    def _find_ids(self, lab, others):
-        """Each is told its own id, since nobody else can tell which socket has which."""
-        api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
-        for connection_id in set(items(lab)).difference(others):
-            api.post_to_connection(ConnectionId=connection_id, Data=connection_id.encode())
-        poll(lambda: all(self.heard), "everybody to be told their id", every_s=0.02)
-        return [next(iter(heard)) for heard in self.heard]
-
-    def say(self, person, text):
-        self._sockets[person].send(text)
-
-    def copies(self, text):
-        """How often each has heard it."""
-        return [heard[text] for heard in self.heard]
-
-    def leave(self):
-        for socket in self._sockets:
-            socket.close()
-        for thread in self._threads:
-            thread.join(5)
-
-
-def items(lab):
-    """The connection ids in the table, a list."""
-    found = lab.client("dynamodb").scan(TableName=lab.table, ConsistentRead=True)["Items"]
-    return [item["connection_id"]["S"] for item in found]
-
-
-@contextmanager
-def people_in(lab, number, beside=None):
-    """A Room of so many, who leave at the end."""
-    before = len(items(lab))
-    room = Room(lab, number, beside)
-    try:
-        yield room
-    finally:
-        room.leave()
-        poll(lambda: len(items(lab)) == before, "the table to forget those who left", timeout_s=30)
 
 
 @contextmanager
@@ -303,7 +239,7 @@ def test_a_table_that_deletes_nothing(faulty, room, report, kind, times):
     set_faults(state_dir(), Fault("DeleteItem", kind, times=times))
     newcomer.leave()
     if times:
-        poll(lambda: len(items(faulty)) == PEOPLE, "the one who left to be forgotten")
+        poll(lambda: len(items(faulty)) == PEOPLE, "the one who left to be forgotten", every_s=0.02)
         said = say(faulty, often)
     else:
         status, log = log_of(faulty, "disconnect", newcomer.ids[0])

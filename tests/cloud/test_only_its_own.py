@@ -10,7 +10,7 @@ from chatlab import Lab, LabError, list_resources
 from chatlab.errors import NotOurs
 from chatlab.names import STAGE
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.support.cells import run_cells
+from tests.support.cells import creating, run_cells
 from tests.support.labs import lab_in
 
 TRUST = {
@@ -220,20 +220,40 @@ def plain(description):
     return [plain(part) for part in description] if isinstance(description, list) else description
 
 
-@pytest.mark.parametrize("tags", [{}, {"chatlab": "theirs"}], ids=["untagged", "tagged"])
-@pytest.mark.parametrize("kind", KINDS)
+TAGS = {"untagged": {}, "tagged": {"chatlab": "theirs"}}
+HAS_NO_TAGS = {"api", "bucket", "functions"}
+"""Kinds of which AWS says in another way that there are no tags than that they are none."""
+
+
+def case(kind, word):
+    """A kind with or without tags. The one of the two that says more is in `make test`."""
+    says_more = word == ("untagged" if kind in HAS_NO_TAGS else "tagged")
+    return pytest.param(kind, TAGS[word], id=f"{kind}-{word}", marks=[] if says_more else pytest.mark.long)
+
+
+def build(check):
+    """Run what the notebooks create, each by itself; which errors stopped which. Afterwards `check` each."""
+    stopped = {}
+    for name in BUILD[1:]:
+        try:
+            run_cells(name, creating(name))
+        except LabError as error:
+            stopped[name] = error
+        check(name)
+    return stopped
+
+
+@pytest.mark.parametrize(("kind", "tags"), [case(kind, word) for kind in KINDS for word in TAGS])
 def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, tags):
     make, describe = KINDS[kind]
     lab = Lab.choose("local", f"{kind}-{'b' if tags else 'a'}", hours=8)
     make(lab, tags)
     before = plain(describe(lab))
-    stopped = {}
-    for name in BUILD[1:]:
-        try:
-            run_cells(name)
-        except LabError as error:
-            stopped[name] = error
+
+    def is_unchanged(name):
         assert plain(describe(lab)) == before, f"{name} changed it"
+
+    stopped = build(is_unchanged)
     if kind in ("api", "budget"):  # an API's name need not be unique, so there are two now; a budget is notebook 00's
         assert not stopped
     else:
@@ -242,7 +262,29 @@ def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, 
         assert isinstance(stopped[first], NotOurs) and "it is not this lab's" in str(stopped[first])
     said = run_cells(TEARDOWN)
     assert kind == "api" or "Left alone, because it is not this lab's: " in said
-    assert plain(describe(lab)) == before, "the teardown changed it"
+    is_unchanged(TEARDOWN)
+    assert list_resources(lab).empty
+
+
+@pytest.mark.parametrize("word", TAGS)
+def test_where_all_is_a_strangers_nothing_is_made_and_nothing_changed(cloud, word):
+    lab = Lab.choose("local", f"all-{word}", hours=8)
+    for make, _ in KINDS.values():
+        make(lab, TAGS[word])
+
+    def all_of_it():
+        return {kind: plain(describe(lab)) for kind, (_, describe) in KINDS.items()}
+
+    before = all_of_it()
+
+    def is_unchanged(name):
+        assert all_of_it() == before, f"{name} changed something"
+
+    stopped = build(is_unchanged)
+    assert list(stopped) == BUILD[1:]
+    assert all(isinstance(error, NotOurs) for error in stopped.values())
+    assert run_cells(TEARDOWN).count("Left alone, because it is not this lab's: ") == 12
+    is_unchanged(TEARDOWN)
     assert list_resources(lab).empty
 
 

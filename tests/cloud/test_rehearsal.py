@@ -1,17 +1,19 @@
 """The rehearsal of AWS: its network, its names, whom it trusts, and that nothing is left of it."""
 
+import json
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
+from chatlab import poll
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
 from chatlab.rehearsal import __main__ as rehearsal
-from tests.support.labs import lab_in, run_notebook
+from tests.support.cells import run_cells
+from tests.support.labs import lab_in
 from tests.support.processes import processes_of
 
 try:
@@ -20,19 +22,21 @@ except LabError as reason:
     pytestmark = pytest.mark.skip(reason=str(reason))
 
 
-@pytest.fixture
-def rehearse(tmp_path):
+@pytest.fixture(scope="module")
+def rehearse(tmp_path_factory):
     """`rehearse(code, *options)`: Python code, run in a rehearsal; the process, ended."""
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    folder = tmp_path_factory.mktemp("rehearsal")
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
 
-    def run(code, *options, **more):
-        command = [sys.executable, "-m", "chatlab.rehearsal", *options, "--", sys.executable, "-c", code]
-        return subprocess.run(
+    def run(code, *options, arguments=(), **more):
+        command = [sys.executable, "-m", "chatlab.rehearsal", *options, "--", sys.executable, "-c", code, *arguments]
+        done = subprocess.run(
             command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=120
         )  # fmt: skip
+        assert processes_of(folder) == []
+        return done
 
-    yield run
-    assert processes_of(tmp_path) == []
+    return run
 
 
 ASK = """
@@ -51,16 +55,7 @@ boto3.client("budgets").describe_budgets(AccountId="0" * 12)
 print(identity["Arn"].rpartition("/")[2], region)
 """
 
-
-@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
-def test_aws_is_on_this_machine_and_everyone_s_certificates_are_verified(rehearse, region):
-    done = rehearse(ASK, "--region", region)
-    assert (done.returncode, done.stdout) == (0, f"learner {region}\n"), done.stderr
-
-
-@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
-def test_a_page_is_served_over_https_at_its_rest_address_and_over_http_at_its_website(rehearse, region):
-    code = """
+SERVE_A_PAGE = """
 import json, os, urllib.error, urllib.request
 from chatlab import Lab
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
@@ -83,12 +78,8 @@ print(lab.page_url.split(":")[0], ask(lab.page_url), ask(lab.object_url("")), as
 website = lab.website_url
 print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(website + "other"))
 """
-    done = rehearse(code, "--region", region)
-    assert done.stdout.splitlines() == ["404", "https the page 403 403", "http the page the page 403"], done.stderr
 
-
-def test_a_region_has_its_own_quota_and_its_own_prices(rehearse):
-    code = """
+READ_QUOTAS_AND_PRICES = """
 import os
 from chatlab import Lab
 from chatlab.capacity.prices import PRICES, read_prices
@@ -96,14 +87,11 @@ from chatlab.capacity.quotas import read_quotas
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
 quotas, prices = read_quotas(lab), read_prices(lab)
 print(quotas.requests_per_s, quotas.is_live("requests_per_s"))
-print(round(prices["DynamoDB read units"] / PRICES["DynamoDB read units"], 3), prices.source[:34], prices.date)
+dearer = round(prices["DynamoDB read units"] / PRICES["DynamoDB read units"], 3)
+print(dearer, prices.source.partition(" (")[0], prices.date)
 """
-    done = rehearse(code, "--region", "eu-south-1")
-    assert done.stdout.splitlines() == ["2500.0 True", "1.2 AWS's price list of eu-south-1 (GB 2026-11-01"], done.stderr
 
-
-def test_nothing_else_can_be_reached(rehearse):
-    code = """
+LOOK_ELSEWHERE = """
 import socket
 for name in ("example.com", "amazonaws.com.example.com"):
     try:
@@ -112,30 +100,72 @@ for name in ("example.com", "amazonaws.com.example.com"):
         print("no such name")
 print([name for _, name in socket.if_nameindex()])
 """
-    assert rehearse(code).stdout.splitlines() == ["no such name", "no such name", "['lo']"]
 
+LOOK_FOR_CREDENTIALS = 'import os; print(sorted(name for name in os.environ if os.environ[name] == "the person\'s"))'
 
-def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(rehearse):
-    code = """
+TRUST_NOBODY = """
 import boto3, os
 del os.environ["AWS_CA_BUNDLE"]
 os.environ["AWS_MAX_ATTEMPTS"] = "1"
 boto3.client("sts").get_caller_identity()
 """
-    done = rehearse(code)
-    assert done.returncode == 1 and "certificate verify failed" in done.stderr
+
+ALL = {
+    "ask": ASK, "page": SERVE_A_PAGE, "quotas": READ_QUOTAS_AND_PRICES, "elsewhere": LOOK_ELSEWHERE,
+    "credentials": LOOK_FOR_CREDENTIALS, "nobody": TRUST_NOBODY,
+}  # fmt: skip
+RUN_ALL = """
+import contextlib, io, json, sys
+said = {}
+for name, code in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            exec(code, {})
+        except Exception as error:
+            print(f"{error!r}")
+    said[name] = printed.getvalue()
+print(json.dumps(said))
+"""
 
 
-def test_no_credentials_of_the_persons_are_taken_along(rehearse):
-    code = 'import os; print(sorted(name for name in os.environ if os.environ[name] == "the person\'s"))'
+@pytest.fixture(scope="module", params=["eu-south-1", "us-east-1"])
+def region(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def said(rehearse, region):
+    """What each of ALL printed in one rehearsal of this Region, one line an element, and what it raised."""
     mine = dict.fromkeys(["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"], "the person's")
-    assert rehearse(code, **mine).stdout == "[]\n"
+    done = rehearse(RUN_ALL, "--region", region, arguments=[json.dumps(ALL)], **mine)
+    assert done.returncode == 0, done.stderr
+    return {name: text.splitlines() for name, text in json.loads(done.stdout).items()}
 
 
-def test_the_commands_status_is_the_rehearsals(rehearse):
-    done = rehearse("raise SystemExit(3)")
-    assert done.returncode == 3
-    assert "Traceback" not in done.stderr
+def test_aws_is_on_this_machine_and_everyone_s_certificates_are_verified(said, region):
+    assert said["ask"] == [f"learner {region}"]
+
+
+def test_a_page_is_served_over_https_at_its_rest_address_and_over_http_at_its_website(said):
+    assert said["page"] == ["404", "https the page 403 403", "http the page the page 403"]
+
+
+def test_a_region_has_its_own_quota_and_its_own_prices(said, region):
+    quota, dearer = {"eu-south-1": ("2500.0", "1.2"), "us-east-1": ("10000.0", "1.0")}[region]
+    assert said["quotas"] == [f"{quota} True", f"{dearer} AWS's price list of {region} 2026-11-01"]
+
+
+def test_nothing_else_can_be_reached(said):
+    assert said["elsewhere"] == ["no such name", "no such name", "['lo']"]
+
+
+def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(said):
+    (raised,) = said["nobody"]
+    assert "certificate verify failed" in raised
+
+
+def test_no_credentials_of_the_persons_are_taken_along(said):
+    assert said["credentials"] == ["[]"]
 
 
 def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
@@ -144,26 +174,27 @@ def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
     assert done.stderr.startswith("There is no trait bad: the traits are delay, ")
 
 
-def test_what_the_command_leaves_running_ends_with_it(rehearse):
-    code = f"import subprocess, sys; subprocess.Popen(['sleep', '{os.getpid()}.5'], start_new_session=True)"
-    assert rehearse(code).returncode == 0
-    for _ in range(50):
-        if not any(
-            f"{os.getpid()}.5" in process.info["cmdline"]
-            for process in psutil.process_iter(["cmdline"])
-            if process.info["cmdline"]
-        ):
-            return
-        time.sleep(0.1)
-    raise AssertionError("A process has survived.")
+def test_the_commands_status_is_the_rehearsals_and_what_it_leaves_running_ends_with_it(rehearse):
+    sleeps = f"{os.getpid()}.5"
+    done = rehearse(
+        f"import subprocess; subprocess.Popen(['sleep', '{sleeps}'], start_new_session=True); raise SystemExit(3)"
+    )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+    def survivors():
+        lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+        return [line for line in lines if sleeps in line]
+
+    poll(lambda: not survivors(), "it to end", timeout_s=5, every_s=0.1)
 
 
 @pytest.mark.slow
 def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "new-role,late-policy")
+    monkeypatch.setenv("CHATLAB_TRAITS", "new-role=5,late-policy=4")
     with lab_in(tmp_path / "home"):
         for name in ("01_dynamodb_table", "02_iam_role", "03_lambda_functions"):
-            run_notebook(name, tmp_path)
+            run_cells(name)
 
 
 def test_without_namespaces_a_sentence_says_so(tmp_path):

@@ -7,10 +7,12 @@ import websocket
 
 from chatlab import Lab, LabError, list_resources, poll
 from chatlab.names import STAGE
-from chatlab.notebooks import BUILD, TEARDOWN
-from tests.support.cells import run_cells
+from chatlab.notebooks import TEARDOWN
+from tests.support.cells import creating, run_cells
+from tests.support.chat import is_heard
+from tests.support.labs import build_chat
 
-SOON = 12 / 3600  # hours: longer than notebook 04 takes to its end
+SOON = 1 / 3600  # hours
 
 
 def has_schedule(lab):
@@ -46,25 +48,32 @@ def the_role_may_delete_this_stage_and_nothing_else(lab):
         assert answer["EvalDecision"] == decision
 
 
+def choose(hours):
+    """What notebooks 00 and 04 create, with a switch after so many hours; what 04 says."""
+    run_cells("00_start", HOURS=hours)
+    return run_cells("04_websocket_api", creating("04_websocket_api"))
+
+
 def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebook_04(lab):
-    run_cells("00_start", HOURS=SOON)
-    for name in BUILD[1:-1]:
-        run_cells(name)
+    build_chat()  # without a switch, which is chosen now
+    choose(8)
     assert has_schedule(lab)
     assert stages(lab) == [STAGE]
     the_role_may_delete_this_stage_and_nothing_else(lab)
+
+    assert "The group of schedules exists already." in choose(SOON)
     poll(lambda: not has_schedule(lab), "the schedule to be over", timeout_s=30)
     assert stages(lab) == []
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
         websocket.create_connection(lab.websocket_url(lab.require_api()), timeout=5)
 
     for hours in (8, 9):  # made again, and then set anew
-        run_cells("00_start", HOURS=hours)
-        assert "The group of schedules exists already." in run_cells("04_websocket_api")
+        assert "The group of schedules exists already." in choose(hours)
         assert stages(lab) == [STAGE]
         schedule = schedule_of(lab)
         assert schedule["ActionAfterCompletion"] == "DELETE"
         assert json.loads(schedule["Target"]["Input"]) == {"ApiId": lab.require_api(), "StageName": STAGE}
+    assert is_heard(lab)
 
     said = run_cells(TEARDOWN)
     assert f"Deleted the schedule group {lab.switch}" in said

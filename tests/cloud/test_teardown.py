@@ -7,7 +7,7 @@ import pytest
 from chatlab import Lab, LabError, list_resources
 from chatlab.inventory import list_lab_names, list_tagged_arns
 from chatlab.notebooks import TEARDOWN
-from tests.support.cells import run_cells
+from tests.support.cells import creating, run_cells
 from tests.support.labs import lab_in
 
 
@@ -22,7 +22,7 @@ def build(name, *notebooks):
     """A lab called `name`, built by these notebooks."""
     lab = Lab.choose("local", name)
     for notebook in notebooks:
-        run_cells(notebook)
+        run_cells(notebook, creating(notebook))
     return lab
 
 

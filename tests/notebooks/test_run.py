@@ -2,10 +2,12 @@
 
 import json
 
+import nbformat
 import pytest
 
 from chatlab import permissions, poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact
 from tests.support.policies import allows
 from tests.support.processes import begin_chatlab, processes_of
@@ -13,14 +15,38 @@ from tests.support.processes import begin_chatlab, processes_of
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+SMALL = {
+    "06_load_test": {"connections=300, broadcasts=5": "connections=20, broadcasts=3"},
+    "07_scaling": {
+        '"fanout": [50, 100, 200, 400]': '"fanout": [10, 20, 30]',
+        '"sequential": [50, 100, 200]': '"sequential": [10, 20]',
+        "BROADCASTS = 8": "BROADCASTS = 3",
+        "ROOMS = [1_000, 10_000, 100_000, 1_000_000]": "ROOMS = [1_000, 100_000]",
+    },
+}
+"""What makes the load tests and the simulation small: what is written in a notebook, and what is run instead."""
+
+
+def notebooks(folder, changes):
+    """A copy of the lab's notebooks in `folder`, which is returned, with such changes in their code."""
+    folder.mkdir()
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for written, instead in changes.get(path.stem, {}).items():
+            (cell,) = (cell for cell in notebook.cells if cell.cell_type == "code" and written in cell.source)
+            cell.source = cell.source.replace(written, instead)
+        nbformat.write(notebook, folder / path.name)
+    return folder
+
+
 @pytest.fixture
 def run(tmp_path):
     """`run("--connections", "20")`: the command, begun in a session of its own; what it leaves is killed."""
     begun = []
 
-    def begin(*arguments, **environment):
+    def begin(*arguments, **options):
         results = str(tmp_path / "run")
-        begun.append(begin_chatlab(tmp_path / "home", "run", *arguments, CHATLAB_RUN=results, **environment))
+        begun.append(begin_chatlab(tmp_path / "home", "run", *arguments, CHATLAB_RUN=results, **options))
         return begun[-1]
 
     yield begin
@@ -28,13 +54,17 @@ def run(tmp_path):
         process.kill()
 
 
-def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path):
+@pytest.mark.parametrize(
+    "changes", [pytest.param(SMALL, id="small"), pytest.param(None, marks=pytest.mark.long, id="as it is")]
+)
+def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, changes):
     """And whatever proxy the shell names, nothing goes there: nobody listens at this one."""
     asked = tmp_path / "asked"
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
     process = run(
         "--connections", "10", "--broadcasts", "3", "--email", "ada@example.com", "--hours", "8",
+        notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None,
         CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
     )  # fmt: skip
     key_file = tmp_path / "home" / "runs" / "run" / "key.json"

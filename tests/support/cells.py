@@ -46,15 +46,19 @@ files = {"index.html": build / "index.html"}
 
 
 def run_cells(name, stop_after=None, **parameters):
-    """Run the code cells of a notebook, or the first `stop_after` of them; what they printed.
+    """Run the code cells of a notebook, or the first `stop_after` of them; what they printed, and showed as text.
 
     The page is a stand-in, and no browser opens it. What a cell raises is raised.
     """
-    namespace = {"__name__": "__main__"}
+    namespace = {"__name__": "__main__", "show": lambda value: None if value is None else print(value)}
     with redirect_stdout(StringIO()) as said:
         for source in cells(name, **parameters)[:stop_after]:
             source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
-            code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            tree = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+            if tree.body and isinstance(last := tree.body[-1], ast.Expr):  # whose value a notebook shows
+                call = ast.Call(ast.Name("show", ast.Load()), [last.value], [])
+                last.value = ast.fix_missing_locations(ast.copy_location(call, last.value))
+            code = compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             if inspect.iscoroutine(coroutine := eval(code, namespace)):
                 run_async(coroutine)
     return said.getvalue()

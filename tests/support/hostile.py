@@ -112,7 +112,8 @@ def deaf(url):
 
 
 def listens(client):
-    """Read what comes, in a thread: what was heard, a list that grows."""
+    """Read what comes, in a thread, however long it takes: what was heard, a list that grows."""
+    client.settimeout(None)
     heard = []
 
     def read():

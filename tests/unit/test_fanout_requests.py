@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.retries import standard
 from http_pool import parse_error, parse_response
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 KEYS = st.text(string.ascii_letters + string.digits + "/+", min_size=16, max_size=64)
@@ -29,7 +29,6 @@ ENDPOINTS = st.sampled_from(
 )
 
 
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     endpoint=ENDPOINTS,
     connection_id=CONNECTION_IDS,

@@ -1,81 +1,14 @@
-"""The traits of AWS around an application that answers everything at once: each by itself."""
+"""The traits of AWS: how they are chosen, and what they limit, delay or forbid."""
 
-import json
-
-import boto3
-import httpx
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest, AWSResponse
-from botocore.credentials import Credentials
-from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, TransientRetryableChecker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.emulator import token_bucket
-from chatlab.emulator.api_call import ApiCall, parse_call
-from chatlab.emulator.traits import (
-    NOT_IN_ALL,
-    TRAITS,
-    eventual_consistency,
-    faults,
-    middleware,
-    parse_traits,
-    with_traits,
-)
-from chatlab.emulator.traits.latency import Slow
-from tests.support.asynchronous import run_async
+from chatlab.emulator.api_call import parse_call
+from chatlab.emulator.traits import NOT_IN_ALL, TRAITS, middleware, parse_traits, with_traits
+from tests.support.traits import APIS, LAMBDA, POST, ask, cloud
 
-PERSON, ROLE = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"  # AWS's own examples
-
-
-async def cloud(scope, receive, send):
-    """Answers everything, and says how often it was asked."""
-    cloud.asked += 1
-    status = 204 if scope["method"] == "DELETE" else 200
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": b"" if status == 204 else b'{"asked": %d}' % cloud.asked})
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    """The time, turned by hand: `clock.now += 5`."""
-
-    class Clock:
-        now = 1_000.0
-
-        @staticmethod
-        def monotonic():
-            return Clock.now
-
-    cloud.asked = 0
-    for module in (eventual_consistency, token_bucket):
-        monkeypatch.setattr(module, "time", Clock)
-    return Clock
-
-
-def ask(app, service, method, url, body=b"", key=PERSON, **headers):
-    """One signed request; the answer."""
-    request = AWSRequest(method, url, data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
-    SigV4Auth(Credentials(key, "none"), service, "eu-central-1").add_auth(request)
-
-    async def send():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-            return await client.request(method, url, content=body, headers=dict(request.headers.items()))
-
-    return run_async(send())
-
-
-LAMBDA = "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions"
-APIS = "https://apigateway.eu-central-1.amazonaws.com/v2/apis"
-POST = "https://abc.execute-api.eu-central-1.amazonaws.com/production/@connections/one%3D"
-FORM = {"content_type": "application/x-www-form-urlencoded"}
-
-
-def iam(app, **parameters):
-    return ask(
-        app, "iam", "POST", "https://iam.amazonaws.com/", httpx.QueryParams(parameters).__str__().encode(), **FORM
-    )
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def test_without_a_trait_it_is_the_application_itself():
@@ -157,77 +90,6 @@ def test_a_deployment_is_made_each_five_seconds(clock):
     assert [*deploy, ask(app, "apigateway", "POST", f"{APIS}/abc/deployments").status_code] == [200, 429, 200]
 
 
-def test_a_new_role_can_not_be_assumed_in_two_ways_and_then_it_can(clock):
-    app = with_traits(cloud, "new-role")
-    body = json.dumps({"Role": "arn:aws:iam::000000000000:role/chat-lambda"}).encode()
-    iam(app, Action="CreateRole", RoleName="chat-lambda")
-    first = ask(app, "lambda", "POST", LAMBDA, body)
-    clock.now += 6
-    second = ask(app, "lambda", "POST", LAMBDA, body)
-    clock.now += 5
-    assert (first.status_code, second.status_code) == (400, 400)
-    assert first.headers["x-amzn-errortype"] == "InvalidParameterValueException"
-    assert "cannot be assumed" in first.json()["message"] and "KMS key is invalid" in second.json()["message"]
-    assert ask(app, "lambda", "POST", LAMBDA, body).status_code == 200
-
-
-def test_boto3_takes_the_refusals_for_what_they_are(clock):
-    """As the notebooks catch them."""
-    app = with_traits(cloud, "new-role")
-    iam(app, Action="CreateRole", RoleName="chat-lambda")
-    answer = ask(app, "lambda", "POST", LAMBDA, b'{"Role": "x:role/chat-lambda"}')
-    client = boto3.client("lambda", region_name="eu-central-1")
-    shape = client.meta.service_model.operation_model("CreateFunction").output_shape
-    parser = client._response_parser
-    told = parser.parse({"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}, shape)
-    assert told["Error"]["Code"] == "InvalidParameterValueException"
-    assert "cannot be assumed" in told["Error"]["Message"]
-
-
-def test_what_a_role_is_newly_allowed_is_refused_for_a_while_and_nothing_else(clock):
-    app = with_traits(cloud, "late-policy")
-    document = {"Statement": [{"Action": ["dynamodb:Scan"]}, {"Action": "execute-api:ManageConnections"}]}
-    iam(app, Action="PutRolePolicy", PolicyDocument=json.dumps(document))
-    table = "https://dynamodb.eu-central-1.amazonaws.com/"
-
-    def scan(operation="Scan", key=ROLE):
-        target = f"DynamoDB_20120810.{operation}"
-        return ask(app, "dynamodb", "POST", table, b"{}", key, x_amz_target=target).status_code
-
-    def post():
-        return ask(app, "execute-api", "POST", POST, b"hello", ROLE).status_code
-
-    assert (scan(), scan("PutItem"), scan(key=PERSON), post()) == (400, 200, 200, 403)
-    clock.now += 5
-    assert (scan(), post()) == (200, 200)
-
-
-def test_lists_are_those_of_a_while_ago(clock):
-    app = with_traits(cloud, "stale-lists")
-    buckets = "https://s3.eu-central-1.amazonaws.com/"
-    first, again = (ask(app, "s3", "GET", buckets).json() for _ in range(2))
-    assert first == again
-    clock.now += 4
-    assert ask(app, "s3", "GET", buckets).json() != first
-    bucket = "https://chat.s3.eu-central-1.amazonaws.com/"
-    assert ask(app, "s3", "GET", bucket).json() != ask(app, "s3", "GET", bucket).json()  # what is in it is not stale
-
-
-def test_the_name_of_a_bucket_that_was_deleted_conflicts_for_a_while(clock):
-    app = with_traits(cloud, "busy-bucket-name")
-    bucket, other = (f"https://{name}.s3.eu-central-1.amazonaws.com/" for name in ("chat", "other"))
-    assert ask(app, "s3", "PUT", bucket).status_code == 200
-    ask(app, "s3", "DELETE", f"{bucket}?policy")
-    assert ask(app, "s3", "PUT", bucket).status_code == 200
-    ask(app, "s3", "DELETE", bucket)
-    assert ask(app, "s3", "PUT", f"{bucket}?policy").status_code == 200
-    refused = ask(app, "s3", "PUT", bucket)
-    assert refused.status_code == 409 and "<Code>OperationAborted</Code>" in refused.text
-    assert ask(app, "s3", "PUT", other).status_code == 200
-    clock.now += 9
-    assert ask(app, "s3", "PUT", bucket).status_code == 200
-
-
 def test_where_no_bucket_may_be_public_a_policy_is_refused_and_the_account_says_why():
     app = with_traits(cloud, "no-public-buckets")
     bucket = "https://chat.s3.eu-central-1.amazonaws.com/"
@@ -255,14 +117,6 @@ def test_messages_to_connections_have_the_accounts_quota(clock):
         pass
     refused = ask(app, "execute-api", "POST", POST, b"hello")
     assert (refused.status_code, refused.headers["x-amzn-errortype"]) == (429, "LimitExceededException")
-
-
-def test_of_the_messages_to_connections_a_share_fail_and_the_sender_may_try_again():
-    app = with_traits(cloud, "message-faults=0.5")
-    statuses = [ask(app, "execute-api", "POST", POST, b"hello").status_code for _ in range(40)]
-    assert set(statuses) == {200, 500}  # but for one chance in 2**39
-    assert cloud.asked == statuses.count(200)
-    assert {ask(app, "lambda", "GET", LAMBDA).status_code for _ in range(10)} == {200}
 
 
 def test_answers_take_milliseconds(monkeypatch):
@@ -297,86 +151,3 @@ def test_a_trait_can_have_another_number(clock):
     for wrong, sentence in refusals.items():
         with pytest.raises(ValueError, match=sentence):
             with_traits(cloud, wrong)
-
-
-def test_the_tags_of_a_new_table_are_told_later(clock):
-    app = with_traits(cloud, "late-tags")
-
-    def table(operation, **body):
-        target = f"DynamoDB_20120810.{operation}"
-        url = "https://dynamodb.eu-central-1.amazonaws.com/"
-        return ask(app, "dynamodb", "POST", url, json.dumps(body).encode(), x_amz_target=target).json()
-
-    table("CreateTable", TableName="chat")
-    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/chat") == {"Tags": []}
-    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/other") != {"Tags": []}
-    clock.now += 5
-    assert table("ListTagsOfResource", ResourceArn="arn:aws:dynamodb:x:1:table/chat") != {"Tags": []}
-
-
-CONTROL = [
-    ("lambda", "GET", LAMBDA, {}),
-    ("apigateway", "GET", APIS, {}),
-    ("iam", "POST", "https://iam.amazonaws.com/", FORM),
-    ("s3", "PUT", "https://chat.s3.eu-central-1.amazonaws.com/", {}),
-    ("s3", "PUT", "http://127.0.0.1:4566/chat", {}),
-    ("dynamodb", "POST", "https://dynamodb.eu-central-1.amazonaws.com/", {"x_amz_target": "D.CreateTable"}),
-    ("logs", "POST", "https://logs.eu-central-1.amazonaws.com/", {"x_amz_target": "L.CreateLogGroup"}),
-    ("tagging", "POST", "https://tagging.eu-central-1.amazonaws.com/", {"x_amz_target": "R.GetResources"}),
-]
-DATA = [
-    ("execute-api", "POST", POST, {}),
-    ("lambda", "POST", f"{LAMBDA}/chat-default/invocations", {}),
-    ("s3", "PUT", "https://chat.s3.eu-central-1.amazonaws.com/index.html", {}),
-    ("s3", "PUT", "http://127.0.0.1:4566/chat/index.html", {}),
-    ("dynamodb", "POST", "https://dynamodb.eu-central-1.amazonaws.com/", {"x_amz_target": "D.Scan"}),
-    ("sts", "POST", "https://sts.eu-central-1.amazonaws.com/", FORM),
-]
-
-
-@pytest.mark.parametrize("luck", [0.0, 0.9], ids=["throttled", "failed"])
-@pytest.mark.parametrize(("service", "method", "url", "headers"), CONTROL)
-def test_a_fault_is_written_as_the_service_writes_it_and_boto3_would_try_again(
-    monkeypatch, service, method, url, headers, luck
-):
-    lots = iter([0.0, luck])
-    monkeypatch.setattr(faults.random, "random", lambda: next(lots))
-    answer = ask(with_traits(cloud, "faults"), service, method, url, b"Action=ListRoles", **headers)
-    name = {"apigateway": "apigatewayv2", "tagging": "resourcegroupstaggingapi"}.get(service, service)
-    client = boto3.client(name, region_name="eu-central-1")
-    model = client.meta.service_model.operation_model(client.meta.service_model.operation_names[0])
-    told = {"status_code": answer.status_code, "headers": answer.headers, "body": answer.content}
-    context = RetryContext(
-        attempt_number=1, operation_model=model, http_response=AWSResponse(url, answer.status_code, {}, None),
-        parsed_response=client._response_parser.parse(told, model.output_shape), caught_exception=None,
-    )  # fmt: skip
-    retried = ThrottledRetryableChecker() if luck == 0.0 else TransientRetryableChecker()
-    assert retried.is_retryable(context), context.parsed_response
-    assert cloud.asked == 0
-
-
-def test_data_has_no_faults_and_takes_no_longer():
-    always = with_traits(cloud, "faults=1")
-    for service, method, url, headers in DATA:
-        assert ask(always, service, method, url, b"{}", **headers).status_code == 200
-    scan = {"x_amz_target": "D.CreateTable"}  # a function does not, but if it did
-    assert ask(always, "dynamodb", "POST", DATA[4][2], b"{}", ROLE, **scan).status_code == 200
-    slow = Slow()
-    calls = [
-        ApiCall("lambda", PERSON, "GET /2015-03-31/functions", "", b""),
-        ApiCall("sts", PERSON, "X", "", b""),
-    ]
-    assert [slow.delay_s(call) for call in calls] == [2.0, 0.0]
-
-
-def test_an_answer_that_is_lost_is_one_of_a_call_that_was_done():
-    app = with_traits(cloud, "lost-answers=1")
-    answer = ask(app, "lambda", "GET", LAMBDA)
-    assert (answer.status_code, cloud.asked) == (500, 1)
-    assert ask(app, "execute-api", "POST", POST, b"hello").status_code == 200
-
-
-def test_one_call_in_five_fails():
-    app = with_traits(cloud, "faults")
-    statuses = [ask(app, "lambda", "GET", LAMBDA).status_code for _ in range(400)]
-    assert 40 < sum(status != 200 for status in statuses) < 130

@@ -1,0 +1,5 @@
+"""Fixtures for several files: the clock of AWS's traits."""
+
+from tests.support.traits import clock
+
+__all__ = ["clock"]
