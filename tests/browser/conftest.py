@@ -12,7 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 from chatlab import browser, local_cloud
 from chatlab.paths import RUNS, ensure_writable
 from tests.support.labs import run_notebook
-from tests.support.pages import state
+from tests.support.pages import join
 
 PATIENCE_MS = 15_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -151,14 +151,12 @@ def window(chromium, page_url, wire):
 def joined(window):
     """`joined("Ada")`: the page of somebody who has joined and is connected."""
 
-    def join(name, **options):
+    def open_and_join(name, **options):
         page = window(**options)
-        page.get_by_label("Your name").fill(name)
-        page.get_by_role("button", name="Join").click()
-        expect(state(page)).to_have_attribute("data-state", "connected")
+        join(page, name)
         return page
 
-    return join
+    return open_and_join
 
 
 @pytest.fixture

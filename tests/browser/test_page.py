@@ -14,14 +14,14 @@ from chatlab import poll
 from chatlab.paths import state_dir
 from tests.support.chat import ids
 from tests.support.labs import without_policy
-from tests.support.pages import messages, say, state
+from tests.support.pages import join, messages, say, state
 from tests.support.processes import environment_of_a_run
 
 LIMIT_KB = 100
 
 
 def texts(page):
-    return [element.inner_text() for element in messages(page).locator(".text").all()]
+    return messages(page).locator(".text").all_inner_texts()
 
 
 def test_the_built_page_is_small(page_url):
@@ -360,13 +360,14 @@ def test_with_the_keyboard_alone(window, picture):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_complain_of(window, joined, terminal, scheme, wire):
+def test_axe_finds_nothing_to_complain_of(window, terminal, scheme, wire):
     def check(page):
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
 
-    check(window(color_scheme=scheme))
-    ada = joined("Ada", color_scheme=scheme)
+    ada = window(color_scheme=scheme)
+    check(ada)
+    join(ada, "Ada")
     say(ada, "see https://example.org")
     terminal.send("a plain line")
     expect(messages(ada)).to_have_count(2)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from chatlab import poll
-from tests.support.pages import messages, say, state
+from tests.support.pages import join, messages, say
 
 PAYLOADS = [
     "<script>pwned=1</script>",
@@ -194,9 +194,7 @@ def test_a_script_that_got_into_the_page_reaches_nobody(chromium, page_url, else
     context = chromium.new_context(bypass_csp=policy == "without it")
     page = context.new_page()
     page.goto(page_url)
-    page.get_by_label("Your name").fill("Ada")
-    page.get_by_role("button", name="Join").click()
-    expect(state(page)).to_have_attribute("data-state", "connected")
+    join(page, "Ada")
     attempts = set(page.evaluate(ATTEMPTS, url))
 
     def got_through():

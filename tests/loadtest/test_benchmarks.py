@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks import broadcasts
 from benchmarks.open_connections import open_connections
 from chatlab import LabError, poll
 from chatlab.paths import ROOT
@@ -37,7 +38,7 @@ def comparison(tmp_path):
             process.wait(60)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_comparison_that_is_ended_leaves_nothing_running(comparison, how):
     begin, running = comparison
     process = begin("--rounds", "1", "--connections", "20")
@@ -50,11 +51,10 @@ def test_a_comparison_that_is_ended_leaves_nothing_running(comparison, how):
     assert running() == []
 
 
-def test_a_comparison_of_what_is_no_number_is_refused(comparison):
-    begin, _ = comparison
-    said, _ = (process := begin("--connections", "many")).communicate(timeout=60)
-    assert process.returncode == 2
-    assert said.endswith("argument --connections: invalid numbers value: 'many'\n")
+def test_a_comparison_of_what_is_no_number_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        broadcasts.main(["--connections", "many"])
+    assert capsys.readouterr().err.endswith("argument --connections: invalid numbers value: 'many'\n")
 
 
 def test_whoever_holds_connections_open_hears_what_is_said_and_leaves_at_the_end():

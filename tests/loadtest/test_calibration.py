@@ -23,8 +23,9 @@ def test_an_unknown_case_is_said(capsys):
     assert "there is no such case" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("measure")
 def test_the_command_prints_its_result_last_and_writes_all_of_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(calibrate, "CASES", [calibrate.Case("small", connections=30, broadcasts=5)])
+    monkeypatch.setattr(calibrate, "CASES", [calibrate.Case("small", connections=30, broadcasts=5, broadcast_rate=10)])
     assert calibrate.main(["--json", str(tmp_path / "all.json"), "--case", "small"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Over 1 cases this load test is at most 0.")
