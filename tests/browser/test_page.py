@@ -33,7 +33,7 @@ def test_the_first_paint_is_quick(window):
     """Once in five: the browser itself has to wake up for the first, and the machine has other things to do."""
     paints = []
     while len(paints) < 5 and not any(paint < 1000 for paint in paints):
-        page = window()
+        page = window(new=True)
         expect(page.get_by_label("Your name")).to_be_visible()
         paint = page.wait_for_function("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
         paints.append(paint.json_value())
@@ -261,7 +261,7 @@ def test_the_reader_who_has_scrolled_up_is_not_moved(joined, terminal, picture):
 def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, picture):
     """Posted to the page's own connection, as the broadcast does; typing is timed from the key to the next frame."""
     before = ids(chat)
-    ada = joined("Ada")
+    ada = joined("Ada", new=True)
     (own,) = ids(chat) - before
     ada.evaluate("""() => {
         window.typing = [];
