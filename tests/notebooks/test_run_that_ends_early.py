@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 WAIT = "import time; time.sleep(300)"
 
 
-def load_test(url="ws://127.0.0.1:9", broadcasts=1000):
+def load_test(url="ws://127.0.0.1:9"):
     """Notebook 06's cell with the load test, and what it needs, as small as can be."""
     (cell,) = (source for source in cells("06_load_test") if "live.watch(" in source)
     return f"""
@@ -27,7 +27,7 @@ import subprocess, sys
 from chatlab.paths import ROOT, make_run_dir
 from loadtest import live
 url = {url!r}
-CONNECTIONS, SPAWN_RATE, BROADCASTS, BROADCAST_RATE = 4, 100, {broadcasts}, 10
+CONNECTIONS, SPAWN_RATE, BROADCASTS, BROADCAST_RATE = 4, 100, 1000, 10
 SPEAKERS, WARM_UP, PAYLOAD_BYTES, MAX_SECONDS, MAX_HANDSHAKES = 1, 0, 100, 120, 100
 {cell}"""
 
@@ -128,7 +128,10 @@ def test_a_kernel_that_does_not_start_is_said(run, tmp_path, monkeypatch):
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("open_one", [os.pipe, os.openpty], ids=["a pipe", "a terminal"])
+@pytest.mark.parametrize(
+    "open_one",
+    [pytest.param(os.openpty, id="a terminal"), pytest.param(os.pipe, id="a pipe", marks=pytest.mark.long)],
+)
 def test_a_run_that_nobody_reads_is_torn_down(run, tmp_path, open_one):
     """`make run | head`, or a window that is closed: its lines can't be written any more."""
     reader, writer = open_one()

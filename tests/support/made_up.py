@@ -1,7 +1,7 @@
 """Notebooks that are made up, and the lab's command run on them: `python -m tests.support.made_up FOLDER run`.
 
 What a command does around its notebooks (progress, a failing cell, Ctrl-C, the exit status, the summary) is the same
-for those that take a second. The real ones are run by the real command in tests/notebooks/test_run.py.
+for those that take a second. The real ones are run by tests/notebooks/test_run.py.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 START = """
 from chatlab import Lab
 lab = Lab.choose(TARGET, NAME)
-lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags);
 """
 """In place of notebook 00: a lab that has something in it."""
 REMOVE = """
