@@ -97,7 +97,8 @@ def make(*words, **environment):
 
 @pytest.mark.parametrize("command", ["run", "up", "down", "notebooks", "rehearse", "test", "lab"])
 def test_make_begins_with_the_setup(tmp_path, command):
-    plan = subprocess.run(["make", "--dry-run", command], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    words = ["make", "--dry-run", "--no-print-directory", command]
+    plan = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
     assert [number for number, line in enumerate(plan) if "chatlab/install.py" in line] == [1]
 
 
