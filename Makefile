@@ -70,14 +70,15 @@ test-fast: setup
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/unit
 
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for a process,
-# so four files are run at a time; those that take longest come first. CI also measures what the tests run of the code,
-# which takes a quarter longer.
+# so four files are run at a time; those that take longest come first. CI runs two, so that nothing fails because it had
+# to wait, and also measures what the tests run of the code, which takes a quarter longer.
+test test-all: PROCESSES := $(if $(CI),2,4)
 test test-all: COVERAGE := $(if $(CI),--cov --cov-report term:skip-covered)
 test: MARKED := -m "not long"
 test-all: MARKED := --hypothesis-profile thorough
 test test-all: setup $(VENV)/browser
 	@cd frontend && npm test --silent
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(COVERAGE) $(MARKED) $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(MARKED) $(TESTS)
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
 $(VENV)/browser: | setup
