@@ -10,6 +10,7 @@ import gevent
 import numpy as np
 from gevent.event import Event
 from locust.env import Environment
+from locust.runners import WorkerRunner
 from numpy.typing import NDArray
 
 from loadtest import clock, protocol, records
@@ -79,6 +80,9 @@ class WorkerReporter:
         self._send_progress()
         if final:
             gevent.joinall(self._firing, timeout=FIRE_S)
+            if isinstance(runner := self.environment.runner, WorkerRunner):
+                # Otherwise Locust sends the rest when it quits, where its master waits for half a second only.
+                runner._send_stats()
 
     def _send_progress(self) -> None:
         connections, outstanding = self.connections, self.outstanding

@@ -108,13 +108,10 @@ def test_a_call_beyond_that_is_refused_and_an_event_waits(new_account):
 def test_a_load_test_as_fast_as_the_rule_says_is_complete_and_hardly_anybody_is_refused(new_account, url, run):
     connect_s = warm_up.handshake_s(url)
     rate = read_quotas(new_account).max_connects_per_s(connect_s)
-    assert connect_s > 0.03
+    assert 0.03 < connect_s < 0.3 and rate > 10
     test = run("--host", url, "--users", 60, "--spawn-rate", rate, "--broadcasts", 3, "--warm-up", 1)
     assert test.status == 0, test.output
-    connections = test.result.connections
-    took_s = (connections["opened_ns"] - connections["started_ns"]).median() / 1e9
-    is_slower_now = took_s > 1.5 * connect_s  # this machine has other things to do than when the rule was asked
-    assert sum(test.summary["refusals"].values()) < 12 or is_slower_now, (took_s, connect_s)
+    assert sum(test.summary["refusals"].values()) < 12
 
 
 def test_a_load_test_that_is_too_fast_comes_to_its_end_and_names_what_it_met(url, run):

@@ -163,8 +163,7 @@ def test_people_come_and_leave_and_who_stays_gets_everything(run, processes):
     assert summary["connections"] == 40 + summary["connections_left"]
     assert not set(test.result.broadcasts["speaker"]) & set(connections.loc[connections["left"], "connection"])
     assert summary["expected"] == summary["delivered"] + summary["departed"]
-    # The two or three that are in flight for 50 ms; some more where the machine is busy, of the 60 there are.
-    assert 0 < summary["departed"] <= 10 * summary["connections_left"]
+    assert 0 < summary["departed"] <= 3 * summary["connections_left"]  # the two or three under way for 50 ms
     stayed = connections[(connections["opened_ns"] < test.result.broadcasts["sent_ns"].min()) & ~connections["left"]]
     assert len(stayed) >= 3
     assert (stayed["delivered"] == 60).all()

@@ -26,6 +26,12 @@ CONTRACTS = {
         for runner in (MasterRunner, WorkerRunner):
             assert "Uncaught exception in handler" in inspect.getsource(runner.handle_message)
     """,
+    "a worker sends its statistics when it is told to, and its master waits half a second for the last": """
+        import inspect
+        from locust.runners import MasterRunner, WorkerRunner
+        assert 'Message("stats", data, self.client_id)' in inspect.getsource(WorkerRunner._send_stats)
+        assert "gevent.sleep(0.5)" in inspect.getsource(MasterRunner.quit)
+    """,
     "a runner knows how many users are wanted, and in which state it is": """
         from locust.env import Environment
         from locust.runners import STATE_INIT, STATE_MISSING
