@@ -19,8 +19,11 @@ from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
 
 
-def run_all(options: Options) -> int:
-    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status."""
+def run_all(options: Options, practice: bool = False) -> int:
+    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status.
+
+    With `practice`, what the notebooks break and their exercises run, too.
+    """
     settings = options.resolve_settings()
     require_credentials(settings)
     folder = make_run_dir()
@@ -40,14 +43,14 @@ def run_all(options: Options) -> int:
     busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
     load = {"CONNECTIONS": options.connections, "BROADCASTS": options.broadcasts}
     with locked(lock, busy):
-        return _Run(settings, folder).run(settings.parameters | options.optional_parts | load)
+        return _Run(settings, folder, practice).run(settings.parameters | options.optional_parts | load)
 
 
 def renew_notebooks(options: Options) -> int:
     """Run everything, and if all went well, keep the executed notebooks as the ones of the repository."""
     if options.target not in (None, "local"):
         raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
-    status = run_all(options)
+    status = run_all(options, practice=True)
     if status == 0:
         for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
             write_atomically(NOTEBOOKS / path.name, to_text(without_injected(read(path))))
@@ -72,6 +75,7 @@ class _Run:
 
     settings: Settings
     folder: Path
+    practice: bool
     outcomes: list[Outcome] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     leftovers: int | None = None
@@ -97,7 +101,7 @@ class _Run:
         return 1 if self.failures else 0
 
     def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
-        execute_all(names, self.folder / "notebooks", parameters, self.outcomes)
+        execute_all(names, self.folder / "notebooks", parameters, self.outcomes, self.practice)
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:

@@ -1,0 +1,1 @@
+"""The checks of the notebooks' exercises: a module for each notebook that has some."""

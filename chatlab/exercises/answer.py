@@ -1,0 +1,31 @@
+"""What a check says about what a learner made."""
+
+import html
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Right, or not yet, with one sentence: why it is right, or what is wrong and what to try."""
+
+    is_right: bool
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'Right' if self.is_right else 'Not yet'}: {self.message}"
+
+    __repr__ = __str__  # what a terminal shows
+
+    def _repr_html_(self) -> str:
+        mark, text = ("✔", "Right") if self.is_right else ("✘", "Not yet")
+        return f"<p><strong>{mark} {text}:</strong> {html.escape(self.message)}</p>"
+
+
+def right(message: str) -> Answer:
+    """It does what the exercise asks for."""
+    return Answer(True, message)
+
+
+def not_yet(message: str) -> Answer:
+    """It does not yet."""
+    return Answer(False, message)
