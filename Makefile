@@ -100,6 +100,5 @@ lab: setup
 		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 lock:
-	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header \
 		--generate-hashes pyproject.toml --output-file requirements.txt

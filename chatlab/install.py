@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,17 +80,34 @@ def pinned() -> list[str]:
 
 def install_packages() -> None:
     """Install the packages; into a new environment, unless the existing one only lacks newer packages."""
-    print("Installing the Python packages and Node.js into .venv (once, about a minute)", flush=True)
+    print("Installing the Python packages and Node.js into .venv (once, about half a minute)", flush=True)
     pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     try:
         if not mark() or mark()[0] != environment():
             run([sys.executable, "-m", "venv", "--clear", VENV])
-        run([*pip, "--require-hashes", "--requirement", ROOT / "requirements.txt"])
+        install_locked(pip)
         # With the setuptools that is pinned there: an environment of its own would take any, and without a hash.
         run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
     except subprocess.CalledProcessError as failed:
         sys.exit(f"The Python packages can't be installed: {reason(failed.output)}")
     (VENV / "installed").write_text("\n".join([f"{environment()}", *pinned(), ""]))
+
+
+def install_locked(pip: Sequence[str | Path]) -> None:
+    """Install what requirements.txt pins, with the uv that it pins, in a sixth of pip's time.
+
+    uv does not read pip's configuration. So where it can't reach an index, pip may know another one, and does it all.
+    """
+    lock = ROOT / "requirements.txt"
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as only_uv:
+        only_uv.writelines(re.findall(r"^uv==(?:.*\\\n)*.*\n", lock.read_text(), re.MULTILINE))
+        only_uv.flush()
+        run([*pip, "--require-hashes", "--requirement", only_uv.name])
+    uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", VENV / "bin" / "python"]
+    try:
+        run([*uv, "--require-hashes", "--requirement", lock])
+    except subprocess.CalledProcessError:
+        run([*pip, "--no-compile", "--require-hashes", "--requirement", lock])
 
 
 def page_is_complete() -> bool:
