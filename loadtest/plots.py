@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -17,25 +18,40 @@ __all__ = [
     "completeness",
     "harness_lag",
     "last_delivery",
-    "latency_by_position",
     "latency_distribution",
     "log_axis",
+    "measured",
+    "ms",
     "new_figure",
     "readings",
     "timeline",
 ]
 
-BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9730d", "#c22f2f", "#8a8f98"
+# Okabe and Ito's, and a purple of Tol's, which people who see few colors can tell apart.
+BLUE, ORANGE, PURPLE, GREEN, SKY, GREY = "#0072b2", "#d55e00", "#aa3377", "#009e73", "#56b4e9", "#767676"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 class NotebookFigure(Figure):
     """A Figure that a notebook shows once, whatever matplotlib's back end is."""
 
-    def _repr_png_(self) -> bytes:
+    @property
+    def alt(self) -> str:
+        """For who does not see it: what each panel's title says, and what its axes are."""
+        return " ".join(
+            f"{axes.get_title(loc='left')}. {axes.get_ylabel()} over {axes.get_xlabel()}.".replace("\n", " ")
+            for axes in self.axes
+        )
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as it was when it was first asked for."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=100)
         return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alt}
 
 
 def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
@@ -50,26 +66,28 @@ def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[Noteboo
     return figure, axes
 
 
-def latency_distribution(result: Result) -> Figure:
-    """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
-    latency = np.sort(_measured(result)["latency_ms"].to_numpy())
+def latency_distribution(result: Result) -> NotebookFigure:
+    """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked.
+
+    The title states only what has an interval.
+    """
+    latency = np.sort(measured(result)["latency_ms"].to_numpy())
     figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
     at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
-    axes.set_title(
-        f"Half of the deliveries arrived within {_ms(at['p50'])}, 99 % within {_ms(at['p99'])}", loc="left", fontsize=12
-    )
+    known = [name for name, ends in result.summary["interval_95"]["latency_ms"].items() if None not in ends]
+    shares = [f"{100 * QUANTILES[name]:g} % within {ms(at[name])}" for name in known]
+    axes.set_title(f"Deliveries arrived: {', '.join(shares) or 'too few to be sure'}", loc="left", fontsize=12)
     axes.plot(latency, 100 * np.arange(1, len(latency) + 1) / len(latency), color=BLUE, lw=2, drawstyle="steps-post")
     for name, value in at.items():
         share = 100 * QUANTILES[name]
         axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--")
         axes.plot(value, share, "o", color=ORANGE, ms=5)
         low, high = result.summary["interval_95"]["latency_ms"][name]
-        is_certain = None not in (low, high)
-        if is_certain:
+        if name in known:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
-        text = f"{name} {_ms(value)}" + ("" if is_certain else " (too few broadcasts to be sure)")
+        text = f"{name} {ms(value)}" + ("" if name in known else " (too few broadcasts to be sure)")
         axes.annotate(text, (value, share), xytext=(-8, 3), textcoords="offset points", ha="right", color=ORANGE)
     log_axis(axes.xaxis, latency)
     axes.set_ylim(0, 110)
@@ -77,20 +95,24 @@ def latency_distribution(result: Result) -> Figure:
     return figure
 
 
-def last_delivery(result: Result) -> Figure:
-    """How long each broadcast took to reach its first, its median and its last connection."""
+def last_delivery(result: Result, guess_ms: float | None = None) -> NotebookFigure:
+    """How long each broadcast took to reach its first, its median and its last connection, and what you had guessed."""
     sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
-    measured = sent[~sent["warm_up"]]
-    title = f"A broadcast reached everyone in {_ms(measured['last_ms'].median())} (median)" if len(measured) else ""
+    counted = sent[~sent["warm_up"]]
+    title = f"A broadcast reached everyone in {ms(counted['last_ms'].median())} (median)" if len(counted) else ""
     figure, axes = new_figure(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
     for name, label, color in (
-        ("last_ms", "last delivery", RED),
+        ("last_ms", "last delivery", PURPLE),
         ("median_ms", "median delivery", BLUE),
         ("first_ms", "first delivery", GREY),
     ):
         axes.plot(sent["broadcast"], sent[name], "o-", color=color, ms=3.5, lw=1, label=label)
-    if len(sent) and sent["last_ms"].max() > 100 * sent["median_ms"].median():
-        log_axis(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
+    guesses = [] if guess_ms is None else [guess_ms]
+    for guess in guesses:
+        axes.axhline(guess, color=GREEN, ls="--", lw=1.5, label="your guess")
+    shown = [*sent[["first_ms", "last_ms"]].to_numpy().ravel(), *guesses]
+    if len(sent) and max(shown) > 30 * sent["median_ms"].median():
+        log_axis(axes.yaxis, shown)
     else:
         axes.set_ylim(0)
     warm_up = sent[sent["warm_up"]]
@@ -99,11 +121,11 @@ def last_delivery(result: Result) -> Figure:
     if len(warm_up):
         axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
     _whole(axes.xaxis)
-    figure.legend(frameon=False, loc="outside lower center", ncols=4)
+    figure.legend(frameon=False, loc="outside lower center", ncols=5)
     return figure
 
 
-def completeness(result: Result) -> Figure:
+def completeness(result: Result) -> NotebookFigure:
     """What happened to each broadcast's deliveries: arrived, missing, or of a connection that dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
@@ -115,7 +137,7 @@ def completeness(result: Result) -> Figure:
         ("delivered", "arrived", BLUE),
         ("departed", "connection left", GREY),
         ("dropped", "connection dropped", ORANGE),
-        ("missing", "missing", RED),
+        ("missing", "missing", PURPLE),
     ):
         if name == "delivered" or rows[name].any():
             axes.bar(rows["broadcast"], rows[name], bottom=bottom, color=color, width=0.9, label=label)
@@ -127,32 +149,7 @@ def completeness(result: Result) -> Figure:
     return figure
 
 
-def latency_by_position(result: Result) -> Figure:
-    """Latency against the place in the fan-out: the 1st connection that a broadcast reached, the 2nd, and so on."""
-    from scipy import stats
-
-    rows = _measured(result)
-    figure, axes = new_figure("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
-    if rows.empty:
-        return figure
-    by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile(np.array([0.1, 0.5, 0.9])).unstack()
-    if len(by_place) > 2:
-        # Theil and Sen's slope, which a few late deliveries do not bend; it compares all pairs, and 500 places will do.
-        some = by_place[0.5].iloc[np.unique(np.linspace(0, len(by_place) - 1, 500).astype(int))]
-        slope_us = 1e3 * stats.theilslopes(some, some.index).slope
-        axes.set_title(f"Each further connection costs {slope_us:,.0f} µs", loc="left", fontsize=12)
-    else:
-        axes.set_title("Too few connections for a slope", loc="left", fontsize=12)
-    axes.fill_between(by_place.index, by_place[0.1], by_place[0.9], color=BLUE, alpha=0.2, lw=0, label="p10 to p90")
-    axes.plot(by_place.index, by_place[0.5], color=BLUE, lw=2, label="median over broadcasts")
-    axes.set_xlim(left=1, right=max(2, len(by_place)))
-    axes.set_ylim(0)
-    _whole(axes.xaxis)
-    axes.legend(frameon=False, loc="upper left")
-    return figure
-
-
-def timeline(result: Result) -> Figure:
+def timeline(result: Result) -> NotebookFigure:
     """Every delivery over the time of the test, and what went wrong: late sends, missing deliveries, drops."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
     figure, axes = new_figure("No deliveries", "Time since the first connection (s)", "Latency (ms)")
@@ -174,9 +171,9 @@ def timeline(result: Result) -> Figure:
     dropped = connections[connections["closed_ns"].notna() & ~connections["left"]]
     failures = []
     for part, column, marker, color, label in (
-        (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),
+        (lossy, "intended_ns", "x", PURPLE, "broadcast with missing deliveries"),
         (late, "intended_ns", "^", ORANGE, f"broadcast sent over {LATE_MS:g} ms late"),
-        (dropped, "closed_ns", "v", RED, "connection dropped"),
+        (dropped, "closed_ns", "v", PURPLE, "connection dropped"),
     ):
         if len(part):
             x = (part[column].astype(float) - start) / 1e9
@@ -192,9 +189,9 @@ def timeline(result: Result) -> Figure:
     return figure
 
 
-def harness_lag(result: Result) -> Figure:
+def harness_lag(result: Result) -> NotebookFigure:
     """Latency by the kernel's clock beside the time that the load test then took to handle the delivery."""
-    rows = _measured(result)
+    rows = measured(result)
     figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
@@ -203,9 +200,9 @@ def harness_lag(result: Result) -> Figure:
     axes.plot(latency, share, color=BLUE, lw=2, label="latency: due to arrived in the kernel")
     axes.plot(lag, share, color=ORANGE, lw=2, label="harness lag: arrived to handled (not in the latency)")
     axes.set_title(
-        f"The load test looked {_ms(np.median(lag))} late (median); by its own clock alone,\n"
-        f"a latency of {_ms(np.median(latency))} would have read "
-        f"{_ms(float((rows['latency_ms'] + rows['harness_lag_ms']).median()))}",
+        f"The load test looked {ms(np.median(lag))} late (median); by its own clock alone,\n"
+        f"a latency of {ms(np.median(latency))} would have read "
+        f"{ms(float((rows['latency_ms'] + rows['harness_lag_ms']).median()))}",
         loc="left",
         fontsize=12,
     )
@@ -215,15 +212,15 @@ def harness_lag(result: Result) -> Figure:
     return figure
 
 
-def readings(rows: dict[str, pd.DataFrame]) -> Figure:
+def readings(rows: dict[str, pd.DataFrame]) -> NotebookFigure:
     """Readings beside the truth: for each reader a table of deliveries with `truth_ms` and `latency_ms`."""
     figure, axes = new_figure("", "Time from due to arrival (ms)", "Share of deliveries (%)")
     errors = []
-    for (name, part), color in zip(rows.items(), (BLUE, ORANGE, RED), strict=False):
+    for (name, part), color in zip(rows.items(), (BLUE, ORANGE, PURPLE), strict=False):
         share = 100 * np.arange(1, len(part) + 1) / len(part)
         axes.plot(np.sort(part["truth_ms"]), share, color=color, lw=5, alpha=0.25, label=f"{name}: truth")
         axes.plot(np.sort(part["latency_ms"]), share, color=color, lw=1.5, label=f"{name}: what it read")
-        errors.append(f"{name} is off by {_ms((part['latency_ms'] - part['truth_ms']).median())}")
+        errors.append(f"{name} is off by {ms((part['latency_ms'] - part['truth_ms']).median())}")
     axes.set_title("; ".join(errors) + " (median)", loc="left", fontsize=12)
     times = [part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]
     log_axis(axes.xaxis, np.concatenate(times))
@@ -236,13 +233,13 @@ LATE_MS = 10.0
 """The timeline marks a broadcast that is sent later than this."""
 
 
-def _measured(result: Result) -> pd.DataFrame:
+def measured(result: Result) -> pd.DataFrame:
     """First copies of the expected deliveries, without the warm-up."""
     rows = result.deliveries
     return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]
 
 
-def _ms(value: float) -> str:
+def ms(value: float) -> str:
     """A time in milliseconds with three significant digits and its unit."""
     if not np.isfinite(value):
         return "no time"
