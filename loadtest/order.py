@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from loadtest import plots
+from loadtest.figures import set_title
 from loadtest.results import Result
 
 
@@ -77,12 +78,12 @@ def explain(order: Order) -> str:
         + ("the place is no accident." if order.kept > 0.5 else "the order is another one each time."),
         f"The last tenth hears it {last:.1f} ms after the first one.",
     ]
-    later_ms = rows.set_index("connection")["later_ms"]
-    for row in order.speaking.itertuples():
-        sentences.append(
-            f"Connection {row.connection} hears it {later_ms[row.connection]:.1f} ms after the first one, in place "
-            f"{row.place:.0f}, and when it speaks itself after {row.later_ms:.1f} ms, in place {row.actual_place:.0f}."
-        )
+    both = order.speaking.merge(rows, on=["connection", "place"], suffixes=("_then", ""))
+    sentences += [
+        f"Connection {row.connection} hears it {row.later_ms:.1f} ms after the first one, in place {row.place:.0f}, "
+        f"and when it speaks itself after {row.later_ms_then:.1f} ms, in place {row.actual_place_then:.0f}."
+        for row in both.itertuples()
+    ]
     return "\n".join(sentences)
 
 
@@ -102,7 +103,7 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
         return figure
     slope_us = 1e3 * np.polyfit(rows["place"], rows["later_ms"], 1)[0]  # of medians, which a late broadcast is not in
     title = f"A place further back is {slope_us:,.0f} µs more; rank correlation of the orders {order.kept:.2f}"
-    axes.set_title(title, loc="left", fontsize=12)
+    set_title(axes, title)
     axes.fill_between(
         rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="p10 to p90"
     )
@@ -113,4 +114,6 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
     axes.set_xlim(0, len(rows) + 1)
     axes.set_ylim(0)
     figure.legend(frameon=False, loc="outside lower center", ncols=4)
+    said = explain(order).replace("\n", " ")
+    figure.alt = f"A dot for each connection over its usual place, and others for those who speak. {title}. {said}"
     return figure

@@ -5,13 +5,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from loadtest import plots
+from loadtest.figures import style
 
 BINDING = {
     "opening connections": (plots.GREEN, "v"),
     "starting the invocations": (plots.GREY, "s"),
-    "reading the table": (plots.SKY, "^"),
+    "reading the table": (plots.PURPLE, "^"),
     "posting": (plots.BLUE, "o"),
-    "the account's request quota": (plots.PURPLE, "D"),
+    "the account's request quota": (plots.RED, "D"),
 }
 """A color and a marker for each of `model.limits`."""
 STYLES = ("-", "--", "-.", ":")
@@ -31,25 +32,23 @@ def forecast(
         guess: connections and seconds, of a star in the first panel.
     """
     figure = plots.NotebookFigure(figsize=(8.5, 5.2), layout="constrained")
+    figure.kind = "simulated"
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     everything = pd.concat(tables.values())
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         numbers = sorted(table["shards"].unique())
-        for shards, style in zip(numbers, STYLES, strict=False):
+        for shards, dashes in zip(numbers, STYLES, strict=False):
             rows = table[table["shards"] == shards]
             # A little beside each other: those that take equally long would hide each other.
-            _line(axes, rows, 1.12 ** (numbers.index(shards) - (len(numbers) - 1) / 2), style)
-        axes.set_title(title, loc="left", fontsize=11)
-        axes.set_xlabel("Connections")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+            _line(axes, rows, 1.12 ** (numbers.index(shards) - (len(numbers) - 1) / 2), dashes)
+        style(axes, title, "Connections")
         plots.log_axis(axes.xaxis, table["connections"])
         plots.log_axis(axes.yaxis, [*everything["low_s"], *everything["high_s"], *([guess[1]] if guess else [])])
         axes.set_xticks(sorted(set(table["connections"])))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        for (name, seconds), style in zip(times_s.items(), ("--", ":"), strict=False):
+        for (name, seconds), dashes in zip(times_s.items(), ("--", ":"), strict=False):
             if axes.get_ylim()[0] < seconds < axes.get_ylim()[1]:
-                axes.axhline(seconds, color=plots.ORANGE, lw=1, ls=style, label=name)
+                axes.axhline(seconds, color=plots.ORANGE, lw=1.5, ls=dashes, label=name)
     panels[0].set_ylabel("Time to last delivery (s)")
     for name, (color, marker) in BINDING.items():
         if (everything["binds"] == name).any():
@@ -61,15 +60,23 @@ def forecast(
     figure.legend(
         *panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8
     )
+    figure.alt = "\n".join(f"{title}: {_in_words(table)}." for title, table in tables.items())
     return figure
 
 
-def _line(axes: Axes, rows: pd.DataFrame, shift: float, style: str) -> None:
+def _in_words(table: pd.DataFrame) -> str:
+    return "; ".join(
+        f"{row.connections:,} connections, {row.shards} at a time, {row.last_s:.2f} s, bound by {row.binds}"
+        for row in table.itertuples()
+    )
+
+
+def _line(axes: Axes, rows: pd.DataFrame, shift: float, dashes: str) -> None:
     """The times of one number of shards, shifted to the right by this factor."""
     shards = rows["shards"].iloc[0]
     connections = rows["connections"] * shift
     name = f"{shards} invocation{'' if shards == 1 else 's'}"
-    axes.plot(connections, rows["last_s"], style, color="black", lw=0.8, label=name)
+    axes.plot(connections, rows["last_s"], dashes, color="black", lw=0.8, label=name)
     for at, (_, row) in zip(connections, rows.iterrows(), strict=True):
         (color, marker), whole = BINDING[row["binds"]], row["delivered"] == row["connections"]
         axes.plot([at, at], [row["low_s"], row["high_s"]], color=color, lw=4, alpha=0.3, solid_capstyle="butt")

@@ -5,8 +5,7 @@ The picture is an ordinary one. So a page that shows a saved notebook, where not
 
 from dataclasses import replace
 
-import ipywidgets as widgets
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from chatlab.capacity import plot, simulation
 from chatlab.capacity.model import Parameters
@@ -30,8 +29,13 @@ def picture(
     return plot.forecast({title: table}, {})
 
 
-def show(parameters: Parameters) -> widgets.VBox:
-    """Show the picture, and sliders above it, which need a kernel; the sliders."""
+def show(parameters: Parameters) -> None:
+    """Show the picture, and sliders above it, which need a kernel and ipywidgets."""
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        display(picture(parameters, parameters.post_ms, parameters.requests_per_s, 1, parameters.memory_mb))
+        return
     controls = {
         "post_ms": widgets.IntSlider(round(parameters.post_ms), *POSTS_MS, description="ms a post"),
         "requests_per_s": widgets.SelectionSlider(
@@ -40,18 +44,16 @@ def show(parameters: Parameters) -> widgets.VBox:
             description="quota a second",
         ),
         "shards": widgets.IntSlider(1, *SHARDS, description="invocations"),
-        "memory_mb": widgets.IntSlider(parameters.memory_mb, *MEMORY_MB, step=1, description="MB of memory"),
+        "memory_mb": widgets.IntSlider(parameters.memory_mb, *MEMORY_MB, description="MB of memory"),
     }
+    without_kernel = {"text/plain": "Sliders, which need a running kernel: open this notebook in JupyterLab."}
+    display(widgets.VBox(list(controls.values()))._repr_mimebundle_() | without_kernel, raw=True)
 
     def current() -> NotebookFigure:
         return picture(parameters, **{name: control.value for name, control in controls.items()})
 
+    shown: DisplayHandle = display(current(), display_id=True)
     for control in controls.values():
         control.continuous_update = False
         control.style = {"description_width": "7em"}
         control.observe(lambda _: shown.update(current()), "value")
-    box = widgets.VBox(list(controls.values()))
-    without_kernel = {"text/plain": "Sliders, which need a running kernel: open this notebook in JupyterLab."}
-    display(box._repr_mimebundle_() | without_kernel, raw=True)
-    shown = display(current(), display_id=True)
-    return box

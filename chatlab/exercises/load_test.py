@@ -34,7 +34,7 @@ def check_share_within(lab: Lab, share_within: Callable[[pd.DataFrame, float], f
     )
     for ms, share in ((20, 0.75), (10, 0.5), (4, 0.0), (100, 1.0)):
         try:
-            found = share_within(rows.copy(), ms)
+            found: object = share_within(rows.copy(), ms)
         except Exception as error:
             return not_yet(f"it ended with {type(error).__name__}: {error}.")
         if not isinstance(found, int | float):
