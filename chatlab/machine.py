@@ -18,7 +18,7 @@ def describe() -> dict[str, str]:
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{memory_gb:.0f} GB",
-        "system": f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
+        "system": f"{platform.system()} {release}, {platform.machine()}",
         "Python": platform.python_version(),
         "packages": ", ".join(_versions()),
     }
