@@ -27,6 +27,7 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 MEASURE = ["06_load_test", "07_scaling"]
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
+PRACTICE = "practice"  # the tag of cells that break something, or are exercises
 SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # enough for the cell that takes longest, the largest load test
@@ -60,6 +61,7 @@ def execute(
     name: str,
     save_as: Path,
     parameters: Mapping[str, object] = MappingProxyType({}),
+    practice: bool = False,
     on_progress: Callable[[str], object] = lambda text: None,
     health_check: Callable[[], str | None] = lambda: None,
 ) -> Outcome:
@@ -67,6 +69,7 @@ def execute(
 
     Args:
         parameters: the notebook takes those that it has: see `inject`.
+        practice: whether the cells that are tagged `practice` run, too.
         on_progress: is given each new last line of what the running cell shows.
         health_check: is called twice a second. A sentence from it ends the notebook, and becomes its reason.
 
@@ -81,6 +84,7 @@ def execute(
         extra_arguments=["--log-level=ERROR"],  # otherwise each kernel logs that loopback is not encrypted
         timeout=CELL_TIMEOUT_S,
         startup_timeout=CELL_TIMEOUT_S,  # of the wall clock, which may be set meanwhile: START_TIMEOUT_S is not
+        skip_cells_with_tag="" if practice else PRACTICE,
         record_timing=False,  # a notebook that is run twice is the same twice
         coalesce_streams=True,
         resources={"metadata": {"path": str(NOTEBOOKS)}},

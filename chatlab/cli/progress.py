@@ -11,15 +11,26 @@ from chatlab.notebooks import TEARDOWN, Outcome, execute
 from chatlab.signals import discard_output
 
 
-def execute_all(names: Iterable[str], folder: Path, parameters: Mapping[str, object], outcomes: list[Outcome]) -> None:
-    """Run the notebooks until one fails, save them into `folder`, and add each one's outcome to `outcomes`."""
+def execute_all(
+    names: Iterable[str],
+    folder: Path,
+    parameters: Mapping[str, object],
+    outcomes: list[Outcome],
+    practice: bool = False,
+) -> None:
+    """Run the notebooks until one fails, save them into `folder`, and add each one's outcome to `outcomes`.
+
+    With `practice`, their cells that break something, or are exercises, run, too.
+    """
     if not local_cloud.status()["running"]:
         local_cloud.stop()  # one that died before this began is no reason to stop now
     for name in names:
         line = _Line(name)
         health_check = _always_healthy if name == TEARDOWN else _cloud_is_alive
         saved = folder / f"{name}.ipynb"
-        outcome = execute(name, saved, parameters, on_progress=line.update, health_check=health_check)
+        outcome = execute(
+            name, saved, parameters, practice=practice, on_progress=line.update, health_check=health_check
+        )
         outcomes.append(outcome)
         line.end(outcome)
         if not outcome.ok:

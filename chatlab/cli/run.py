@@ -7,20 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlab import ledger, local_cloud, page, report
+from chatlab import ledger, local_cloud, machine, page, report
 from chatlab.cli.arguments import Options
 from chatlab.cli.labs import count_resources, require_credentials
 from chatlab.cli.progress import execute_all, print_line
 from chatlab.errors import LabError
 from chatlab.locks import locked
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
-from chatlab.paths import NOTEBOOKS, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
+from chatlab.paths import NOTEBOOKS, ROOT, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
 
 
-def run_all(options: Options) -> int:
-    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status."""
+def run_all(options: Options, practice: bool = False) -> int:
+    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status.
+
+    With `practice`, what the notebooks break and their exercises run, too.
+    """
     settings = options.resolve_settings()
     require_credentials(settings)
     folder = make_run_dir()
@@ -40,17 +43,19 @@ def run_all(options: Options) -> int:
     busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
     load = {"CONNECTIONS": options.connections, "BROADCASTS": options.broadcasts}
     with locked(lock, busy):
-        return _Run(settings, folder).run(settings.parameters | options.optional_parts | load)
+        return _Run(settings, folder, practice).run(settings.parameters | options.optional_parts | load)
 
 
 def renew_notebooks(options: Options) -> int:
     """Run everything, and if all went well, keep the executed notebooks as the ones of the repository."""
     if options.target not in (None, "local"):
         raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
-    status = run_all(options)
+    status = run_all(options, practice=True)
     if status == 0:
         for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
             write_atomically(NOTEBOOKS / path.name, to_text(without_injected(read(path))))
+        for path in make_run_dir().glob("plots/*ripple.*"):  # the README's
+            shutil.copyfile(path, ROOT / "docs" / "pictures" / f"ripple{path.suffix}")
     return status
 
 
@@ -72,6 +77,7 @@ class _Run:
 
     settings: Settings
     folder: Path
+    practice: bool
     outcomes: list[Outcome] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     leftovers: int | None = None
@@ -97,7 +103,7 @@ class _Run:
         return 1 if self.failures else 0
 
     def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
-        execute_all(names, self.folder / "notebooks", parameters, self.outcomes)
+        execute_all(names, self.folder / "notebooks", parameters, self.outcomes, self.practice)
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:
@@ -125,6 +131,7 @@ class _Run:
         measured = self.folder / "load_test" / "summary.json"
         summary: report.Summary = {
             "target": self.settings.target,
+            "machine": machine.describe(),
             "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
             "fanout": json.loads(measured.read_text()) if measured.exists() else None,
             "leftovers": self.leftovers,

@@ -3,7 +3,6 @@
 That all of them run in kernels, one after another, is in test_run.py.
 """
 
-import json
 import re
 import sys
 
@@ -11,11 +10,11 @@ import nbformat
 import pytest
 
 import chatlab
-from chatlab import LabError, list_resources, page, poll, public_access
+from chatlab import LabError, page, poll, public_access
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from tests.support.cells import cells, run_cells
-from tests.support.labs import chat_in, lab_in, run_notebook, without_policy
+from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, TEARDOWN]
@@ -28,27 +27,6 @@ def built(tmp_path_factory):
         for name in BUILD:
             run_cells(name)
         yield lab
-
-
-def everything(lab):
-    """What exists, and how it is configured: what must not change when a notebook is run again."""
-    functions, gateway, iam, s3 = (lab.client(name) for name in ("lambda", "apigatewayv2", "iam", "s3"))
-    api_id = lab.require_api()
-    found = {"inventory": list_resources(lab).astype(str).to_dict("records")}
-    for function in lab.functions.values():
-        configuration = functions.get_function_configuration(FunctionName=function)
-        found[function] = {key: configuration[key] for key in ("CodeSha256", "LastModified", "Environment", "Timeout")}
-        found[f"{function} policy"] = json.loads(functions.get_policy(FunctionName=function)["Policy"])
-    found["stage"] = {
-        key: str(value)
-        for key, value in gateway.get_stage(ApiId=api_id, StageName="production").items()
-        if key != "ResponseMetadata"
-    }
-    for policy in iam.list_role_policies(RoleName=lab.role)["PolicyNames"]:
-        found[policy] = iam.get_role_policy(RoleName=lab.role, PolicyName=policy)["PolicyDocument"]
-    found["bucket policy"] = json.loads(s3.get_bucket_policy(Bucket=lab.bucket)["Policy"])
-    found["objects"] = {o["Key"]: o["ETag"] for o in s3.list_objects_v2(Bucket=lab.bucket)["Contents"]}
-    return found
 
 
 def test_running_each_again_changes_nothing(built):
@@ -122,7 +100,7 @@ def test_teardown_from_within_a_notebook(lab):
 def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
     lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}")
     outcome = execute("02_iam_role", tmp_path / "out.ipynb")
-    assert outcome.reason.startswith(f"cell 2 (Create): There is a role {lab.role} already, and it is not this lab's")
+    assert outcome.reason.startswith(f"cell 3 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
 @pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE])

@@ -10,15 +10,23 @@ from io import StringIO
 
 import nbformat
 
-from chatlab.notebooks import inject
+from chatlab.notebooks import PRACTICE, inject
 from chatlab.paths import NOTEBOOKS
 from tests.support.asynchronous import run_async
 
 
-def cells(name, **parameters):
-    """The sources of the code cells of the notebook `name`, with its `parameters` set."""
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def cells(name, practice=False, **parameters):
+    """The sources of the code cells of the notebook `name`, with its `parameters` set.
+
+    Those that break something, or are exercises, are among them with `practice`.
+    """
     notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell.source for cell in code if practice or PRACTICE not in tags(cell)]
 
 
 def creating(name):
@@ -27,7 +35,7 @@ def creating(name):
     for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
         if cell.source.startswith("## Verify"):
             break
-        number += cell.cell_type == "code"
+        number += cell.cell_type == "code" and PRACTICE not in tags(cell)
     return number
 
 
@@ -45,20 +53,32 @@ files = {"index.html": build / "index.html"}
 }
 
 
-def run_cells(name, stop_after=None, **parameters):
+def run_cells(name, stop_after=None, practice=False, namespace=None, **parameters):
     """Run the code cells of a notebook, or the first `stop_after` of them; what they printed, and showed as text.
 
-    The page is a stand-in, and no browser opens it. What a cell raises is raised.
+    The page is a stand-in, and no browser opens it. What a cell raises is raised. The names that the cells assign are
+    in `namespace`, if one is given.
     """
-    namespace = {"__name__": "__main__", "show": lambda value: None if value is None else print(value)}
+    namespace = {} if namespace is None else namespace
+    namespace["__name__"] = "__main__"
     with redirect_stdout(StringIO()) as said:
-        for source in cells(name, **parameters)[:stop_after]:
+        for source in cells(name, practice, **parameters)[:stop_after]:
             source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
-            tree = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
-            if tree.body and isinstance(last := tree.body[-1], ast.Expr):  # whose value a notebook shows
-                call = ast.Call(ast.Name("show", ast.Load()), [last.value], [])
-                last.value = ast.fix_missing_locations(ast.copy_location(call, last.value))
-            code = compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            if inspect.iscoroutine(coroutine := eval(code, namespace)):
-                run_async(coroutine)
+            shown = run_cell(source, namespace)
+            if shown is not None:
+                print(shown)
     return said.getvalue()
+
+
+def run_cell(source, namespace):
+    """Run the source of one cell; the value of its last expression, which a notebook shows, or None."""
+    shown = []
+    namespace["show"] = shown.append
+    tree = compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+    if tree.body and isinstance(last := tree.body[-1], ast.Expr):
+        call = ast.Call(ast.Name("show", ast.Load()), [last.value], [])
+        last.value = ast.fix_missing_locations(ast.copy_location(call, last.value))
+    code = compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if inspect.iscoroutine(coroutine := eval(code, namespace)):
+        run_async(coroutine)
+    return shown[0] if shown else None

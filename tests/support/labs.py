@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from chatlab import Lab, local_cloud, poll
+from chatlab import Lab, list_resources, local_cloud, poll
 from chatlab.notebooks import BUILD, execute
 from tests.support.cells import creating, run_cells
 
@@ -85,3 +85,24 @@ def chat_in(folder, **parameters):
     with lab_in(folder / "home") as lab:
         build_chat(**parameters)
         yield lab
+
+
+def everything(lab):
+    """What exists, and how it is configured: what must not change when a notebook is run again."""
+    functions, gateway, iam, s3 = (lab.client(name) for name in ("lambda", "apigatewayv2", "iam", "s3"))
+    api_id = lab.require_api()
+    found = {"inventory": list_resources(lab).astype(str).to_dict("records")}
+    for function in lab.functions.values():
+        configuration = functions.get_function_configuration(FunctionName=function)
+        found[function] = {key: configuration[key] for key in ("CodeSha256", "LastModified", "Environment", "Timeout")}
+        found[f"{function} policy"] = json.loads(functions.get_policy(FunctionName=function)["Policy"])
+    found["stage"] = {
+        key: str(value)
+        for key, value in gateway.get_stage(ApiId=api_id, StageName="production").items()
+        if key != "ResponseMetadata"
+    }
+    for policy in iam.list_role_policies(RoleName=lab.role)["PolicyNames"]:
+        found[policy] = iam.get_role_policy(RoleName=lab.role, PolicyName=policy)["PolicyDocument"]
+    found["bucket policy"] = json.loads(s3.get_bucket_policy(Bucket=lab.bucket)["Policy"])
+    found["objects"] = {o["Key"]: o["ETag"] for o in s3.list_objects_v2(Bucket=lab.bucket)["Contents"]}
+    return found
