@@ -1,7 +1,14 @@
 """What a check says about what a learner made."""
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
+
+from chatlab.privacy import redact
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -29,3 +36,16 @@ def right(message: str) -> Answer:
 def not_yet(message: str) -> Answer:
     """It does not yet."""
     return Answer(False, message)
+
+
+def forgiving(check: Callable[P, Answer]) -> Callable[P, Answer]:
+    """A check for which it is "not yet", and no traceback, if what a learner wrote raises an exception."""
+
+    @wraps(check)
+    def answer(*args: P.args, **options: P.kwargs) -> Answer:
+        try:
+            return check(*args, **options)
+        except Exception as error:
+            return not_yet(f"it ended with {type(error).__name__}: {redact(str(error))}")
+
+    return answer
