@@ -3,29 +3,125 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Template
+from PIL import Image
 
 from chatlab import paths
+from chatlab.capacity import cost
+from chatlab.capacity.prices import PRICES
 from chatlab.privacy import redact, redact_values
 
 Summary = dict[str, Any]  # JSON: see the README
+
+MANY_PEOPLE = 10_000
+"""The conclusion says what a message a second costs with as many people as were measured, and with so many."""
+RAW_DATA = ("summary.json", "load_test/*.*", "scaling/*/*.*")
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A picture of the run: what it is, whether it was measured or simulated, and what is seen."""
+
+    name: str
+    kind: str
+    text: str
+    png: str
+    animation: str
 
 
 def write(folder: Path, summary: Summary) -> None:
     """Write `summary`, redacted, as JSON and as a page that contains the run's plots."""
     summary = redact_values(summary)
     paths.write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    plots = [
-        (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())
-        for path in sorted(folder.glob("plots/*.png"))
-    ]
-    pages = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*.html")) if path.parent != folder]
-    template = Template((paths.ROOT / "chatlab" / "report.html.jinja").read_text(), autoescape=True)
-    page = template.render(run=folder.name, summary=summary, plots=plots, pages=pages)
+    files = [path.relative_to(folder).as_posix() for pattern in RAW_DATA for path in sorted(folder.glob(pattern))]
+    text = (paths.ROOT / "chatlab" / "report.html.jinja").read_text()
+    template = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = template.render(
+        run=folder.name,
+        summary=summary,
+        conclusion=conclude(summary),
+        trusted=is_trusted(summary),
+        quantiles=list(_quantiles(summary["fanout"] or {})),
+        figures=[_figure(path) for path in sorted(folder.glob("plots/*.png"))],
+        files=files,
+    )
     paths.write_atomically(folder / "report.html", page)
+
+
+def is_trusted(summary: Summary) -> bool:
+    """Whether the run did all that it was to do, and its measurement trusts itself."""
+    fanout = summary["fanout"]
+    return bool(fanout and fanout.get("verdict", {}).get("believable") and not summary["failures"])
+
+
+def conclude(summary: Summary) -> list[str]:
+    """What a run has found, in three sentences: how fast, how complete and how sure, at what price."""
+    fanout = summary["fanout"]
+    if not fanout:
+        return ["The fan-out was not measured."]
+    return [_how_fast(fanout), _how_complete(fanout), _what_it_costs(fanout["connections"])]
+
+
+def _how_fast(fanout: Summary) -> str:
+    latency, last = fanout["latency_ms"], fanout["last_delivery_ms"]["p50"]
+    if last is None or latency["p50"] is None:
+        return "No message was delivered."
+    return (
+        f"A message reached all {fanout['connections']:,} connections within {_ms(last)} (median of "
+        f"{fanout['broadcasts']:,} broadcasts); half of the deliveries took no longer than {_ms(latency['p50'])}, and "
+        f"99 of 100 no longer than {_ms(latency['p99'])}."
+    )
+
+
+def _how_complete(fanout: Summary) -> str:
+    expected, delivered = fanout["expected"], fanout["delivered"]
+    what = f"Of {expected:,} deliveries {delivered:,} arrived and {fanout['duplicate']:,} came twice"
+    if delivered == expected and not fanout["duplicate"]:
+        what = f"All {expected:,} deliveries arrived, each of them once"
+    verdict = fanout.get("verdict")
+    if not verdict:
+        return f"{what}."
+    if not verdict["believable"]:
+        return f"{what}, but do not rely on these figures: the measurement's check of itself has failed, see below."
+    unsure = f", except {' and '.join(verdict['uncertain'])}, for which there were too few broadcasts"
+    return f"{what}, and you can trust the figures{unsure if verdict['uncertain'] else ''}."
+
+
+def _what_it_costs(connections: int) -> str:
+    rooms = (connections, MANY_PEOPLE)
+    here, many = (f"{cost.estimate(room, broadcasts=3600, minutes=60).dollars:,.2f}" for room in rooms)
+    return (
+        f"On AWS, a message a second would cost {here} US dollars an hour with {connections:,} people, and {many} with "
+        f"{MANY_PEOPLE:,} (computed from {PRICES}, without the free tier)."
+    )
+
+
+def _quantiles(fanout: Summary) -> Iterator[tuple[str, str, str]]:
+    """Rows of a table: what, its value, its interval."""
+    for title, key in (("one delivery", "latency_ms"), ("the last delivery", "last_delivery_ms")):
+        intervals = fanout.get("interval_95", {}).get(key, {})
+        for name, value in fanout.get(key, {}).items():
+            low, high = intervals.get(name, (None, None))
+            sure = "" if name == "max" else "too few broadcasts" if None in (low, high) else f"{low:.1f} to {high:.1f}"
+            yield f"{title}, {name}", "not measured" if value is None else f"{value:,.1f}", sure
+
+
+def _figure(path: Path) -> ReportFigure:
+    """A plot as `loadtest.figures` saves it, with what it says of itself, and the animation of the same name."""
+    with Image.open(path) as image:
+        texts = {key: str(value) for key, value in image.info.items()}
+    animation = path.with_suffix(".gif")
+    return ReportFigure(
+        name=path.stem.partition(" ")[2].replace("_", " ") or path.stem,
+        kind=texts.get("Source", "measured"),
+        text=texts.get("Description", ""),
+        png=base64.b64encode(path.read_bytes()).decode(),
+        animation=base64.b64encode(animation.read_bytes()).decode() if animation.exists() else "",
+    )
 
 
 def lines(summary: Summary, folder: Path) -> Iterator[str]:

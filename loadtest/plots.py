@@ -1,18 +1,32 @@
 """Plots of a result. Each function returns a matplotlib Figure, which a notebook shows as the last value of a cell."""
 
-import io
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from loadtest.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    RED,
+    NotebookFigure,
+    format_ms,
+    log_axis,
+    new_figure,
+    set_title,
+    whole_numbers,
+)
 from loadtest.results import Result
 
 __all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RED",
     "NotebookFigure",
     "completeness",
     "harness_lag",
@@ -25,70 +39,58 @@ __all__ = [
     "timeline",
 ]
 
-BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9730d", "#c22f2f", "#8a8f98"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-class NotebookFigure(Figure):
-    """A Figure that a notebook shows once, whatever matplotlib's back end is."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
-
-
-def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
-    """An empty Figure with a title and labelled axes, and its Axes."""
-    figure = NotebookFigure(figsize=(8.5, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=12)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def latency_distribution(result: Result) -> Figure:
+def latency_distribution(result: Result) -> NotebookFigure:
     """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
     latency = np.sort(_measured(result)["latency_ms"].to_numpy())
     figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
     at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
-    axes.set_title(
-        f"Half of the deliveries arrived within {_ms(at['p50'])}, 99 % within {_ms(at['p99'])}", loc="left", fontsize=12
-    )
+    set_title(axes, f"Half of the deliveries arrived within {format_ms(at['p50'])}, 99 % within {format_ms(at['p99'])}")
     axes.plot(latency, 100 * np.arange(1, len(latency) + 1) / len(latency), color=BLUE, lw=2, drawstyle="steps-post")
+    log_axis(axes.xaxis, latency)
+    texts = []
     for name, value in at.items():
         share = 100 * QUANTILES[name]
-        axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--")
-        axes.plot(value, share, "o", color=ORANGE, ms=5)
+        axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--", zorder=1)
+        axes.plot(value, share, "o", color=ORANGE, mec=INK, ms=6, zorder=3)
         low, high = result.summary["interval_95"]["latency_ms"][name]
-        is_certain = None not in (low, high)
-        if is_certain:
-            axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.4, solid_capstyle="butt")
-        text = f"{name} {_ms(value)}" + ("" if is_certain else " (too few broadcasts to be sure)")
-        axes.annotate(text, (value, share), xytext=(-8, 3), textcoords="offset points", ha="right", color=ORANGE)
-    log_axis(axes.xaxis, latency)
+        if is_certain := None not in (low, high):
+            axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.5, solid_capstyle="butt")
+        texts.append(f"{name} {format_ms(value)}" + (f" ({low:.3g} to {high:.3g})" if is_certain else ", uncertain"))
+        # Above the curve on its left, or below it on its right: there is nothing else in these two places.
+        is_left = axes.transAxes.inverted().transform(axes.transData.transform((value, share)))[0] > 0.5
+        offset, align = ((-9, 2), ("right", "bottom")) if is_left else ((9, -3), ("left", "top"))
+        label = axes.annotate(
+            texts[-1], (value, share), xytext=offset, textcoords="offset points", ha=align[0], va=align[1], color=INK
+        )
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
     axes.set_ylim(0, 110)
     axes.set_yticks(range(0, 101, 20))
+    figure.alt = (
+        f"A curve of the share of {len(latency):,} deliveries that arrived within a time, with the 95 % intervals of "
+        f"three quantiles: {'; '.join(texts)}."
+    )
     return figure
 
 
-def last_delivery(result: Result) -> Figure:
+def last_delivery(result: Result) -> NotebookFigure:
     """How long each broadcast took to reach its first, its median and its last connection."""
     sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
     measured = sent[~sent["warm_up"]]
-    title = f"A broadcast reached everyone in {_ms(measured['last_ms'].median())} (median)" if len(measured) else ""
-    figure, axes = new_figure(title or "No deliveries", "Broadcast (number)", "Time after it was due (ms)")
-    for name, label, color in (
-        ("last_ms", "last delivery", RED),
-        ("median_ms", "median delivery", BLUE),
-        ("first_ms", "first delivery", GREY),
+    title = f"A broadcast reached everyone in {format_ms(measured['last_ms'].median())} (median)"
+    figure, axes = new_figure(
+        title if len(measured) else "No deliveries", "Broadcast (number)", "Time after it was due (ms)"
+    )
+    for name, label, color, marker in (
+        ("last_ms", "last delivery", RED, "^"),
+        ("median_ms", "median delivery", BLUE, "o"),
+        ("first_ms", "first delivery", GREY, "v"),
     ):
-        axes.plot(sent["broadcast"], sent[name], "o-", color=color, ms=3.5, lw=1, label=label)
+        axes.plot(sent["broadcast"], sent[name], f"{marker}-", color=color, ms=4.5, lw=1, label=label)
     if len(sent) and sent["last_ms"].max() > 100 * sent["median_ms"].median():
         log_axis(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
     else:
@@ -98,12 +100,17 @@ def last_delivery(result: Result) -> Figure:
         axes.axvspan(rows["broadcast"].min() - 0.5, rows["broadcast"].max() + 0.5, color=GREY, alpha=0.15, lw=0)
     if len(warm_up):
         axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
-    _whole(axes.xaxis)
+    whole_numbers(axes.xaxis)
     figure.legend(frameon=False, loc="outside lower center", ncols=4)
+    if len(measured):
+        figure.alt = "Three lines over {count} broadcasts. Median and range: {times}.".format(
+            count=len(measured),
+            times="; ".join(f"{name} delivery {_median_and_range(measured[f'{name}_ms'])}" for name in TIMES),
+        )
     return figure
 
 
-def completeness(result: Result) -> Figure:
+def completeness(result: Result) -> NotebookFigure:
     """What happened to each broadcast's deliveries: arrived, missing, or of a connection that dropped or left."""
     rows = result.broadcasts
     lost, twice = int(rows["missing"].sum()), int(rows["duplicate"].sum())
@@ -111,23 +118,34 @@ def completeness(result: Result) -> Figure:
     title = f"{arrived}, {lost:,} missing, {twice:,} twice"
     figure, axes = new_figure(title, "Broadcast (number)", "Deliveries")
     bottom = np.zeros(len(rows))
-    for name, label, color in (
-        ("delivered", "arrived", BLUE),
-        ("departed", "connection left", GREY),
-        ("dropped", "connection dropped", ORANGE),
-        ("missing", "missing", RED),
+    for name, label, color, hatch in (
+        ("delivered", "arrived", BLUE, ""),
+        ("departed", "connection left", GREY, ""),
+        ("dropped", "connection dropped", ORANGE, "//"),
+        ("missing", "missing", RED, "xx"),
     ):
         if name == "delivered" or rows[name].any():
-            axes.bar(rows["broadcast"], rows[name], bottom=bottom, color=color, width=0.9, label=label)
+            axes.bar(
+                rows["broadcast"],
+                rows[name],
+                bottom=bottom,
+                width=0.9,
+                label=label,
+                color=color,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0,
+            )
         bottom += rows[name].to_numpy()
-    _whole(axes.xaxis)
-    _whole(axes.yaxis)
-    axes.set_ylim(0, max(1.0, bottom.max(initial=0)) * 1.15)
-    axes.legend(frameon=False, ncols=3, loc="upper right")
+    whole_numbers(axes.xaxis)
+    whole_numbers(axes.yaxis)
+    axes.set_ylim(0, max(1.0, bottom.max(initial=0)) * 1.05)
+    figure.legend(frameon=False, ncols=4, loc="outside lower center")
+    figure.alt = f"A bar for each of {len(rows):,} broadcasts, as high as its deliveries. {title}."
     return figure
 
 
-def latency_by_position(result: Result) -> Figure:
+def latency_by_position(result: Result) -> NotebookFigure:
     """Latency against the place in the fan-out: the 1st connection that a broadcast reached, the 2nd, and so on."""
     from scipy import stats
 
@@ -140,19 +158,24 @@ def latency_by_position(result: Result) -> Figure:
         # Theil and Sen's slope, which a few late deliveries do not bend; it compares all pairs, and 500 places will do.
         some = by_place[0.5].iloc[np.unique(np.linspace(0, len(by_place) - 1, 500).astype(int))]
         slope_us = 1e3 * stats.theilslopes(some, some.index).slope
-        axes.set_title(f"Each further connection costs {slope_us:,.0f} µs", loc="left", fontsize=12)
+        set_title(axes, f"Each further connection costs {slope_us:,.0f} µs")
     else:
-        axes.set_title("Too few connections for a slope", loc="left", fontsize=12)
+        set_title(axes, "Too few connections for a slope")
     axes.fill_between(by_place.index, by_place[0.1], by_place[0.9], color=BLUE, alpha=0.2, lw=0, label="p10 to p90")
     axes.plot(by_place.index, by_place[0.5], color=BLUE, lw=2, label="median over broadcasts")
     axes.set_xlim(left=1, right=max(2, len(by_place)))
     axes.set_ylim(0)
-    _whole(axes.xaxis)
+    whole_numbers(axes.xaxis)
     axes.legend(frameon=False, loc="upper left")
+    figure.alt = (
+        f"A line of the median latency over the place in the fan-out, from {format_ms(by_place[0.5].iloc[0])} at the "
+        f"connection that is reached first to {format_ms(by_place[0.5].iloc[-1])} at number {len(by_place):,}, in a "
+        "band from p10 to p90."
+    )
     return figure
 
 
-def timeline(result: Result) -> Figure:
+def timeline(result: Result) -> NotebookFigure:
     """Every delivery over the time of the test, and what went wrong: late sends, missing deliveries, drops."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
     figure, axes = new_figure("No deliveries", "Time since the first connection (s)", "Latency (ms)")
@@ -164,35 +187,31 @@ def timeline(result: Result) -> Figure:
     for warm_up, color, label in ((False, BLUE, "delivery"), (True, GREY, "delivery of the warm-up")):
         part = shown[shown["warm_up"] == warm_up]
         if len(part):
-            axes.plot(
-                (part["arrived_ns"] - start) / 1e9, part["latency_ms"], ".", ms=2, color=color, alpha=0.5, label=label
-            )
+            times_s = (part["arrived_ns"] - start) / 1e9
+            axes.plot(times_s, part["latency_ms"], ".", ms=2, color=color, alpha=0.5, label=label)
     log_axis(axes.yaxis, rows["latency_ms"])
     low, high = axes.get_ylim()
-    lossy = broadcasts[broadcasts["missing"] > 0]
-    late = broadcasts[broadcasts["send_late_ms"] > LATE_MS]
-    dropped = connections[connections["closed_ns"].notna() & ~connections["left"]]
     failures = []
     for part, column, marker, color, label in (
-        (lossy, "intended_ns", "x", RED, "broadcast with missing deliveries"),
-        (late, "intended_ns", "^", ORANGE, f"broadcast sent over {LATE_MS:g} ms late"),
-        (dropped, "closed_ns", "v", RED, "connection dropped"),
+        (broadcasts[broadcasts["missing"] > 0], "intended_ns", "x", RED, "broadcast with missing deliveries"),
+        (broadcasts[broadcasts["send_late_ms"] > LATE_MS], "intended_ns", "^", ORANGE, LATE),
+        (connections[connections["closed_ns"].notna() & ~connections["left"]], "closed_ns", "v", PURPLE, DROPPED),
     ):
         if len(part):
-            x = (part[column].astype(float) - start) / 1e9
-            axes.plot(
-                x, np.full(len(part), high), marker, color=color, ms=6, clip_on=False, label=f"{label} ({len(part):,})"
-            )
+            x, y = (part[column].astype(float) - start) / 1e9, np.full(len(part), high)
+            axes.plot(x, y, marker, color=color, ms=6, clip_on=False, label=f"{label} ({len(part):,})")
             failures.append(f"{len(part):,} times: {label}")
     axes.set_ylim(low, high)
     axes.set_xlim(0)
     title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
-    axes.set_title(title, loc="left", fontsize=12)
+    set_title(axes, title)
     figure.legend(frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=9)
+    seconds = (rows["arrived_ns"].max() - start) / 1e9
+    figure.alt = f"A dot for each delivery over the {seconds:.0f} s of the test, {_range(rows['latency_ms'])}. {title}."
     return figure
 
 
-def harness_lag(result: Result) -> Figure:
+def harness_lag(result: Result) -> NotebookFigure:
     """Latency by the kernel's clock beside the time that the load test then took to handle the delivery."""
     rows = _measured(result)
     figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
@@ -201,39 +220,48 @@ def harness_lag(result: Result) -> Figure:
     lag, latency = np.sort(rows["harness_lag_ms"]), np.sort(rows["latency_ms"])
     share = 100 * np.arange(1, len(rows) + 1) / len(rows)
     axes.plot(latency, share, color=BLUE, lw=2, label="latency: due to arrived in the kernel")
-    axes.plot(lag, share, color=ORANGE, lw=2, label="harness lag: arrived to handled (not in the latency)")
-    axes.set_title(
-        f"The load test looked {_ms(np.median(lag))} late (median); by its own clock alone,\n"
-        f"a latency of {_ms(np.median(latency))} would have read "
-        f"{_ms(float((rows['latency_ms'] + rows['harness_lag_ms']).median()))}",
-        loc="left",
-        fontsize=12,
+    axes.plot(lag, share, color=ORANGE, lw=2, ls="--", label="harness lag: arrived to handled (not in the latency)")
+    both = format_ms(float((rows["latency_ms"] + rows["harness_lag_ms"]).median()))
+    set_title(
+        axes,
+        f"The load test looked {format_ms(np.median(lag))} late (median); by its own clock alone,\n"
+        f"a latency of {format_ms(np.median(latency))} would have read {both}",
     )
     log_axis(axes.xaxis, np.concatenate([lag, latency]))
     axes.set_ylim(0, 103)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.alt = (
+        f"Two curves of the share of deliveries over time: latency, {_median_and_range(rows['latency_ms'])}; and the "
+        f"load test's own lag behind it, {_median_and_range(rows['harness_lag_ms'])}."
+    )
     return figure
 
 
-def readings(rows: dict[str, pd.DataFrame]) -> Figure:
+def readings(rows: dict[str, pd.DataFrame]) -> NotebookFigure:
     """Readings beside the truth: for each reader a table of deliveries with `truth_ms` and `latency_ms`."""
     figure, axes = new_figure("", "Time from due to arrival (ms)", "Share of deliveries (%)")
     errors = []
-    for (name, part), color in zip(rows.items(), (BLUE, ORANGE, RED), strict=False):
+    for (name, part), color in zip(rows.items(), (BLUE, ORANGE, GREEN), strict=False):
         share = 100 * np.arange(1, len(part) + 1) / len(part)
-        axes.plot(np.sort(part["truth_ms"]), share, color=color, lw=5, alpha=0.25, label=f"{name}: truth")
+        axes.plot(np.sort(part["truth_ms"]), share, color=color, lw=5, alpha=0.3, label=f"{name}: truth")
         axes.plot(np.sort(part["latency_ms"]), share, color=color, lw=1.5, label=f"{name}: what it read")
-        errors.append(f"{name} is off by {_ms((part['latency_ms'] - part['truth_ms']).median())}")
-    axes.set_title("; ".join(errors) + " (median)", loc="left", fontsize=12)
+        errors.append(f"{name} is off by {format_ms((part['latency_ms'] - part['truth_ms']).median())}")
+    set_title(axes, "; ".join(errors) + " (median)")
     times = [part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]
     log_axis(axes.xaxis, np.concatenate(times))
     axes.set_ylim(0, 103)
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.alt = (
+        "For each reader two curves of the share of deliveries over time: a wide one, the truth, and a thin one, what "
+        f"it read. Medians: {'; '.join(errors)}."
+    )
     return figure
 
 
+TIMES = ("first", "median", "last")
 LATE_MS = 10.0
 """The timeline marks a broadcast that is sent later than this."""
+LATE, DROPPED = f"broadcast sent over {LATE_MS:g} ms late", "connection dropped"
 
 
 def _measured(result: Result) -> pd.DataFrame:
@@ -242,32 +270,9 @@ def _measured(result: Result) -> pd.DataFrame:
     return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]
 
 
-def _ms(value: float) -> str:
-    """A time in milliseconds with three significant digits and its unit."""
-    if not np.isfinite(value):
-        return "no time"
-    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
-    return f"{round(value, digits):,.{min(digits, 3)}f} ms"
+def _range(values: "pd.Series[float]") -> str:
+    return f"from {format_ms(values.min())} to {format_ms(values.max())}"
 
 
-def log_axis(axis: Axis, values: Iterable[float]) -> None:
-    """Make an axis logarithmic over the positive values, labelled with plain numbers at 1, 2 and 5."""
-    shown = np.asarray(values, dtype=float)
-    shown = shown[shown > 0]
-    low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
-    is_x = axis is axis.axes.xaxis
-    set_limits = axis.axes.set_xlim if is_x else axis.axes.set_ylim
-    (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
-    set_limits(low / 1.3, high * 1.3)
-    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high / low < 2_000 else (1,)
-    axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
-    axis.set_ticks([], minor=True)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    set_limits(low / 1.3, high * 1.3)
-
-
-def _whole(axis: Axis) -> None:
-    """Label an axis with whole numbers only."""
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+def _median_and_range(values: "pd.Series[float]") -> str:
+    return f"{format_ms(values.median())} ({_range(values)})"

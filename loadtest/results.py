@@ -39,7 +39,8 @@ def load(folder: str | Path) -> Result:
         FileNotFoundError: in one sentence, if there are none in it.
     """
     folder = Path(folder)
-    if not (folder / "summary.json").is_file():
+    files = ["summary.json", *(f"{name}.parquet" for name in TABLES)]
+    if not all((folder / name).is_file() for name in files):
         raise FileNotFoundError(f"There are no results in {folder}: a finished load test leaves a summary.json there.")
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
     return Result(**tables, summary=json.loads((folder / "summary.json").read_text()))

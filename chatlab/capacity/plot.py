@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from loadtest import plots
 
 BINDING = {
-    "opening connections": "#1b9e77",
+    "opening connections": plots.GREEN,
     "starting the invocations": plots.GREY,
-    "reading the table": "#6a51a3",
+    "reading the table": plots.PURPLE,
     "posting": plots.BLUE,
     "the account's request quota": plots.RED,
 }
@@ -27,6 +27,7 @@ def forecast(tables: dict[str, pd.DataFrame], timeouts_s: dict[str, float]) -> F
         timeouts_s: horizontal lines, by what they are.
     """
     figure = plots.NotebookFigure(figsize=(8.5, 4.8), layout="constrained")
+    figure.kind = "simulated"
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         for (shards, rows), style in zip(table.groupby("shards"), STYLES, strict=False):

@@ -2,9 +2,15 @@
 
 from collections.abc import Sequence
 
-from chatlab.cli import arguments, down, run, up
+from chatlab.cli import arguments, compare, down, run, up
 
-COMMANDS = {"run": run.run_all, "notebooks": run.renew_notebooks, "up": up.build, "down": down.remove}
+COMMANDS = {
+    "run": run.run_all,
+    "notebooks": run.renew_notebooks,
+    "up": up.build,
+    "down": down.remove,
+    "compare": compare.compare_runs,
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from chatlab import room
@@ -14,7 +15,7 @@ MAX_BROADCASTS = 500
 
 
 class Options(argparse.Namespace):
-    """What was typed. None stands for what was not; the last five are only there for the commands that have them."""
+    """What was typed. None stands for what was not; each is only there for the commands that have it."""
 
     command: str
     target: str | None
@@ -26,6 +27,7 @@ class Options(argparse.Namespace):
     room_key: str | None
     connections: int
     broadcasts: int
+    runs: list[Path]
 
     def resolve_settings(self) -> Settings:
         """The settings that are meant. Raises LabError for impossible ones."""
@@ -81,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("run", "notebooks"):
             command.add_argument("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
             command.add_argument("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
+    compare = commands.add_parser("compare", help="the load tests of two runs: did it get faster, or is it noise?")
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="such as runs/<UTC time>")
     return parser
 
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlab import ledger, local_cloud, page, report
+from chatlab import ledger, local_cloud, machine, page, report
 from chatlab.cli.arguments import Options
 from chatlab.cli.labs import count_resources, require_credentials
 from chatlab.cli.progress import execute_all, print_line
 from chatlab.errors import LabError
 from chatlab.locks import locked
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
-from chatlab.paths import NOTEBOOKS, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
+from chatlab.paths import NOTEBOOKS, ROOT, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
 
@@ -54,6 +54,8 @@ def renew_notebooks(options: Options) -> int:
     if status == 0:
         for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
             write_atomically(NOTEBOOKS / path.name, to_text(without_injected(read(path))))
+        for path in make_run_dir().glob("plots/*ripple.*"):  # the README's
+            shutil.copyfile(path, ROOT / "docs" / "pictures" / f"ripple{path.suffix}")
     return status
 
 
@@ -129,6 +131,7 @@ class _Run:
         measured = self.folder / "load_test" / "summary.json"
         summary: report.Summary = {
             "target": self.settings.target,
+            "machine": machine.describe(),
             "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
             "fanout": json.loads(measured.read_text()) if measured.exists() else None,
             "leftovers": self.leftovers,

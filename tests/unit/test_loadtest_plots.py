@@ -4,9 +4,11 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from loadtest import assembly, plots, records
 from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
+from tests.support.measured import result_of
 
 MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
@@ -57,7 +59,7 @@ def test_a_plot_has_a_finding_and_labelled_axes(plot):
 @pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
 @pytest.mark.parametrize("size", [(0, 0), (3, 1), (2, 5)], ids=["nothing", "one connection", "warm-up only"])
 def test_a_plot_of_little_is_no_error(plot, size):
-    assert plot(result(*size))._repr_png_()
+    assert plot(result(*size))._repr_png_()[0]
 
 
 def test_titles_state_figures():
@@ -74,8 +76,37 @@ def test_readings_stand_beside_the_truth():
     assert "naive is off by 2.00 ms" in texts(plots.readings({"naive": rows}))[0]
 
 
-def test_a_notebook_shows_a_figure_as_a_png(tmp_path):
-    path = tmp_path / "figure.png"
-    path.write_bytes(plots.last_delivery(result())._repr_png_())
+@pytest.mark.parametrize("plot", OF_ONE, ids=lambda plot: plot.__name__)
+def test_who_does_not_see_a_plot_reads_what_is_seen(plot):
+    text = plot(result()).alt
+    assert text.endswith(".") and len(text) > 60 and any(letter.isdigit() for letter in text)
+
+
+def test_a_notebook_shows_a_figure_as_a_png_with_its_text(tmp_path):
+    figure, path = plots.last_delivery(result()), tmp_path / "figure.png"
+    png, metadata = figure._repr_png_()
+    path.write_bytes(png)
     height, width, _ = matplotlib.image.imread(path).shape
     assert (width, height) == (850, 420)
+    assert metadata == {"alt": figure.alt}
+
+
+def test_a_saved_figure_carries_its_text_and_where_it_comes_from(tmp_path):
+    figure = plots.last_delivery(result())
+    figure.savefig(tmp_path / "figure.png", dpi=50)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert (image.info["Description"], image.info["Source"]) == (figure.alt, "measured")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_labels_of_the_quantiles_overlap_nothing(seed):
+    """A narrow body with a long tail, and the other way round."""
+    random = np.random.default_rng(seed)
+    size = (30, 40)
+    latency_ms = [20 + random.gamma(1, 1, size), 10 * random.pareto(1, size) + 5, random.uniform(9, 10, size)]
+    figure = plots.latency_distribution(result_of(latency_ms[seed]))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    assert all(axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) for box in boxes)

@@ -1,8 +1,14 @@
 """What a run leaves behind."""
 
+import getpass
 import json
+import platform
 
-from chatlab import report
+import pytest
+
+from chatlab import machine, report
+from chatlab.capacity import cost
+from tests.support.measured import run_with_pictures
 
 SUMMARY = {
     "target": "local",
@@ -27,14 +33,58 @@ def test_the_terminal_gets_every_figure_and_the_failure():
 
 
 def test_the_report_is_one_file_that_needs_no_other(tmp_path):
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "6-1 latency.png").write_bytes(b"\x89PNG")
-    report.write(tmp_path, SUMMARY)
+    summary = run_with_pictures(tmp_path) | {"failures": SUMMARY["failures"]}
+    report.write(tmp_path, summary)
     page = (tmp_path / "report.html").read_text()
-    assert json.loads((tmp_path / "summary.json").read_text()) == SUMMARY
-    assert "data:image/png;base64,iVBORw==" in page
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert page.count("data:image/png;base64,") == 4 and page.count("data:image/gif;base64,") == 1
     assert 'src="http' not in page and "<link" not in page
     assert "&lt;b&gt;the host&lt;/b&gt;" in page
+
+
+def test_a_picture_says_what_is_seen_and_whether_it_was_measured(tmp_path):
+    report.write(tmp_path, run_with_pictures(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert '<figure class="measured">' in page and '<figure class="simulated">' in page
+    assert '<span class="kind">Simulated:</span> how far it goes.' in page
+    assert "A curve of the share of 800 deliveries that arrived within a time" in page
+
+
+def test_the_raw_data_is_linked_and_is_there(tmp_path):
+    report.write(tmp_path, run_with_pictures(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    for name in ("summary.json", "load_test/deliveries.parquet", "load_test/summary.json"):
+        assert f'<a href="{name}">' in page and (tmp_path / name).exists()
+
+
+def test_the_conclusion_is_made_from_the_result(tmp_path):
+    fanout = run_with_pictures(tmp_path)["fanout"]
+    fast, complete, price = report.conclude({"fanout": fanout})
+    assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
+    assert complete.startswith("All 800 deliveries arrived, each of them once, and you can trust the figures")
+    hour = cost.estimate(40, broadcasts=3600, minutes=60).dollars
+    assert f"would cost {hour:.2f} US dollars an hour with 40 people" in price
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"delivered": 799}, "Of 800 deliveries 799 arrived and 0 came twice"),
+        ({"verdict": {"believable": False}}, "but do not rely on these figures"),
+        (
+            {"verdict": {"believable": True, "uncertain": ["p99"]}},
+            "except p99, for which there were too few broadcasts",
+        ),
+    ],
+)
+def test_the_conclusion_hides_no_doubt(tmp_path, changes, sentence):
+    assert sentence in report.conclude({"fanout": run_with_pictures(tmp_path)["fanout"] | changes})[1]
+
+
+def test_the_machine_is_described_and_not_named():
+    described = " ".join(machine.describe().values())
+    assert "locust" in described and "cores" in described
+    assert not {platform.node(), getpass.getuser()} & set(described.split())
 
 
 def test_a_run_without_a_measurement_says_so(tmp_path):

@@ -1,0 +1,277 @@
+"""The ripple: one broadcast to many connections as a picture that moves.
+
+    python -m loadtest.ripple runs/…/scaling/sequential runs/…/scaling/fanout docs/pictures/ripple
+
+Each dot is a connection. It lights up when the broadcast reaches it, by the kernel's clock, so the picture shows what
+was measured and nothing else. Several results run side by side on one clock.
+"""
+
+import argparse
+import base64
+import html
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from loadtest import results
+from loadtest.errors import LoadTestError, exit_status
+from loadtest.results import Result
+
+WIDTH, HEIGHT = 800, 564
+DISC_RADIUS, DISC_TOP = 168, 112
+FRAME_MS = 50
+"""How long a frame is shown."""
+LASTS_MS, END_MS = 6_000, 3_000
+"""About how long it takes until all is lit, and then stays so before it begins again."""
+FACTORS = tuple(step * 10.0**decade for decade in range(-2, 3) for step in (1, 2, 5))
+"""How much slower than it was a picture may show it; less than 1 is faster."""
+FRESH = 3
+"""For so many frames a new dot is brighter."""
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+# The picture has a dark card of its own, so it looks the same on a light page and on a dark one. The dots' colours are
+# Okabe and Ito's, which people of every colour vision can tell apart: https://jfly.uni-koeln.de/color/
+CARD, DIM, TEXT, QUIET = "#14202e", "#66788a", "#ffffff", "#c3ced9"
+LIT = (("#e69f00", "#ffe9b8"), ("#56b4e9", "#dbf1ff"), ("#009e73", "#b5f0dc"))
+"""For each broadcast the colour of a dot, and of a fresh one."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """One broadcast: when it reached whom."""
+
+    label: str
+    latency_ms: NDArray[np.float64]
+    """Of its deliveries, sorted, shape (delivered,)."""
+    connections: int
+    """How many should receive it."""
+
+    def reached(self, at_ms: float) -> int:
+        """How many connections it has reached so many milliseconds after it was due."""
+        return int(np.searchsorted(self.latency_ms, at_ms, side="right"))
+
+    @property
+    def last_ms(self) -> float:
+        """Its time to last delivery."""
+        return float(self.latency_ms[-1])
+
+
+@dataclass(frozen=True)
+class Ripple:
+    """Broadcasts side by side. A notebook shows it moving, or still to those who asked their system for less motion."""
+
+    waves: tuple[Wave, ...]
+    note: str = ""
+    """Where this was measured, for the caption."""
+
+    @cached_property
+    def slowed(self) -> float:
+        """How many times slower than it was the animation is."""
+        last_ms = max(wave.last_ms for wave in self.waves)
+        return min(FACTORS, key=lambda factor: abs(np.log(factor * last_ms / LASTS_MS)))
+
+    @cached_property
+    def moments_ms(self) -> NDArray[np.float64]:
+        """The moment that each frame shows, in milliseconds after the broadcast was due; the last one shows all."""
+        step_ms = FRAME_MS / self.slowed
+        return step_ms * np.arange(np.ceil(max(wave.last_ms for wave in self.waves) / step_ms) + 1)
+
+    def gif(self) -> bytes:
+        """The animation."""
+        first, *others = (_to_palette(self.frame(moment_ms)) for moment_ms in self.moments_ms)
+        durations = [*[FRAME_MS] * len(others), END_MS]
+        buffer = io.BytesIO()
+        first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+        return buffer.getvalue()
+
+    def png(self) -> bytes:
+        """The moment at which the first of the broadcasts has reached everybody."""
+        buffer = io.BytesIO()
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt("Description", self.describe())
+        texts.add_itxt("Source", "measured")
+        _to_palette(self.frame(self.still_ms)).save(buffer, "PNG", optimize=True, pnginfo=texts)
+        return buffer.getvalue()
+
+    @property
+    def still_ms(self) -> float:
+        """The moment that `png` shows."""
+        return min(wave.last_ms for wave in self.waves)
+
+    def describe(self) -> str:
+        """The picture in words, as its alternative text."""
+        parts = [f"{wave.label}: {wave.reached(self.still_ms):,}, the last one after {wave.last_ms:,.0f} ms"
+                 for wave in self.waves]  # fmt: skip
+        return (
+            f"A dot for each of {self.waves[0].connections:,} connections, which lights up as a broadcast reaches it. "
+            f"Reached after {self.still_ms:,.0f} ms: {'; '.join(parts)}."
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the animation to `path` with `.gif` behind it, and the still picture with `.png`."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f"{path.name}.gif").write_bytes(self.gif())
+        path.with_name(f"{path.name}.png").write_bytes(self.png())
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        gif, png = (base64.b64encode(each).decode() for each in (self.gif(), self.png()))
+        picture = (
+            f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="data:image/png;base64,{png}">'
+            f'<img width="{WIDTH}" src="data:image/gif;base64,{gif}" alt="{html.escape(self.describe())}"></picture>'
+        )
+        return {"text/html": picture, "image/png": png, "text/plain": self.describe()}
+
+    def frame(self, at_ms: float) -> Image.Image:
+        """The picture at a moment: lit is who had received the broadcast by then."""
+        image = Image.new("RGB", (WIDTH, HEIGHT), CARD)
+        pen = ImageDraw.Draw(image)
+        pen.text((24, 20), f"One message to {self.waves[0].connections:,} connections", TEXT, _font(25, bold=True))
+        pen.text((WIDTH - 24, 20), f"{at_ms:,.0f} ms", TEXT, _font(25, bold=True), anchor="ra")
+        for wave, (x, y), (color, fresh_color) in zip(self.waves, self.centers(), LIT, strict=False):
+            reached = wave.reached(at_ms)
+            settled = reached if at_ms >= self.moments_ms[-1] else wave.reached(at_ms - FRESH * FRAME_MS / self.slowed)
+            places, size = dots(wave.connections)
+            for place, (dx, dy) in enumerate(places):
+                shown = size if place < reached else 0.55 * size
+                paint = DIM if place >= reached else color if place < settled else fresh_color
+                mask = _dot(max(2, round(shown)))
+                image.paste(paint, (x + dx - mask.width // 2, y + dy - mask.height // 2), mask)
+            pen.text((x, y - DISC_RADIUS - 20), wave.label, color, _font(19, bold=True), anchor="ms")
+            count = f"{reached:,} reached"
+            if reached == len(wave.latency_ms):
+                everybody = "all" if reached == wave.connections else f"{reached:,} of {wave.connections:,}"
+                count = f"{everybody} reached after {wave.last_ms:,.0f} ms"
+            pen.text((x, y + DISC_RADIUS + 32), count, TEXT, _font(20, bold=True), anchor="ms")
+        caption = f"A dot is a connection; who is reached first is in the middle. {_pace(self.slowed)}."
+        for line, text in enumerate(filter(None, (caption, self.note))):
+            pen.text((WIDTH / 2, HEIGHT - 44 + 25 * line), text, QUIET, _font(16), anchor="ms")
+        return image
+
+    def centers(self) -> list[tuple[int, int]]:
+        """The centre of each broadcast's disc, in pixels."""
+        share = WIDTH / len(self.waves)
+        return [(round(share * (number + 0.5)), DISC_TOP + DISC_RADIUS) for number in range(len(self.waves))]
+
+
+def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
+    """Show one broadcast of each result: of those to the most connections that all have, the one of median duration.
+
+    Args:
+        measured: results by the name that is drawn over each of them; two, or three.
+        note: a line for the caption, such as where this was measured.
+
+    Raises:
+        ValueError: in one sentence, if these are not two or three, or have no number of connections in common.
+    """
+    if not 2 <= len(measured) <= len(LIT):
+        raise ValueError(f"Two or three results can be shown side by side, not {len(measured)}.")
+    sent = {name: _complete_broadcasts(result) for name, result in measured.items()}
+    common = set.intersection(*(set(each["expected"]) for each in sent.values()))
+    if not common:
+        raise ValueError("These results can't be shown side by side: they have no number of connections in common.")
+    connections = max(common)
+    waves = []
+    for name, result in measured.items():
+        rows = sent[name].query("expected == @connections").sort_values("last_ms")
+        number = rows["broadcast"].iloc[(len(rows) - 1) // 2]
+        deliveries = result.deliveries
+        heard = deliveries[(deliveries["broadcast"] == number) & deliveries["expected"] & (deliveries["copy"] == 0)]
+        waves.append(Wave(name, np.sort(heard["latency_ms"].to_numpy(float)), int(connections)))
+    return Ripple(tuple(waves), note)
+
+
+def _complete_broadcasts(result: Result) -> pd.DataFrame:
+    rows = result.broadcasts
+    return rows[~rows["warm_up"] & rows["last_ms"].notna()]
+
+
+@cache
+def dots(connections: int) -> tuple[list[tuple[int, int]], float]:
+    """Where the dots of a disc are, in pixels from its centre outwards, and the diameter of a dot.
+
+    They are a sunflower's seeds: equally dense everywhere, so a lit area is as large as its share of the connections.
+    H. Vogel, A better way to construct the sunflower head, Mathematical Biosciences 44 (1979).
+    """
+    number = np.arange(connections)
+    radius, angle = DISC_RADIUS * np.sqrt((number + 0.5) / connections), GOLDEN_ANGLE * number
+    places = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]).round().astype(int)
+    return [(int(x), int(y)) for x, y in places], 0.68 * DISC_RADIUS * np.sqrt(np.pi / connections)
+
+
+def _pace(slowed: float) -> str:
+    if slowed == 1:
+        return "In real time"
+    return f"{slowed:,.0f} times slower than it was" if slowed > 1 else f"{1 / slowed:,.0f} times faster than it was"
+
+
+@cache
+def _dot(diameter: int) -> Image.Image:
+    """A mask of a dot with smooth edges."""
+    large = Image.new("L", (8 * diameter, 8 * diameter))
+    ImageDraw.Draw(large).ellipse((0, 0, 8 * diameter - 1, 8 * diameter - 1), fill=255)
+    return large.reduce(8)
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(folder / f"DejaVuSans{'-Bold' if bold else ''}.ttf", size)
+
+
+def _to_palette(image: Image.Image) -> Image.Image:
+    """The same with colours that all frames share, so that from one to the next only what changed is stored."""
+    return image.quantize(palette=_palette(), dither=Image.Dither.NONE)
+
+
+@cache
+def _palette() -> Image.Image:
+    """The card's colour, and each other colour in eight steps from it, for smooth edges."""
+    palette = Image.new("P", (1, 1))
+    colors = [DIM, TEXT, QUIET, *(color for pair in LIT for color in pair)]
+    palette.putpalette([channel for color in (CARD, *colors) for channel in _shades(color)])
+    return palette
+
+
+def _shades(color: str) -> Iterator[int]:
+    near, far = (np.array([int(text[at : at + 2], 16) for at in (1, 3, 5)]) for text in (CARD, color))
+    for step in range(1, 9):
+        yield from (near + (far - near) * step / 8).round().astype(int).tolist()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw results, and write `OUT.gif` and `OUT.png`.
+
+    Raises:
+        LoadTestError: in one sentence, if they can't be read, shown side by side, or written.
+    """
+    parser = argparse.ArgumentParser(prog="python -m loadtest.ripple", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="+", type=Path, help="results of a load test, two or three")
+    parser.add_argument("out", type=Path, help="where to write, without .gif and .png")
+    parser.add_argument("--label", action="append", metavar="TEXT", help="of each folder (default: its name)")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a second line for the caption")
+    options = parser.parse_args(arguments)
+    labels = options.label or [folder.name for folder in options.folder]
+    if not len(options.folder) == len(labels) == len(set(labels)):
+        raise LoadTestError("Give each folder a --label of its own.")
+    try:
+        measured = {label: results.load(folder) for label, folder in zip(labels, options.folder, strict=True)}
+        picture = ripple(measured, options.note)
+        picture.save(options.out)
+    except (ValueError, OSError) as error:
+        raise LoadTestError(str(error)) from error
+    print(picture.describe())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,102 @@
+"""Faster, or noise: what two results tell."""
+
+import json
+
+import numpy as np
+import pytest
+
+from chatlab import LabError, cli
+from loadtest import comparison, results
+from tests.support.measured import result_of
+
+
+def result(seed, slower_ms=0.0, broadcasts=31, connections=40, **settings):
+    """Latencies of 20 to 60 ms; all of a broadcast's are late together by some milliseconds."""
+    random = np.random.default_rng(seed)
+    own_ms = random.gamma(4, 2, size=(broadcasts, 1))
+    return result_of(20 + slower_ms + own_ms + random.gamma(4, 3, size=(broadcasts, connections)), **settings)
+
+
+def findings(compared):
+    return compared.table["finding"].to_dict()
+
+
+def test_what_is_faster_is_found_with_its_size():
+    compared = comparison.compare(result(1, slower_ms=10), result(2))
+    assert findings(compared)["latency p50"] == findings(compared)["time to last delivery p50"] == "faster"
+    row = compared.table.loc["latency p50"]
+    assert row["low_ms"] < -10 < row["high_ms"] < 0
+    assert compared.conclusion.startswith("The second is faster in latency p50 by ")
+
+
+def test_the_other_way_round_it_is_slower_by_as_much():
+    there, back = (comparison.compare(*pair) for pair in _both_ways(result(1, slower_ms=10), result(2)))
+    assert back.table["difference_ms"].to_numpy() == pytest.approx(-there.table["difference_ms"].to_numpy())
+    assert findings(back)["latency p50"] == "slower"
+    assert back.conclusion.startswith("The second is slower in latency p50 by ")
+
+
+def _both_ways(first, second):
+    return (first, second), (second, first)
+
+
+def test_where_there_is_no_difference_one_is_seldom_found():
+    """1 time in 20 if the intervals are right, for each quantity."""
+    alike = [findings(comparison.compare(result(2 * k), result(2 * k + 1))) for k in range(20)]
+    for quantity in comparison.LATENCY_QUANTILES | {comparison.LAST_DELIVERY: 0.5}:
+        found = sum(each[quantity] in ("faster", "slower") for each in alike)
+        assert found <= 4, quantity  # what happens once in 20 times happens in more than 4 of 20 once in 400 times
+
+
+def test_noise_is_called_noise():
+    compared = comparison.compare(result(1), result(1))
+    assert compared.table["difference_ms"].eq(0).all()
+    assert compared.conclusion.startswith("Neither is faster as far as these broadcasts can tell")
+
+
+def test_a_few_broadcasts_tell_nothing_however_large_the_difference():
+    compared = comparison.compare(result(1, slower_ms=100, broadcasts=6), result(2))
+    assert set(findings(compared).values()) == {"too few broadcasts to tell"}
+
+
+def test_what_was_not_measured_alike_is_said():
+    compared = comparison.compare(result(1, payload_bytes=2_000), result(2, connections=20, broadcast_rate=1.0))
+    assert compared.warnings[0] == (
+        "These two did not measure the same: connections 40 and 20, payload (bytes) 2000 and 200 and "
+        "broadcasts a second 2 and 1."
+    )
+
+
+def test_a_result_that_does_not_trust_itself_is_named():
+    lossy = np.full((10, 10), 20.0)
+    lossy[3, 3] = np.nan
+    compared = comparison.compare(result_of(lossy), result_of(np.full((10, 10), 20.0)))
+    assert compared.warnings[-1].startswith("The first does not trust itself: 1 of 90 deliveries never arrived")
+
+
+def test_the_command_compares_two_runs(tmp_path, capsys):
+    for name, slower_ms in (("before", 10), ("after", 0)):
+        made = result(1, slower_ms=slower_ms)
+        results.write(tmp_path / name / "load_test", made.tables(), made.summary)
+    assert cli.main(["compare", str(tmp_path / "before"), str(tmp_path / "after" / "load_test")]) == 0
+    printed = capsys.readouterr().out
+    assert "-10.0 ms" in printed and "faster" in printed and "The second is faster" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compare", "here"], "The following arguments are required: RUN."),
+        (["compare", "here", "there"], "There are no results in here"),
+        (["compare", "broken", "broken"], "The results in broken can't be read: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, sentence, tmp_path, monkeypatch):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "summary.json").write_text(json.dumps({}))
+    for table in results.TABLES:
+        (tmp_path / "broken" / f"{table}.parquet").write_bytes(b"no parquet")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LabError) as error:
+        cli.main(arguments)
+    assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
