@@ -13,12 +13,12 @@ Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service
 def format_table(answer: Row | Sequence[Row], *columns: str) -> pd.DataFrame:
     """A DataFrame that you can take in: `answer` is one dict (shown as two columns) or a list of dicts (rows).
 
-    `columns` are the keys to show, by default all but `ResponseMetadata`. What an answer lacks is left blank, and what
-    is private is redacted.
+    `columns` are the keys to show, by default all but `ResponseMetadata`. What an answer lacks is left blank, a time
+    that is not known (NaT) too, and what is private is redacted.
     """
 
     def text(value: object) -> str:
-        return "" if value is None else redact(str(value))
+        return "" if value is None or value is pd.NaT else redact(str(value))
 
     def texts(row: Row) -> dict[str, str]:
         keys = columns or [key for key in row if key != "ResponseMetadata"]
@@ -26,7 +26,7 @@ def format_table(answer: Row | Sequence[Row], *columns: str) -> pd.DataFrame:
 
     if isinstance(answer, Mapping):
         return _Table(texts(answer).items(), columns=["", "value"])
-    return _Table([texts(row) for row in answer])
+    return _Table([texts(row) for row in answer], columns=columns or None)
 
 
 class _Table(pd.DataFrame):

@@ -100,7 +100,7 @@ def test_teardown_from_within_a_notebook(lab):
 def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
     lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}")
     outcome = execute("02_iam_role", tmp_path / "out.ipynb")
-    assert outcome.reason.startswith(f"cell 2 (Create): There is a role {lab.role} already, and it is not this lab's")
+    assert outcome.reason.startswith(f"cell 3 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
 @pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE, CAPSTONE])

@@ -7,7 +7,7 @@ from tests.support.cells import run_cell, run_cells
 from tests.support.exercises import exercises
 from tests.support.labs import everything, lab_in
 
-WITH_PRACTICE = ["03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
+WITH_PRACTICE = ["01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 """The notebooks that break something, or have exercises."""
 
 

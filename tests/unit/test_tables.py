@@ -1,5 +1,7 @@
 """Answers of AWS as small tables."""
 
+import pandas as pd
+
 from chatlab.tables import format_table
 
 
@@ -13,8 +15,13 @@ def test_several_answers_become_rows_with_the_columns_asked_for():
     assert shown.values.tolist() == [["1", "2"], ["4", ""]]
 
 
-def test_no_rows_is_an_empty_table():
+def test_a_time_that_is_not_known_is_left_blank():
+    assert format_table([{"id": "x", "created": pd.NaT}]).values.tolist() == [["x", ""]]
+
+
+def test_no_rows_is_an_empty_table_with_the_columns_asked_for():
     assert format_table([]).empty
+    assert format_table([], "a", "b").columns.tolist() == ["a", "b"]
 
 
 def test_what_is_shown_is_text_and_never_markup():
