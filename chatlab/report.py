@@ -116,7 +116,7 @@ def _figure(path: Path) -> ReportFigure:
         texts = {key: str(value) for key, value in image.info.items()}
     animation = path.with_suffix(".gif")
     return ReportFigure(
-        name=path.stem.partition(" ")[2].replace("_", " ") or path.stem,
+        name=(path.stem.partition(" ")[2] or path.stem).replace("_", " ").capitalize(),
         kind=texts.get("Source", "measured"),
         text=texts.get("Description", ""),
         png=base64.b64encode(path.read_bytes()).decode(),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -31,10 +32,15 @@ class NotebookFigure(Figure):
             options["metadata"] = {"Description": self.alt, "Source": self.kind} | options.get("metadata", {})
         super().savefig(fname, **options)
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as it was when it was first asked for, which a notebook shows."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue(), {"alt": self.alt}
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alt}
 
 
 def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
