@@ -130,6 +130,8 @@ def plot(broadcasts: pd.DataFrame) -> plots.NotebookFigure:
     axes.set_xlim(0)
     axes.set_ylim(0)
     axes.legend(frameon=False, loc="upper left")
+    times_ms = (f"{variant} to {number}, {value:.0f} ms" for (variant, number), value in median.items())
+    figure.alt = f"A line for each broadcast through the median times to last delivery: {'; '.join(times_ms)}."
     return figure
 
 
