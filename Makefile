@@ -109,6 +109,5 @@ book: setup
 # What makes the book is pinned apart, since the lab does not need it.
 lock: LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes pyproject.toml
 lock:
-	@$(BIN)/python -m pip install --quiet uv
 	@$(LOCK) --extra test --output-file requirements.txt
 	@$(LOCK) --extra book --constraint requirements.txt --output-file docs/requirements.txt

@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+
 ROOT = Path(__file__).resolve().parent.parent
 
 project = "WebSocket Chat Lab"
@@ -53,6 +55,7 @@ def copy_pictures(app, error):
 
 
 def setup(app):
-    """Connect the two to Sphinx's events."""
+    """Connect the two to Sphinx's events, and show diagrams in Mermaid as the text that they are."""
+    app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", add_contents)
     app.connect("build-finished", copy_pictures)

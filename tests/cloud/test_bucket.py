@@ -12,7 +12,7 @@ import pytest
 
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.rehearsal import __main__ as rehearsal
+from chatlab.rehearsal import rehearse as rehearsal
 from tests.support.linter import complaints
 from tests.support.processes import processes_of
 
