@@ -130,8 +130,11 @@ def plot(broadcasts: pd.DataFrame) -> plots.NotebookFigure:
     axes.set_xlim(0)
     axes.set_ylim(0)
     axes.legend(frameon=False, loc="upper left")
-    times_ms = (f"{variant} to {number}, {value:.0f} ms" for (variant, number), value in median.items())
-    figure.alt = f"A line for each broadcast through the median times to last delivery: {'; '.join(times_ms)}."
+    lines = (
+        f"{variant} {rows.iloc[0]:,.0f} ms with {rows.index[0]:,} and {rows.iloc[-1]:,.0f} ms with {rows.index[-1]:,}"
+        for variant, rows in ((variant, median[variant]) for variant in broadcasts["variant"].unique())
+    )
+    figure.alt = f"Lines of the median time to last delivery over the connections: {'; '.join(lines)}."
     return figure
 
 
