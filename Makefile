@@ -3,7 +3,7 @@
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks lock
+.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks book lock
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -32,6 +32,7 @@ help:
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
+	@echo "make book       all notebooks and documents as web pages with a search, into runs/book"
 	@echo "make lock       pin the dependencies anew, each by its version and its hashes"
 
 setup:
@@ -92,14 +93,20 @@ $(VENV)/browser: | setup
 notebooks: setup
 	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)
 
-# JupyterLab asks nobody for news, updates or extensions.
+# JupyterLab asks nobody for news, updates or extensions, and you neither: what .jupyter says comes on top of your own.
 lab: setup
-	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
-		--LabApp.news_url=None --LabApp.extension_manager=readonly \
-		--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate \
-		$(if $(filter 0,$(shell id -u)),--allow-root)
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
+		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# From the notebooks' saved outputs; a link that leads nowhere, or a page that nothing leads to, is an error.
+book: setup
+	@$(PYTHON) -I chatlab/install.py book
+	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs . runs/book
+	@echo "The book: runs/book/README.html"
+
+# What makes the book is pinned apart, since the lab does not need it.
+lock: LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes pyproject.toml
 lock:
-	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header \
-		--generate-hashes pyproject.toml --output-file requirements.txt
+	@$(LOCK) --extra test --output-file requirements.txt
+	@$(LOCK) --extra book --constraint requirements.txt --output-file docs/requirements.txt

@@ -33,6 +33,7 @@ import trustme
 import uvloop
 
 from benchmarks.endpoint import Endpoint, Report, Settings
+from chatlab.signals import children_uninterrupted
 
 PATH = b"/production/@connections/"
 
@@ -148,9 +149,10 @@ def run(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or Settings()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.api_gateway", json.dumps(asdict(settings)), folder]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
-        )
+        with children_uninterrupted():
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+            )
         assert process.stdin and process.stdout  # they are pipes
         try:
             port = json.loads(process.stdout.readline())["port"]

@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from benchmarks.bounds import Bounds, add_options, report
 from benchmarks.deployed_chat import deployed_chat
@@ -114,7 +113,7 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return table.assign(n=groups.size())
 
 
-def plot(broadcasts: pd.DataFrame) -> Figure:
+def plot(broadcasts: pd.DataFrame) -> plots.NotebookFigure:
     """Time to last delivery over connections, a line through the medians for each variant."""
     median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
     largest = median["sequential"].index.max()  # the fan-out may have been measured with more
@@ -131,6 +130,11 @@ def plot(broadcasts: pd.DataFrame) -> Figure:
     axes.set_xlim(0)
     axes.set_ylim(0)
     axes.legend(frameon=False, loc="upper left")
+    lines = (
+        f"{variant} {rows.iloc[0]:,.0f} ms with {rows.index[0]:,} and {rows.iloc[-1]:,.0f} ms with {rows.index[-1]:,}"
+        for variant, rows in ((variant, median[variant]) for variant in broadcasts["variant"].unique())
+    )
+    figure.alt = f"Lines of the median time to last delivery over the connections: {'; '.join(lines)}."
     return figure
 
 

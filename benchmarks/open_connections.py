@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
@@ -11,6 +9,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from benchmarks.children import child
 from chatlab import LabError
 
 
@@ -21,30 +20,20 @@ def open_connections(url: str, number: int) -> Iterator[None]:
     Raises:
         LabError: in one sentence, if not all of them can be opened, or if one closes before the end.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_hold_open, args=(url, number, theirs), daemon=True)
-    process.start()
-    theirs.close()
 
     def check(timeout_s: float) -> None:
-        if problem := ours.recv() if ours.poll(timeout_s) else "there is no answer":
+        if problem := pipe.recv() if pipe.poll(timeout_s) else "there is no answer":
             raise LabError(f"{number} connections can't be held open: {problem}.")
 
-    try:
+    with child(_hold_open, url, number) as pipe:
         check(30 + number / 20)
         yield
-        ours.send("close")
+        pipe.send("close")
         check(5)
-    finally:
-        ours.close()
-        process.join(5)
-        process.kill()
 
 
-def _hold_open(url: str, number: int, pipe: "Connection[str | None, str]") -> None:
+def _hold_open(pipe: "Connection[str | None, str]", url: str, number: int) -> None:
     """Sends None when all are open, and again when they were until the other end sent something; or what is wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process at the other end of the pipe
     with contextlib.suppress(BrokenPipeError):  # that process has ended
         try:
             uvloop.run(_receive(url, number, pipe))

@@ -4,13 +4,12 @@ Nothing is sent anywhere else: the endpoint is on loopback, and the credentials 
 """
 
 import gc
-import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from selectors import DefaultSelector
@@ -21,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from benchmarks.api_gateway import Gateway
+from benchmarks.children import child
 from benchmarks.functions import ConnectionPool, ConnectionSet, Fanout, connection_pool
 
 DATA = b"." * 200
@@ -156,40 +156,29 @@ Sender = Callable[[str, int], Sent]
 """Posts to so many ids that begin with this name."""
 Task = tuple[dict[str, str], float, Sender, str, int]
 """Environment variables, when to begin (by `time.time()`), what to call, and its arguments."""
-Invocation: TypeAlias = "Connection[Task | None, Sent]"
-"""A process that does one task after another, until it is sent None; seen from outside."""
+Invocation: TypeAlias = "Connection[Task, Sent]"
+"""A process that does one task after another; seen from outside."""
 
 
-def _work(pipe: "Connection[Sent | None, Task | None]") -> None:
+def _work(pipe: "Connection[Sent | None, Task]") -> None:
     gc.freeze()  # as the function does
-    pipe.send(None)  # begun: importing has taken a second of CPU
-    while task := pipe.recv():
-        variables, begin_at, sender, name, number = task
-        os.environ |= variables
-        time.sleep(max(0.0, begin_at - time.time()))
-        pipe.send(sender(name, number))
+    with suppress(EOFError, BrokenPipeError):  # the other end has ended
+        pipe.send(None)  # begun: importing has taken a second of CPU
+        while True:
+            variables, begin_at, sender, name, number = pipe.recv()
+            os.environ |= variables
+            time.sleep(max(0.0, begin_at - time.time()))
+            pipe.send(sender(name, number))
 
 
 @contextmanager
 def invocations(number: int) -> Iterator[list[Invocation]]:
     """So many processes."""
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    try:
-        for _ in range(number):
-            ours, theirs = context.Pipe()
-            processes.append(context.Process(target=_work, args=(theirs,), daemon=True))
-            processes[-1].start()
-            pipes.append(ours)
+    with ExitStack() as stack:
+        pipes = [stack.enter_context(child(_work)) for _ in range(number)]
         for pipe in pipes:
             pipe.recv()
         yield pipes
-    finally:
-        for pipe in pipes:
-            pipe.send(None)
-        for process in processes:
-            process.join(10)
-            process.kill()
 
 
 def run_together(pipes: list[Invocation], gateway: Gateway, sender: Sender, ids: int) -> list[Sent]:

@@ -8,9 +8,7 @@ readers hardly change, and the memory that it takes for a connection. Both are t
 import argparse
 import contextlib
 import json
-import multiprocessing
 import resource
-import signal
 import ssl
 import sys
 import tempfile
@@ -26,6 +24,7 @@ import trustme
 import websocket
 
 from benchmarks.bounds import machine
+from benchmarks.children import child
 from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server
@@ -47,30 +46,28 @@ class Usage(NamedTuple):
     resident_bytes: int
 
 
-def serve(pipe: "Connection[Usage, bool]", certificate: Path | None) -> None:
-    """Be the server; send its usage at the beginning and for each True, until a False."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process at the other end of the pipe
+def serve(pipe: "Connection[Usage, None]", certificate: Path | None) -> None:
+    """Be the server; send its usage at the beginning, and whenever it is asked."""
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
     with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end has ended
-        goes_on = True
-        while goes_on:
+        while True:
             pipe.send(Usage(server.url, time.process_time(), psutil.Process().memory_info().rss))
-            goes_on = pipe.recv()
+            pipe.recv()
 
 
 class Server:
     """The server's process, seen from outside."""
 
-    def __init__(self, pipe: "Connection[bool, Usage]") -> None:
+    def __init__(self, pipe: "Connection[None, Usage]") -> None:
         self._pipe = pipe
         self.url = self._receive().url
 
     def usage(self) -> Usage:
         """What it has taken by now."""
-        self._pipe.send(True)
+        self._pipe.send(None)
         return self._receive()
 
     def _receive(self) -> Usage:
@@ -85,19 +82,8 @@ class Server:
 @contextlib.contextmanager
 def run(certificate: Path | None) -> Iterator[Server]:
     """The server on a free port of 127.0.0.1, for as long as the `with` block lasts; with a certificate it is wss://."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, certificate), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Server(ours)
-    finally:
-        with contextlib.suppress(OSError):
-            ours.send(False)
-        process.join(5)
-        process.kill()
-        process.join()
+    with child(serve, certificate) as pipe:
+        yield Server(pipe)
 
 
 class Measured(TypedDict):

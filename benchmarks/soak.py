@@ -57,7 +57,7 @@ FUNCTION_MB_PER_HOUR = 8.0
 LOAD_TEST_MB_PER_HOUR = 250.0
 """The load test keeps what it has seen until its end: 25 bytes for each delivery, and four times a second a table."""
 
-COLORS = (plots.BLUE, plots.ORANGE, plots.RED, plots.GREY, "black")
+COLORS = (plots.BLUE, plots.ORANGE, plots.PURPLE, plots.GREY, "black")
 
 
 class Spells:

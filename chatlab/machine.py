@@ -13,11 +13,12 @@ PACKAGES = ("websocket-chat-lab", "locust", "boto3", "ministack", "websocket-cli
 
 def describe() -> dict[str, str]:
     """What a reader has to know to compare figures, by its name."""
+    release = platform.release().partition("-")[0]  # what is behind it names a provider, or who built it
     memory_gb = psutil.virtual_memory().total / 2**30
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{memory_gb:.0f} GB",
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{platform.system()} {release}, {platform.machine()}",
         "Python": platform.python_version(),
         "packages": ", ".join(_versions()),
     }

@@ -37,7 +37,9 @@ def write(folder: Path, summary: Summary) -> None:
     """Write `summary`, redacted, as JSON and as a page that contains the run's plots."""
     summary = redact_values(summary)
     paths.write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    files = [path.relative_to(folder).as_posix() for pattern in RAW_DATA for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in RAW_DATA for path in sorted(folder.glob(pattern)) if path.name != "progress.json"]
+    files = [path.relative_to(folder).as_posix() for path in found]
+    plots = sorted(folder.glob("plots/*.png"), key=lambda path: (not path.with_suffix(".gif").exists(), path))
     text = (paths.ROOT / "chatlab" / "report.html.jinja").read_text()
     template = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = template.render(
@@ -46,7 +48,7 @@ def write(folder: Path, summary: Summary) -> None:
         conclusion=conclude(summary),
         trusted=is_trusted(summary),
         quantiles=list(_quantiles(summary["fanout"] or {})),
-        figures=[_figure(path) for path in sorted(folder.glob("plots/*.png"))],
+        figures=[_figure(path) for path in plots],
         files=files,
     )
     paths.write_atomically(folder / "report.html", page)
@@ -116,7 +118,7 @@ def _figure(path: Path) -> ReportFigure:
         texts = {key: str(value) for key, value in image.info.items()}
     animation = path.with_suffix(".gif")
     return ReportFigure(
-        name=path.stem.partition(" ")[2].replace("_", " ") or path.stem,
+        name=(path.stem.partition(" ")[2] or path.stem).replace("_", " ").capitalize(),
         kind=texts.get("Source", "measured"),
         text=texts.get("Description", ""),
         png=base64.b64encode(path.read_bytes()).decode(),

@@ -43,6 +43,19 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 
 @contextmanager
+def children_uninterrupted() -> Iterator[None]:
+    """Ctrl-C, which a terminal sends to all that runs in it, does not reach what is started within.
+
+    It has a traceback to show for it, and ends with whoever has started it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore all signals that stop a command, around what takes seconds and must not be half done."""
     before: dict[signal.Signals, Handler] = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}

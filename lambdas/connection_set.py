@@ -86,6 +86,11 @@ class ConnectionSet:
         self._selector.unregister(connection.fd)
         connection.close()
 
+    def close_idle(self) -> None:
+        """Close all that are idle: where the server has closed one, it has most likely closed others."""
+        while self.idle:
+            self.remove(self.idle.pop())
+
     def release(self, is_quota_exhausted: bool) -> None:
         """Leave the idle connections, and the window, to the next broadcast; close all others."""
         for connection in self.all.difference(self.idle):

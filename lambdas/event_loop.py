@@ -84,9 +84,9 @@ class EventLoop:
     def _run(self) -> None:
         queue, connections = self.queue, self._connections
         try:
-            connections.take_idle()
             if (left_s := self._deadline - time.monotonic()) > 0:
                 connections.pool.resolve(min(CONNECT_TIMEOUT_S, left_s))
+            connections.take_idle()  # not before: while a name is looked up, the server may close them
             while not self._is_done() and (now := time.monotonic()) < self._deadline:
                 for key, _ in self._selector.select(self._begin_posts(now)):
                     if key.data:
@@ -155,7 +155,7 @@ class EventLoop:
         """Something has happened on a connection."""
         post = connection.post
         if connection.is_open and post is None:
-            if connection.is_dropped():
+            if connection in self._connections.all and connection.is_dropped():
                 self._connections.idle.remove(connection)
                 self._connections.remove(connection)
             return
@@ -199,10 +199,10 @@ class EventLoop:
     def _send_next(self, connection: HttpConnection, now: float) -> None:
         """Give an open connection its next post at once, or keep it for later."""
         connections = self._connections
+        connection.used_at = now
         if self.queue.ready and connections.in_flight < connections.window and not self._limiter.acquire(now):
             self._send(connection, now)
         else:
-            connection.used_at = now
             connections.idle.append(connection)
 
     # --- what goes wrong -----------------------------------------------------------------------------------------
@@ -244,11 +244,26 @@ class EventLoop:
         self._connections.remove(connection)
         if isinstance(error, ssl.SSLCertVerificationError):
             raise error
-        if post:
-            self._connections.in_flight -= 1
-            self._fail_or_retry(post, _no_answer(error), True)
-        else:
+        if not post:
             self._opening_failed(error)
+            return
+        self._connections.in_flight -= 1
+        if not post.is_excused and connection.was_idle and not isinstance(error, TimeoutError):
+            self._excuse(post, _no_answer(error))
+        else:
+            self._fail_or_retry(post, _no_answer(error), True)
+
+    def _excuse(self, post: Post, error: str) -> None:
+        """Let a post pay for nothing that its server has done to an idle connection: close it, just as it was used.
+
+        Nobody can tell that from an answer that got lost. So it is tried again for nothing only once, over a connection
+        that has just been opened or has just answered: the idle ones are likely to be closed, too.
+        """
+        self._connections.close_idle()
+        self._outcomes.error = error
+        post.is_excused = True
+        post.attempts -= 1
+        self._retry(post, 0)
 
     def _opening_failed(self, error: Exception) -> None:
         """No post was on it: if there are other connections, these are enough; otherwise one that waits has failed."""

@@ -24,6 +24,7 @@ from botocore.httpsession import get_cert_path
 from post_queue import Post
 
 MAX_IDLE_S = 55  # one that was not used for longer may be dropped without a word: load balancers do so after 60 s
+MIN_IDLE_S = 0.1  # no server closes one for being idle that was used since
 MAX_HEADER_BYTES = 64 * 1024
 ADDRESSES_TTL_S = 60
 
@@ -104,6 +105,11 @@ class HttpConnection:
         except OSError:
             return True
         return True
+
+    @property
+    def was_idle(self) -> bool:
+        """Whether it had long waited for the request in flight, and nothing of the response has come."""
+        return self.sent_at - self.used_at > MIN_IDLE_S and not self._received
 
     def close(self) -> None:
         """Close it, whatever is in flight."""

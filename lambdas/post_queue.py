@@ -12,12 +12,14 @@ MAX_READY = 5_000  # posts: more would only make the reader of the table run ahe
 class Post:
     """A message on its way to one connection."""
 
-    __slots__ = ("attempts", "connection_id", "p_value", "throttles")
+    __slots__ = ("attempts", "connection_id", "is_excused", "p_value", "throttles")
 
     def __init__(self, connection_id: str) -> None:
         self.connection_id = connection_id
         self.attempts = 0
-        """How often it was sent, without the times that it was throttled."""
+        """How often it was sent, without the times that it was throttled, and the one that it was excused."""
+        self.is_excused = False
+        """Whether it was sent over an idle connection that broke."""
         self.throttles = 0
         self.p_value = 1.0
         """How likely the account's quota alone would throttle it so often: `throttles.ThrottleClassifier`."""

@@ -12,6 +12,7 @@ The modules, in the order of a test:
 - `generator`, `generator_run`, `synchronisation`, `process_usage`, `worker_reporter`: every process with connections.
 - `connections`, `connection`, `proxy`, `throttling`, `sender`, `receiver`, `messages`, `outstanding`, `clock`,
   `records`: its connections, what it sends and receives on them, and when.
-- `assembly`, `intervals`, `verdict`, `results`, `plots`: from the records to a result, and whether you can trust it.
+- `assembly`, `intervals`, `verdict`, `results`, `plots`, `order`: from the records to a result, and whether you can
+  trust it.
 - `calibration`: the proof that the readings are right.
 """

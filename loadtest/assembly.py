@@ -1,5 +1,7 @@
 """How the records of a test become its result: what happened to every delivery, and the summary."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,6 +16,12 @@ COUNTS = ("expected", "delivered", "missing", "dropped", "departed", "duplicate"
 
 Pairs = NDArray[np.bool_]
 """Whether something is true of a broadcast at a connection, shape (broadcasts, connections)."""
+
+
+def load_libraries() -> None:
+    """Import what only the end of a test needs, which takes a second or two."""
+    for name in ("scipy.stats", "pyarrow.parquet"):
+        importlib.import_module(name)
 
 
 def assemble(

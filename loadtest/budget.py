@@ -6,7 +6,7 @@ CONNECT_GRACE_S = 10.0
 """How much longer the connections of a phase may take than their rate, the time-out and the retries need."""
 SYNCHRONISE_S = 10.0
 """For the first comparisons of a worker's clock with the master's."""
-LEAD_S = 0.5
+LEAD_S = 0.3
 """From sending the plan to its first broadcast."""
 SETTLE_S = 0.5
 """After the last expected delivery of all: time for a second copy to arrive."""

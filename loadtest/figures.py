@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -31,10 +32,15 @@ class NotebookFigure(Figure):
             options["metadata"] = {"Description": self.alt, "Source": self.kind} | options.get("metadata", {})
         super().savefig(fname, **options)
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as it was when it was first asked for, which a notebook shows."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue(), {"alt": self.alt}
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alt}
 
 
 def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
@@ -70,7 +76,7 @@ def format_ms(value: float) -> str:
 
 
 def log_axis(axis: Axis, values: Iterable[float]) -> None:
-    """Make an axis logarithmic over the positive values, labelled with plain numbers at 1, 2 and 5."""
+    """Make an axis logarithmic over the positive values, labelled with plain numbers at round values."""
     shown = np.asarray(values, dtype=float)
     shown = shown[shown > 0]
     low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
@@ -79,7 +85,7 @@ def log_axis(axis: Axis, values: Iterable[float]) -> None:
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
     set_limits(low / 1.3, high * 1.3)
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high / low < 2_000 else (1,)
+    steps = tuple(range(1, 10)) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
     axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
     axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

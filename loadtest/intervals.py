@@ -61,4 +61,15 @@ def effective_sample_size(values: ArrayLike, groups: ArrayLike, q: float) -> int
         return n
     variance = len(sizes) / (len(sizes) - 1) * np.sum((counts - share * sizes) ** 2) / n**2
     design_effect = max(1.0, variance / (share * (1 - share) / n))
-    return int(n / design_effect)
+    return int(n / design_effect + 1e-9)
+
+
+def sufficient_groups(q: float) -> int:
+    """So many groups (broadcasts) are enough for an interval of the `q` quantile, however much depends on each group.
+
+    At the worst all values of a group are late together; then m groups are worth m - 1 values. n independent values
+    have an interval if the smallest and the largest of them are one: if all of them lie on one side of the quantile in
+    no more than 2.5 % of all cases.
+    """
+    beyond = (1 - CONFIDENCE) / 2
+    return math.ceil(math.log(beyond) / math.log(max(q, 1 - q))) + 1

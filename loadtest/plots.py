@@ -31,9 +31,9 @@ __all__ = [
     "completeness",
     "harness_lag",
     "last_delivery",
-    "latency_by_position",
     "latency_distribution",
     "log_axis",
+    "measured",
     "new_figure",
     "readings",
     "timeline",
@@ -43,13 +43,18 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def latency_distribution(result: Result) -> NotebookFigure:
-    """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked."""
-    latency = np.sort(_measured(result)["latency_ms"].to_numpy())
+    """Share of deliveries that arrived within a time (log axis), with the quantiles and their 95 % intervals marked.
+
+    The title states only what has an interval.
+    """
+    latency = np.sort(measured(result)["latency_ms"].to_numpy())
     figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
     at = {name: float(np.quantile(latency, q)) for name, q in QUANTILES.items()}
-    set_title(axes, f"Half of the deliveries arrived within {format_ms(at['p50'])}, 99 % within {format_ms(at['p99'])}")
+    known = [name for name, ends in result.summary["interval_95"]["latency_ms"].items() if None not in ends]
+    shares = ", ".join(f"{100 * QUANTILES[name]:g} % within {format_ms(at[name])}" for name in known)
+    set_title(axes, f"Deliveries arrived: {shares}" if shares else "Too few broadcasts to be sure of a median")
     axes.plot(latency, 100 * np.arange(1, len(latency) + 1) / len(latency), color=BLUE, lw=2, drawstyle="steps-post")
     log_axis(axes.xaxis, latency)
     texts = []
@@ -58,9 +63,9 @@ def latency_distribution(result: Result) -> NotebookFigure:
         axes.plot([value, value], [0, share], color=ORANGE, lw=1, ls="--", zorder=1)
         axes.plot(value, share, "o", color=ORANGE, mec=INK, ms=6, zorder=3)
         low, high = result.summary["interval_95"]["latency_ms"][name]
-        if is_certain := None not in (low, high):
+        if name in known:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.5, solid_capstyle="butt")
-        texts.append(f"{name} {format_ms(value)}" + (f" ({low:.3g} to {high:.3g})" if is_certain else ", uncertain"))
+        texts.append(f"{name} {format_ms(value)}" + (f" ({low:.3g} to {high:.3g})" if name in known else ", uncertain"))
         # Above the curve on its left, or below it on its right: there is nothing else in these two places.
         is_left = axes.transAxes.inverted().transform(axes.transData.transform((value, share)))[0] > 0.5
         offset, align = ((-9, 2), ("right", "bottom")) if is_left else ((9, -3), ("left", "top"))
@@ -77,13 +82,13 @@ def latency_distribution(result: Result) -> NotebookFigure:
     return figure
 
 
-def last_delivery(result: Result) -> NotebookFigure:
-    """How long each broadcast took to reach its first, its median and its last connection."""
+def last_delivery(result: Result, guess_ms: float | None = None) -> NotebookFigure:
+    """How long each broadcast took to reach its first, its median and its last connection, and what you had guessed."""
     sent = result.broadcasts[result.broadcasts["last_ms"].notna()]
-    measured = sent[~sent["warm_up"]]
-    title = f"A broadcast reached everyone in {format_ms(measured['last_ms'].median())} (median)"
+    counted = sent[~sent["warm_up"]]
+    title = f"A broadcast reached everyone in {format_ms(counted['last_ms'].median())} (median)"
     figure, axes = new_figure(
-        title if len(measured) else "No deliveries", "Broadcast (number)", "Time after it was due (ms)"
+        title if len(counted) else "No deliveries", "Broadcast (number)", "Time after it was due (ms)"
     )
     for name, label, color, marker in (
         ("last_ms", "last delivery", RED, "^"),
@@ -91,8 +96,12 @@ def last_delivery(result: Result) -> NotebookFigure:
         ("first_ms", "first delivery", GREY, "v"),
     ):
         axes.plot(sent["broadcast"], sent[name], f"{marker}-", color=color, ms=4.5, lw=1, label=label)
-    if len(sent) and sent["last_ms"].max() > 100 * sent["median_ms"].median():
-        log_axis(axes.yaxis, sent[["first_ms", "last_ms"]].to_numpy().ravel())
+    guesses = [] if guess_ms is None else [guess_ms]
+    for guess in guesses:
+        axes.axhline(guess, color=GREEN, ls="--", lw=1.5, label="your guess")
+    shown = [*sent[["first_ms", "last_ms"]].to_numpy().ravel(), *guesses]
+    if len(sent) and max(shown) > 30 * sent["median_ms"].median():
+        log_axis(axes.yaxis, shown)
     else:
         axes.set_ylim(0)
     warm_up = sent[sent["warm_up"]]
@@ -101,11 +110,11 @@ def last_delivery(result: Result) -> NotebookFigure:
     if len(warm_up):
         axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
     whole_numbers(axes.xaxis)
-    figure.legend(frameon=False, loc="outside lower center", ncols=4)
-    if len(measured):
+    figure.legend(frameon=False, loc="outside lower center", ncols=5)
+    if len(counted):
         figure.alt = "Three lines over {count} broadcasts. Median and range: {times}.".format(
-            count=len(measured),
-            times="; ".join(f"{name} delivery {_median_and_range(measured[f'{name}_ms'])}" for name in TIMES),
+            count=len(counted),
+            times="; ".join(f"{name} delivery {_median_and_range(counted[f'{name}_ms'])}" for name in TIMES),
         )
     return figure
 
@@ -145,36 +154,6 @@ def completeness(result: Result) -> NotebookFigure:
     return figure
 
 
-def latency_by_position(result: Result) -> NotebookFigure:
-    """Latency against the place in the fan-out: the 1st connection that a broadcast reached, the 2nd, and so on."""
-    from scipy import stats
-
-    rows = _measured(result)
-    figure, axes = new_figure("No deliveries", "Place in the fan-out (1 = reached first)", "Latency (ms)")
-    if rows.empty:
-        return figure
-    by_place = rows.groupby(rows["position"] + 1)["latency_ms"].quantile(np.array([0.1, 0.5, 0.9])).unstack()
-    if len(by_place) > 2:
-        # Theil and Sen's slope, which a few late deliveries do not bend; it compares all pairs, and 500 places will do.
-        some = by_place[0.5].iloc[np.unique(np.linspace(0, len(by_place) - 1, 500).astype(int))]
-        slope_us = 1e3 * stats.theilslopes(some, some.index).slope
-        set_title(axes, f"Each further connection costs {slope_us:,.0f} µs")
-    else:
-        set_title(axes, "Too few connections for a slope")
-    axes.fill_between(by_place.index, by_place[0.1], by_place[0.9], color=BLUE, alpha=0.2, lw=0, label="p10 to p90")
-    axes.plot(by_place.index, by_place[0.5], color=BLUE, lw=2, label="median over broadcasts")
-    axes.set_xlim(left=1, right=max(2, len(by_place)))
-    axes.set_ylim(0)
-    whole_numbers(axes.xaxis)
-    axes.legend(frameon=False, loc="upper left")
-    figure.alt = (
-        f"A line of the median latency over the place in the fan-out, from {format_ms(by_place[0.5].iloc[0])} at the "
-        f"connection that is reached first to {format_ms(by_place[0.5].iloc[-1])} at number {len(by_place):,}, in a "
-        "band from p10 to p90."
-    )
-    return figure
-
-
 def timeline(result: Result) -> NotebookFigure:
     """Every delivery over the time of the test, and what went wrong: late sends, missing deliveries, drops."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
@@ -199,13 +178,13 @@ def timeline(result: Result) -> NotebookFigure:
     ):
         if len(part):
             x, y = (part[column].astype(float) - start) / 1e9, np.full(len(part), high)
-            axes.plot(x, y, marker, color=color, ms=6, clip_on=False, label=f"{label} ({len(part):,})")
+            axes.plot(x, y, marker, color=color, ms=4, clip_on=False, label=f"{label} ({len(part):,})")
             failures.append(f"{len(part):,} times: {label}")
     axes.set_ylim(low, high)
     axes.set_xlim(0)
     title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
     set_title(axes, title)
-    figure.legend(frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(frameon=False, markerscale=4, loc="outside lower center", ncols=3, fontsize=9)
     seconds = (rows["arrived_ns"].max() - start) / 1e9
     figure.alt = f"A dot for each delivery over the {seconds:.0f} s of the test, {_range(rows['latency_ms'])}. {title}."
     return figure
@@ -213,7 +192,7 @@ def timeline(result: Result) -> NotebookFigure:
 
 def harness_lag(result: Result) -> NotebookFigure:
     """Latency by the kernel's clock beside the time that the load test then took to handle the delivery."""
-    rows = _measured(result)
+    rows = measured(result)
     figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
@@ -264,7 +243,7 @@ LATE_MS = 10.0
 LATE, DROPPED = f"broadcast sent over {LATE_MS:g} ms late", "connection dropped"
 
 
-def _measured(result: Result) -> pd.DataFrame:
+def measured(result: Result) -> pd.DataFrame:
     """First copies of the expected deliveries, without the warm-up."""
     rows = result.deliveries
     return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]

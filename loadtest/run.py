@@ -12,7 +12,7 @@ import numpy as np
 from locust.env import Environment
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
-from loadtest import budget, clock, protocol, results, shapes, throttling
+from loadtest import assembly, budget, clock, protocol, results, shapes, throttling
 from loadtest.arguments import Settings
 from loadtest.collector import Collector
 
@@ -211,6 +211,8 @@ class TestRun:
             return
         self.state = "leaving"
         timeout_s = budget.leaving_s(self.collector.total("open"), self.connection_rate)
+        # Another thread meanwhile loads what the end needs; nothing is measured any more that this could delay.
+        gevent.get_hub().threadpool.spawn(assembly.load_libraries)
         self._send(protocol.Leave())
         self._poll(lambda: self.interrupted or self.collector.have_departed(), timeout_s)
 

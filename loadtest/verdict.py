@@ -7,6 +7,7 @@ measurement. Every limit is a constant here, and docs/loadtest.md explains them.
 import numpy as np
 
 from loadtest import throttling
+from loadtest.intervals import sufficient_groups
 from loadtest.results import Json, Result
 
 SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
@@ -30,8 +31,9 @@ def judge(result: Result) -> Json:
     """Judge a result.
 
     Returns:
-        `believable`: whether you can trust the result, except the quantiles in `uncertain`, for which there are too few
-        broadcasts; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok` and `message`.
+        `believable`: whether you can trust the result, but not the quantiles in `uncertain`, for which there are too
+        few broadcasts; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok` and
+        `message`.
     """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
@@ -50,8 +52,7 @@ def judge(result: Result) -> Json:
         _throttling(summary),
     ]
     warnings = [check["message"] for check in checks if not check["ok"]]
-    believable = "p50" not in uncertain and all(check["ok"] for check in checks if check["check"] != "samples")
-    return {"believable": believable, "uncertain": uncertain, "warnings": warnings, "checks": checks}
+    return {"believable": not warnings, "uncertain": uncertain, "warnings": warnings, "checks": checks}
 
 
 def _check(name: str, ok: bool, message: str) -> Json:
@@ -113,13 +114,19 @@ def _settled(result: Result) -> Json:
 
 
 def _samples(uncertain: list[str]) -> Json:
+    """The median has to have an interval. A higher quantile without one is no claim of the result's."""
     if not uncertain:
         return _check("samples", True, "There are enough broadcasts for every quantile of the latency.")
-    return _check(
-        "samples",
-        False,
-        f"There are too few broadcasts to be sure of {' and '.join(uncertain)} (no 95 % interval); send more.",
-    )
+    if "p50" in uncertain:
+        few = f"There are too few broadcasts: for a median send {_sufficient('p50')} or more."
+        return _check("samples", False, few)
+    needed = " and ".join(f"for {name} send {_sufficient(name)}" for name in uncertain)
+    return _check("samples", True, f"There are enough broadcasts for a median; {needed} or more.")
+
+
+def _sufficient(name: str) -> int:
+    """So many broadcasts are enough for the quantile of this name."""
+    return sufficient_groups(float(name.removeprefix("p")) / 100)
 
 
 def _harness_lag(summary: Json) -> Json:

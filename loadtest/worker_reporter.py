@@ -21,7 +21,7 @@ from loadtest.receiver import FRAMES_PER_TURN, Receiver
 from loadtest.sender import Sender
 from loadtest.synchronisation import Synchronisation
 
-TICK_S = 0.25
+TICK_S = 0.1
 HAND_OVER_S = 3.0
 """Between two times at which a worker hands over its records: so much is lost if it dies."""
 FIRE_S = 10.0

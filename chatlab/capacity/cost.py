@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+import numpy as np
 import pandas as pd
 
 from chatlab.capacity.prices import PRICES, Prices
@@ -54,6 +55,20 @@ class Bill:
         rows["dollars"] = rows["quantity"] * rows["price"]
         rows.loc["in all", "dollars"] = rows["dollars"].sum()
         return rows
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The same as texts, to be read: no more digits than are known, and small prices by the million."""
+
+        def price(dollars: float) -> str:
+            return f"{dollars:.2f}" if dollars >= 0.01 else f"{1e6 * dollars:,.3g} a million"
+
+        rows = [
+            (what, _three_digits(quantity), price(self.prices[what]), _dollars(quantity * self.prices[what]))
+            for what, quantity in self.quantities.items()
+        ]
+        rows.append(("in all", "", "", _dollars(self.dollars)))
+        return pd.DataFrame(rows, columns=["", "quantity", "price in US dollars", "US dollars"]).set_index("")
 
     def __add__(self, other: "Bill") -> "Bill":
         """Both together, at this one's prices."""
@@ -104,6 +119,17 @@ def estimate(
         "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
     }
     return Bill(quantities, prices)
+
+
+def _three_digits(value: float) -> str:
+    """A number with three significant digits, whole from 100 on, never as a power of ten."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+
+
+def _dollars(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.00005 or not value else "under 0.0001"
 
 
 class Load(TypedDict):

@@ -7,6 +7,7 @@ from chatlab.emulator.access_keys import draw_function_keys_at_random, with_acce
 from chatlab.emulator.asgi import App
 from chatlab.emulator.authorization import with_aws_authorization
 from chatlab.emulator.block_public_access import with_account_settings
+from chatlab.emulator.closed_connections import notice_closed_connections_at_once
 from chatlab.emulator.concurrency import limit_concurrency
 from chatlab.emulator.frames import text_only
 from chatlab.emulator.metrics import with_metrics
@@ -34,6 +35,7 @@ def cloud(key_file: Path, traits: str) -> App:
     refuse_handshakes_without_a_stage()
     select_routes_as_api_gateway()
     limit_send_buffers()
+    notice_closed_connections_at_once()
     hide_function_errors()
     simulate_conditions()
     chosen = parse_traits(traits)

@@ -35,13 +35,14 @@ class Comparison(NamedTuple):
     """The readings of each, beside the truth."""
 
 
-def quick(connections: int = 500, broadcast_rate: float = 5.0, broadcasts: int = 10) -> Comparison:
-    """Calibrate in about 12 seconds, to see with your own eyes why the naive reading is wrong.
+def quick(connections: int = 300, broadcast_rate: float = 10.0, broadcasts: int = 8) -> Comparison:
+    """Calibrate in some seconds, to see with your own eyes why the naive reading is wrong.
 
     Raises:
         LoadTestError: in one sentence, if a reader fails.
     """
-    case = Case("no delay", connections=connections, broadcast_rate=broadcast_rate, broadcasts=broadcasts)
+    # The server is of this process, and warm.
+    case = Case("no delay", connections=connections, broadcast_rate=broadcast_rate, broadcasts=broadcasts, warm_up=0)
     with tempfile.TemporaryDirectory() as folder:
         readings = [measure(case, Path(folder)), measure_naively(case, Path(folder))]
     return Comparison(

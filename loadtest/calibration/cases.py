@@ -17,6 +17,7 @@ class Case:
     connections: int = 1000
     broadcast_rate: float = 5.0
     broadcasts: int = 30
+    warm_up: int = 2
     tls: bool = False
     processes: int = 1
     naive_client: bool = False

@@ -85,6 +85,7 @@ def measure(case: Case, folder: Path) -> Reading:
             *["locust", "-f", "loadtest/locustfile.py", "--headless", "--host", server.url, "--results", f"{folder}"],
             *["--users", f"{case.connections}", "--spawn-rate", "450", "--speakers", "3", "--drain-time", "4"],
             *["--broadcasts", f"{case.broadcasts}", "--broadcast-rate", f"{case.broadcast_rate}"],
+            *["--warm-up", f"{case.warm_up}"],
             *(["--ca-file", f"{certificate}"] if certificate else []),
             *(["--processes", f"{case.processes}"] if case.processes > 1 else []),
         )

@@ -11,6 +11,7 @@ from fanout import Fanout
 
 from benchmarks.endpoint import Endpoint, Settings
 from chatlab import poll
+from tests.support.functions import connections_endpoint
 from tests.support.gateway import broadcast
 
 SCHEMES = pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
@@ -72,6 +73,35 @@ def test_a_connection_that_the_server_closes_costs_nobody_a_message(gateway, set
         assert posts.outcomes.counts["delivered"] == 200
         assert posts.outcomes.counts["retried"] == 0
     assert endpoint.report()["posts"] == 400
+
+
+@pytest.fixture
+def server(sender, monkeypatch):
+    """An endpoint that knows the broadcast, which has left idle connections to it."""
+    monkeypatch.setattr(event_loop, "backoff_s", lambda attempt: 0)
+    monkeypatch.setattr(http_pool, "MIN_IDLE_S", 0)
+    with connections_endpoint() as server:
+        sender(server.url)
+        broadcast(200, name="before")
+        assert len(http_pool.connection_pool(server.url).idle) > event_loop.MAX_ATTEMPTS
+        yield server
+
+
+def test_idle_connections_that_the_server_closes_as_they_are_used_cost_nobody_a_message(server):
+    server.close_when_used()
+    posts, _ = broadcast(3, name="again")
+    assert (posts.outcomes.counts["delivered"], posts.outcomes.counts["failed"]) == (3, 0)
+    assert 1 <= posts.outcomes.counts["retried"] <= 3
+    assert [server.posts[f"again-{number}"] for number in range(3)] == [1, 1, 1]
+
+
+def test_of_all_attempts_one_is_excused_where_no_answer_comes(server):
+    """It may be the answers that get lost: then each attempt is a copy."""
+    server.statuses["again-0"] = [None] * 100
+    posts, _ = broadcast(1, name="again")
+    assert posts.outcomes.counts["failed"] == 1
+    assert server.posts["again-0"] == event_loop.MAX_ATTEMPTS + 1
+    assert posts.outcomes.counts["retried"] == event_loop.MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])

@@ -18,7 +18,19 @@ import websocket
 from chatlab import local_cloud, poll
 from tests.support import hostile
 from tests.support.chat import ids, people
-from tests.support.hostile import BAD_FRAMES, BOMBS, STRANGE_FRAMES, WRONG_DOORS, frame, meanwhile
+from tests.support.hostile import meanwhile
+from tests.support.hostile_messages import (
+    BAD_FRAMES,
+    BOMBS,
+    CONTINUATION,
+    PING,
+    STRANGE_FRAMES,
+    TEXT,
+    WRONG_DOORS,
+    fragments,
+    frame,
+    text_frames,
+)
 from tests.support.labs import chat_in
 from tests.support.tables import reported
 
@@ -89,18 +101,18 @@ def test_what_is_only_strange_is_nothing(others, client, name):
 
 
 def test_a_message_may_have_many_frames_with_pings_between_them(others, client):
-    client.sock.sendall(hostile.fragments(10_000))
+    client.sock.sendall(fragments(10_000))
     assert [socket.recv() for socket in [client, *others]] == ["x" * 10_000] * 6
-    parts = [frame(hostile.TEXT, b"a", fin=False), frame(hostile.CONTINUATION, b"b", fin=False)]
-    last = frame(hostile.CONTINUATION, b"c")
-    client.sock.sendall(frame(hostile.PING, b"?").join([*parts, last]))
+    parts = [frame(TEXT, b"a", fin=False), frame(CONTINUATION, b"b", fin=False)]
+    last = frame(CONTINUATION, b"c")
+    client.sock.sendall(frame(PING, b"?").join([*parts, last]))
     assert [client.recv_frame().data for _ in range(3)] == [b"?", b"?", b"abc"]
     assert [socket.recv() for socket in others] == ["abc"] * 5
 
 
 @pytest.mark.parametrize("text", BOMBS, ids=lambda text: repr(text[:40]))
 def test_whatever_a_message_looks_like_everyone_hears_it_and_its_sender_stays(others, client, text):
-    client.sock.sendall(hostile.text_frames(text))
+    client.sock.sendall(text_frames(text))
     assert [socket.recv() for socket in [client, *others]] == [text] * 6
     client.send("still here")
     assert [socket.recv() for socket in [client, *others]] == ["still here"] * 6
@@ -124,7 +136,7 @@ def test_what_is_no_handshake_of_this_api_is_refused(others, url, request_):
 def test_a_flood_is_heard_by_everyone_in_order(others, client):
     """On AWS all but the stage's burst and rate would be refused (notebook 04)."""
     number = 100
-    client.sock.sendall(b"".join(frame(hostile.TEXT, b"%d" % n) for n in range(number)))
+    client.sock.sendall(b"".join(frame(TEXT, b"%d" % n) for n in range(number)))
     assert [[socket.recv() for _ in range(number)] for socket in others] == [[str(n) for n in range(number)]] * 5
 
 
@@ -147,7 +159,7 @@ def test_who_never_reads_is_closed_and_everyone_else_hears_all(chat, others, url
     while not is_closed():
         assert number < 100  # 12 MB
         number += 1
-        others[0].sock.sendall(hostile.text_frames(large := f"{number} {'x' * 120_000}"))
+        others[0].sock.sendall(text_frames(large := f"{number} {'x' * 120_000}"))
         assert [socket.recv() for socket in others] == [large] * len(others)
     assert number > 3
     assert cloud.memory_info().rss - memory < 20 * 2**20
@@ -159,7 +171,7 @@ def test_who_asks_for_pongs_and_takes_none_is_dropped(others, url):
     client.settimeout(10)
     with pytest.raises(OSError):
         for _ in range(1_000):
-            client.sock.sendall(frame(hostile.PING, b"x" * 125) * 1_000)
+            client.sock.sendall(frame(PING, b"x" * 125) * 1_000)
     say(others, "after the pings")
 
 

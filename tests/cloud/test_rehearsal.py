@@ -11,7 +11,7 @@ import pytest
 from chatlab import poll
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.rehearsal import __main__ as rehearsal
+from chatlab.rehearsal import rehearse as rehearsal
 from tests.support.cells import run_cells
 from tests.support.labs import lab_in
 from tests.support.processes import processes_of

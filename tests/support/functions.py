@@ -28,7 +28,15 @@ class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # a response is one packet, or else the second waits for the acknowledgement of the first
 
+    def setup(self):
+        super().setup()
+        self.is_stale = False
+        self.server.handlers.append(self)
+
     def do_POST(self):
+        if self.is_stale:  # it was closed a moment ago, and nobody reads the request
+            self.close_connection = True
+            return
         connection_id = unquote(self.path).rpartition("/@connections/")[2]
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts[connection_id] += 1
@@ -73,7 +81,7 @@ class Connections(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.opened, self._sockets, self.closed = 0, [], []
+        self.opened, self._sockets, self.handlers, self.closed = 0, [], [], []
         self.statuses, self.posts, self.heard, self.tokens = {}, Counter(), {}, set()
 
     @property
@@ -87,6 +95,11 @@ class Connections(ThreadingHTTPServer):
 
     def handle_error(self, *_):
         """Say nothing of a client that does not trust us."""
+
+    def close_when_used(self):
+        """Close each connection that there is just as it is used, as a server may do with an idle one."""
+        for handler in self.handlers:
+            handler.is_stale = True
 
     def hang_up(self):
         """Close all connections, as a server does with idle ones."""

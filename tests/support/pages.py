@@ -24,3 +24,8 @@ def say(page, text):
 def messages(page):
     """The messages in view."""
     return page.get_by_test_id("message")
+
+
+def texts(page):
+    """What the messages in view say."""
+    return messages(page).locator(".text").all_inner_texts()

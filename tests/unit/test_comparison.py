@@ -1,5 +1,6 @@
 """Faster, or noise: what two results tell."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -65,6 +66,16 @@ def test_what_was_not_measured_alike_is_said():
         "These two did not measure the same: connections 40 and 20, payload (bytes) 2000 and 200 and "
         "broadcasts a second 2 and 1."
     )
+
+
+def test_only_what_both_measured_is_compared():
+    """Of a load test in steps, those to as many connections."""
+    both = result(1)
+    more = both.broadcasts.assign(expected=np.where(both.broadcasts["broadcast"] > 15, 99, 40))
+    compared = comparison.compare(dataclasses.replace(both, broadcasts=more), result(2, slower_ms=50))
+    assert compared.warnings[0] == "Compared are the broadcasts to 40 connections only, which both have."
+    kept = both.deliveries.query("not warm_up and broadcast <= 15")["latency_ms"]
+    assert compared.table.loc["latency p90", "before_ms"] == pytest.approx(kept.quantile(0.9))
 
 
 def test_a_result_that_does_not_trust_itself_is_named():

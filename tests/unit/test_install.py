@@ -1,5 +1,6 @@
 """`make setup`: an environment that is broken is made anew, and one that is whole is left alone."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from chatlab import install
+from chatlab.paths import ROOT
+
+PIP = "-m pip install -qq --disable-pip-version-check".split()
+UV = "pip install --quiet --python python --require-hashes --requirement requirements.txt".split()
 
 
 @pytest.fixture
@@ -17,12 +22,15 @@ def lab(tmp_path, monkeypatch):
     run = install.run
 
     def without_pip(command, **options):
-        commands.append([Path(word).name for word in command[1:]])
+        words = [Path(word).name for word in command]
+        commands.append(words if words[0] == "uv" else words[1:])
         if command[1:3] == ["-m", "venv"]:
             command = [*command, "--without-pip"]
         if command[1:3] == ["-m", "pip"]:
             (site,) = Path(command[0]).parents[1].glob("lib/python*/site-packages")
             (site / "pip.py").touch()
+            return ""
+        if Path(command[0]).name == "uv":
             return ""
         return run(command, **options)
 
@@ -93,12 +101,40 @@ def test_newer_packages_go_into_the_one_that_is_there(lab):
     assert not install.packages_are_complete()
     install.install_packages()
     assert not made_anew(commands)
-    pip = "-m pip install -qq --disable-pip-version-check".split()
-    assert [*pip, "--require-hashes", "--requirement", "requirements.txt"] in commands
-    assert any(command[:-1] == [*pip, "--no-deps", "--no-build-isolation", "--editable"] for command in commands)
+    assert ["uv", *UV] in commands
+    assert any(words[:-1] == [*PIP, "--no-deps", "--no-build-isolation", "--editable"] for words in commands)
 
 
-PIP = """\
+def test_uv_is_installed_by_its_own_hash(lab, monkeypatch):
+    folder, _ = lab
+    (folder / "requirements.txt").write_text((ROOT / "requirements.txt").read_text())
+    asked = []
+    monkeypatch.setattr(install, "run", lambda command: asked.append(Path(command[-1]).read_text()))
+    install.install_uv()
+    (of_uv,) = asked
+    assert re.fullmatch(r"uv==[\d.]+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+", of_uv)
+    assert of_uv in (ROOT / "requirements.txt").read_text()
+
+
+def test_where_uv_finds_no_index_pip_looks_for_one(lab, monkeypatch):
+    """pip reads a pip.conf, and uv does not."""
+    folder, commands = lab
+    run = install.run
+
+    def uv_finds_nothing(command, **options):
+        run(command, **options)
+        if Path(command[0]).name == "uv":
+            raise subprocess.CalledProcessError(1, command, "error: Failed to fetch")
+        return ""
+
+    monkeypatch.setattr(install, "run", uv_finds_nothing)
+    (folder / "requirements.txt").write_text("something")
+    install.install_packages()
+    assert [*PIP, "--no-compile", "--require-hashes", "--requirement", "requirements.txt"] in commands
+    assert install.packages_are_complete()
+
+
+SAID = """\
 WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by '{}': /simple/anyio/
 ERROR: Could not find a version that satisfies the requirement anyio==4.16.0 (from versions: none)
 ERROR: No matching distribution found for anyio==4.16.0
@@ -112,8 +148,8 @@ FULL = "Could not install packages due to an OSError: [Errno 28] No space left o
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (PIP.format(UNRESOLVED), "the index can't be reached ([Errno -3] Temporary failure in name resolution). Look"),
-        (PIP.format(PROXY), "the index can't be reached through your proxy ([Errno 111] Connection refused). Look"),
+        (SAID.format(UNRESOLVED), "the index can't be reached ([Errno -3] Temporary failure in name resolution). Look"),
+        (SAID.format(PROXY), "the index can't be reached through your proxy ([Errno 111] Connection refused). Look"),
         (f"ERROR: {FULL}\n", f"{FULL}. Then"),
         ("Error: whatever it is", "Error: whatever it is. Then"),
     ],

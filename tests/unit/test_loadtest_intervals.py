@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loadtest.intervals import effective_sample_size, quantile_interval
+from loadtest.intervals import effective_sample_size, quantile_interval, sufficient_groups
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.99])
@@ -35,6 +35,15 @@ def test_too_few_values_leave_an_end_open():
     low, high = quantile_interval(np.arange(100.0), np.arange(100), 0.99)
     assert low is not None and high is None
     assert quantile_interval(np.arange(5.0), np.arange(5), 0.5) == (None, None)
+
+
+@pytest.mark.parametrize(("q", "groups"), [(0.5, 7), (0.9, 37), (0.99, 369)])
+def test_so_many_groups_are_enough_even_if_each_is_late_as_a_whole(q, groups):
+    assert sufficient_groups(q) == groups
+    for number, is_enough in ((groups, True), (groups - 1, False)):
+        values = np.repeat(np.random.default_rng(1).exponential(size=number), 20)
+        interval = quantile_interval(values, np.repeat(np.arange(number), 20), q)
+        assert (None not in interval) == is_enough, number
 
 
 def test_one_broadcast_says_nothing_however_many_deliveries_it_has():

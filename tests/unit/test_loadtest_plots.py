@@ -1,22 +1,30 @@
 """Plots say what they show."""
 
+import re
+
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from loadtest import assembly, plots, records
+from loadtest import assembly, order, plots, records
 from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 from tests.support.measured import result_of
 
 MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
+
+
+def by_place(result):
+    return order.later_by_place(order.usual_order(result), page=20)
+
+
 OF_ONE = [
     plots.latency_distribution,
     plots.last_delivery,
     plots.completeness,
-    plots.latency_by_position,
+    by_place,
     plots.timeline,
     plots.harness_lag,
 ]
@@ -67,8 +75,22 @@ def test_titles_state_figures():
     assert "12 times: broadcast with missing deliveries" in texts(plots.timeline(result(lose=3)))[0]
 
 
-def test_the_cost_of_a_connection_is_the_slope():
-    assert 80 < float(texts(plots.latency_by_position(result()))[0].split()[-2]) < 200  # 100 µs, and random delays
+def test_a_title_claims_only_what_has_an_interval():
+    of_few = texts(plots.latency_distribution(result()))[0]
+    assert of_few.startswith("Deliveries arrived: 50 % within ") and "99 %" not in of_few
+    of_many = texts(plots.latency_distribution(result(broadcasts=402)))[0]
+    assert re.search(r": 50 % within .*, 90 % within .*, 99 % within ", of_many)
+
+
+def test_a_guess_is_drawn_where_it_is():
+    (axes,) = plots.last_delivery(result(), guess_ms=3.5).axes
+    (guess,) = (line for line in axes.lines if line.get_label() == "your guess")
+    assert set(guess.get_ydata()) == {3.5}
+
+
+def test_the_cost_of_a_place_is_the_slope_in_the_other_half():
+    title = texts(by_place(result(broadcasts=42)))[0]
+    assert 80 < float(re.search(r"is ([\d,]+) µs more", title)[1]) < 120  # 100 µs, and random delays
 
 
 def test_readings_stand_beside_the_truth():

@@ -152,11 +152,11 @@ def test_no_limit_alone_is_above_the_whole(connections, shards):
 def test_the_same_seed_gives_the_same_and_another_seed_nearly():
     one, again, other = (simulation.simulate(model.DEFAULT, 20_000, 10, seed).last_s for seed in (1, 1, 2))
     assert one == again != other
-    assert other == pytest.approx(one, rel=0.5)
+    assert other == pytest.approx(one, rel=0.05), "a sweep takes one seed"
 
 
 def test_a_sweep_is_a_row_for_each_pair_with_a_band():
-    table = simulation.sweep(model.DEFAULT, [100, 1_000], [1, 10], posts_ms=(5, 10, 25), seeds=(1, 2, 3))
+    table = simulation.sweep(model.DEFAULT, [100, 1_000], [1, 10])
     assert table[["connections", "shards"]].values.tolist() == [[100, 1], [100, 10], [1_000, 1], [1_000, 10]]
     assert table["delivered"].tolist() == [100, 100, 1_000, 1_000]
     for _, row in table.iterrows():
@@ -168,7 +168,7 @@ def test_a_sweep_is_a_row_for_each_pair_with_a_band():
 
 def test_the_picture_has_a_panel_for_each_table_and_says_what_binds(tmp_path):
     tables = {
-        name: simulation.sweep(parameters, [1_000, 30_000], [1, 10], posts_ms=[10], seeds=[1])
+        name: simulation.sweep(parameters, [1_000, 30_000], [1, 10], posts_ms=[])
         for name, parameters in {"Default quotas": model.DEFAULT, "Ten times the quotas": model.RAISED}.items()
     }
     figure = plot.forecast(tables, {"29 s": 29})

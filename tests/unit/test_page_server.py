@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from chatlab import page
-from chatlab.page.__main__ import listen
+from chatlab.page.server import listen
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
 from tests.support.processes import environment_of_a_run, listening, processes_of

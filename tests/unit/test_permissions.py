@@ -5,7 +5,7 @@ import re
 import pytest
 
 from chatlab import Lab, LabError, permissions
-from chatlab.permissions.__main__ import main
+from chatlab.permissions.command import main
 from tests.support.linter import complaints
 from tests.support.policies import allows
 

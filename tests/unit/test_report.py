@@ -45,8 +45,8 @@ def test_the_report_is_one_file_that_needs_no_other(tmp_path):
 def test_a_picture_says_what_is_seen_and_whether_it_was_measured(tmp_path):
     report.write(tmp_path, run_with_pictures(tmp_path))
     page = (tmp_path / "report.html").read_text()
-    assert '<figure class="measured">' in page and '<figure class="simulated">' in page
-    assert '<span class="kind">Simulated:</span> how far it goes.' in page
+    assert '<figure class="measured moving">' in page and '<figure class="simulated">' in page
+    assert '<span class="kind">Simulated:</span> How far it goes.' in page
     assert "A curve of the share of 800 deliveries that arrived within a time" in page
 
 

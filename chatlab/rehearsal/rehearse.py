@@ -1,0 +1,168 @@
+"""Rehearse AWS: `python -m chatlab.rehearsal [--region eu-central-1] [command ...]`, which `make rehearse` calls.
+
+The command, by default `python -m chatlab run --target aws`, runs in a network namespace with nothing but loopback.
+There every name under amazonaws.com resolves to 127.0.0.1, where the emulator listens on AWS's ports, over TLS, with a
+certificate for AWS's names from an authority of the rehearsal's own, and with AWS's traits (`chatlab/emulator/traits`).
+Nothing can leave the namespace, and all that runs in it ends with the command: it is a process namespace, too.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from chatlab import permissions
+from chatlab.capacity.quotas import default_requests_per_s
+from chatlab.emulator.traits import parse_traits
+from chatlab.errors import LabError
+from chatlab.local_cloud import EMULATOR
+from chatlab.paths import ROOT
+from chatlab.rehearsal import certificate, network
+from chatlab.settings import Variable
+
+SERVER = "chatlab.emulator.aws_server"  # the module that EMULATOR runs
+START_TIMEOUT_S = 60
+FOLDER = "CHATLAB_REHEARSAL"  # the environment variable that, in the namespace, names the rehearsal's folder
+UNSHARE = (
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--net",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rehearse; the command's exit status. Raises LabError for a wrong option, or if it can't be done here."""
+    parser = argparse.ArgumentParser(prog="python -m chatlab.rehearsal", description="Rehearse AWS on this machine.")
+    parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
+    parser.add_argument("--traits", default="all", help='AWS\'s traits, names with commas between (default: "all")')
+    parser.add_argument("--policy-of", metavar="NAME", help="who runs it has the policy of this lab, and nothing else")
+    parser.add_argument("command", nargs="*", default=[sys.executable, "-m", "chatlab", "run", "--target", "aws"])
+    options = parser.parse_args(arguments)
+    if folder := os.environ.get(FOLDER):
+        return run_in_namespace(Path(folder), options)
+    try:
+        parse_traits(options.traits)
+    except ValueError as error:
+        raise LabError(str(error)) from None
+    require_namespaces()
+    with tempfile.TemporaryDirectory() as folder:
+        again = [sys.executable, "-m", "chatlab.rehearsal", "--region", options.region, "--traits", options.traits]
+        again += ["--policy-of", options.policy_of] if options.policy_of else []
+        inside = [*UNSHARE, *again, "--", *options.command]
+        return wait_for(subprocess.Popen(inside, cwd=ROOT, env=os.environ | {FOLDER: folder}))
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """The process's exit status. It handles Ctrl-C itself: the terminal sends that to both."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def require_namespaces() -> None:
+    """Raises LabError where namespaces can't be made."""
+    if sys.platform != "linux" or not shutil.which("unshare"):
+        raise LabError("A rehearsal of AWS needs Linux's network namespaces and the command unshare (util-linux).")
+    probe = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
+    if probe.returncode != 0:
+        raise LabError(
+            "A rehearsal of AWS needs user namespaces, which this machine does not allow you "
+            f"({probe.stderr.strip() or 'unshare failed'}): run it as root, or let your system's settings allow them."
+        )
+
+
+def run_in_namespace(folder: Path, options: argparse.Namespace) -> int:
+    """The network, the certificate, the cloud, and then the command; its exit status."""
+    network.bring_up()
+    network.resolve_to_loopback("amazonaws.com", folder)
+    certificates = certificate.issue(folder, options.region)
+    start_cloud(folder, options)
+    environment = person_environment(folder, options.region, certificates)
+    status = wait_for(subprocess.Popen(options.command, cwd=ROOT, env=environment))
+    if status:
+        print(f"The end of the rehearsed cloud's log:\n{cloud_log(folder)[-4000:]}", file=sys.stderr)
+    return status
+
+
+def start_cloud(folder: Path, options: argparse.Namespace) -> None:
+    """Start the emulator and wait until it has made the person's key. Raises LabError if it does not in time."""
+    environment = cloud_environment(folder, options.region)
+    if options.policy_of:
+        policy = folder / "policy.json"
+        policy.write_text(permissions.to_text(permissions.policy(options.policy_of)))
+        environment[Variable.POLICY] = str(policy)
+    if record := Variable.RECORD.get():
+        environment[Variable.RECORD] = record
+    with open(folder / "cloud.log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(EMULATOR), SERVER, str(folder), options.traits],
+            cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (folder / "key.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise LabError(f"The rehearsed cloud did not start: {cloud_log(folder)[-2000:]}")
+        time.sleep(0.05)
+
+
+def cloud_log(folder: Path) -> str:
+    """What the emulator has logged."""
+    return (folder / "cloud.log").read_text()
+
+
+def cloud_environment(folder: Path, region: str) -> dict[str, str]:
+    """The emulator's environment variables. Functions inherit them."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "AUTH": "true",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "MINISTACK_HOST": f"{region}.amazonaws.com",
+        "MINISTACK_REGION": region,
+        "CHATLAB_REQUESTS_PER_S": str(default_requests_per_s(region)),
+        "GATEWAY_PORT": "443",
+        "USE_SSL": "1",
+        "MINISTACK_SSL_CERT": str(folder / "certificate.pem"),
+        "MINISTACK_SSL_KEY": str(folder / "certificate.key"),
+        "AWS_CA_BUNDLE": str(folder / "ca.pem"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def person_environment(folder: Path, region: str, certificates: certificate.Certificates) -> dict[str, str]:
+    """What a person's shell would have: credentials, a Region; and here, which certificate authority to trust."""
+    key: dict[str, str] = json.loads((folder / "key.json").read_text())
+    authority = str(certificates.authority)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_") and name != FOLDER}
+    return inherited | {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",  # the emulator takes DynamoDB's names by account for buckets
+        "AWS_CA_BUNDLE": authority,
+        "SSL_CERT_FILE": authority,
+        "NODE_EXTRA_CA_CERTS": authority,
+        Variable.BROWSER_ARGUMENTS: f"--ignore-certificate-errors-spki-list={certificates.spki_digest}",
+        Variable.HOME: str(folder / "home"),
+    }

@@ -1,0 +1,34 @@
+"""Showing code in a notebook: a whole file, or the functions of it that matter."""
+
+import ast
+import textwrap
+from pathlib import Path
+from typing import Protocol, cast
+
+from IPython.display import Code
+
+
+class _Block(Protocol):
+    """A class, or a module: what has statements."""
+
+    body: list[ast.stmt]
+
+
+def code_of(path: Path, *names: str) -> Code:
+    """The file, highlighted; with names, only these functions, classes and methods ("Class.method") of it.
+
+    Raises KeyError if the file has no such name.
+    """
+    source = path.read_text(encoding="utf-8")
+    if names:
+        source = "\n\n\n".join(_segment(source, name) for name in names)
+    return Code(source, language="python")
+
+
+def _segment(source: str, name: str) -> str:
+    """The source of one function, class or method, with what stands in front of it taken off its lines."""
+    node: ast.AST = ast.parse(source)
+    for part in name.split("."):
+        within = {getattr(child, "name", ""): child for child in cast(_Block, node).body}
+        node = within[part]
+    return textwrap.dedent(ast.get_source_segment(source, node, padded=True) or "")

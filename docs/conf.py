@@ -1,0 +1,61 @@
+"""The book, as `make book` builds it: notebooks with their saved outputs, and documents. Nothing is executed."""
+
+import re
+import shutil
+from pathlib import Path
+
+from pygments.lexers.special import TextLexer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+project = "WebSocket Chat Lab"
+author = ""
+extensions = ["myst_nb"]
+root_doc = "README"
+PAGES = {
+    "The notebooks": ["notebooks/*"],
+    "The documents": ["docs/*"],
+    "The project": ["CONTRIBUTING", "CHANGELOG"],
+}
+"""What is in the book, by its parts: pages without their suffix."""
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "notebooks/*.ipynb"]
+exclude_patterns = [".*", "frontend", "runs", "**/.ipynb_checkpoints"]
+
+nb_execution_mode = "off"
+nitpick_ignore_regex = [("myst", r"(\.\./)*\w+/?")]  # a folder: a book has no page of it
+myst_heading_anchors = 4  # links to headings as a code-hosting page names them
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_show_copyright = False
+html_sidebars = {"**": ["search-button-field.html", "sbt-sidebar-nav.html"]}
+html_theme_options = {
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+    "use_fullscreen_button": False,
+    "use_download_button": False,
+}
+
+
+def add_contents(app, docname, source):
+    """Add the table of contents to the front page, on which a code-hosting page needs none."""
+    if docname == root_doc:
+        parts = [f"```{{toctree}}\n:hidden:\n:glob:\n:caption: {name}\n\n" + "\n".join(pages) + "\n```"
+                 for name, pages in PAGES.items()]  # fmt: skip
+        source[0] += "\n\n".join(["", *parts])
+
+
+def copy_pictures(app, error):
+    """Copy the pictures that the front page names in HTML, which Sphinx does not read."""
+    if not error:
+        for path in re.findall(r'src(?:set)?="([^":]+)"', (ROOT / f"{root_doc}.md").read_text()):
+            target = Path(app.outdir) / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, target)
+
+
+def setup(app):
+    """Connect the two to Sphinx's events, and show diagrams in Mermaid as the text that they are."""
+    app.add_lexer("mermaid", TextLexer)
+    app.connect("source-read", add_contents)
+    app.connect("build-finished", copy_pictures)
