@@ -61,9 +61,17 @@ def test_the_conclusion_is_made_from_the_result(tmp_path):
     fanout = run_with_pictures(tmp_path)["fanout"]
     fast, complete, price = report.conclude({"fanout": fanout})
     assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
+    assert "half arrived within " in fast and "9 of 10 within " in fast
     assert complete.startswith("All 800 deliveries arrived, each of them once, and you can trust the figures")
     hour = cost.estimate(40, broadcasts=3600, minutes=60).dollars
     assert f"would cost {hour:.2f} US dollars an hour with 40 people" in price
+
+
+def test_the_conclusion_claims_no_quantile_without_an_interval(tmp_path):
+    fanout = run_with_pictures(tmp_path)["fanout"]
+    known, unsure = (fanout["verdict"] | {"uncertain": names} for names in ([], ["p90", "p99"]))
+    assert "99 of 100" in report.conclude({"fanout": fanout | {"verdict": known}})[0]
+    assert " of 10" not in report.conclude({"fanout": fanout | {"verdict": unsure}})[0]
 
 
 @pytest.mark.parametrize(
