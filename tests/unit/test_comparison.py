@@ -49,6 +49,15 @@ def test_where_there_is_no_difference_one_is_seldom_found():
         assert found <= 4, quantity  # what happens once in 20 times happens in more than 4 of 20 once in 400 times
 
 
+def test_of_many_deliveries_some_give_nearly_the_same_interval(monkeypatch):
+    whole = comparison.compare(result(1, slower_ms=10), result(2)).table
+    monkeypatch.setattr(comparison, "MAX_RESAMPLED", 500)
+    some = comparison.compare(result(1, slower_ms=10), result(2)).table
+    assert some["difference_ms"].equals(whole["difference_ms"])
+    middle = ["latency p50", "latency p90"]
+    assert np.allclose(some.loc[middle, ["low_ms", "high_ms"]], whole.loc[middle, ["low_ms", "high_ms"]], atol=1.5)
+
+
 def test_noise_is_called_noise():
     compared = comparison.compare(result(1), result(1))
     assert compared.table["difference_ms"].eq(0).all()
