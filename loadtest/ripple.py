@@ -87,6 +87,10 @@ class Ripple:
 
     def gif(self) -> bytes:
         """The animation."""
+        return self._gif
+
+    @cached_property
+    def _gif(self) -> bytes:  # a second's work, and a notebook both saves and shows it
         first, *others = (_to_palette(self.frame(moment_ms)) for moment_ms in self.moments_ms)
         durations = [*[FRAME_MS] * len(others), END_MS]
         buffer = io.BytesIO()

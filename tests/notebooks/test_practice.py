@@ -2,13 +2,15 @@
 
 import pytest
 
-from chatlab.notebooks import BUILD
+from chatlab.notebooks import BUILD, MEASURE
 from tests.support.cells import run_cell, run_cells
 from tests.support.exercises import exercises
 from tests.support.labs import everything, lab_in
 
 WITH_PRACTICE = ["01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 """The notebooks that break something, or have exercises."""
+MEASURING = [pytest.param(name, marks=pytest.mark.long) for name in MEASURE]
+"""Theirs take most of a minute each. tests/unit/test_exercises_of_measuring.py has their exercises."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def state(lab):
     return found
 
 
-@pytest.mark.parametrize("name", WITH_PRACTICE)
+@pytest.mark.parametrize("name", [*WITH_PRACTICE, *MEASURING])
 def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
     before, names = state(built), {}
     run_cells(name, practice=True, namespace=names)
@@ -42,6 +44,6 @@ def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, n
     assert state(built) == before
 
 
-@pytest.mark.parametrize("name", WITH_PRACTICE)
+@pytest.mark.parametrize("name", [*WITH_PRACTICE, *MEASURE])
 def test_there_are_three_exercises(name):
     assert len(exercises(name)) == 3
