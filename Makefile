@@ -93,12 +93,11 @@ $(VENV)/browser: | setup
 notebooks: setup
 	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)
 
-# JupyterLab asks nobody for news, updates or extensions.
+# JupyterLab asks nobody for news, updates or extensions, and you neither: what .jupyter says comes on top of your own.
 lab: setup
-	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
-		--LabApp.news_url=None --LabApp.extension_manager=readonly \
-		--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate \
-		$(if $(filter 0,$(shell id -u)),--allow-root)
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
+		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # From the notebooks' saved outputs; a link that leads nowhere, or a page that nothing leads to, is an error.
 book: setup

@@ -130,6 +130,11 @@ def plot(broadcasts: pd.DataFrame) -> plots.NotebookFigure:
     axes.set_xlim(0)
     axes.set_ylim(0)
     axes.legend(frameon=False, loc="upper left")
+    lines = (
+        f"{variant} {rows.iloc[0]:,.0f} ms with {rows.index[0]:,} and {rows.iloc[-1]:,.0f} ms with {rows.index[-1]:,}"
+        for variant, rows in ((variant, median[variant]) for variant in broadcasts["variant"].unique())
+    )
+    figure.alt = f"Lines of the median time to last delivery over the connections: {'; '.join(lines)}."
     return figure
 
 

@@ -17,11 +17,9 @@ FILES: dict[str, dict[str, Path]] = {
 
 def package(variant: str) -> bytes:
     """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    return packages.build_zip(FILES[variant])
+    return packages.build_zip({name: path.read_bytes() for name, path in FILES[variant].items()})
 
 
 def deploy(lab: Lab, variant: str) -> None:
     """Make `variant` the chat's broadcast."""
-    functions, function = lab.client("lambda"), lab.functions["default"]
-    functions.update_function_code(FunctionName=function, ZipFile=package(variant))
-    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+    packages.deploy(lab, "default", package(variant))

@@ -94,6 +94,8 @@ def _dynamodb(lab: Lab) -> Iterator[Resource]:
                 tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
                 if lab.owns(tags):
                     yield "dynamodb", "table", name, table["CreationDateTime"]
+                    for index in table.get("GlobalSecondaryIndexes", []):
+                        yield "dynamodb", "index", f"{name}/{index['IndexName']}", None
 
 
 def _iam(lab: Lab) -> Iterator[Resource]:

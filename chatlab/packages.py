@@ -5,7 +5,6 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from chatlab.errors import LabError
 from chatlab.lab import Lab
@@ -19,30 +18,37 @@ FILES = {"connect": ("lambda_connect.py",), "default": BROADCAST, "disconnect": 
 """What each function's deployment package holds, of the folder `lambdas/`."""
 
 
-def build_zip(files: Mapping[str, Path]) -> bytes:
+def build_zip(files: Mapping[str, bytes]) -> bytes:
     """A deployment package, a zip file: always the same bytes for the same code.
 
     Args:
-        files: paths, by the name that each has in the package.
+        files: what each holds, by the name that it has in the package.
     """
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
-        for name, path in files.items():
+        for name, content in files.items():
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # the earliest that a zip file can hold
             entry.external_attr = 0o644 << 16  # readable for everyone: Lambda runs as another user
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
+            archive.writestr(entry, content)
     return package.getvalue()
 
 
 def build_package(part: str) -> bytes:
     """The deployment package of a part of the chat (a key of FILES), from `lambdas/`."""
-    return build_zip({name: LAMBDAS / name for name in FILES[part]})
+    return build_zip({name: (LAMBDAS / name).read_bytes() for name in FILES[part]})
 
 
 def sha256(package: bytes) -> str:
     """The hash of a package in Lambda's form, `CodeSha256`."""
     return base64.b64encode(hashlib.sha256(package).digest()).decode()
+
+
+def deploy(lab: Lab, part: str, package: bytes) -> None:
+    """Give a function of the chat this code, and wait until Lambda runs it."""
+    functions, function = lab.client("lambda"), lab.functions[part]
+    functions.update_function_code(FunctionName=function, ZipFile=package)
+    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
 
 
 def require_deployed(lab: Lab) -> None:

@@ -42,6 +42,12 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             "10 s, and the page's build", "delete_bucket",
         ),
     ]  # fmt: skip
+    rows.append(
+        (
+            "08", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
+            f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 08 itself by update_table",
+        )
+    )  # fmt: skip
     if hours := ledger.lifetime_hours():
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"

@@ -19,6 +19,7 @@ Summary = dict[str, Any]  # JSON: see the README
 
 MANY_PEOPLE = 10_000
 """The conclusion says what a message a second costs with as many people as were measured, and with so many."""
+SHARES = {"p50": "half arrived", "p90": "9 of 10", "p99": "99 of 100"}
 RAW_DATA = ("summary.json", "load_test/*.*", "scaling/*/*.*")
 
 
@@ -37,7 +38,9 @@ def write(folder: Path, summary: Summary) -> None:
     """Write `summary`, redacted, as JSON and as a page that contains the run's plots."""
     summary = redact_values(summary)
     paths.write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    files = [path.relative_to(folder).as_posix() for pattern in RAW_DATA for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in RAW_DATA for path in sorted(folder.glob(pattern)) if path.name != "progress.json"]
+    files = [path.relative_to(folder).as_posix() for path in found]
+    plots = sorted(folder.glob("plots/*.png"), key=lambda path: (not path.with_suffix(".gif").exists(), path))
     text = (paths.ROOT / "chatlab" / "report.html.jinja").read_text()
     template = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = template.render(
@@ -46,7 +49,7 @@ def write(folder: Path, summary: Summary) -> None:
         conclusion=conclude(summary),
         trusted=is_trusted(summary),
         quantiles=list(_quantiles(summary["fanout"] or {})),
-        figures=[_figure(path) for path in sorted(folder.glob("plots/*.png"))],
+        figures=[_figure(path) for path in plots],
         files=files,
     )
     paths.write_atomically(folder / "report.html", page)
@@ -70,10 +73,11 @@ def _how_fast(fanout: Summary) -> str:
     latency, last = fanout["latency_ms"], fanout["last_delivery_ms"]["p50"]
     if last is None or latency["p50"] is None:
         return "No message was delivered."
+    unsure = fanout.get("verdict", {}).get("uncertain", [])
+    shares = [f"{share} within {_ms(latency[name])}" for name, share in SHARES.items() if name not in unsure]
     return (
         f"A message reached all {fanout['connections']:,} connections within {_ms(last)} (median of "
-        f"{fanout['broadcasts']:,} broadcasts); half of the deliveries took no longer than {_ms(latency['p50'])}, and "
-        f"99 of 100 no longer than {_ms(latency['p99'])}."
+        f"{fanout['broadcasts']:,} broadcasts)" + (f"; of single deliveries {', '.join(shares)}." if shares else ".")
     )
 
 

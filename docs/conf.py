@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+
 ROOT = Path(__file__).resolve().parent.parent
 
 project = "WebSocket Chat Lab"
@@ -43,6 +45,15 @@ def add_contents(app, docname, source):
         source[0] += "\n\n".join(["", *parts])
 
 
+def remove_empty_heads(app, doctree):
+    """Remove heads of tables in which nothing stands: Markdown has no table without one."""
+    from docutils import nodes  # here, since the tests read this file without Sphinx
+
+    for head in list(doctree.findall(nodes.thead)):
+        if not head.astext().strip():
+            head.parent.remove(head)
+
+
 def copy_pictures(app, error):
     """Copy the pictures that the front page names in HTML, which Sphinx does not read."""
     if not error:
@@ -53,6 +64,8 @@ def copy_pictures(app, error):
 
 
 def setup(app):
-    """Connect the two to Sphinx's events."""
+    """Connect these to Sphinx's events, and show diagrams in Mermaid as the text that they are."""
+    app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", add_contents)
+    app.connect("doctree-read", remove_empty_heads)
     app.connect("build-finished", copy_pictures)

@@ -7,13 +7,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from loadtest.intervals import CONFIDENCE
+from loadtest.intervals import CONFIDENCE, quantile_interval
 from loadtest.results import Result
 from loadtest.verdict import MIN_BROADCASTS
 
 LATENCY_QUANTILES = {"latency p50": 0.5, "latency p90": 0.9, "latency p99": 0.99}
 LAST_DELIVERY = "time to last delivery p50"
+SETTINGS = {
+    "payload_bytes": "payload (bytes)",
+    "broadcast_rate": "broadcasts a second",
+    "speakers": "speakers",
+    "churn": "churn",
+}
+"""What two load tests should have alike, and what to call it."""
 RESAMPLES = 2_000
+MAX_RESAMPLED = 200_000
+"""Of more deliveries, every second, third, … by latency is resampled, which hardly changes a quantile."""
 TOO_FEW, NOISE = "too few broadcasts to tell", "may be noise"
 
 
@@ -50,6 +59,8 @@ class Comparison:
 def compare(before: Result, after: Result) -> Comparison:
     """Compare the quantiles of latency, and the median time to last delivery, of two results without their warm-up.
 
+    Only the broadcasts to numbers of connections that both have are compared, unless they have none in common.
+
     The 95 % interval of a difference is a bootstrap's, in which whole broadcasts are drawn, each result's anew and each
     step's apart: the deliveries of one broadcast are late together, so they are not independent (Davison and Hinkley,
     Bootstrap Methods and their Application, sections 2.4 and 3.8). It knows what differs from broadcast to broadcast.
@@ -58,43 +69,77 @@ def compare(before: Result, after: Result) -> Comparison:
     Raises:
         ValueError: in one sentence, if one of them has no deliveries.
     """
-    if before.summary["latency_ms"]["p50"] is None or after.summary["latency_ms"]["p50"] is None:
+    numbers = [set(_reached_somebody(result)["expected"]) for result in (before, after)]
+    if not all(numbers):
         raise ValueError("There is nothing to compare: one of the two load tests has no deliveries.")
-    values = pd.DataFrame({"before_ms": _values(before), "after_ms": _values(after)})
+    common = set.intersection(*numbers)
+    parts = [_part(result, common) for result in (before, after)]
+    values = pd.DataFrame({name: part.values() for name, part in zip(("before_ms", "after_ms"), parts, strict=True)})
     table = values.assign(difference_ms=values["after_ms"] - values["before_ms"])
     random = np.random.default_rng(1)  # the same two results always give the same intervals
-    differences = -_resample(before, random) + _resample(after, random)
-    beyond = (1 - CONFIDENCE) / 2
-    table["low_ms"], table["high_ms"] = np.quantile(differences, [beyond, 1 - beyond], axis=0)
+    first, second = (_resample(part, random) for part in parts)
+    beyond = _expanded(min(len(part.broadcasts) for part in parts))
+    table["low_ms"], table["high_ms"] = np.quantile(second - first, [beyond, 1 - beyond], axis=0)
     table["finding"] = np.select([table["high_ms"] < 0, table["low_ms"] > 0], ["faster", "slower"], NOISE)
-    table.loc[sorted(_uncertain(before) | _uncertain(after)), "finding"] = TOO_FEW
-    return Comparison(table, list(_warnings(before, after)))
+    table.loc[sorted(set().union(*(_uncertain(part) for part in parts))), "finding"] = TOO_FEW
+    return Comparison(table, list(_warnings(before, after, numbers)))
 
 
-def _values(result: Result) -> dict[str, float]:
-    summary = result.summary
-    latencies = {name: summary["latency_ms"][name.split()[-1]] for name in LATENCY_QUANTILES}
-    return latencies | {LAST_DELIVERY: summary["last_delivery_ms"]["p50"]}
+@dataclass(frozen=True)
+class _Part:
+    """What of a result is compared: its broadcasts, and their deliveries by latency."""
+
+    broadcasts: pd.DataFrame
+    deliveries: pd.DataFrame
+
+    def values(self) -> dict[str, float]:
+        latency_ms = self.deliveries["latency_ms"]
+        own = {name: float(latency_ms.quantile(q)) for name, q in LATENCY_QUANTILES.items()}
+        return own | {LAST_DELIVERY: float(self.broadcasts["last_ms"].median())}
 
 
-def _resample(result: Result, random: np.random.Generator) -> NDArray[np.float64]:
+def _part(result: Result, connections: set[int]) -> _Part:
+    broadcasts, deliveries = _reached_somebody(result), result.deliveries
+    if connections:
+        broadcasts = broadcasts[broadcasts["expected"].isin(connections)]
+    is_first = deliveries["expected"] & (deliveries["copy"] == 0)
+    deliveries = deliveries[is_first & deliveries["broadcast"].isin(broadcasts["broadcast"])]
+    return _Part(broadcasts.reset_index(drop=True), deliveries.sort_values("latency_ms"))
+
+
+def _reached_somebody(result: Result) -> pd.DataFrame:
+    """The broadcasts that count and have a delivery."""
+    rows = result.broadcasts
+    return rows[~rows["warm_up"] & rows["last_ms"].notna()]
+
+
+def _expanded(n: int) -> float:
+    """The share of resamples beyond each end of an interval. A bootstrap of few values is too narrow without.
+
+    T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015): expanded
+    percentile intervals.
+    """
+    from scipy import stats  # here, as in `loadtest.intervals`
+
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, max(1, n - 1))
+    return float(stats.norm.sf(np.sqrt(n / max(1, n - 1)) * t))
+
+
+def _resample(part: _Part, random: np.random.Generator) -> NDArray[np.float64]:
     """The quantities of resampled broadcasts, shape (resamples, quantities)."""
-    broadcasts = _measured(result).reset_index(drop=True)
     # How often each broadcast is drawn, shape (resamples, broadcasts).
-    drawn = np.empty((RESAMPLES, len(broadcasts)), dtype=np.int64)
-    for rows in broadcasts.groupby("phase").indices.values():
+    drawn = np.empty((RESAMPLES, len(part.broadcasts)), dtype=np.int64)
+    for rows in part.broadcasts.groupby("phase").indices.values():
         drawn[:, rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES)
-    deliveries = result.deliveries
-    deliveries = deliveries[deliveries["expected"] & (deliveries["copy"] == 0) & ~deliveries["warm_up"]]
-    deliveries = deliveries.sort_values("latency_ms")
+    deliveries = part.deliveries.iloc[:: len(part.deliveries) // MAX_RESAMPLED + 1]
     latency_ms = deliveries["latency_ms"].to_numpy()
-    broadcast = pd.Index(broadcasts["broadcast"]).get_indexer(pd.Index(deliveries["broadcast"]))
-    last = broadcasts["last_ms"].to_numpy()
-    order = np.argsort(last)
+    broadcast = pd.Index(part.broadcasts["broadcast"]).get_indexer(pd.Index(deliveries["broadcast"]))
+    last_ms = part.broadcasts["last_ms"].to_numpy()
+    order = np.argsort(last_ms)
     quantities = np.empty((RESAMPLES, len(LATENCY_QUANTILES) + 1))
     for row, times in zip(quantities, drawn, strict=True):
         row[:-1] = _weighted_quantiles(latency_ms, times[broadcast], list(LATENCY_QUANTILES.values()))
-        row[-1:] = _weighted_quantiles(last[order], times[order], [0.5])
+        row[-1:] = _weighted_quantiles(last_ms[order], times[order], [0.5])
     return quantities
 
 
@@ -107,37 +152,32 @@ def _weighted_quantiles(
     return quantiles
 
 
-def _measured(result: Result) -> pd.DataFrame:
-    """The broadcasts that count, and that reached somebody."""
-    rows = result.broadcasts
-    return rows[~rows["warm_up"] & rows["last_ms"].notna()]
-
-
-def _uncertain(result: Result) -> set[str]:
-    """The quantities for which a result has too few broadcasts."""
-    if len(_measured(result)) < MIN_BROADCASTS:
+def _uncertain(part: _Part) -> set[str]:
+    """The quantities for which there are too few broadcasts."""
+    if len(part.broadcasts) < MIN_BROADCASTS:
         return {*LATENCY_QUANTILES, LAST_DELIVERY}
-    intervals = result.summary["interval_95"]["latency_ms"]
-    return {name for name in LATENCY_QUANTILES if None in intervals[name.split()[-1]]}
+    latency_ms, groups = part.deliveries["latency_ms"], part.deliveries["broadcast"]
+    return {name for name, q in LATENCY_QUANTILES.items() if None in quantile_interval(latency_ms, groups, q)}
 
 
-def _warnings(before: Result, after: Result) -> Iterator[str]:
+def _warnings(before: Result, after: Result, numbers: list[set[int]]) -> Iterator[str]:
+    common = set.intersection(*numbers)
+    if common and numbers[0] != numbers[1]:
+        yield f"Compared are the broadcasts to {_list(common)} connections only, which both have."
     settings = [result.summary["settings"] for result in (before, after)]
-    connections = [sorted(set(_measured(result)["expected"])) for result in (before, after)]
-    facts = {"connections": [", ".join(f"{number:,}" for number in numbers) for numbers in connections]}
-    for name, title in {
-        "payload_bytes": "payload (bytes)",
-        "broadcast_rate": "broadcasts a second",
-        "speakers": "speakers",
-        "churn": "churn",
-    }.items():
-        facts[title] = [f"{each.get(name, 0):g}" for each in settings]
+    facts = {title: [f"{each.get(name, 0):g}" for each in settings] for name, title in SETTINGS.items()}
+    if not common:
+        facts = {"connections": [_list(each) for each in numbers]} | facts
     others = [f"{title} {first} and {second}" for title, (first, second) in facts.items() if first != second]
     if others:
         yield f"These two did not measure the same: {_enumerate(others)}."
     for name, result in (("first", before), ("second", after)):
         if not result.summary["verdict"]["believable"]:
             yield f"The {name} does not trust itself: {' '.join(result.summary['verdict']['warnings'])}"
+
+
+def _list(numbers: set[int]) -> str:
+    return _enumerate([f"{number:,}" for number in sorted(numbers)])
 
 
 def _enumerate(parts: list[str]) -> str:

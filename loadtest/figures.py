@@ -76,7 +76,7 @@ def format_ms(value: float) -> str:
 
 
 def log_axis(axis: Axis, values: Iterable[float]) -> None:
-    """Make an axis logarithmic over the positive values, labelled with plain numbers at 1, 2 and 5."""
+    """Make an axis logarithmic over the positive values, labelled with plain numbers at round values."""
     shown = np.asarray(values, dtype=float)
     shown = shown[shown > 0]
     low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
@@ -85,7 +85,7 @@ def log_axis(axis: Axis, values: Iterable[float]) -> None:
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
     set_limits(low / 1.3, high * 1.3)
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high / low < 2_000 else (1,)
+    steps = tuple(range(1, 10)) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
     axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
     axis.set_ticks([], minor=True)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

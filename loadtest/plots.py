@@ -178,13 +178,13 @@ def timeline(result: Result) -> NotebookFigure:
     ):
         if len(part):
             x, y = (part[column].astype(float) - start) / 1e9, np.full(len(part), high)
-            axes.plot(x, y, marker, color=color, ms=6, clip_on=False, label=f"{label} ({len(part):,})")
+            axes.plot(x, y, marker, color=color, ms=4, clip_on=False, label=f"{label} ({len(part):,})")
             failures.append(f"{len(part):,} times: {label}")
     axes.set_ylim(low, high)
     axes.set_xlim(0)
     title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
     set_title(axes, title)
-    figure.legend(frameon=False, markerscale=2, loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(frameon=False, markerscale=4, loc="outside lower center", ncols=3, fontsize=9)
     seconds = (rows["arrived_ns"].max() - start) / 1e9
     figure.alt = f"A dot for each delivery over the {seconds:.0f} s of the test, {_range(rows['latency_ms'])}. {title}."
     return figure

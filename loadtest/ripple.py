@@ -87,6 +87,10 @@ class Ripple:
 
     def gif(self) -> bytes:
         """The animation."""
+        return self._gif
+
+    @cached_property
+    def _gif(self) -> bytes:  # a second's work, and a notebook both saves and shows it
         first, *others = (_to_palette(self.frame(moment_ms)) for moment_ms in self.moments_ms)
         durations = [*[FRAME_MS] * len(others), END_MS]
         buffer = io.BytesIO()
@@ -99,7 +103,7 @@ class Ripple:
         texts = PngImagePlugin.PngInfo()
         texts.add_itxt("Description", self.describe())
         texts.add_itxt("Source", "measured")
-        _to_palette(self.frame(self.still_ms)).save(buffer, "PNG", optimize=True, pnginfo=texts)
+        _to_palette(self.frame(self.still_ms, fresh=0)).save(buffer, "PNG", optimize=True, pnginfo=texts)
         return buffer.getvalue()
 
     @property
@@ -131,15 +135,16 @@ class Ripple:
         )
         return {"text/html": picture, "image/png": png, "text/plain": self.describe()}
 
-    def frame(self, at_ms: float) -> Image.Image:
-        """The picture at a moment: lit is who had received the broadcast by then."""
+    def frame(self, at_ms: float, fresh: int = FRESH) -> Image.Image:
+        """The picture at a moment: lit is who had received the broadcast by then, brighter in so many last frames."""
         image = Image.new("RGB", (WIDTH, HEIGHT), CARD)
         pen = ImageDraw.Draw(image)
         pen.text((24, 20), f"One message to {self.waves[0].connections:,} connections", TEXT, _font(25, bold=True))
         pen.text((WIDTH - 24, 20), f"{at_ms:,.0f} ms", TEXT, _font(25, bold=True), anchor="ra")
         for wave, (x, y), (color, fresh_color) in zip(self.waves, self.centers(), LIT, strict=False):
             reached = wave.reached(at_ms)
-            settled = reached if at_ms >= self.moments_ms[-1] else wave.reached(at_ms - FRESH * FRAME_MS / self.slowed)
+            is_last = at_ms >= self.moments_ms[-1]
+            settled = reached if is_last else wave.reached(at_ms - fresh * FRAME_MS / self.slowed)
             places, size = dots(wave.connections)
             for place, (dx, dy) in enumerate(places):
                 shown = size if place < reached else 0.55 * size

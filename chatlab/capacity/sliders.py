@@ -5,6 +5,7 @@ The picture is an ordinary one. So a page that shows a saved notebook, where not
 
 from dataclasses import replace
 
+import ipywidgets as widgets
 from IPython.display import DisplayHandle, display
 
 from chatlab.capacity import plot, simulation
@@ -30,12 +31,7 @@ def picture(
 
 
 def show(parameters: Parameters) -> None:
-    """Show the picture, and sliders above it, which need a kernel and ipywidgets."""
-    try:
-        import ipywidgets as widgets
-    except ImportError:
-        display(picture(parameters, parameters.post_ms, parameters.requests_per_s, 1, parameters.memory_mb))
-        return
+    """Show the picture, and sliders above it, which need a kernel."""
     controls = {
         "post_ms": widgets.IntSlider(round(parameters.post_ms), *POSTS_MS, description="ms a post"),
         "requests_per_s": widgets.SelectionSlider(

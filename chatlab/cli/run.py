@@ -13,7 +13,7 @@ from chatlab.cli.labs import count_resources, require_credentials
 from chatlab.cli.progress import execute_all, print_line
 from chatlab.errors import LabError
 from chatlab.locks import locked
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
 from chatlab.paths import NOTEBOOKS, ROOT, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
@@ -107,7 +107,7 @@ class _Run:
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:
-            self._execute([*BUILD, *MEASURE], parameters)
+            self._execute([*BUILD, *MEASURE, *([CAPSTONE] if self.practice else [])], parameters)
         except KeyboardInterrupt:
             self.failures.append("Stopped by hand.")
             with suppress(BrokenPipeError):

@@ -1,5 +1,11 @@
-"""The checks of the notebooks' exercises: a module for each notebook that has some."""
+"""The checks of the notebooks' exercises: a module for each notebook that has some, imported when it is first used."""
 
-from chatlab.exercises import role, table
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
-__all__ = ["role", "table"]
+
+def __getattr__(name: str) -> ModuleType:
+    if (Path(__file__).parent / f"{name}.py").is_file():
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

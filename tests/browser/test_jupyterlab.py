@@ -15,7 +15,7 @@ import pytest
 
 from chatlab import local_cloud
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
-from chatlab.paths import ROOT
+from chatlab.paths import ROOT, RUNS, ensure_writable
 from chatlab.processes import kill_session
 from tests.support.processes import environment_of_a_run
 
@@ -25,9 +25,9 @@ ONE_NOTEBOOK_MS = 300_000
 
 
 def lab_command():
-    """The last line of what `make lab` would do: the others install what is installed here."""
+    """The last of what `make lab` would do: before it, it installs what is installed here."""
     printed = subprocess.run(["make", "--just-print", "lab"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return printed.stdout.replace("\\\n", " ").strip().splitlines()[-1]
+    return printed.stdout[printed.stdout.index("JUPYTER_CONFIG_PATH") :]
 
 
 @contextmanager
@@ -84,37 +84,54 @@ class Learner:
         page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
 
     def come(self, address):
-        """Open JupyterLab, at the page that `make lab` opens."""
+        """Open JupyterLab at the page that `make lab` opens: the first notebook."""
         self._page.goto(f"{address}/lab/tree/notebooks/00_start.ipynb?token={TOKEN}")
-        self._page.wait_for_function("window.jupyterapp")
-        self._page.evaluate("jupyterapp.restored")
+        self._page.locator(".jp-NotebookPanel").wait_for(timeout=60_000)
+        self._wait_for_kernel()
 
     def open(self, name):
-        """Open a notebook, and wait for its kernel."""
-        self._page.evaluate(
-            """async path => {
-                const widget = await jupyterapp.commands.execute("docmanager:open", { path });
-                await widget.context.ready;
-                await widget.sessionContext.ready;
-                await widget.revealed;
-            }""",
-            f"notebooks/{name}.ipynb",
-        )
+        """Open a notebook."""
+        path = f"notebooks/{name}.ipynb"
+        self._page.evaluate("path => void jupyterapp.commands.execute('docmanager:open', { path })", path)
+        self._page.wait_for_function("path => jupyterapp.shell.currentWidget?.context?.path === path", arg=path)
+        self._wait_for_kernel()
 
-    def press(self, label):
-        """Choose an entry of the menu Run, and wait until no cell of the notebook in front is busy."""
+    def _wait_for_kernel(self):
+        self._page.evaluate("""async () => {
+            const { context, sessionContext } = jupyterapp.shell.currentWidget;
+            await context.ready;
+            await sessionContext.ready;
+        }""")
+
+    def run_all(self):
+        """Choose "Run All Cells" of the menu Run, and wait until all are done."""
         self._page.get_by_role("menuitem", name="Run", exact=True).click()
-        self._page.get_by_role("menuitem", name=label, exact=False).first.click()
-        self.wait()
+        self._page.locator("li[data-command='runmenu:run-all']").click()
+        self._wait_for_cells()
 
-    def wait(self):
-        """Wait until the kernel has nothing to do."""
-        self._page.wait_for_timeout(300)
+    def run_one_by_one(self):
+        """Press Shift-Enter on each cell, and wait each time until it is done."""
+        self._page.evaluate("jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
+        self._page.evaluate("jupyterapp.shell.currentWidget.content.activate()")
+        for _ in range(self._page.evaluate("jupyterapp.shell.currentWidget.content.widgets.length")):
+            self._page.keyboard.press("Shift+Enter")
+            self._wait_for_cells()
+
+    def _wait_for_cells(self):
+        self._page.wait_for_timeout(50)  # until the cell is asked for
         self._page.wait_for_function(
-            """() => [...jupyterapp.shell.currentWidget.content.widgets].every(cell =>
+            """() => jupyterapp.shell.currentWidget.content.widgets.every(cell =>
                 cell.model.type !== "code" || cell.model.executionState !== "running")""",
             timeout=ONE_NOTEBOOK_MS,
         )
+
+    def notifications(self):
+        """What JupyterLab asks or tells in the corner."""
+        return self._page.locator(".Toastify__toast").all_inner_texts()
+
+    def picture(self, name):
+        """A screenshot among the run's artefacts."""
+        self._page.screenshot(path=ensure_writable(RUNS / "screenshots") / f"jupyterlab {name}.png")
 
     def outputs(self):
         """The code cells of the notebook in front: (execution count, outputs) each."""
@@ -158,12 +175,11 @@ def failures(cells):
     return [output for cell in cells for output in cell.outputs if output["output_type"] == "error"]
 
 
-def test_notebooks_run_cell_by_cell_and_nobody_is_asked_about_news(learner):
-    learner.press("Run Selected Cell")
-    while learner.is_before_the_end():
-        learner.press("Run Selected Cell")
-    cells = learner.outputs()
+def test_a_notebook_runs_cell_by_cell_and_nobody_is_asked_about_news(learner):
+    learner.run_one_by_one()
+    *cells, new = learner.outputs()  # the last Shift-Enter adds a cell
     assert [cell.count for cell in cells] == list(range(1, len(cells) + 1))
+    assert new.count is None
     assert failures(cells) == []
     assert learner.notifications() == []
 
@@ -172,7 +188,8 @@ def test_notebooks_run_cell_by_cell_and_nobody_is_asked_about_news(learner):
 def test_every_notebook_runs_from_top_to_bottom(learner):
     for name in [*BUILD, *MEASURE, TEARDOWN]:
         learner.open(name)
-        learner.press("Run All Cells")
+        learner.run_all()
+        learner.picture(name)
         cells = learner.outputs()
         assert failures(cells) == [], name
         assert all(cell.count for cell in cells), name

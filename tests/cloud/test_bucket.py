@@ -36,7 +36,7 @@ REFUSED = [
 
 # Run in the rehearsal; its last line is JSON.
 CODE = """
-import http.client, json, os, re, sys
+import gzip, http.client, json, os, re, sys
 from urllib.parse import urlsplit
 from chatlab import Lab, parts
 from chatlab.names import STAGE
@@ -63,7 +63,9 @@ def ask(method, url, path, body=None, **headers):
     connection = connections[to.scheme](to.netloc, timeout=10)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
-    return [answer.status, answer.read().decode(), answer.getheader("Access-Control-Allow-Origin")]
+    said = answer.read()
+    said = gzip.decompress(said) if answer.getheader("Content-Encoding") == "gzip" else said
+    return [answer.status, said.decode(), answer.getheader("Access-Control-Allow-Origin")]
 
 before = there()
 rest, website = lab.object_url(""), lab.website_url

@@ -15,7 +15,7 @@ from tests.support.tables import print_table
 CREATING = BUILD[1:]
 EVERY = [(name, number) for name in [*CREATING, TEARDOWN] for number in range(1, len(cells(name)) + 1)]
 # A role without policies, log groups without functions, an API without routes, a lab half removed.
-SOME = [("02_iam_role", 2), ("03_lambda_functions", 2), ("04_websocket_api", 2), (TEARDOWN, 4)]
+SOME = [("02_iam_role", 2), ("03_lambda_functions", 4), ("04_websocket_api", 2), (TEARDOWN, 4)]
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import pytest
 
 import chatlab
 from chatlab import LabError, page, poll, public_access
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN, execute
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from tests.support.cells import cells, run_cells
 from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 
-ALL = [*BUILD, *MEASURE, TEARDOWN]
+ALL = [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
     assert outcome.reason.startswith(f"cell 3 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
-@pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE])
+@pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE, CAPSTONE])
 def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch, name):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
     with pytest.raises(LabError, match=r"^No lab is chosen yet: run notebook 00_start first\.$"):

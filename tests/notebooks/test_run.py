@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = {
     "06_load_test": {"connections=300, broadcasts=8": "connections=20, broadcasts=3"},
     "07_scaling": {
-        '"fanout": [50, 100, 200]': '"fanout": [10, 20, 30]',
-        '"sequential": [50, 100]': '"sequential": [10, 20]',
+        '"fanout": [20, 100, 200]': '"fanout": [10, 20, 30]',
+        '"sequential": [20, 100]': '"sequential": [10, 20]',
         "BROADCASTS = 8": "BROADCASTS = 3",
         "ROOMS = [1_000, 10_000, 100_000, 1_000_000]": "ROOMS = [1_000, 100_000]",
     },
@@ -110,6 +110,10 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, c
 UNSEEN = {
     "apigateway:PATCH": "only where a route or the stage is not as it should be",
     "apigateway:PUT": "nothing here asks for it beside a tag",
+    "dynamodb:Query": "only in notebook 08, which a run leaves out",
+    "dynamodb:UpdateTable": "the same",
+    "iam:GetRolePolicy": "only where a learner takes a permission away, in notebook 04",
+    "s3:DeleteBucketPolicy": "only where a learner takes the policy away, in notebook 05",
     "iam:DetachRolePolicy": "only what somebody attached by hand",
     "iam:RemoveRoleFromInstanceProfile": "only what somebody attached by hand",
     "lambda:DeleteEventSourceMapping": "only what somebody connected by hand",

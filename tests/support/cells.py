@@ -48,8 +48,7 @@ build.mkdir(parents=True, exist_ok=True)
 (build / "index.html").write_text("<!doctype html>")
 files = {"index.html": build / "index.html"}
 """,
-    "playwright": "",
-    "beside(pictures)": "",
+    "conversation.chat(": "",
 }
 
 

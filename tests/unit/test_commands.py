@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, paths
-from chatlab.cli import labs, progress
+from chatlab.cli import arguments, labs, progress, run
 from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, make_run_dir
@@ -254,6 +254,23 @@ def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws,
         "`make down TARGET=aws NAME=theirs REGION=eu-west-1`." in said
     )
     assert said.count("Found by its tag") == 1
+
+
+def test_renewed_are_the_notebooks_and_the_readme_s_picture(tmp_path, monkeypatch):
+    done, lab = tmp_path / "run", tmp_path / "lab"
+    for folder in (done / "notebooks", done / "plots", lab / "notebooks", lab / "docs" / "pictures"):
+        folder.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(metadata={"new": True}), done / "notebooks" / "00_start.ipynb")
+    for name in ("7-0 ripple.gif", "7-0 ripple.png", "6-1 latency distribution.png"):
+        (done / "plots" / name).write_text(name)
+    monkeypatch.setenv("CHATLAB_RUN", str(done))
+    monkeypatch.setattr(run, "run_all", lambda options, practice: 0)
+    monkeypatch.setattr(run, "NOTEBOOKS", lab / "notebooks")
+    monkeypatch.setattr(run, "ROOT", lab)
+    assert run.renew_notebooks(arguments.parse(["notebooks"])) == 0
+    assert "new" in nbformat.read(lab / "notebooks" / "00_start.ipynb", as_version=4).metadata
+    kept = {path.name: path.read_text() for path in (lab / "docs" / "pictures").iterdir()}
+    assert kept == {"ripple.gif": "7-0 ripple.gif", "ripple.png": "7-0 ripple.png"}
 
 
 def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):

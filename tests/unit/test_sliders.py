@@ -1,8 +1,8 @@
 """The model's sliders: what they change is what the picture shows, and without a kernel the picture is there."""
 
-import sys
 from dataclasses import replace
 
+import ipywidgets as widgets
 import pytest
 
 from chatlab.capacity import model, simulation, sliders
@@ -21,7 +21,6 @@ def test_the_picture_is_of_the_model_with_what_was_chosen():
 
 
 def test_moving_a_slider_replaces_the_picture(monkeypatch):
-    widgets = pytest.importorskip("ipywidgets")
     shown, updated, made = [], [], []
 
     class Handle:
@@ -45,12 +44,3 @@ def test_moving_a_slider_replaces_the_picture(monkeypatch):
     made[0].value = 20
     (new,) = updated
     assert "20 ms a post" in new.alt
-
-
-def test_without_ipywidgets_there_is_the_picture(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    shown = []
-    monkeypatch.setattr(sliders, "display", shown.append)
-    sliders.show(model.DEFAULT)
-    (picture,) = shown
-    assert "10 ms a post" in picture.alt

@@ -1,0 +1,62 @@
+"""Notebook 08, in which a learner changes the chat: with the solutions it has rooms, and at the end it is as it was.
+
+All of it by somebody who may do what the lab's policy says, and nothing more.
+"""
+
+import pytest
+
+from chatlab import list_resources, permissions
+from chatlab.notebooks import CAPSTONE, TEARDOWN
+from tests.support.cells import cells, run_cell, run_cells
+from tests.support.exercises import exercises
+from tests.support.labs import chat_in
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_POLICY", str(permissions.POLICY))
+        with chat_in(tmp_path_factory.mktemp("rooms")) as lab:
+            yield lab
+
+
+def state(lab):
+    """What exists, and the code of the functions."""
+    functions = lab.client("lambda")
+    found = [functions.get_function_configuration(FunctionName=name) for name in lab.functions.values()]
+    return list_resources(lab)["id"].tolist(), [configuration["CodeSha256"] for configuration in found]
+
+
+def run_until(number):
+    """The namespace after the first `number` cells, their exercises as a learner finds them."""
+    run_cells(CAPSTONE, number, practice=True, namespace=(names := {}))
+    return names
+
+
+def test_the_solutions_make_rooms_and_the_last_cell_puts_the_chat_back(chat):
+    before, names, solutions = state(chat), {}, {each.skeleton: each.solution for each in exercises(CAPSTONE)}
+    assert len(solutions) == 3
+    for source in cells(CAPSTONE, practice=True):
+        answer = run_cell(source, names)
+        if source in solutions:
+            assert not answer.is_right
+            answer = run_cell(solutions[source], names)
+            assert answer.is_right, answer
+            assert state(chat) != before
+    assert state(chat) == before
+
+
+def test_the_first_and_the_last_cell_put_back_what_was_left_half_done(chat):
+    before = state(chat)
+    run_until(4)  # the index, the policy, another $connect
+    assert state(chat) != before
+    first, *_, last = cells(CAPSTONE, practice=True)
+    run_cell(first, names := {})
+    run_cell(last, names)
+    assert state(chat) == before
+
+
+def test_what_a_learner_has_left_half_done_the_teardown_removes(chat):
+    run_until(4)
+    assert f"{chat.table}/room" in set(list_resources(chat)["id"])
+    assert "Nothing is left" in run_cells(TEARDOWN)
