@@ -45,7 +45,7 @@ def write(folder, **sources):
 
 
 def take(folder, patch=setattr):
-    """Have the commands take the notebooks in `folder` for the lab's, as far as a run has them: all but the last build."""
+    """Have the commands take the notebooks in `folder` for those that a run has: all but the last build."""
     from chatlab import notebooks
     from chatlab.cli import run, up
 
