@@ -26,7 +26,10 @@ LIT = {
         "Locust's users are lit beside the browsers, and the fan-out, which they measure.",
         ("load-test", "websocket", "fan-out"),
     ),
-    "07": ("The fan-out is lit, and the shards that the default function divides it into.", ("fan-out", "shards")),
+    "07": (
+        "Locust's users, the fan-out and the table are lit: what grows with the number of people.",
+        ("load-test", "fan-out", "shards", "table"),
+    ),
     "08": (
         "The functions and the table are lit: the table has an index of rooms now.",
         ("functions", "access", "table", "rooms"),
