@@ -26,14 +26,20 @@ LIT = {
         "Locust's users are lit beside the browsers, and the fan-out, which they measure.",
         ("load-test", "websocket", "fan-out"),
     ),
-    "07": ("The fan-out is lit, and the shards that the default function divides it into.", ("fan-out", "shards")),
+    "07": (
+        "Locust's users, the fan-out and the table are lit: what grows with the number of people.",
+        ("load-test", "fan-out", "shards", "table"),
+    ),
     "08": (
-        "The functions and the table are lit: now the table knows rooms, too.",
+        "The functions and the table are lit: the table has an index of rooms now.",
         ("functions", "access", "table", "rooms"),
     ),
     "99": ("Page, API, functions and table are crossed out.", ("crosses",)),
 }
-"""By a notebook's number: what its picture says to whoever can't see it, and the groups of the source that are lit."""
+"""By a notebook's number: what its picture says to whoever can't see it, and the groups of the source that are lit.
+
+The text is the picture's title, and its alternative text in the notebook.
+"""
 
 
 def draw(number: str, source: str) -> str:

@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 from IPython.display import Code
 
+FONT = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px); line-height: 1.3"
+
 
 class _Block(Protocol):
     """A class, or a module: what has statements."""
@@ -14,7 +16,18 @@ class _Block(Protocol):
     body: list[ast.stmt]
 
 
-def code_of(path: Path, *names: str) -> Code:
+class SourceCode(Code):
+    """Code that looks like that of a cell, wherever it is shown."""
+
+    def _repr_html_(self) -> str:
+        shown: str = super()._repr_html_()  # type: ignore[no-untyped-call]  # IPython has no types for it
+        return shown.replace("<pre>", f'<pre style="{FONT}">', 1)
+
+    def _repr_latex_(self) -> None:
+        """None: nobody prints it, and it would be in the notebook's file once more."""
+
+
+def code_of(path: Path, *names: str) -> SourceCode:
     """The file, highlighted; with names, only these functions, classes and methods ("Class.method") of it.
 
     Raises KeyError if the file has no such name.
@@ -22,7 +35,7 @@ def code_of(path: Path, *names: str) -> Code:
     source = path.read_text(encoding="utf-8")
     if names:
         source = "\n\n\n".join(_segment(source, name) for name in names)
-    return Code(source, language="python")
+    return SourceCode(source, language="python")  # type: ignore[no-untyped-call]  # the same
 
 
 def _segment(source: str, name: str) -> str:

@@ -42,7 +42,7 @@ NOT_A_FIGURE = re.compile(
 )
 """Code, links, the numbers of exercises and of notebooks, and names of quantiles."""
 
-AS_NO_PERSON_WRITES = re.compile(r"\d[eE][-+]\d|\bNaN\b|\bNaT\b|\bnan\b|<NA>|\bNone\b")
+AS_NO_PERSON_WRITES = re.compile(r"\d[eE][-+]\d|\bNaN\b|\bNaT\b|\bnan\b|<NA>")
 
 
 def texts(notebook):

@@ -41,12 +41,22 @@ def _both_ways(first, second):
     return (first, second), (second, first)
 
 
-def test_where_there_is_no_difference_one_is_seldom_found():
+def test_where_there_is_no_difference_one_is_seldom_found(monkeypatch):
     """1 time in 20 if the intervals are right, for each quantity."""
+    monkeypatch.setattr(comparison, "RESAMPLES", 400)
     alike = [findings(comparison.compare(result(2 * k), result(2 * k + 1))) for k in range(20)]
     for quantity in comparison.LATENCY_QUANTILES | {comparison.LAST_DELIVERY: 0.5}:
         found = sum(each[quantity] in ("faster", "slower") for each in alike)
         assert found <= 4, quantity  # what happens once in 20 times happens in more than 4 of 20 once in 400 times
+
+
+def test_of_many_deliveries_some_give_nearly_the_same_interval(monkeypatch):
+    whole = comparison.compare(result(1, slower_ms=10), result(2)).table
+    monkeypatch.setattr(comparison, "MAX_RESAMPLED", 500)
+    some = comparison.compare(result(1, slower_ms=10), result(2)).table
+    assert some["difference_ms"].equals(whole["difference_ms"])
+    middle = ["latency p50", "latency p90"]
+    assert np.allclose(some.loc[middle, ["low_ms", "high_ms"]], whole.loc[middle, ["low_ms", "high_ms"]], atol=1.5)
 
 
 def test_noise_is_called_noise():

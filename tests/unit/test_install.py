@@ -95,6 +95,20 @@ def test_in_a_folder_that_was_moved_it_is_made_anew(lab, monkeypatch):
     assert install.packages_are_complete()
 
 
+def test_what_makes_the_book_is_installed_for_who_asks_for_it(lab, monkeypatch):
+    folder, commands = lab
+    monkeypatch.setattr(install, "BOOK", folder / "book.txt")
+    monkeypatch.setattr(install, "page_is_complete", lambda: True)
+    (folder / "book.txt").write_text("sphinx")
+    install.main()
+    assert not [words for words in commands if "book.txt" in words]
+    install.main(with_book=True)
+    (asked,) = [words for words in commands if "book.txt" in words]
+    assert "--require-hashes" in asked
+    install.main(with_book=True)
+    assert len([words for words in commands if "book.txt" in words]) == 1
+
+
 def test_newer_packages_go_into_the_one_that_is_there(lab):
     folder, commands = lab
     (folder / "requirements.txt").write_text("something")

@@ -32,33 +32,45 @@ def test_the_terminal_gets_every_figure_and_the_failure():
         assert part in text
 
 
-def test_the_report_is_one_file_that_needs_no_other(tmp_path):
-    summary = run_with_pictures(tmp_path) | {"failures": SUMMARY["failures"]}
-    report.write(tmp_path, summary)
-    page = (tmp_path / "report.html").read_text()
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder with its report, and its summary."""
+    folder = tmp_path_factory.mktemp("run")
+    summary = run_with_pictures(folder) | {"failures": SUMMARY["failures"]}
+    report.write(folder, summary)
+    return folder, summary
+
+
+@pytest.fixture
+def page(run):
+    return (run[0] / "report.html").read_text()
+
+
+def test_the_report_is_one_file_that_needs_no_other(run, page):
+    folder, summary = run
+    assert json.loads((folder / "summary.json").read_text()) == summary
     assert page.count("data:image/png;base64,") == 4 and page.count("data:image/gif;base64,") == 1
     assert 'src="http' not in page and "<link" not in page
     assert "&lt;b&gt;the host&lt;/b&gt;" in page
 
 
-def test_a_picture_says_what_is_seen_and_whether_it_was_measured(tmp_path):
-    report.write(tmp_path, run_with_pictures(tmp_path))
-    page = (tmp_path / "report.html").read_text()
+def test_a_picture_says_what_is_seen_and_whether_it_was_measured(page):
     assert '<figure class="measured moving">' in page and '<figure class="simulated">' in page
     assert '<span class="kind">Simulated:</span> How far it goes.' in page
     assert "A curve of the share of 800 deliveries that arrived within a time" in page
 
 
-def test_the_raw_data_is_linked_and_is_there(tmp_path):
-    report.write(tmp_path, run_with_pictures(tmp_path))
-    page = (tmp_path / "report.html").read_text()
+def test_the_raw_data_is_linked_and_is_there(run, page):
     for name in ("summary.json", "load_test/deliveries.parquet", "load_test/summary.json"):
-        assert f'<a href="{name}">' in page and (tmp_path / name).exists()
+        assert f'<a href="{name}">' in page and (run[0] / name).exists()
 
 
-def test_the_conclusion_is_made_from_the_result(tmp_path):
-    fanout = run_with_pictures(tmp_path)["fanout"]
+@pytest.fixture
+def fanout(run):
+    return run[1]["fanout"]
+
+
+def test_the_conclusion_is_made_from_the_result(fanout):
     fast, complete, price = report.conclude({"fanout": fanout})
     assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
     assert "half arrived within " in fast and "9 of 10 within " in fast
@@ -67,8 +79,7 @@ def test_the_conclusion_is_made_from_the_result(tmp_path):
     assert f"would cost {hour:.2f} US dollars an hour with 40 people" in price
 
 
-def test_the_conclusion_claims_no_quantile_without_an_interval(tmp_path):
-    fanout = run_with_pictures(tmp_path)["fanout"]
+def test_the_conclusion_claims_no_quantile_without_an_interval(fanout):
     known, unsure = (fanout["verdict"] | {"uncertain": names} for names in ([], ["p90", "p99"]))
     assert "99 of 100" in report.conclude({"fanout": fanout | {"verdict": known}})[0]
     assert " of 10" not in report.conclude({"fanout": fanout | {"verdict": unsure}})[0]
@@ -85,8 +96,8 @@ def test_the_conclusion_claims_no_quantile_without_an_interval(tmp_path):
         ),
     ],
 )
-def test_the_conclusion_hides_no_doubt(tmp_path, changes, sentence):
-    assert sentence in report.conclude({"fanout": run_with_pictures(tmp_path)["fanout"] | changes})[1]
+def test_the_conclusion_hides_no_doubt(fanout, changes, sentence):
+    assert sentence in report.conclude({"fanout": fanout | changes})[1]
 
 
 def test_the_machine_is_described_and_not_named():
