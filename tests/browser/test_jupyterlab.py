@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from chatlab import local_cloud
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import ROOT, RUNS, ensure_writable
 from chatlab.processes import kill_session
 from tests.support.processes import environment_of_a_run
@@ -186,7 +186,7 @@ def test_a_notebook_runs_cell_by_cell_and_nobody_is_asked_about_news(learner):
 
 @pytest.mark.long
 def test_every_notebook_runs_from_top_to_bottom(learner):
-    for name in [*BUILD, *MEASURE, TEARDOWN]:
+    for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
         learner.open(name)
         learner.run_all()
         learner.picture(name)

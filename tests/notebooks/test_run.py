@@ -21,7 +21,7 @@ SMALL = {
         '"fanout": [20, 100, 200]': '"fanout": [10, 20, 30]',
         '"sequential": [20, 100]': '"sequential": [10, 20]',
         "BROADCASTS = 8": "BROADCASTS = 3",
-        "ROOMS = [1_000, 10_000, 100_000, 1_000_000]": "ROOMS = [1_000, 100_000]",
+        "ROOMS = [1_000, 10_000, 100_000, 1_000_000]": "ROOMS = [1_000, 10_000, 100_000]",
     },
 }
 """What makes the load tests and the simulation small: what is written in a notebook, and what is run instead."""
