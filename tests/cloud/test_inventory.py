@@ -4,6 +4,7 @@ import pytest
 
 from chatlab import LabError, list_resources
 from tests.support.labs import lab_in
+from tests.support.strangers import KINDS
 
 
 @pytest.fixture
@@ -48,13 +49,10 @@ def test_a_lab_of_another_name_is_not_seen(chat):
     assert list_resources(other).empty
 
 
-def test_what_has_the_name_but_not_the_tag_is_not_ours(lab):
-    lab.client("dynamodb").create_table(
-        TableName=lab.table,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+@pytest.mark.parametrize("tags", [{}, {"chatlab": "theirs"}], ids=["untagged", "tagged"])
+def test_what_has_the_name_but_not_the_tags_is_not_ours_of_whatever_kind(lab, tags):
+    for make, _ in KINDS.values():
+        make(lab, tags)
     assert list_resources(lab).empty
 
 

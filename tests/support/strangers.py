@@ -67,7 +67,8 @@ def make_functions(lab, tags):
             FunctionName=function, Runtime="python3.13", Role=role["Arn"], Handler="theirs.handler",
             Code={"ZipFile": package.getvalue()}, Tags=tags,
         )  # fmt: skip
-        functions.get_waiter("function_active_v2").wait(FunctionName=function)
+        soon = {"Delay": 0.02, "MaxAttempts": 500}
+        functions.get_waiter("function_active_v2").wait(FunctionName=function, WaiterConfig=soon)
         functions.add_permission(
             FunctionName=function, StatementId="websocket-api", Action="lambda:InvokeFunction",
             Principal="apigateway.amazonaws.com", SourceArn="arn:aws:execute-api:us-east-1:000000000000:theirs/*",
