@@ -47,8 +47,10 @@ def sha256(package: bytes) -> str:
 def deploy(lab: Lab, part: str, package: bytes) -> None:
     """Give a function of the chat this code, and wait until Lambda runs it."""
     functions, function = lab.client("lambda"), lab.functions[part]
+    updated = functions.get_waiter("function_updated_v2")
+    updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
     functions.update_function_code(FunctionName=function, ZipFile=package)
-    functions.get_waiter("function_updated_v2").wait(FunctionName=function)
+    updated.wait(FunctionName=function)
 
 
 def require_deployed(lab: Lab) -> None:
