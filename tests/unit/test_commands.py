@@ -1,7 +1,6 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -56,36 +55,6 @@ def test_the_command_says_its_sentence_and_nothing_else(tmp_path):
     assert done.returncode == 1
     assert (done.stdout, done.stderr) == ("", 'The target is "azure", but it has to be "local" or "aws".\n')
     assert not (tmp_path / "home").exists()
-
-
-INTERRUPTED = """
-import os, runpy, signal, sys
-
-class CtrlC:
-    def find_spec(self, name, *_):
-        if name == sys.argv[2]:
-            os.kill(os.getpid(), signal.SIGINT)
-
-sys.meta_path.insert(0, CtrlC())
-runpy.run_module(sys.argv[1], run_name="__main__")
-"""
-
-
-@pytest.mark.parametrize(
-    ("command", "loads"),
-    [
-        ("chatlab", "chatlab.cli"),
-        ("chatlab.page", "chatlab.page.server"),
-        ("chatlab.permissions", "chatlab.permissions.command"),
-        ("chatlab.rehearsal", "chatlab.rehearsal.rehearse"),
-    ],
-)
-def test_ctrl_c_while_a_command_loads_ends_it_without_a_word(tmp_path, command, loads):
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, command, loads],
-        cwd=ROOT, env=environment_of_a_run(tmp_path / "home"), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home, tmp_path, monkeypatch):

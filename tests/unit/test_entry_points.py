@@ -1,0 +1,49 @@
+"""Ctrl-C while a command loads, or starts processes of its own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from chatlab.paths import ROOT
+from chatlab.signals import children_uninterrupted
+from tests.support.processes import environment_of_a_run
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "loads"),
+    [
+        ("chatlab", "chatlab.cli"),
+        ("chatlab.page", "chatlab.page.server"),
+        ("chatlab.permissions", "chatlab.permissions.command"),
+        ("chatlab.rehearsal", "chatlab.rehearsal.rehearse"),
+    ],
+)
+def test_ctrl_c_while_a_command_loads_ends_it_without_a_word(tmp_path, command, loads):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, command, loads],
+        cwd=ROOT, env=environment_of_a_run(tmp_path / "home"), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_does_not_reach_what_a_command_starts_for_itself():
+    code = "import signal; signal.raise_signal(signal.SIGINT); print('goes on')"
+    with children_uninterrupted():
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.communicate(timeout=60)[0] == "goes on\n"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
