@@ -20,8 +20,8 @@ class Order(NamedTuple):
 
     listening: pd.DataFrame
     """A row for each connection, in the order of its usual place: `connection`; `place`, 1 for who is usually reached
-    first; and of the other half, where it does not speak: `low_ms`, `later_ms` and `high_ms`, the 10th, 50th and 90th
-    percentile of how much later than the broadcast's first delivery its own is; `actual_place`, the median."""
+    first; and of the other half, where it does not speak: `low_ms`, `later_ms` and `high_ms`, the quartiles and the
+    median of how much later than the broadcast's first delivery its own is; `actual_place`, the median."""
     speaking: pd.DataFrame
     """The same for the broadcasts of the other half in which it speaks itself; few connections do."""
     kept: float
@@ -53,7 +53,7 @@ def usual_order(result: Result) -> Order:
 def _latencies(rows: pd.DataFrame) -> pd.DataFrame:
     """How much later than the first each connection is reached, by its usual place."""
     by_connection = rows.groupby(["place", "connection"])
-    at = {"low_ms": 0.1, "later_ms": 0.5, "high_ms": 0.9}
+    at = {"low_ms": 0.25, "later_ms": 0.5, "high_ms": 0.75}
     table = pd.DataFrame({name: by_connection["later_ms"].quantile(q) for name, q in at.items()})
     return table.assign(actual_place=by_connection["place_then"].median()).reset_index()
 
@@ -105,7 +105,7 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
     title = f"A place further back is {slope_us:,.0f} µs more; rank correlation of the orders {order.kept:.2f}"
     set_title(axes, title)
     axes.fill_between(
-        rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="p10 to p90"
+        rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="quartiles"
     )
     axes.plot(rows["place"], rows["later_ms"], ".", color=plots.BLUE, ms=4, label="who listens (median)")
     axes.plot(speaking["place"], speaking["later_ms"], "D", color=plots.ORANGE, ms=7, label="the same who speaks")

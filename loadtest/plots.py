@@ -65,7 +65,10 @@ def latency_distribution(result: Result) -> NotebookFigure:
         low, high = result.summary["interval_95"]["latency_ms"][name]
         if name in known:
             axes.plot([low, high], [share, share], color=ORANGE, lw=5, alpha=0.5, solid_capstyle="butt")
-        texts.append(f"{name} {format_ms(value)}" + (f" ({low:.3g} to {high:.3g})" if name in known else ", uncertain"))
+        texts.append(
+            f"{name} {format_ms(value)}"
+            + (f" ({format_ms(low)} to {format_ms(high)})" if name in known else ", uncertain")
+        )
         # Above the curve on its left, or below it on its right: there is nothing else in these two places.
         is_left = axes.transAxes.inverted().transform(axes.transData.transform((value, share)))[0] > 0.5
         offset, align = ((-9, 2), ("right", "bottom")) if is_left else ((9, -3), ("left", "top"))

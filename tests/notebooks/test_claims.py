@@ -99,7 +99,7 @@ def test_the_load_test_says_what_it_measured_whatever_its_size(built, tmp_path, 
     (samples,) = (check for check in result.summary["verdict"]["checks"] if check["check"] == "samples")
     assert samples["ok"], samples
     for name, ends in result.summary["interval_95"]["latency_ms"].items():
-        interval = f"{ends[0]:.1f} to {ends[1]:.1f} ms" if None not in ends else "broadcasts would be enough"
+        interval = f"{ends[0]:,.1f} to {ends[1]:,.1f} ms" if None not in ends else "broadcasts would be enough"
         assert interval in shown, name
     assert "You have not guessed" in shown
 

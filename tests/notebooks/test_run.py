@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = {
     "06_load_test": {"connections=300, broadcasts=8": "connections=20, broadcasts=3"},
     "07_scaling": {
-        '"fanout": [20, 100, 200]': '"fanout": [10, 20, 30]',
-        '"sequential": [20, 100]': '"sequential": [10, 20]',
+        '"fanout": [20, 80, 160]': '"fanout": [10, 20, 30]',
+        '"sequential": [20, 80]': '"sequential": [10, 20]',
         "BROADCASTS = 8": "BROADCASTS = 3",
         "ROOMS = [1_000, 10_000, 100_000, 1_000_000]": "ROOMS = [1_000, 10_000, 100_000]",
     },
