@@ -95,6 +95,18 @@ def test_idle_connections_that_the_server_closes_as_they_are_used_cost_nobody_a_
     assert [server.posts[f"again-{number}"] for number in range(3)] == [1, 1, 1]
 
 
+def test_idle_connections_that_end_while_the_name_is_resolved_are_not_used(server, monkeypatch):
+    resolve = http_pool.ConnectionPool.resolve
+
+    def resolve_slowly(pool, timeout_s):
+        server.hang_up()
+        resolve(pool, timeout_s)
+
+    monkeypatch.setattr(http_pool.ConnectionPool, "resolve", resolve_slowly)
+    posts, _ = broadcast(3, name="again")
+    assert (posts.outcomes.counts["delivered"], posts.outcomes.counts["retried"]) == (3, 0)
+
+
 def test_of_all_attempts_one_is_excused_where_no_answer_comes(server):
     """It may be the answers that get lost: then each attempt is a copy."""
     server.statuses["again-0"] = [None] * 100
