@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,6 +19,7 @@ def child(target: Callable[..., None], *arguments: object) -> Iterator["Connecti
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    resource_tracker.ensure_running()  # whose own start, which is a part of the first process's, lets Ctrl-C in again
     with children_uninterrupted():
         process.start()
     theirs.close()

@@ -51,6 +51,33 @@ def test_a_comparison_that_is_ended_leaves_nothing_running(comparison, how):
     assert running() == []
 
 
+INTERRUPTED = """
+import os, signal, sys
+from benchmarks.children import child
+from chatlab.signals import exit_status
+
+def press_ctrl_c(pipe):
+    os.kill(os.getpid(), signal.SIGINT)
+    pipe.send("goes on")
+
+def main():
+    for _ in range(2):
+        with child(press_ctrl_c) as pipe:
+            print(pipe.recv())
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
+"""
+
+
+def test_ctrl_c_ends_no_process_of_a_benchmarks_own(tmp_path):
+    (script := tmp_path / "script.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": f"{ROOT}"}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n" * 2, "")
+
+
 def test_a_comparison_of_what_is_no_number_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         broadcasts.main(["--connections", "many"])
