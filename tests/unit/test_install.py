@@ -12,7 +12,7 @@ from chatlab import install
 from chatlab.paths import ROOT
 
 PIP = "-m pip install -qq --disable-pip-version-check".split()
-UV = "pip install --quiet --python python --require-hashes --requirement requirements.txt".split()
+UV = "pip install --quiet --python python --compile-bytecode --require-hashes --requirement requirements.txt".split()
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_where_uv_finds_no_index_pip_looks_for_one(lab, monkeypatch):
     monkeypatch.setattr(install, "run", uv_finds_nothing)
     (folder / "requirements.txt").write_text("something")
     install.install_packages()
-    assert [*PIP, "--no-compile", "--require-hashes", "--requirement", "requirements.txt"] in commands
+    assert [*PIP, "--require-hashes", "--requirement", "requirements.txt"] in commands
     assert install.packages_are_complete()
 
 
