@@ -109,7 +109,8 @@ def test_connections_are_made_no_faster_than_allowed(run):
     with reference_server.run() as server:
         test = run("--host", server.url, "--users", 40, "--max-connection-rate", 40, "--broadcasts", 1, "--warm-up", 0)
     started_ns = np.sort(test.result.connections["started_ns"])
-    assert (started_ns[-1] - started_ns[0]) / 1e9 >= 39 / 40 * 0.95
+    # All at once would take 0.05 s. Where the machine is busy, the first begins a little late.
+    assert (started_ns[-1] - started_ns[0]) / 1e9 >= 39 / 40 * 0.8
 
 
 def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):

@@ -119,7 +119,12 @@ def test_the_committed_notebook_is_whole(name):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
     assert any(cell.outputs for cell in code)
-    for private in (r"/home/|/root/|/Users/|/tmp/", r"\b\d{12}\b(?!\d*\.)", r"(AKIA|ASIA)[A-Z0-9]{16}", r"Traceback \(most"):
+    for private in (
+        r"/home/|/root/|/Users/|/tmp/",
+        r"\b\d{12}\b(?!\d*\.)",
+        r"(AKIA|ASIA)[A-Z0-9]{16}",
+        r"Traceback \(most",
+    ):
         stripped = re.sub(r'"image/png": "[^"]*"', "", text)
         assert not re.search(private, stripped), re.search(private, stripped)
 

@@ -24,15 +24,19 @@ def with_traits(app: App, text: str) -> App:
 class _TraitsOfFile:
     def __init__(self, app: App, file: Path) -> None:
         self._app, self._file = app, file
-        self._modified_at_ns = file.stat().st_mtime_ns
+        self._version = self._read_version()
         self._with_traits = with_traits(app, file.read_text().strip())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        modified_at_ns = self._file.stat().st_mtime_ns
-        if modified_at_ns != self._modified_at_ns:
+        if (version := self._read_version()) != self._version:
             self._with_traits = with_traits(self._app, self._file.read_text().strip())
-            self._modified_at_ns = modified_at_ns
+            self._version = version
         await self._with_traits(scope, receive, send)
+
+    def _read_version(self) -> tuple[int, int]:
+        """Another one where the file was replaced, even within the same tick of the file system's clock."""
+        status = self._file.stat()
+        return status.st_ino, status.st_mtime_ns
 
 
 class _Traits:
