@@ -10,7 +10,6 @@ import hypothesis
 import psutil
 import pytest
 from botocore.loaders import Loader
-from xdist.scheduler import LoadFileScheduling
 
 from tests.support.fork_server import ForkServer
 from tests.support.labs import chat_in, lab_in
@@ -21,18 +20,6 @@ from tests.support.processes import SET_ASIDE, listening, processes_of
 untimed = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("quick", max_examples=50, **untimed)
 hypothesis.settings.register_profile("thorough", max_examples=2_000, **untimed)
-
-
-class ByFile(LoadFileScheduling):
-    """Each file goes to one process; those that look at the page with a browser go to one, which builds it once."""
-
-    def _split_scope(self, nodeid):
-        folder, _, file = nodeid.partition("::")[0].rpartition("/")
-        return folder if folder == "tests/browser" and file != "test_jupyterlab.py" else super()._split_scope(nodeid)
-
-
-def pytest_xdist_make_scheduler(config, log):
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
