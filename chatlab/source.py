@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 from IPython.display import Code
 
+from chatlab.paths import ROOT
+
 FONT = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px); line-height: 1.3"
 
 
@@ -36,6 +38,14 @@ def code_of(path: Path, *names: str) -> SourceCode:
     if names:
         source = "\n\n\n".join(_segment(source, name) for name in names)
     return SourceCode(source, language="python")  # type: ignore[no-untyped-call]  # the same
+
+
+def excerpt(path: str, *names: str) -> SourceCode:
+    """These functions, classes and methods of one of the lab's files, below its name; `path` is from the lab's folder.
+
+    Raises KeyError if the file has no such name.
+    """
+    return SourceCode(f"# {path}\n\n{code_of(ROOT / path, *names).data}", language="python")  # type: ignore[no-untyped-call]  # the same
 
 
 def _segment(source: str, name: str) -> str:

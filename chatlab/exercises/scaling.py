@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chatlab.capacity import model, simulation
 from chatlab.capacity.prices import PRICES
-from chatlab.exercises.answer import Answer, not_yet, right
+from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
 TOGETHER = 8
@@ -28,14 +28,12 @@ def check_room(lab: Lab, people: object) -> Answer:
     return right(f"{people:,} people take {last_s:.2f} s: {rate}, less what it takes to begin.")
 
 
+@forgiving
 def check_dollars(lab: Lab, dollars_a_month: Callable[[int, int], float]) -> Answer:
     """`dollars_a_month(people, messages_a_day)`: what 30 days of it cost in metered messages, in and out."""
     for people, messages in ((50, 2_000), (1_000, 86_400), (1, 1)):
         expected = 30 * messages * (people + 1) * PRICES["WebSocket messages"]
-        try:
-            found = float(dollars_a_month(people, messages))
-        except Exception as error:
-            return not_yet(f"it ended with {type(error).__name__}: {error}.")
+        found = float(dollars_a_month(people, messages))
         if abs(found - expected) > 1e-6 * expected:
             return not_yet(
                 f"{messages:,} messages a day to {people:,} people are {30 * messages * (people + 1):,} metered "
@@ -70,6 +68,7 @@ class _Room:
             raise ConnectionError("410 GoneException")
 
 
+@forgiving
 def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str]], object]) -> Answer:
     """`post_all(post, connection_ids)`: posts to each of them once, several at a time, whoever has gone."""
     room = _Room(40)
@@ -77,8 +76,6 @@ def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str
         post_all(room.post, list(room.connection_ids))
     except ConnectionError as error:
         return not_yet(f"one who has gone (“{error}”) ended it: catch that where the post is made.")
-    except Exception as error:
-        return not_yet(f"it ended with {type(error).__name__}: {error}.")
     missed = [connection_id for connection_id in room.connection_ids if not room.posted[connection_id]]
     if missed:
         return not_yet(f"{len(missed)} of {len(room.connection_ids)} people have heard nothing.")

@@ -14,19 +14,10 @@ from chatlab import LabError, page, poll, public_access
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from tests.support.cells import cells, run_cells
-from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
+from tests.support.labs import chat_in, everything, run_notebook, without_policy
 from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A lab that is built whole."""
-    with lab_in(tmp_path_factory.mktemp("built")) as lab:
-        for name in BUILD:
-            run_cells(name)
-        yield lab
 
 
 def test_running_each_again_changes_nothing(built):

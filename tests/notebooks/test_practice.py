@@ -2,24 +2,15 @@
 
 import pytest
 
-from chatlab.notebooks import BUILD, MEASURE
+from chatlab.notebooks import MEASURE
 from tests.support.cells import run_cell, run_cells
 from tests.support.exercises import exercises
-from tests.support.labs import everything, lab_in
+from tests.support.labs import everything
 
 WITH_PRACTICE = ["01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 """The notebooks that break something, or have exercises."""
 MEASURING = [pytest.param(name, marks=pytest.mark.long) for name in MEASURE]
 """Theirs take most of a minute each. tests/unit/test_exercises_of_measuring.py has their exercises."""
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A lab that is built whole."""
-    with lab_in(tmp_path_factory.mktemp("built")) as lab:
-        for name in BUILD:
-            run_cells(name)
-        yield lab
 
 
 def state(lab):

@@ -3,7 +3,7 @@
 import pytest
 
 from chatlab.paths import LAMBDAS
-from chatlab.source import code_of
+from chatlab.source import code_of, excerpt
 
 
 def test_a_file_is_shown_whole_or_by_its_parts():
@@ -20,3 +20,15 @@ def test_it_looks_like_the_code_of_a_cell():
 def test_a_name_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="nothing"):
         code_of(LAMBDAS / "fanout.py", "Fanout.nothing")
+
+
+def test_an_excerpt_has_classes_and_methods_as_they_are_written():
+    assert "class ChatUser(User):" in excerpt("loadtest/locustfile.py", "ChatUser").data
+    text = excerpt("lambdas/event_loop.py", "EventLoop._send", "EventLoop._send_next").data
+    assert text.startswith("# lambdas/event_loop.py\n\ndef _send(self")
+    assert "\n\ndef _send_next(self" in text
+
+
+def test_what_an_excerpt_asks_for_and_is_not_there_is_an_error():
+    with pytest.raises(KeyError):
+        excerpt("loadtest/locustfile.py", "Nobody")
