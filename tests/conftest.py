@@ -13,7 +13,7 @@ from botocore.loaders import Loader
 
 from tests.support.fork_server import ForkServer
 from tests.support.labs import chat_in, lab_in
-from tests.support.processes import SET_ASIDE, listening, processes_of
+from tests.support.processes import SET_ASIDE, listening, listening_to_others, processes_of
 
 # Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
 # is timed, since the machine may be busy.
@@ -88,20 +88,7 @@ def pytest_runtest_call(item):
     return result
 
 
-NOT_OURS: set[str] = set()
-
-
-def listening_to_others():
-    """The inodes of all sockets on this machine that listen on more than loopback, as Linux tells them quickly."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with suppress(FileNotFoundError), open(table) as lines:
-            for line in lines:
-                _, address, _, state, *_, inode = line.split()[:10]
-                loopback = address.startswith(("0100007F", "00000000000000000000000001000000"))
-                if state == "0A" and not loopback:
-                    found.add(inode)
-    return found
+NOT_OURS: set[int] = set()
 
 
 GETADDRINFO = socket.getaddrinfo
