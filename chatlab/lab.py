@@ -18,7 +18,7 @@ from chatlab.errors import LabError
 from chatlab.names import STAGE, Names
 from chatlab.paths import ensure_writable, in_a_run, state_dir
 from chatlab.privacy import add_secrets, add_session_secrets, redact_kernel_output
-from chatlab.sessions import aws_session, session_without_profile
+from chatlab.sessions import aws_session, let_waiters_ask_often, session_without_profile
 from chatlab.settings import Settings
 from chatlab.tables import format_table
 
@@ -130,9 +130,21 @@ class Lab(Names):
     # --- talking to the target ----------------------------------------------------------------------------------
 
     def client(self, service: str, **options: Any) -> Any:  # boto3 makes the class of each client when it runs
-        """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`."""
-        with explaining(self.session._session):  # credentials may be looked for only now
-            return self.session.client(service, **{**self._options, **options})
+        """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`.
+
+        It is made once, as boto3 advises, and asked for again is the same: to make one takes 10 ms, and on `aws` each
+        has to shake hands anew.
+        """
+        options = {**self._options, **options}
+        key = (service, *sorted(options.items()))
+        if key not in self._clients:
+            with explaining(self.session._session):  # credentials may be looked for only now
+                self._clients[key] = self.session.client(service, **options)
+        return self._clients[key]
+
+    @cached_property
+    def _clients(self) -> dict[tuple[object, ...], Any]:
+        return {}
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -144,6 +156,7 @@ class Lab(Names):
             transport.bypass_proxies_for_loopback()
             session = session_without_profile(self.region, **local_cloud.credentials())
             session.events.register("before-sign.s3-control", _without_account_in_host)
+            session.events.register("creating-client-class", let_waiters_ask_often)
         add_session_secrets(session)
         return session
 
@@ -152,7 +165,7 @@ class Lab(Names):
         options: dict[str, Any] = {"config": self._config}
         return options if self.target == "aws" else options | {"endpoint_url": self._local_url}
 
-    @property
+    @cached_property
     def _config(self) -> Config:
         # API Gateway's control plane takes ten calls a second, and every service fails at times: standard mode waits,
         # and tries again. Where one call in five fails, one in 400,000 is given up.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatlab import Lab
+from chatlab import Lab, local_cloud
 from chatlab.errors import NotOurs
 from chatlab.sessions import partitions
 
@@ -80,3 +80,21 @@ def test_tags_in_either_form_say_whose_a_thing_is():
 def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
     assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
     assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64
+
+
+def test_a_client_is_made_once_and_another_one_for_other_options(aws):
+    lab = aws()
+    assert lab.client("dynamodb") is lab.client("dynamodb")
+    elsewhere = lab.client("dynamodb", region_name="eu-west-1")
+    assert elsewhere is not lab.client("dynamodb") and elsewhere is lab.client("dynamodb", region_name="eu-west-1")
+    assert lab.client("s3") is not lab.client("dynamodb")
+    assert aws().client("s3") is not lab.client("s3"), "each lab has its own credentials"
+
+
+@pytest.mark.parametrize(("target", "delay_s", "attempts"), [("aws", 1, 300), ("local", 0.05, 6_000)])
+def test_waiters_ask_the_local_cloud_more_often_and_for_as_long(aws, monkeypatch, target, delay_s, attempts):
+    monkeypatch.setattr(local_cloud, "credentials", dict)
+    monkeypatch.setattr(local_cloud, "url", lambda: "http://127.0.0.1:9")
+    for _ in range(2):  # each waiter is a new one
+        waiter = Lab(target, "chat", "eu-central-1").client("lambda").get_waiter("function_updated_v2")
+        assert (waiter.config.delay, waiter.config.max_attempts) == (delay_s, attempts)
