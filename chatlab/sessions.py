@@ -37,8 +37,8 @@ def session_without_profile(
 def let_waiters_ask_often(base_classes: list[type], **_: object) -> None:
     """Let the waiters of a client that is being made ask 20 times as often as botocore's, and give up no sooner.
 
-    For botocore's event `creating-client-class`. It is for the local cloud, which has done in milliseconds what a waiter
-    asks AWS for once a second: https://docs.aws.amazon.com/boto3/latest/guide/events.html
+    For botocore's event `creating-client-class`: https://docs.aws.amazon.com/boto3/latest/guide/events.html
+    The local cloud has done in a second at most what a waiter asks AWS for once a second.
     """
     base_classes.insert(0, _AskingOften)
 
