@@ -85,7 +85,8 @@ test test-all: setup $(VENV)/browser
 $(VENV)/browser: | setup
 	@$(BIN)/python -m chatlab.browser || { echo "Installing a Chromium for the browser tests (once)"; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-		then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; \
+		then apt-get update -qq && for packages in "chromium-headless-shell fonts-liberation" chromium; \
+			do DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$packages >/dev/null && break; done; \
 		else $(BIN)/playwright install chromium; fi; }
 	@$(BIN)/python -m chatlab.browser || { echo "There is no Chromium, and none could be installed: install one."; exit 1; }
 	@touch $@
