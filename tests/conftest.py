@@ -24,12 +24,13 @@ hypothesis.settings.register_profile("thorough", max_examples=2_000, **untimed)
 
 @pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory):
-    """No setting of the shell's reaches a test, nor that Ctrl-C is to be ignored, as by what runs in the background.
+    """No setting of the shell's reaches a test, nor that a signal is to be ignored, as by what runs in the background.
 
     And no test asks for the address of anything but this machine: whatever is not here is made up, and not AWS itself.
     At the end no process is left of all that were begun.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with pytest.MonkeyPatch.context() as patch, no_process_left(tmp_path_factory.getbasetemp(), patch):
         for name in SET_ASIDE:
             patch.delenv(name, raising=False)
