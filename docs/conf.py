@@ -1,10 +1,10 @@
 """The book, as `make book` builds it: notebooks with their saved outputs, and documents. Nothing is executed."""
 
+import base64
+import html
 import re
 import shutil
 from pathlib import Path
-
-from pygments.lexers.special import TextLexer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,12 +46,34 @@ def add_contents(app, docname, source):
 
 
 def remove_empty_heads(app, doctree):
-    """Remove heads of tables in which nothing stands: Markdown has no table without one."""
+    """Remove heads of tables in which nothing stands: Markdown has no table without one, and pandas has one above its
+    index, which it is no head of."""
     from docutils import nodes  # here, since the tests read this file without Sphinx
 
     for head in list(doctree.findall(nodes.thead)):
         if not head.astext().strip():
             head.parent.remove(head)
+    for raw in list(doctree.findall(nodes.raw)):
+        text = re.sub(r"<th([^>]*)>(&nbsp;|\s)*</th>", r"<td\1></td>", raw.astext())
+        raw.children = [nodes.Text(text)]
+
+
+def draw_diagrams(app, doctree):
+    """Draw what is written in Mermaid, as a code-hosting page does by itself, once for light and once for dark."""
+    import mermaidx
+    from docutils import nodes
+
+    for block in list(doctree.findall(nodes.literal_block)):
+        if block.get("language") == "mermaid":
+            source = block.astext()
+            names = dict(re.findall(r"participant (\w+) as (.+)", source))
+            messages = re.findall(r"(\w+)-+>>(\w+): (.+)", source)
+            said = "; ".join(f"{names[one]} to {names[other]}: {text}" for one, other, text in messages)
+            images = ""
+            for scheme, theme in {"light": "default", "dark": "dark"}.items():
+                drawn = base64.b64encode(mermaidx.render(source, theme=theme).svg().encode()).decode()
+                images += f'<img class="only-{scheme}" alt="{html.escape(said)}" src="data:image/svg+xml;base64,{drawn}">'
+            block.replace_self(nodes.raw("", images, format="html"))
 
 
 def copy_pictures(app, error):
@@ -64,8 +86,8 @@ def copy_pictures(app, error):
 
 
 def setup(app):
-    """Connect these to Sphinx's events, and show diagrams in Mermaid as the text that they are."""
-    app.add_lexer("mermaid", TextLexer)
+    """Connect these to Sphinx's events."""
     app.connect("source-read", add_contents)
     app.connect("doctree-read", remove_empty_heads)
+    app.connect("doctree-read", draw_diagrams)
     app.connect("build-finished", copy_pictures)
