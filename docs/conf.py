@@ -28,6 +28,8 @@ myst_heading_anchors = 4  # links to headings as a code-hosting page names them
 html_theme = "sphinx_book_theme"
 html_title = project
 html_show_copyright = False
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system has it
+html_static_path = html_css_files = ["book.css"]
 html_sidebars = {"**": ["search-button-field.html", "sbt-sidebar-nav.html"]}
 html_theme_options = {
     "home_page_in_toc": True,
@@ -65,14 +67,15 @@ def draw_diagrams(app, doctree):
 
     for block in list(doctree.findall(nodes.literal_block)):
         if block.get("language") == "mermaid":
-            source = block.astext()
-            names = dict(re.findall(r"participant (\w+) as (.+)", source))
-            messages = re.findall(r"(\w+)-+>>(\w+): (.+)", source)
+            diagram = block.astext()
+            names = dict(re.findall(r"participant (\w+) as (.+)", diagram))
+            messages = re.findall(r"(\w+)-+>>(\w+): (.+)", diagram)
             said = "; ".join(f"{names[one]} to {names[other]}: {text}" for one, other, text in messages)
             images = ""
             for scheme, theme in {"light": "default", "dark": "dark"}.items():
-                drawn = base64.b64encode(mermaidx.render(source, theme=theme).svg().encode()).decode()
-                images += f'<img class="only-{scheme}" alt="{html.escape(said)}" src="data:image/svg+xml;base64,{drawn}">'
+                drawn = base64.b64encode(mermaidx.render(diagram, theme=theme).svg().encode()).decode()
+                source = f"data:image/svg+xml;base64,{drawn}"
+                images += f'<img class="only-{scheme}" alt="{html.escape(said)}" src="{source}">'
             block.replace_self(nodes.raw("", images, format="html"))
 
 
