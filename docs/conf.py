@@ -1,7 +1,9 @@
 """The book, as `make book` builds it: notebooks with their saved outputs, and documents. Nothing is executed."""
 
 import base64
+import hashlib
 import html
+import json
 import re
 import shutil
 from pathlib import Path
@@ -22,6 +24,7 @@ include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md",
 exclude_patterns = [".*", "frontend", "runs", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # sliders need a kernel, and their scripts would come from others' servers
 nitpick_ignore_regex = [("myst", r"(\.\./)*\w+/?")]  # a folder: a book has no page of it
 myst_heading_anchors = 4  # links to headings as a code-hosting page names them
 
@@ -79,6 +82,23 @@ def draw_diagrams(app, doctree):
             block.replace_self(nodes.raw("", images, format="html"))
 
 
+def describe_pictures(app, doctree):
+    """Give the pictures that a notebook shows their alternative text, which is saved beside them."""
+    from docutils import nodes
+
+    path = Path(app.env.doc2path(app.env.docname))
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text())["cells"]
+        texts = {
+            hashlib.sha256(base64.b64decode(output["data"]["image/png"])).hexdigest(): alt
+            for output in (output for cell in cells for output in cell.get("outputs", []))
+            if (alt := output.get("metadata", {}).get("image/png", {}).get("alt"))
+        }
+        for image in doctree.findall(nodes.image):
+            if text := texts.get(Path(image["uri"]).stem):  # MyST-NB names the file so
+                image["alt"] = text
+
+
 def copy_pictures(app, error):
     """Copy the pictures that the front page names in HTML, which Sphinx does not read."""
     if not error:
@@ -93,4 +113,5 @@ def setup(app):
     app.connect("source-read", add_contents)
     app.connect("doctree-read", remove_empty_heads)
     app.connect("doctree-read", draw_diagrams)
+    app.connect("doctree-read", describe_pictures)
     app.connect("build-finished", copy_pictures)

@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import Sequence
 
+from IPython.display import Image as ShownImage
 from PIL import Image
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
@@ -17,7 +18,7 @@ PATIENCE_MS = 30_000
 GAP_PX = 24
 
 
-async def chat(url: str, lines: Sequence[tuple[str, str]]) -> Image.Image | None:
+async def chat(url: str, lines: Sequence[tuple[str, str]]) -> ShownImage | None:
     """Open the page at `url` for everyone who has one of the `lines` (name, text); let them say these in turn.
 
     Returns a picture of their pages side by side, or None if this machine has no Chromium. Raises AssertionError if a
@@ -34,25 +35,29 @@ async def chat(url: str, lines: Sequence[tuple[str, str]]) -> Image.Image | None
                 await _say(windows[name], text)
                 for window in windows.values():
                     await expect(_log(window)).to_contain_text(text, timeout=PATIENCE_MS)
-            return beside([Image.open(io.BytesIO(await window.screenshot())) for window in windows.values()])
+            said = " ".join(f"{name}: {text}" for name, text in lines)
+            pages = [Image.open(io.BytesIO(await window.screenshot())) for window in windows.values()]
+            return _beside(pages, f"The pages of {' and '.join(windows)}, on each of which stands: {said}")
         finally:
             await chromium.close()
 
 
-def saved() -> Image.Image:
+def saved() -> ShownImage:
     """The picture of such a conversation that comes with the lab."""
-    return beside([Image.open(path) for path in SAVED])
+    return _beside([Image.open(path) for path in SAVED], "A conversation on the page, in light and in dark colours.")
 
 
-def beside(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures side by side in one."""
+def _beside(pictures: Sequence[Image.Image], alt: str) -> ShownImage:
+    """Pictures side by side in one, with an alternative text, as a notebook shows it."""
     width = sum(picture.width for picture in pictures) + GAP_PX * (len(pictures) - 1)
     whole = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
     x = 0
     for picture in pictures:
         whole.paste(picture, (x, 0))
         x += picture.width + GAP_PX
-    return whole
+    png = io.BytesIO()
+    whole.save(png, "PNG")
+    return ShownImage(png.getvalue(), alt=alt)
 
 
 async def _join(chromium: Browser, url: str, name: str) -> Page:

@@ -21,8 +21,9 @@ def test_each_notebook_and_document_is_in_the_book_and_in_its_contents():
     assert [name for name in without_suffix if not any(fnmatch.fnmatch(name, each) for each in contents)] == []
 
 
-def test_the_book_executes_nothing():
+def test_the_book_executes_nothing_and_asks_no_server_for_scripts():
     assert BOOK["nb_execution_mode"] == "off"
+    assert BOOK["nb_ipywidgets_js"] == {}
 
 
 def test_the_books_packages_are_locked_apart_from_the_labs():
