@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import expect
 
 from chatlab import local_cloud
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
@@ -103,11 +105,46 @@ class Learner:
             await sessionContext.ready;
         }""")
 
-    def run_all(self):
-        """Choose "Run All Cells" of the menu Run, and wait until all are done."""
+    def run_all(self, watching=None):
+        """Choose "Run All Cells" of the menu Run, and wait until all are done.
+
+        While they run, look at the output of the cell whose source has `watching`: the texts that can be read there.
+        """
         self._page.get_by_role("menuitem", name="Run", exact=True).click()
         self._page.locator("li[data-command='runmenu:run-all']").click()
+        seen = self._look_at(watching) if watching else []
         self._wait_for_cells()
+        return seen
+
+    def _look_at(self, text):
+        return self._page.evaluate(
+            """async text => {
+                const { content } = jupyterapp.shell.currentWidget;
+                const cell = content.widgets.find(cell => cell.model.sharedModel.source.includes(text));
+                const seen = new Set();
+                while (content.widgets.some(each => each.model.executionState === "running")) {
+                    await content.scrollToCell(cell);
+                    cell.outputArea.node.innerText && seen.add(cell.outputArea.node.innerText);
+                    await new Promise(done => setTimeout(done, 100));
+                }
+                return [...seen];
+            }""",
+            text,
+        )
+
+    def move(self, slider):
+        """Move a slider one step to the right, and wait for the picture below it to change."""
+        self._page.evaluate(
+            """() => {
+                const { content } = jupyterapp.shell.currentWidget;
+                return content.scrollToCell(content.widgets.find(cell => cell.node.querySelector(".widget-slider")));
+            }"""
+        )
+        widget = self._page.locator(".widget-slider", has_text=slider)
+        shown = self._page.locator(".jp-CodeCell", has=widget).locator("img")
+        before = shown.get_attribute("src")
+        widget.locator(".noUi-handle").press("ArrowRight")
+        expect(shown).not_to_have_attribute("src", before, timeout=ONE_NOTEBOOK_MS)
 
     def run_one_by_one(self):
         """Press Shift-Enter on each cell, and wait each time until it is done."""
@@ -184,15 +221,23 @@ def test_a_notebook_runs_cell_by_cell_and_nobody_is_asked_about_news(learner):
     assert learner.notifications() == []
 
 
+WATCHED = {"06_load_test": "live.watch(locust, folder)"}
+"""The cell that shows the progress of a load test while it goes on."""
+
+
 @pytest.mark.long
 def test_every_notebook_runs_from_top_to_bottom(learner):
     for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
         learner.open(name)
-        learner.run_all()
+        seen = learner.run_all(watching=WATCHED.get(name))
         learner.picture(name)
         cells = learner.outputs()
         assert failures(cells) == [], name
         assert all(cell.count for cell in cells), name
         assert any(cell.outputs for cell in cells), name
+        if name in WATCHED:
+            assert len([text for text in seen if re.search(r"\d+/\d+ connected, \d+/\d+ broadcasts", text)]) > 2, seen
+        if name == "07_scaling":
+            learner.move("ms a post")
         learner.close()
     assert learner.notifications() == []
