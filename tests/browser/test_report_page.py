@@ -37,11 +37,18 @@ def test_it_can_be_read_by_everybody_everywhere(browser, url, scheme, width):
 
 
 def test_who_wants_no_motion_and_who_prints_gets_the_still_picture(browser, url):
-    page = browser.new_context(reduced_motion="reduce").new_page()
+    page = browser.new_page()
     page.goto(url)
-    shown = "document.querySelector('figure img').currentSrc.slice(0, 14)"
-    assert page.evaluate(shown) == "data:image/png"
-    page.emulate_media(reduced_motion="no-preference")
-    page.wait_for_function(f"{shown} == 'data:image/gif'")
+
+    def shown():
+        kinds = page.locator("figure.moving img:visible").evaluate_all("all => all.map(each => each.src.slice(5, 14))")
+        assert len(kinds) == 1
+        return kinds[0]
+
+    assert shown() == "image/gif"
+    page.emulate_media(reduced_motion="reduce")
+    assert shown() == "image/png"
+    page.emulate_media(reduced_motion="no-preference", media="print")
+    assert shown() == "image/png"
     assert page.pdf()[:4] == b"%PDF"
     page.context.close()
