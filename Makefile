@@ -71,11 +71,13 @@ test-fast: setup
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/unit
 
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for a process,
-# so four files are run at a time; those that take longest come first. CI runs two, so that nothing fails because it had
+# so five files are run at a time; those that take longest come first. CI runs two, so that nothing fails because it had
 # to wait, and also measures what the tests run of the code, which takes a quarter longer.
-test test-all: PROCESSES := $(if $(CI),2,4)
+test test-all: PROCESSES := $(if $(CI),2,5)
 test test-all: COVERAGE := $(if $(CI),--cov --cov-report term:skip-covered)
 test: MARKED := -m "not long"
+# Where a shell sets it, each of some hundred processes would compile the lab's code anew.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 test-all: MARKED := --hypothesis-profile thorough
 test test-all: setup $(VENV)/browser
 	@cd frontend && npm test --silent

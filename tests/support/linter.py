@@ -2,9 +2,6 @@
 
 import json
 
-from cfnlint import api
-from cfnlint.config import ManualArgs
-
 KINDS = {
     "identity": ("AWS::IAM::ManagedPolicy", "PolicyDocument"),
     "trust": ("AWS::IAM::Role", "AssumeRolePolicyDocument"),
@@ -20,6 +17,9 @@ def complaints(kind, document):
     """What cfn-lint, AWS's linter, has against a policy: actions that there are not, resources that an action does not
     take, elements that are missing. `kind` is one of KINDS. It reads CloudFormation's templates, so the policy is put
     into one."""
+    from cfnlint import api  # here, since each process that collects the tests would load it: most of a second
+    from cfnlint.config import ManualArgs
+
     resource, name = KINDS[kind]
     needed = {"Bucket": "a-bucket"} if kind == "bucket" else {}
     template = {"Resources": {"Policy": {"Type": resource, "Properties": needed | {name: document}}}}
