@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from chatlab import Lab, list_resources, local_cloud, poll
+from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, execute
 from tests.support.cells import creating, run_cells
 
@@ -42,13 +42,8 @@ def without_policy(lab, name):
 
 
 def wait_for_update(lab, part="default"):
-    """boto3's own waiter looks once a second."""
-    functions, function = lab.client("lambda"), lab.functions[part]
-
-    def is_updated():
-        return functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"] == "Successful"
-
-    poll(is_updated, "the function to be updated", every_s=0.02)
+    """Wait until the broadcast, or another function, is as it was configured last."""
+    lab.client("lambda").get_waiter("function_updated_v2").wait(FunctionName=lab.functions[part])
 
 
 @contextmanager
