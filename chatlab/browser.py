@@ -9,7 +9,7 @@ from playwright.sync_api import Error, sync_playwright
 
 from chatlab.settings import Variable
 
-# The first is Chromium without windows, as Debian has it, and draws a page with a third of the CPU.
+# The first is Chromium without windows, as Debian has it, and draws a page with less than half of the CPU.
 EXECUTABLES = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "msedge",

@@ -60,7 +60,7 @@ def remove_empty_heads(app, doctree):
             head.parent.remove(head)
     for raw in list(doctree.findall(nodes.raw)):
         text = re.sub(r"<th([^>]*)>(&nbsp;|\s)*</th>", r"<td\1></td>", raw.astext())
-        raw.children = [nodes.Text(text)]
+        raw[:] = [nodes.Text(text)]
 
 
 def draw_diagrams(app, doctree):
