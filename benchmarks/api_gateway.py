@@ -172,5 +172,5 @@ def run(settings: Settings | None = None) -> Iterator[Gateway]:
 
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
-    settings["quotas"] = tuple(map(tuple, settings["quotas"]))
+    settings["quotas"] = tuple(map(tuple, settings["quotas"]))  # JSON has lists alone
     uvloop.run(serve(Settings(**settings), Path(sys.argv[2])))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 PHRASES = {200: "OK", 410: "Gone", 429: "Too Many Requests", 500: "Internal Server Error"}
+SLOT_S = 0.05
 ERRORS = {410: "GoneException", 429: "LimitExceededException", 500: "InternalServerErrorException"}
 
 
@@ -25,6 +26,10 @@ class Settings:
     long_tail: bool = False
     quotas: tuple[tuple[float, float], ...] = ()
     """Token buckets, each as (posts a second, burst): a post needs a token of every one, or is answered 429."""
+    drained: tuple[float, float] | None = None
+    """From when to when, in seconds after the first post, others take all tokens; (0, 0): the first post finds none."""
+    refused: tuple[float, float] = (0.0, 0.0)
+    """The share of all posts that is answered 429 whatever is in the buckets, and for how many seconds."""
     close_after: int = 0
     """Requests until a connection is closed, with `Connection: close`; 0: never."""
     idle_s: float = 0.0
@@ -57,6 +62,8 @@ class Report(TypedDict):
     refused_by_sender: dict[str, int]
     opened: int
     """Connections."""
+    accepted_by_slot: list[int]
+    """Posts that were not answered 429, in each `SLOT_S` since the first post."""
     seconds: float
     """From the first post to the last one."""
 
@@ -77,6 +84,10 @@ class TokenBucket:
         """Take a token."""
         self.tokens -= 1
 
+    def drain(self, now: float) -> None:
+        """Take all tokens."""
+        self.tokens, self.updated_at = 0.0, now
+
 
 class Endpoint:
     """What all connections share."""
@@ -96,6 +107,7 @@ class Endpoint:
         self.delivered: Counter[bytes] = Counter()
         self.posts: Counter[bytes] = Counter()
         self.refused: Counter[bytes] = Counter()
+        self.accepted: Counter[int] = Counter()
         self.opened, self.first_s, self.last_s = 0, 0.0, 0.0
 
     def kind(self, connection_id: bytes) -> str:
@@ -111,10 +123,16 @@ class Endpoint:
         self.first_s, self.last_s = self.first_s or now, now
         sender = connection_id.partition(b"-")[0]
         self.posts[sender] += 1
-        if not all([bucket.has_token(now) for bucket in self.buckets]):
+        since_s, drained, (refused, refused_s) = now - self.first_s, self.settings.drained, self.settings.refused
+        if drained and drained[0] <= since_s <= drained[1]:
+            for bucket in self.buckets:
+                bucket.drain(now)
+        is_refused = since_s < refused_s and self.random.random() < refused
+        if is_refused or not all([bucket.has_token(now) for bucket in self.buckets]):
             self.refused[sender] += 1
             answer: int | str = 429
         else:
+            self.accepted[int(since_s / SLOT_S)] += 1
             for bucket in self.buckets:
                 bucket.acquire()
             kind = self.kind(connection_id)
@@ -145,6 +163,7 @@ class Endpoint:
             "posts_by_sender": {name.decode(): count for name, count in self.posts.items()},
             "refused_by_sender": {name.decode(): count for name, count in self.refused.items()},
             "opened": self.opened,
+            "accepted_by_slot": [self.accepted[slot] for slot in range(max(self.accepted, default=-1) + 1)],
             "seconds": self.last_s - self.first_s,
         }
 

@@ -5,10 +5,10 @@ not. All else that the model knows is the endpoint's settings. Where many invoca
 than the machine can carry, answers take longer and fewer posts may be in flight: the ratio is the same.
 """
 
+import math
 import time
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from selectors import DefaultSelector
 
 import pandas as pd
 
@@ -69,7 +69,7 @@ def calibrated() -> model.Parameters:
             check_s = time.process_time() - own_s
             cpu_ms = senders.post("calibration", POSTED, False).cpu_ms
             for connection in connections:
-                connection.close()
+                connection.socket.close()
             seconds = {"opening_ms": opening_s, "accept_ms": accept_s, "check_ms": check_s}
             if number > 1:  # the first ones open connections
                 rows.append({name: 1000 * value / OPENED for name, value in seconds.items()} | {"cpu_ms": cpu_ms})
@@ -83,19 +83,14 @@ def calibrated() -> model.Parameters:
 
 def opened(gateway: Gateway, number: int) -> list[HttpConnection]:
     """So many connections, opened at once."""
-    pool, selector = ConnectionPool(gateway.url), DefaultSelector()
-    pool.resolve(1)
-    connections = [pool.open() for _ in range(number)]
-    for connection in connections:
-        selector.register(connection.fd, connection.events, connection)
-    while selector.get_map():
-        for key, _ in selector.select():
-            connection = key.data
-            connection.advance()
-            if connection.is_open:
-                selector.unregister(connection.fd)
-            else:
-                selector.modify(connection.fd, connection.events, connection)
+    pool = ConnectionPool(gateway.url)
+    pool.begin(invocations=1, timeout_s=1)
+    connections = [pool.open(math.inf) for _ in range(number)]
+    while not all(connection.is_open for connection in connections):
+        for key, _ in pool.selector.select():
+            if not key.data.is_open:
+                key.data.advance()
+                pool.watch(key.data)
     return connections
 
 
@@ -115,7 +110,7 @@ def measured(
     """Broadcast once to so many ids, by all of these invocations."""
     sender = partial(
         senders.post, is_cold=case.cold, seconds=case.seconds, rate=rate, invocations=len(pipes),
-        connection_set=partial(senders.LimitedConnections, max_in_flight),
+        connections=max_in_flight,
     )  # fmt: skip
     if len(pipes) == 1:  # in this process: where all is over in 30 ms, waking another one up is a good part of it
         with environment(senders.sender_environment(gateway)):

@@ -2,40 +2,47 @@
 
 The broadcast posts to an endpoint as AWS's looks (`benchmarks.api_gateway`): over TLS, with a delay, with a quota. Each
 invocation is a process of its own, as on Lambda. What was delivered and refused is the endpoint's count, never the
-sender's. Then the model has to foresee such broadcasts, and on the local cloud the deployed function has to come near
-to what a bare client can do. Machines differ, so what is bounded is ratios of what one run measures.
+sender's. With `--all` the model has to foresee such broadcasts, too, and on the local cloud the deployed function has
+to come near to what a bare client can do. Machines differ, so what is bounded is ratios of what one run measures.
 """
 
 import argparse
 import gc
+import math
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
 from benchmarks import api_gateway, broadcasts, forecasts, senders
 from benchmarks.bounds import Bounds, add_options, report
-from benchmarks.endpoint import Endpoint, Settings
+from benchmarks.endpoint import SLOT_S, Endpoint, Settings
 from benchmarks.environment import environment
-from benchmarks.functions import ConnectionSet
-from benchmarks.senders import FixedConnections, sender_environment
+from benchmarks.senders import sender_environment
 from chatlab.signals import exit_status
 
 SIZES = (100, 1_000, 10_000)
-FIXED = (8, 16, 32, 64, 128, 256, 400)  # connections
-# Invocations for each quota. Forty of them have to share 2,000 a second at least: with fewer than 50 a second each, the
-# first posts of all are a large part of everything.
-CASES = {400: (1, 2, 4, 10), 2_000: (1, 2, 4, 10, 40)}
-ADAPTIVE = (400, 4)  # the case in which boto3's adaptive mode is the bar
+FIXED = (32, 128, 400)  # connections
+ALL_FIXED = (8, 16, 32, 64, 128, 256, 400)
 KNOWN_SHARE = 0.8  # of the quota, for all shards together
 POLITE_PER_S = 20
 FAULTS = Settings(silent=0.01, reset=0.01, gone=0.05, error=0.02)
 LOCAL_CONNECTIONS = 1_000
+
+# Quota and invocations. With a full bucket forty of them have to share 2,000 a second at least: with fewer than 50 a
+# second each, the first posts of all are a large part of everything.
+FULL, ALL_FULL = [(400, 4), (2_000, 10)], [*product((400, 2_000), (1, 2, 4, 10)), (2_000, 40)]
+EMPTY = [(400, 1), (400, 40), (1_000, 1), (1_000, 10), (2_000, 4), (2_000, 40)]
+ALL_EMPTY = [*product((400, 1_000, 2_000), (1, 4, 10, 40))]
+ADAPTIVE = (400, 4, "boto3 adaptive")  # the case in which boto3's adaptive mode is the bar
+DRAINED_S = (2.0, 4.0)
+STORM = (0.95, 15.0)  # the share of all posts that is refused, and for how long
 
 
 def speed(rounds: int) -> pd.DataFrame:
@@ -55,7 +62,7 @@ def speed(rounds: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sizes(rounds: int) -> pd.DataFrame:
+def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
     """Each size of room, cold and warm, against fixed numbers of connections; times in seconds.
 
     Warm is a broadcast that has all the connections that pay: the first few of a room open them.
@@ -63,69 +70,117 @@ def sizes(rounds: int) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     with api_gateway.run(Settings()) as gateway, environment(sender_environment(gateway)):
         for size in SIZES:
-            kinds: dict[str | int, senders.MakeConnectionSet] = {"by need": ConnectionSet}
-            kinds |= {number: partial(FixedConnections, number) for number in FIXED if number <= 2 * size}
-            for _, (name, connection_set) in product(range(rounds), kinds.items()):
-                post = partial(senders.post, "size", size, connection_set=connection_set)
-                sent, kept = post(True), 0
+            kinds: dict[str | int, dict[str, Any]] = {"by need": {}}
+            kinds |= {number: {"connections": number, "is_fixed": True} for number in fixed if number <= 2 * size}
+            for _, (name, options) in product(range(rounds), kinds.items()):
+                sent, kept = senders.post("size", size, True, **options), 0
                 rows.append({"size": size, "connections": name, "cold": True, "seconds": sent.seconds})
                 while sent.kept > kept:
-                    kept, sent = sent.kept, post(False)
+                    kept, sent = sent.kept, senders.post("size", size, False, **options)
                 rows.append({"size": size, "connections": name, "cold": False, "seconds": sent.seconds})
     return pd.DataFrame(rows)
 
 
-def limit(quota: int, shards: int, who: str, pipes: list[senders.Invocation]) -> dict[str, object]:
-    """`shards` senders share 10 times the quota's ids; what the endpoint saw of it.
+@dataclass(frozen=True)
+class Case:
+    """A broadcast that meets a quota."""
 
-    `who` is "share known" or "nothing known", which are the broadcast, or "boto3 adaptive".
-    """
-    ids, is_known = 10 * quota, who == "share known"
+    bucket: str
+    """"full": half a second of the quota, beside a polite client. "empty": the same, but the first post finds nothing
+    in it. "drained": that, and others take everything within DRAINED_S. "of one": it never holds more than one post."""
+    quota: int
+    """Posts a second."""
+    invocations: int
+    who: str
+    """"share known" or "nothing known", which are the broadcast, or "boto3 adaptive"."""
+
+    @property
+    def ids(self) -> int:
+        """How many are posted to."""
+        return self.quota * {"full": 10, "empty": 5, "drained": 8, "of one": 3}[self.bucket]
+
+    @property
+    def endpoint(self) -> Settings:
+        """That endpoint."""
+        drained = {"full": None, "drained": DRAINED_S}.get(self.bucket, (0.0, 0.0))
+        burst = 1 if self.bucket == "of one" else self.quota / 2
+        return Settings(quotas=((self.quota, burst),), drained=drained)
+
+
+def limit(case: Case, pipes: list[senders.Invocation]) -> dict[str, object]:
+    """All invocations of a case share its ids; what the endpoint saw of it."""
+    ids, quota, is_known = case.ids, case.quota, case.who == "share known"
+    share = KNOWN_SHARE * quota
     stop = threading.Event()
     with (
-        api_gateway.run(Settings(quotas=((quota, quota / 2),))) as gateway,
+        api_gateway.run(case.endpoint) as gateway,
         environment(sender_environment(gateway)),
         ThreadPoolExecutor(1) as beside,
     ):
-        client = beside.submit(senders.polite, POLITE_PER_S, stop)
+        client = beside.submit(senders.polite, POLITE_PER_S, stop) if case.bucket == "full" else None
         try:
-            if who == "boto3 adaptive":
-                sent = senders.run_together(pipes[:shards], gateway, senders.boto3_adaptive, ids)
+            if case.who == "boto3 adaptive":
+                sent = senders.run_together(pipes[: case.invocations], gateway, senders.boto3_adaptive, ids)
             else:
-                rate = KNOWN_SHARE * quota if is_known else None
-                sender = partial(senders.post, is_cold=True, seconds=60, rate=rate, invocations=shards)
-                sent = senders.run_together(pipes[:shards], gateway, sender, ids)
+                sender = partial(
+                    senders.post, is_cold=True, seconds=60, rate=share if is_known else None,
+                    invocations=case.invocations,
+                )  # fmt: skip
+                sent = senders.run_together(pipes[: case.invocations], gateway, sender, ids)
             seen = gateway.report()
         finally:
             stop.set()
-        client.result()
-    polite_posts, polite_refused = seen["posts_by_sender"]["polite"], seen["refused_by_sender"].get("polite", 0)
+        if client:
+            client.result()
+    polite_posts, polite_refused = seen["posts_by_sender"].get("polite", 0), seen["refused_by_sender"].get("polite", 0)
     posts, refused = seen["posts"] - polite_posts, seen["refused"] - polite_refused
     others = polite_posts - polite_refused
     seconds = max(each.seconds for each in sent)
-    available = KNOWN_SHARE * quota * seconds if is_known else quota * (seconds + 0.5) - others
-    return {
-        "quota": quota,
-        "shards": shards,
-        "who": who,
+    saved = quota / 2 if case.bucket == "full" else 0
+    available = share * seconds if is_known else quota * seconds + saved - others
+    return vars(case) | {
         "ids": ids,
         "lost": ids - (seen["delivered"] - others),
         "said to be delivered": sum(each.delivered for each in sent),
         "twice": seen["doubled"],
         "errors": "; ".join({each.error for each in sent if each.error}),
         "seconds": round(seconds, 2),
+        "of ids / share": round(seconds / (ids / share), 3),
         "used": round(ids / available, 3),
         "refused": round(refused / posts, 4),
-        "polite refused": round(polite_refused / polite_posts, 4),
+        "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
+        "back after": back_after_s(seen["accepted_by_slot"], share if is_known else quota),
     }
 
 
-def limits() -> pd.DataFrame:
-    """All of these, with the share known and not, and boto3's adaptive mode in one of them."""
-    with senders.invocations(max(map(max, CASES.values()))) as pipes:
-        cases = [(quota, number) for quota, numbers in CASES.items() for number in numbers]
-        rows = [limit(*case, who, pipes) for case in cases for who in ("share known", "nothing known")]
-        return pd.DataFrame([*rows, limit(*ADAPTIVE, "boto3 adaptive", pipes)])
+def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
+    """Seconds from DRAINED_S's end until 0.9 of the rate is accepted, over so many slots; infinite if that never is."""
+    begin = round(DRAINED_S[1] / SLOT_S)
+    for slot in range(begin, len(accepted) - slots + 1):
+        if sum(accepted[slot : slot + slots]) >= 0.9 * rate * slots * SLOT_S:
+            return (slot - begin) * SLOT_S
+    return math.inf
+
+
+def limits(rounds: int, cases: Iterable[Case]) -> pd.DataFrame:
+    """Each case so often: a row for each."""
+    cases = list(cases)
+    with senders.invocations(max(case.invocations for case in cases)) as pipes:
+        return pd.DataFrame([limit(case, pipes) for _ in range(rounds) for case in cases])
+
+
+def both(bucket: str, of: Iterable[tuple[int, int]]) -> list[Case]:
+    """With the share known and with nothing known."""
+    return [Case(bucket, *each, who) for each in of for who in ("share known", "nothing known")]
+
+
+def storm() -> pd.DataFrame:
+    """Most posts are refused for a while, whoever they are for."""
+    number = 4_000
+    with api_gateway.run(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
+        sent = senders.post("storm", number, True, seconds=60)
+        lost = number - gateway.report()["delivered"]
+    return pd.DataFrame([{"seconds": sent.seconds, "lost": lost} | sent.counts])
 
 
 def faults() -> pd.DataFrame:
@@ -183,20 +238,53 @@ def bound_sizes(bounds: Bounds, table: pd.DataFrame) -> None:
             bounds.at_most(f"{size} ids, {'cold' if is_cold else 'warm'}: time / the best fixed number's", ratio, 1.1)
 
 
-def bound_limits(bounds: Bounds, table: pd.DataFrame) -> None:
+def by_case(bounds: Bounds, table: pd.DataFrame) -> pd.DataFrame:
+    """The median of each case's rounds. Nobody may be lost in any of them, nor hear it twice."""
+    (bucket,) = table["bucket"].unique()
+    bounds.at_most(f"bucket {bucket}: lost", table["lost"].sum(), 0)
+    bounds.at_most(f"bucket {bucket}: heard twice", table["twice"].sum(), 0)
+    return table.groupby(["quota", "invocations", "who"]).median(numeric_only=True).reset_index()
+
+
+def bound_full(bounds: Bounds, table: pd.DataFrame) -> None:
+    table = by_case(bounds, table)
     (bar,), table = table[table["who"] == "boto3 adaptive"].to_dict("records"), table[table["who"] != "boto3 adaptive"]
-    bounds.at_most("lost", table["lost"].sum(), 0)
-    bounds.at_most("heard twice", table["twice"].sum(), 0)
     for who, rows in table.groupby("who"):
         is_known = who == "share known"
-        bounds.at_least(f"used, {who}", rows["used"].min(), 0.95 if is_known else 0.90)
-        few, many = rows[rows["shards"] < 40], rows[rows["shards"] >= 40]
-        bounds.at_most(f"refused, {who}", few["refused"].max(), 0.02 if is_known else 0.07)
-        bounds.at_most(f"refused, {who}, 40 shards", many["refused"].max(), 0.02 if is_known else 0.10)
+        bounds.at_least(f"bucket full, {who}: used", rows["used"].min(), 0.95 if is_known else 0.90)
+        few, many = rows[rows["invocations"] < 40], rows[rows["invocations"] >= 40]
+        bounds.at_most(f"bucket full, {who}: refused", few["refused"].max(), 0.02 if is_known else 0.07)
+        bounds.at_most(f"bucket full, {who}: refused, 40", many["refused"].max(), 0.02 if is_known else 0.10)
         if is_known:
-            bounds.at_most("refused of the polite client's", rows["polite refused"].max(), 0.02)
-        (same,) = rows[(rows["quota"] == bar["quota"]) & (rows["shards"] == bar["shards"])].to_dict("records")
-        bounds.at_least(f"used, {who} / boto3 adaptive's", same["used"] / bar["used"], 1)
+            bounds.at_most("bucket full: refused of the polite client's", rows["polite refused"].max(), 0.02)
+        of_bar = (rows["quota"] == bar["quota"]) & (rows["invocations"] == bar["invocations"])
+        (same,) = rows[of_bar].to_dict("records")
+        bounds.at_least(f"bucket full, {who}: used / boto3 adaptive's", same["used"] / bar["used"], 1)
+
+
+def bound_empty(bounds: Bounds, table: pd.DataFrame) -> None:
+    table = by_case(bounds, table)
+    known, unknown = (table[table["who"] == who] for who in ("share known", "nothing known"))
+    bounds.at_most("bucket empty, share known: time / (ids / share)", known["of ids / share"].max(), 1.3)
+    few, many = unknown[unknown["invocations"] < 40], unknown[unknown["invocations"] >= 40]
+    bounds.at_least("bucket empty, nothing known: used", few["used"].min(), 0.85)
+    bounds.at_least("bucket empty, nothing known: used, 40", many["used"].min(), 0.75)
+    is_least = (table["invocations"] >= 40) & (table["quota"] <= 400)
+    bounds.at_most("bucket empty: refused", table[~is_least]["refused"].max(), 0.10)
+    bounds.at_most("bucket empty: refused, 40 under 400", table[is_least]["refused"].max(), 0.20)
+
+
+def bound_of_one(bounds: Bounds, table: pd.DataFrame) -> None:
+    alone = by_case(bounds, table).query("invocations == 1")
+    bounds.at_most("bucket of one: time / (ids / share)", alone["of ids / share"].max(), 2.5)
+
+
+def bound_drained(bounds: Bounds, table: pd.DataFrame) -> None:
+    bounds.at_most("bucket drained: seconds until 0.9 of the rate", by_case(bounds, table)["back after"].max(), 1)
+
+
+def bound_storm(bounds: Bounds, table: pd.DataFrame) -> None:
+    bounds.at_most("storm: lost, or given up", (table["lost"] + table["failed"]).sum(), 0)
 
 
 def bound_faults(bounds: Bounds, table: pd.DataFrame) -> None:
@@ -226,15 +314,29 @@ def bound_local(bounds: Bounds, table: pd.DataFrame) -> None:
     )
 
 
-PARTS: dict[str, tuple[Callable[[int], pd.DataFrame], Callable[[Bounds, pd.DataFrame], None]]] = {
-    "speed": (speed, bound_speed),
-    "sizes": (sizes, bound_sizes),
-    "limits": (lambda rounds: limits(), bound_limits),
-    "faults": (lambda rounds: faults(), bound_faults),
-    "forecasts": (forecasts.forecasts, bound_forecasts),
-    "local": (local, bound_local),
+PARTS: dict[str, tuple[Callable[[int, bool], pd.DataFrame], Callable[[Bounds, pd.DataFrame], None]]] = {
+    "speed": (lambda rounds, every: speed(rounds), bound_speed),
+    "sizes": (lambda rounds, every: sizes(rounds, ALL_FIXED if every else FIXED), bound_sizes),
+    "empty": (lambda rounds, every: limits(rounds, both("empty", ALL_EMPTY if every else EMPTY)), bound_empty),
+    "of one": (
+        lambda rounds, every: limits(rounds, both("of one", ALL_EMPTY if every else [(1_000, 1)])),
+        bound_of_one,
+    ),
+    "drained": (
+        lambda rounds, every: limits(rounds, both("drained", ALL_EMPTY if every else [(1_000, 4)])),
+        bound_drained,
+    ),
+    "storm": (lambda rounds, every: storm(), bound_storm),
+    "full": (
+        lambda rounds, every: limits(1, [*both("full", ALL_FULL if every else FULL), Case("full", *ADAPTIVE)]),
+        bound_full,
+    ),
+    "faults": (lambda rounds, every: faults(), bound_faults),
+    "forecasts": (lambda rounds, every: forecasts.forecasts(rounds), bound_forecasts),
+    "local": (lambda rounds, every: local(rounds), bound_local),
 }
-"""What is measured, and what must hold of it."""
+"""What is measured, in so many rounds, every case or some; and what must hold of it."""
+ONLY_IN_ALL = ("forecasts", "local")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,14 +347,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limit", description=__doc__.split("\n")[0])
     add_options(parser)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="Repetitions of each time (default: 5)")
-    parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Repetitions of each time (default: 3)")
+    parser.add_argument("--all", action="store_true", help="Every case, in an hour instead of ten minutes")
+    parser.add_argument("--only", nargs="*", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args(arguments)
     gc.freeze()  # as the function does
     measured, bounds = {}, Bounds()
-    for name in options.only:
+    for name in options.only or [part for part in PARTS if options.all or part not in ONLY_IN_ALL]:
         measure, bound = PARTS[name]
-        shown = measured[name] = measure(options.rounds)
+        shown = measured[name] = measure(options.rounds, options.all)
         if name in ("speed", "sizes"):
             keys = [key for key in ("size", "what", "connections", "cold") if key in shown]
             shown = shown.groupby(keys, sort=False).median()

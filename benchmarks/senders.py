@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from selectors import DefaultSelector
 from typing import Any, TypeAlias
 
 import boto3
@@ -21,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks.api_gateway import Gateway
 from benchmarks.children import child
-from benchmarks.functions import ConnectionPool, ConnectionSet, Fanout, connection_pool
+from benchmarks.functions import POOLS, ConnectionPool, Fanout, connection_pool
 
 DATA = b"." * 200
 CREDENTIALS = {
@@ -38,27 +37,12 @@ def sender_environment(gateway: Gateway) -> dict[str, str]:
     return CREDENTIALS | {"APIGatewayEndpoint": gateway.url} | trusted
 
 
-MakeConnectionSet = Callable[[ConnectionPool, DefaultSelector, int], ConnectionSet]
-
-
-class LimitedConnections(ConnectionSet):
-    """At most so many connections, and posts in flight."""
-
-    def __init__(self, maximum: int, pool: ConnectionPool, selector: DefaultSelector, invocations: int) -> None:
-        super().__init__(pool, selector, invocations)
-        self.max_window = self._max_connections = maximum
-
-
-class FixedConnections(ConnectionSet):
+class FixedConnections(ConnectionPool):
     """A number of connections that is given in advance."""
-
-    def __init__(self, number: int, pool: ConnectionPool, selector: DefaultSelector, invocations: int) -> None:
-        super().__init__(pool, selector, invocations)
-        self.window = self.max_window = self._number = number
 
     def missing(self, posts: int, rate: float) -> int:
         """So many as are not there yet."""
-        return min(self._number, posts) - len(self.all)
+        return min(self.max_connections, posts) - len(self.all)
 
 
 @dataclass(frozen=True)
@@ -70,7 +54,7 @@ class Sent:
     error: str | None
     """The last one."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Of the broadcast: `outcomes.Outcomes.counts`."""
+    """Of the broadcast: the figures of `fanout.Outcome`."""
     cpu_ms: float = 0.0
     """CPU time of one post."""
     kept: int = 0
@@ -84,22 +68,31 @@ def post(
     seconds: float = 120.0,
     rate: float | None = None,
     invocations: int = 1,
-    connection_set: MakeConnectionSet = ConnectionSet,
+    connections: int | None = None,
+    is_fixed: bool = False,
 ) -> Sent:
-    """Broadcast to so many ids, within so many seconds; the other arguments are those of `fanout.Fanout`.
+    """Broadcast to so many ids, within so many seconds, with so much of the quota for all invocations together.
 
-    With `is_cold`, over new connections.
+    With `is_cold`, over new connections. With a number of `connections`, over no more than these; with `is_fixed`, over
+    exactly these, if there are so many ids.
     """
-    if is_cold:
-        connection_pool.cache_clear()
+    url = os.environ["APIGatewayEndpoint"]
+    if is_cold or url not in POOLS:
+        POOLS.clear()
+        POOLS[url] = FixedConnections(url) if is_fixed else ConnectionPool(url)
+    pool = connection_pool(url)
+    if connections:
+        pool.max_connections = connections
+    if is_fixed:
+        pool.first_window = pool.max_connections
     cpu_s, started = time.process_time(), time.perf_counter()
-    with Fanout(DATA, time.monotonic() + seconds, rate, invocations, connection_set) as fanout:
+    with Fanout(DATA, time.monotonic() + seconds, rate, invocations) as fanout:
         fanout.post([f"{name}-{n}" for n in range(number)])
     took_s = time.perf_counter() - started
     cpu_ms = (time.process_time() - cpu_s) * 1000 / number
-    kept = len(connection_pool(os.environ["APIGatewayEndpoint"]).idle)
-    outcomes = fanout.outcomes
-    return Sent(outcomes.counts["delivered"], took_s, outcomes.error, dict(outcomes.counts), cpu_ms, kept)
+    outcome = fanout.outcome
+    counts = {name: count for name, count in vars(outcome).items() if isinstance(count, int)}
+    return Sent(outcome.delivered, took_s, outcome.error, counts, cpu_ms, len(pool.idle))
 
 
 def boto3_client(**options: Any) -> Any:  # boto3 makes the classes of its clients at run time

@@ -1,25 +1,22 @@
-"""The broadcast, and what is deployed in its place to be compared with it, each by the name by which it is reported."""
+"""The broadcasts that are compared, each by the name by which it is reported, and how one is deployed."""
 
 from pathlib import Path
 
 from chatlab import Lab, packages
-from chatlab.paths import LAMBDAS
 
-_VARIANTS = LAMBDAS / "variants"
-FILES: dict[str, dict[str, Path]] = {
-    "sequential": {"lambda_default.py": _VARIANTS / "sequential.py"},
-    "threads": {"lambda_default.py": _VARIANTS / "threads.py", "sequential.py": _VARIANTS / "sequential.py"},
-    "fanout": {name: LAMBDAS / name for name in packages.BROADCAST},
-    "ceiling": {"lambda_default.py": _VARIANTS / "ceiling.py", "sigv4.py": LAMBDAS / "sigv4.py"},
+HANDLERS = {
+    "sequential": "lambda_default.handler",
+    "fanout": "lambda_broadcast.handler",
+    "threads": "lambda_threads.handler",
+    "ceiling": "lambda_ceiling.handler",
 }
-"""What each one's deployment package holds. The name in it is the handler's: Lambda calls `lambda_default.handler`."""
-
-
-def package(variant: str) -> bytes:
-    """A variant's deployment package, for `update_function_code`: the bytes of a zip file."""
-    return packages.build_zip({name: path.read_bytes() for name, path in FILES[variant].items()})
+"""The first two are the chat's own, in one deployment package; the others are in `benchmarks/lambdas`."""
 
 
 def deploy(lab: Lab, variant: str) -> None:
     """Make `variant` the chat's broadcast."""
-    packages.deploy(lab, "default", package(variant))
+    files = packages.read_files(*packages.PARTS["default"])
+    if variant in ("threads", "ceiling"):
+        name = f"lambda_{variant}.py"
+        files[name] = (Path(__file__).parent / "lambdas" / name).read_bytes()
+    packages.deploy(lab, "default", packages.build_zip(files), HANDLERS[variant])

@@ -10,12 +10,13 @@ from chatlab.errors import LabError
 from chatlab.lab import Lab
 from chatlab.paths import LAMBDAS
 
-BROADCAST = (
-    "lambda_default.py", "connection_set.py", "event_loop.py", "events.py", "fanout.py", "http_pool.py", "metrics.py",
-    "outcomes.py", "post_queue.py", "rate_limiter.py", "retries.py", "sigv4.py", "throttles.py",
-)  # fmt: skip
-FILES = {"connect": ("lambda_connect.py",), "default": BROADCAST, "disconnect": ("lambda_disconnect.py",)}
-"""What each function's deployment package holds, of the folder `lambdas/`."""
+PARTS = {
+    "connect": ("lambda_connect.py",),
+    "default": ("lambda_default.py", "lambda_broadcast.py", "fanout/*.py"),
+    "disconnect": ("lambda_disconnect.py",),
+}
+"""What each function's deployment package holds, of the folder `lambdas/`. That of `default` holds both broadcasts, the
+obvious one and the fast one: the function's `Handler` says which of them runs."""
 
 
 def build_zip(files: Mapping[str, bytes]) -> bytes:
@@ -35,8 +36,14 @@ def build_zip(files: Mapping[str, bytes]) -> bytes:
 
 
 def build_package(part: str) -> bytes:
-    """The deployment package of a part of the chat (a key of FILES), from `lambdas/`."""
-    return build_zip({name: (LAMBDAS / name).read_bytes() for name in FILES[part]})
+    """The deployment package of a part of the chat (a key of PARTS), from `lambdas/`."""
+    return build_zip(read_files(*PARTS[part]))
+
+
+def read_files(*patterns: str) -> dict[str, bytes]:
+    """The files of `lambdas/` that match these patterns: what each holds, by its path there."""
+    paths = [path for pattern in patterns for path in sorted(LAMBDAS.glob(pattern))]
+    return {path.relative_to(LAMBDAS).as_posix(): path.read_bytes() for path in paths}
 
 
 def sha256(package: bytes) -> str:
@@ -44,22 +51,31 @@ def sha256(package: bytes) -> str:
     return base64.b64encode(hashlib.sha256(package).digest()).decode()
 
 
-def deploy(lab: Lab, part: str, package: bytes) -> None:
-    """Give a function of the chat this code, and wait until Lambda runs it."""
+def deploy(lab: Lab, part: str, package: bytes, handler: str | None = None) -> None:
+    """Give a function of the chat this code and, if there is one, this handler; wait until Lambda runs it."""
     functions, function = lab.client("lambda"), lab.functions[part]
     updated = functions.get_waiter("function_updated_v2")
     updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
     functions.update_function_code(FunctionName=function, ZipFile=package)
     updated.wait(FunctionName=function)
+    if handler:
+        functions.update_function_configuration(FunctionName=function, Handler=handler)
+        updated.wait(FunctionName=function)
 
 
-def require_deployed(lab: Lab) -> None:
-    """Raises LabError, with the notebook to run, if a function runs other code than that of `lambdas/`."""
-    functions = lab.client("lambda")
+def require_deployed(lab: Lab) -> str:
+    """The handler of the broadcast, which is one of the two in `lambdas/`.
+
+    Raises:
+        LabError: with the notebook to run, if a function runs other code than that of `lambdas/`.
+    """
+    functions, handlers = lab.client("lambda"), dict[str, str]()
     for part, function in lab.functions.items():
-        expected = sha256(build_package(part))
-        if functions.get_function_configuration(FunctionName=function)["CodeSha256"] != expected:
+        deployed = functions.get_function_configuration(FunctionName=function)
+        handlers[part] = deployed["Handler"]
+        if deployed["CodeSha256"] != sha256(build_package(part)):
             raise LabError(
-                f"The function {function} runs other code than lambdas/ has: either that was changed, or notebook 07 "
-                "was stopped while it compared broadcasts. Run notebook 03_lambda_functions, which deploys it."
+                f"The function {function} runs other code than lambdas/ has: that was changed. Run notebook "
+                "03_lambda_functions, which deploys it."
             )
+    return handlers["default"]

@@ -1,16 +1,14 @@
 """The broadcast on the local cloud: its log line, its shards as real invocations, and its permissions."""
 
-import io
-import zipfile
 from contextlib import contextmanager
 from select import select
 
 import pytest
 
-from benchmarks import variants
+from chatlab import packages
 from chatlab.capacity import cost
 from tests.support.chat import heard, people, say
-from tests.support.labs import sharding, wait_for_update, without_policy
+from tests.support.labs import sharding, without_policy
 
 PEOPLE = 30  # so many that somebody is in the first of three shards, but for one chance in 200,000
 
@@ -44,19 +42,13 @@ def test_a_split_broadcast_reaches_everyone_once(chat, sockets):
 def impatient(lab):
     """The broadcast with small pages, after the first of which it hands the rest over."""
 
-    def deploy(package):
-        lab.client("lambda").update_function_code(FunctionName=lab.functions["default"], ZipFile=package)
-        wait_for_update(lab)
-
-    package = io.BytesIO(variants.package("fanout"))
-    with zipfile.ZipFile(package, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        source = archive.read("lambda_default.py").decode()
-        archive.writestr("lambda_default.py", source + "\nHAND_OVER_S, FIRST_PAGE_ITEMS, MAX_PAGE_ITEMS = -1, 5, 5\n")
-    deploy(package.getvalue())
+    files = packages.read_files(*packages.PARTS["default"])
+    files["lambda_broadcast.py"] += b"\nHAND_OVER_S, FIRST_PAGE_ITEMS, MAX_PAGE_ITEMS = -1, 5, 5\n"
+    packages.deploy(lab, "default", packages.build_zip(files))
     try:
         yield
     finally:
-        deploy(variants.package("fanout"))
+        packages.deploy(lab, "default", packages.build_package("default"))
 
 
 def test_what_is_handed_over_reaches_everyone_once(chat, sockets):

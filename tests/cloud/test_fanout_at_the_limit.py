@@ -2,9 +2,9 @@
 
 import time
 
-import http_pool
 import pytest
 from fanout import Fanout
+from fanout.connections import INITIAL_WINDOW, connection_pool
 
 from benchmarks.endpoint import Endpoint, Settings
 from tests.support.gateway import broadcast
@@ -15,24 +15,24 @@ def test_a_quota_costs_time_and_nobody_is_lost_to_it(gateway, known, number):
     endpoint = gateway(quotas=((300, 150),))
     posts, _ = broadcast(number, posts_per_second=known)
     report = endpoint.report()
-    assert posts.outcomes.counts["delivered"] == report["delivered"] == number
-    assert (report["doubled"], posts.outcomes.error) == (0, None)
-    assert posts.outcomes.counts["throttled"] == posts.outcomes.counts["retried"] == report["refused"]
+    assert posts.outcome.delivered == report["delivered"] == number
+    assert (report["doubled"], posts.outcome.error) == (0, None)
+    assert posts.outcome.throttled == posts.outcome.retried == report["refused"]
     assert report["refused"] == 0 if known else 0 < report["refused"] < number / 3
 
 
 def test_after_a_throttle_the_next_broadcast_begins_as_carefully_as_the_first(gateway):
-    pool = http_pool.connection_pool(gateway(quotas=((20, 110),)).url)
+    pool = connection_pool(gateway(quotas=((20, 110),)).url)
     broadcast(100)
-    assert pool.window > http_pool.INITIAL_WINDOW
-    assert broadcast(30)[0].outcomes.counts["throttled"]
-    assert pool.window == http_pool.INITIAL_WINDOW
+    assert pool.first_window > INITIAL_WINDOW
+    assert broadcast(30)[0].outcome.throttled
+    assert pool.first_window == INITIAL_WINDOW
 
 
 @pytest.mark.parametrize("share", [0.002, 0.03], ids=["one of 500", "some of 500"])
 def test_clients_that_do_not_read_are_given_up_and_cost_the_others_no_time(gateway, monkeypatch, share):
     """API Gateway refuses a post to a full buffer as it does one beyond the quota."""
-    monkeypatch.setattr("throttles.MAX_BACKOFF_S", 0.05)
+    monkeypatch.setattr("fanout.pacing.MAX_THROTTLE_BACKOFF_S", 0.05)
     full = [f"id-{n}" for n in range(500) if Endpoint(Settings(full=share)).kind(b"id-%d" % n) == "full"]
     gateway()
     broadcast(500)
@@ -40,12 +40,12 @@ def test_clients_that_do_not_read_are_given_up_and_cost_the_others_no_time(gatew
     endpoint, started = gateway(full=share), time.monotonic()
     with Fanout(b"hello", started + 20) as posts:
         posts.post([f"id-{n}" for n in range(500)])
-        while posts.outcomes.counts["delivered"] < 500 - len(full) and time.monotonic() < started + 20:
+        while posts.outcome.delivered < 500 - len(full) and time.monotonic() < started + 20:
             time.sleep(0.001)
         reached_s = time.monotonic() - started
-    assert posts.outcomes.counts["delivered"] == endpoint.report()["delivered"] == 500 - len(full)
-    assert sorted(posts.outcomes.slow_consumers) == sorted(full) != []
-    assert posts.outcomes.counts["failed"] == len(full) and "does not read" in posts.outcomes.error
+    assert posts.outcome.delivered == endpoint.report()["delivered"] == 500 - len(full)
+    assert sorted(posts.outcome.slow_ids) == sorted(full) != []
+    assert posts.outcome.failed == len(full) and "does not read" in posts.outcome.error
     assert endpoint.report()["refused"] <= 30 * len(full)
     assert reached_s < 5 * usual_s + 0.5  # connections included; if it slowed down as for a quota, 2 s and more
 
@@ -58,12 +58,12 @@ def test_invocations_share_what_is_known(gateway):
 
 def test_who_posts_waits_while_many_are_still_waiting(gateway, monkeypatch):
     gateway(delay_ms=0)
-    monkeypatch.setattr("post_queue.MAX_READY", 50)
+    monkeypatch.setattr("fanout.event_loop.MAX_READY", 50)
     started = time.monotonic()
     with Fanout(b"x", started + 10, posts_per_second=200) as posts:
         posts.post([f"a-{n}" for n in range(40)])
         assert time.monotonic() - started < 0.15
         posts.post([f"b-{n}" for n in range(150)])
-        assert posts.outcomes.counts["delivered"] >= 100
+        assert posts.outcome.delivered >= 100
         assert time.monotonic() - started < 8, "it has waited for the deadline"
-    assert posts.outcomes.counts["delivered"] == 190
+    assert posts.outcome.delivered == 190

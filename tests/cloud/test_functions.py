@@ -17,7 +17,7 @@ def test_connect_puts_and_disconnect_deletes(function, table, capsys):
     assert log_line(capsys).keys() == {"event", "connection_id", "delete_ms"}
 
 
-@pytest.mark.parametrize("part", ["connect", "default", "sequential", "disconnect"])
+@pytest.mark.parametrize("part", ["connect", "default", "broadcast", "disconnect"])
 def test_a_table_that_is_missing_is_logged_and_answered_with_500(function, monkeypatch, capsys, part):
     monkeypatch.setenv("TABLE", "no-such-table")
     assert function(part).handler(event("hello"), Context()) == {"statusCode": 500}
@@ -27,7 +27,7 @@ def test_a_table_that_is_missing_is_logged_and_answered_with_500(function, monke
 def test_a_broadcast_is_told_in_cloudwatchs_embedded_metric_format(function, connections, table, capsys):
     table.put("a", "b")
     connections.statuses["a"] = [429]
-    function("default").handler(event("hello"), Context())
+    function("broadcast").handler(event("hello"), Context())
     log = log_line(capsys)
     assert (log["throttled"], log["retried"], log["shards"]) == (1, 1, 1)
     (described,) = log["_aws"]["CloudWatchMetrics"]

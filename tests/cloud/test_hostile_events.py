@@ -13,14 +13,14 @@ from functools import reduce
 from types import SimpleNamespace
 
 import pytest
-from http_pool import connection_pool
+from fanout.connections import POOLS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.functions import Context, connection_table, connections_endpoint, load_function, set_environment
 
 EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(5_000, marks=pytest.mark.long)])
-PARTS = ("connect", "default", "disconnect")
+PARTS = ("connect", "default", "broadcast", "disconnect")
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
@@ -71,9 +71,9 @@ def function(chat, session):
         modules = {part: load_function(part) for part in PARTS}
         asked = []
         recorder = SimpleNamespace(invoke=lambda **request: asked.append(json.loads(request["Payload"])))
-        patch.setattr(modules["default"], "lambda_client", lambda: recorder)
+        patch.setattr(modules["broadcast"], "client", lambda service: recorder)
         yield SimpleNamespace(asked=asked, handler=lambda part: modules[part].handler)
-        connection_pool.cache_clear()
+        POOLS.clear()
 
 
 def call(function, part, event):
@@ -110,13 +110,13 @@ def test_any_message_is_answered_and_what_was_asked_for_asks_for_nothing(functio
     @given(EVENTS)
     def check(event):
         function.asked.clear()
-        _, log = call(function, "default", event)
+        _, log = call(function, "broadcast", event)
         outcomes = [log.get(name, 0) for name in ("delivered", "gone", "failed", "unreached")]
         assert sum(outcomes) == log.get("connections", 0)
         shards = list(function.asked)
         assert len(shards) <= 2
         for shard in shards:
-            call(function, "default", shard)
+            call(function, "broadcast", shard)
         assert function.asked == shards
 
     check()

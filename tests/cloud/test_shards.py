@@ -3,8 +3,12 @@ the real one."""
 
 import base64
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from types import SimpleNamespace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -21,7 +25,7 @@ def sharded(function, monkeypatch):
         monkeypatch.setenv("SHARDS", str(shards))
         monkeypatch.setenv("SHARD_ABOVE", str(above))
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "chat-default")
-        broadcast, asked = function("default"), []
+        broadcast, asked = function("broadcast"), []
 
         def invoke(FunctionName, InvocationType, Payload):
             assert (FunctionName, InvocationType) == ("chat-default", "Event")
@@ -30,10 +34,25 @@ def sharded(function, monkeypatch):
                 raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Invoke")
             asked.append(message)
 
-        monkeypatch.setattr(broadcast, "lambda_client", lambda: SimpleNamespace(invoke=invoke))
+        monkeypatch.setattr(broadcast, "client", lambda service: SimpleNamespace(invoke=invoke))
         return broadcast, asked
 
     return load
+
+
+def test_a_client_is_made_once_however_many_threads_ask(function, monkeypatch):
+    broadcast, made = function("broadcast"), []
+    make = boto3.client
+
+    def slowly(*arguments, **options):
+        made.append(arguments)
+        time.sleep(0.05)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(broadcast, "clients", cache(slowly))
+    with ThreadPoolExecutor(16) as pool:
+        clients = list(pool.map(broadcast.client, ["lambda"] * 16))
+    assert len(made) == 1 and len(set(clients)) == 1
 
 
 @pytest.mark.parametrize(
@@ -68,7 +87,7 @@ def test_a_small_broadcast_is_not_split(sharded, connections, table, capsys):
 def test_without_being_told_to_nothing_is_split(function, connections, table, monkeypatch):
     table.put(*NAMES)
     monkeypatch.setenv("SHARD_ABOVE", "1")
-    function("default").handler(event("hello"), Context())  # and it has no function's name to invoke
+    function("broadcast").handler(event("hello"), Context())  # and it has no function's name to invoke
     assert connections.posts == dict.fromkeys(NAMES, 1)
 
 
@@ -140,7 +159,7 @@ def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connection
 @pytest.mark.parametrize(("shards", "refuse"), [(1, ()), (3, ()), (1, [0])], ids=["handed over", "split", "neither"])
 def test_the_speaker_hears_it_first_and_once(handing_over, connections, table, monkeypatch, shards, refuse):
     table.put(*NAMES[:30])
-    monkeypatch.setattr("connection_set.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("fanout.connections.MAX_CONNECTIONS", 1)
     broadcast, asked = handing_over(shards, 0, refuse)
     said = event("hello", connection_id="c-17")
     said["requestContext"]["eventType"] = "MESSAGE"

@@ -13,14 +13,14 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
-from http_pool import connection_pool
+from fanout.connections import POOLS
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS
 from tests.support.chat import delete_items, ids, put_items
 
-BROADCASTS = pytest.mark.parametrize("part", ["default", "sequential"])
-"""What a broadcast does with a response is tested of both: the one that is deployed, and the one with boto3."""
+BROADCASTS = pytest.mark.parametrize("part", ["default", "broadcast"])
+"""What both broadcasts promise is tested of both: the obvious one, and the fast one."""
 NAMES = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 403: "Forbidden"}
 
 
@@ -164,7 +164,7 @@ def connection_table(lab):
 
 def set_environment(patch, lab, table, endpoint_url):
     """Set what Lambda would give a function that has this table, and posts to this endpoint."""
-    connection_pool.cache_clear()  # with connections to another test's server
+    POOLS.clear()  # with connections to another test's server
     variables = {
         "TABLE": table.name, "APIGatewayEndpoint": endpoint_url, "AWS_DEFAULT_REGION": lab.region,
         "AWS_ENDPOINT_URL_DYNAMODB": local_cloud.url(),
@@ -174,8 +174,8 @@ def set_environment(patch, lab, table, endpoint_url):
 
 
 def load_function(part):
-    """The module of a function, anew: "connect", "default", "disconnect", or "sequential", a variant of the second."""
-    path = LAMBDAS / ("variants/sequential.py" if part == "sequential" else f"lambda_{part}.py")
+    """The module of a function, anew: "connect", "default", "disconnect", or "broadcast", the second's fast one."""
+    path = LAMBDAS / f"lambda_{part}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -213,7 +213,7 @@ def session(chat):
 
 @pytest.fixture
 def function(chat, table, connections, session, monkeypatch):
-    """`function("default")`: a function's module, in the environment that Lambda would give it."""
+    """`function("broadcast")`: a function's module, in the environment that Lambda would give it."""
     set_environment(monkeypatch, chat, table, connections.url)
     monkeypatch.setattr("boto3.DEFAULT_SESSION", session)
     return load_function
@@ -224,7 +224,7 @@ def backoffs(monkeypatch):
     """The numbers of the attempts that failed. The back-off that follows each is none here; it is botocore's own, which
     test_fanout_requests.py looks at."""
     attempts = []
-    monkeypatch.setattr("event_loop.backoff_s", lambda attempt: attempts.append(attempt) or 0)
+    monkeypatch.setattr("fanout.pacing.backoff_s", lambda attempt: attempts.append(attempt) or 0)
     monkeypatch.setattr(
         "botocore.retries.standard.ExponentialBackoff.delay_amount",
         lambda _, context: attempts.append(context.attempt_number) or 0,

@@ -6,9 +6,9 @@ What was delivered and refused is what the endpoint has counted.
 import time
 from contextlib import ExitStack
 
-import http_pool
 import pytest
 from fanout import Fanout
+from fanout.connections import POOLS
 
 from benchmarks import api_gateway
 from benchmarks.endpoint import Settings
@@ -24,10 +24,10 @@ def sender(monkeypatch):
         monkeypatch.setenv("APIGatewayEndpoint", url)
         if ca_file:
             monkeypatch.setenv("AWS_CA_BUNDLE", str(ca_file))
-        http_pool.connection_pool.cache_clear()
+        POOLS.clear()
 
     yield at
-    http_pool.connection_pool.cache_clear()
+    POOLS.clear()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,6 @@ def broadcast(number, seconds=20.0, name="id", **options):
     started = time.monotonic()
     with Fanout(b"hello", started + seconds, **options) as posts:
         posts.post([f"{name}-{n}" for n in range(number)])
-    counts = posts.outcomes.counts
-    outcomes = counts["delivered"] + counts["gone"] + counts["failed"] + counts["unreached"]
-    assert outcomes == counts["connections"] == number
+    found = posts.outcome
+    assert found.delivered + found.gone + found.failed + found.unreached == found.connections == number
     return posts, time.monotonic() - started

@@ -4,13 +4,12 @@ import string
 from urllib.parse import urlsplit
 
 import pytest
-import retries
-import sigv4
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.retries import standard
-from http_pool import parse_error, parse_response
+from fanout import pacing, sigv4
+from fanout.connections import parse_error, parse_response
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,9 +79,9 @@ class Instant:
 
 
 def test_what_is_tried_again_is_what_boto3_tries_again():
-    assert set(standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES) == retries.TRANSIENT_STATUSES
-    assert set(standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES) == retries.TRANSIENT_CODES
-    assert set(standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES) == retries.THROTTLING_CODES
+    assert set(standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES) == pacing.TRANSIENT_STATUSES
+    assert set(standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES) == pacing.TRANSIENT_CODES
+    assert set(standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES) == pacing.THROTTLING_CODES
 
 
 @pytest.mark.parametrize("attempt", range(1, 8))
@@ -90,7 +89,7 @@ def test_the_backoff_is_boto3s(monkeypatch, attempt):
     monkeypatch.setattr("random.random", lambda: 0.25)
     theirs = standard.ExponentialBackoff(random=lambda: 0.25)
     context = standard.RetryContext(attempt_number=attempt)
-    assert retries.backoff_s(attempt) == theirs.delay_amount(context)
+    assert pacing.backoff_s(attempt) == theirs.delay_amount(context)
 
 
 def test_a_response_is_whole_at_its_end_and_not_before():

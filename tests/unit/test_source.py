@@ -7,25 +7,25 @@ from chatlab.source import code_of, excerpt
 
 
 def test_a_file_is_shown_whole_or_by_its_parts():
-    file = LAMBDAS / "fanout.py"
+    file = LAMBDAS / "fanout/event_loop.py"
     assert code_of(file).data == file.read_text()
     shown = code_of(file, "Fanout.post", "Fanout.share").data
     assert shown.startswith("def post(self") and "\n\n\ndef share(self" in shown
 
 
 def test_it_looks_like_the_code_of_a_cell():
-    assert "--jp-code-font-family" in code_of(LAMBDAS / "outcomes.py")._repr_html_()
+    assert "--jp-code-font-family" in code_of(LAMBDAS / "lambda_default.py")._repr_html_()
 
 
 def test_a_name_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="nothing"):
-        code_of(LAMBDAS / "fanout.py", "Fanout.nothing")
+        code_of(LAMBDAS / "fanout/event_loop.py", "Fanout.nothing")
 
 
 def test_an_excerpt_has_classes_and_methods_as_they_are_written():
     assert "class ChatUser(User):" in excerpt("loadtest/locustfile.py", "ChatUser").data
-    text = excerpt("lambdas/event_loop.py", "EventLoop._send", "EventLoop._send_next").data
-    assert text.startswith("# lambdas/event_loop.py\n\ndef _send(self")
+    text = excerpt("lambdas/fanout/event_loop.py", "Fanout._send", "Fanout._send_next").data
+    assert text.startswith("# lambdas/fanout/event_loop.py\n\ndef _send(self")
     assert "\n\ndef _send_next(self" in text
 
 

@@ -13,7 +13,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 import boto3
-import sigv4
+from fanout.sigv4 import Signer
 
 SOCKETS = 32
 
@@ -35,7 +35,7 @@ def handler(event: Event, context: object) -> dict[str, int]:
     connection_ids = [item["connection_id"]["S"] for page in pages for item in page["Items"]]
     while len(sockets) < SOCKETS:
         sockets.append(socket.create_connection((url.hostname, url.port)))
-    signer, rest, in_flight = sigv4.Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
+    signer, rest, in_flight = Signer(endpoint, event["body"].encode()), iter(connection_ids), 0
     started = time.perf_counter()
     with selectors.DefaultSelector() as selector:
         for connection, connection_id in zip(sockets, rest):  # noqa: B905

@@ -1,7 +1,7 @@
-"""HTTP/1.1 over connections that stay open, none of which anybody ever waits for: one event loop can drive hundreds.
+"""HTTP/1.1 over connections that stay open, on which nobody ever waits: one event loop can drive hundreds of them.
 
-Over TLS too: a blocking `ssl` socket that the kernel's time-out (SO_RCVTIMEO) interrupts begins to wait again, so a
-peer that says nothing would hold it for ever. A non-blocking socket is looked after by whoever keeps the time.
+Over TLS too. A blocking `ssl` socket begins to wait again when the kernel's time-out (SO_RCVTIMEO) interrupts it, so a
+peer that says nothing would hold it for ever. With non-blocking sockets the event loop keeps the time.
 """
 
 import json
@@ -13,24 +13,25 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import cycle
 from queue import Empty, SimpleQueue
-from selectors import EVENT_READ, EVENT_WRITE
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.httpsession import get_cert_path
-from post_queue import Post
 
-MAX_IDLE_S = 55  # one that was not used for longer may be dropped without a word: load balancers do so after 60 s
-MIN_IDLE_S = 0.1  # no server closes one for being idle that was used since
+MAX_CONNECTIONS, MIN_WINDOW = 400, 2
+MAX_IDLE_S = 55  # load balancers drop what was idle for 60 s without a word
+MIN_IDLE_S = 0.1  # no server closes a connection as idle that was used since
 MAX_HEADER_BYTES = 64 * 1024
 ADDRESSES_TTL_S = 60
 
 # Before anything is known of the endpoint. The window bounds what is throttled before a quota is known to be used up.
 INITIAL_WINDOW = 32
 INITIAL_LATENCY_S, INITIAL_OPENING_S = 0.01, 0.001
+SMOOTHING = 0.1  # the weight of a new measurement of either
+BROADCASTS = 16  # that one more connection is expected to serve, where an earlier broadcast has left some
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """As `socket.getaddrinfo` has it: the family, and what `connect` takes, which depends on the family."""
@@ -43,17 +44,16 @@ class HttpConnection:
     Raises OSError (of which ssl.SSLError is one) if it can't be made, or breaks; ValueError for what is not HTTP.
     """
 
-    def __init__(self, pool: "ConnectionPool", address: Address) -> None:
+    def __init__(self, pool: "ConnectionPool", address: Address, expires_at: float) -> None:
         self._pool, self._unsent, self._received = pool, b"", b""
         self.is_open, self.is_reusable = False, True
-        self.events = EVENT_WRITE
-        """What the socket is waited for: selectors' EVENT_READ or EVENT_WRITE."""
+        self.events, self.registered_events = EVENT_WRITE, 0
+        """What the socket is waited for (selectors' EVENT_READ or EVENT_WRITE), and what the selector knows of that."""
+        self.sent_at = self.used_at = 0.0
+        self.expires_at = expires_at
+        """Until when to wait: for the connection to open, then for a response."""
         self.opening_work_s = 0.0
         """Seconds that opening it has taken of this thread, without the waiting."""
-        # For the event loop: the post in flight, since when, the last use, until when to wait, what the selector knows.
-        self.post: Post | None = None
-        self.sent_at = self.used_at = self.expires_at = 0.0
-        self.registered_events = 0
         family, host_and_port = address
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.fd = self.socket.fileno()  # TLS changes the object, not the descriptor
@@ -67,9 +67,10 @@ class HttpConnection:
             self.socket.close()
             raise
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes, now: float, timeout_s: float) -> None:
         """Begin to send a request on an open connection that has none in flight."""
         self._unsent, self._received = request, b""
+        self.sent_at, self.expires_at = now, now + timeout_s
         self._send()
 
     def advance(self) -> tuple[int, str, str] | None:
@@ -111,10 +112,6 @@ class HttpConnection:
         """Whether it had long waited for the request in flight, and nothing of the response has come."""
         return self.sent_at - self.used_at > MIN_IDLE_S and not self._received
 
-    def close(self) -> None:
-        """Close it, whatever is in flight."""
-        self.socket.close()
-
     def _open(self) -> None:
         started = time.perf_counter()
         try:
@@ -149,7 +146,9 @@ class HttpConnection:
 
 
 class ConnectionPool:
-    """What outlives a broadcast: idle connections to one endpoint, and what is known of it."""
+    """The connections to one endpoint, and what is known of it. It outlives a broadcast, and serves one at a time."""
+
+    max_connections = MAX_CONNECTIONS
 
     def __init__(self, endpoint: str) -> None:
         url = urlsplit(endpoint)
@@ -161,18 +160,102 @@ class ConnectionPool:
         self.tls_context = ssl.create_default_context(cafile=trusted) if url.scheme == "https" else None
         self.tls_session: ssl.SSLSession | None = None
         """What new connections resume, which spares them the certificates."""
+        self.selector = DefaultSelector()
+        self.all: set[HttpConnection] = set()
         self.idle: list[HttpConnection] = []
-        self.window = INITIAL_WINDOW
-        """Posts that may be in flight when a broadcast begins: each that is delivered allows one more."""
+        self.window = self.first_window = INITIAL_WINDOW
+        """Posts that may be in flight, now and when a broadcast begins: each that is delivered allows one more."""
         self.latency_s, self.opening_s = INITIAL_LATENCY_S, INITIAL_OPENING_S
         """What a response takes, and what opening a connection takes of this thread: measured all the time."""
+        self.known_rate = math.inf
+        """Posts a second that API Gateway was found to accept: `pacing.RateLimiter`."""
+        self._is_warm, self._is_enough = False, False
 
-    def open(self) -> HttpConnection:
-        """A new connection, not yet open, to the next of the endpoint's addresses: `resolve` has to have found them."""
-        return HttpConnection(self, next(self._addresses))
+    def begin(self, invocations: int, timeout_s: float) -> None:
+        """Begin a broadcast, with the connections that the last one has left and that are still open.
 
-    def resolve(self, timeout_s: float) -> None:
-        """Find the endpoint's addresses, unless that was done lately. Raises OSError, TimeoutError among others.
+        Args:
+            invocations: how many post at the same time, this one included: they share the first window.
+            timeout_s: for looking up the endpoint's name.
+
+        Raises:
+            OSError: TimeoutError among others, if the name is not resolved.
+        """
+        self.window, self._is_enough = max(MIN_WINDOW, self.first_window // invocations), False
+        self._resolve(timeout_s)
+        now = time.monotonic()  # not before: meanwhile the server may have closed some
+        for connection in self.idle[:]:
+            if now - connection.used_at > MAX_IDLE_S or connection.is_dropped():
+                self.remove(connection)
+        self._is_warm = bool(self.idle)
+
+    def missing(self, posts: int, rate: float) -> int:
+        """How many connections to open, as long as another one saves more time than it costs.
+
+        With k connections, n posts take n/k of a response's time. One more saves n/(k (k + 1)) of it, and costs this
+        thread the work of opening it: once, while the next broadcasts have it, too. The first can't wait for that.
+        Beyond rate times latency (Little's law), or beyond n, more are of no use.
+
+        Args:
+            posts: those that are ready or in flight.
+            rate: how many of them may leave in a second.
+        """
+        k, n = len(self.all), posts
+        useful = 0 if self._is_enough else min(n, self.max_connections, self.window, 1 + 2 * rate * self.latency_s)
+        saved_s = n * self.latency_s * (BROADCASTS if self._is_warm else 1)
+        while k < useful and saved_s > self.opening_s * k * (k + 1):
+            k += 1
+        return k - len(self.all)
+
+    def open(self, expires_at: float) -> HttpConnection:
+        """Begin to open a connection to the next of the endpoint's addresses, until `expires_at`. Raises OSError."""
+        connection = HttpConnection(self, next(self._addresses), expires_at)
+        self.all.add(connection)
+        self.selector.register(connection.fd, connection.events, connection)
+        connection.registered_events = connection.events
+        return connection
+
+    def opened(self, connection: HttpConnection) -> None:
+        """A connection is open now."""
+        self.opening_s += SMOOTHING * (connection.opening_work_s - self.opening_s)
+
+    def answered(self, connection: HttpConnection, now: float, is_delivered: bool) -> None:
+        """A response has come."""
+        self.latency_s += SMOOTHING * (now - connection.sent_at - self.latency_s)
+        if is_delivered:
+            self.window = min(self.max_connections, self.window + 1)
+
+    def suffice(self) -> None:
+        """Open no more than there are, in this broadcast."""
+        self._is_enough = True
+
+    def watch(self, connection: HttpConnection) -> None:
+        """Wait for what the connection waits for now."""
+        if connection.events != connection.registered_events:
+            self.selector.modify(connection.fd, connection.events, connection)
+            connection.registered_events = connection.events
+
+    def remove(self, connection: HttpConnection) -> None:
+        """Close a connection, whatever is in flight."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self.all.discard(connection)
+        self.selector.unregister(connection.fd)
+        connection.socket.close()
+
+    def close_idle(self) -> None:
+        """Close all that are idle: where the server has closed one, it has most likely closed others."""
+        while self.idle:
+            self.remove(self.idle[-1])
+
+    def end(self, was_quota_exhausted: bool) -> None:
+        """End a broadcast: leave the idle connections, and the window, to the next one; close all others."""
+        for connection in self.all.difference(self.idle):
+            self.remove(connection)
+        self.first_window = INITIAL_WINDOW if was_quota_exhausted else max(self.first_window, self.window)
+
+    def _resolve(self, timeout_s: float) -> None:
+        """Find the endpoint's addresses, unless that was done lately.
 
         In a thread: the system's resolver can't be interrupted, and knows no deadline.
         """
@@ -197,10 +280,15 @@ class ConnectionPool:
         self._addresses, self._resolved_at = cycle(addresses), time.monotonic()
 
 
-@lru_cache(maxsize=1)
+POOLS: dict[str, ConnectionPool] = {}
+"""By endpoint: made for the first broadcast, kept for all that follow."""
+
+
 def connection_pool(endpoint: str) -> ConnectionPool:
-    """The endpoint's connections: made for the first broadcast, kept for all that follow."""
-    return ConnectionPool(endpoint)
+    """The endpoint's connections."""
+    if endpoint not in POOLS:
+        POOLS[endpoint] = ConnectionPool(endpoint)
+    return POOLS[endpoint]
 
 
 HEADERS = re.compile(rb"\r\n(content-length|connection|x-amzn-errortype) *: *([^\r]*)", re.IGNORECASE)

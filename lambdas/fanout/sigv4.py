@@ -13,11 +13,14 @@ from urllib.parse import SplitResult, quote, urlsplit
 from botocore.credentials import EnvProvider
 from botocore.exceptions import NoCredentialsError
 
+LIFETIME_S = 120  # API Gateway refuses a signature that is five minutes old
+
 
 class Signer:
     """The requests that post one message.
 
-    The credentials are read from the environment, and the date is now: a signer is made for each broadcast.
+    The credentials are read from the environment, and the date is now: a signer is made for each broadcast. While one
+    takes long, they are read anew.
 
     Args:
         endpoint: the stage's URL without `/@connections`.
@@ -28,7 +31,23 @@ class Signer:
     """
 
     def __init__(self, endpoint: str, data: bytes) -> None:
-        url = urlsplit(endpoint)
+        self._url, self._data = urlsplit(endpoint), data
+        self._sign()
+
+    def request(self, connection_id: str) -> bytes:
+        """The whole HTTP request that posts to this connection. Raises NoCredentialsError."""
+        if time.monotonic() - self._signed_at > LIFETIME_S:
+            self._sign()
+        quoted = quote(connection_id, safe="~")
+        canonical = hashlib.sha256(self._before + quote(quoted, safe="~").encode() + self._after)
+        signature = self._hmac.copy()
+        signature.update(canonical.hexdigest().encode())
+        line = f"POST {self._path}/@connections/{quoted}{self._head}{signature.hexdigest()}"
+        return line.encode() + self._body
+
+    def _sign(self) -> None:
+        """What all requests have in common."""
+        url, data = self._url, self._data
         if not (found := EnvProvider().load()):
             raise NoCredentialsError
         credentials = found.get_frozen_credentials()
@@ -54,20 +73,6 @@ class Signer:
             f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature="
         )
         self._body = b"\r\n\r\n" + data
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since the date of the signatures."""
-        return time.monotonic() - self._signed_at
-
-    def request(self, connection_id: str) -> bytes:
-        """The whole HTTP request that posts to this connection."""
-        quoted = quote(connection_id, safe="~")
-        canonical = hashlib.sha256(self._before + quote(quoted, safe="~").encode() + self._after)
-        signature = self._hmac.copy()
-        signature.update(canonical.hexdigest().encode())
-        line = f"POST {self._path}/@connections/{quoted}{self._head}{signature.hexdigest()}"
-        return line.encode() + self._body
 
 
 def host(url: SplitResult) -> str:
