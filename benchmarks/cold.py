@@ -23,7 +23,7 @@ from benchmarks.senders import sender_environment
 from chatlab.capacity.prices import PRICES
 from chatlab.paths import LAMBDAS
 
-FUNCTIONS = ("connect", "default", "disconnect")
+FUNCTIONS = ("connect", "default", "broadcast", "disconnect")
 CALLS = 20
 MEMORY_MB = (128, 256, 512, 1_024, 1_769)
 WHOLE_CPU_MB = 1_769  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html

@@ -10,7 +10,7 @@ from chatlab.paths import LAMBDAS
 sys.path.insert(0, str(LAMBDAS))
 try:
     from fanout import Fanout
-    from fanout.connections import POOLS, ConnectionPool, HttpConnection, connection_pool
+    from fanout.http_connections import POOLS, ConnectionPool, HttpConnection, connection_pool
 finally:
     sys.path.remove(str(LAMBDAS))
 

@@ -6,7 +6,7 @@ from chatlab import Lab, packages
 
 HANDLERS = {
     "sequential": "lambda_default.handler",
-    "fanout": "lambda_broadcast.handler",
+    "fanout": packages.HANDLERS["default"],
     "threads": "lambda_threads.handler",
     "ceiling": "lambda_ceiling.handler",
 }

@@ -16,7 +16,13 @@ PARTS = {
     "disconnect": ("lambda_disconnect.py",),
 }
 """What each function's deployment package holds, of the folder `lambdas/`. That of `default` holds both broadcasts, the
-obvious one and the fast one: the function's `Handler` says which of them runs."""
+obvious one (`lambda_default`) and the fast one."""
+HANDLERS = {
+    "connect": "lambda_connect.handler",
+    "default": "lambda_broadcast.handler",
+    "disconnect": "lambda_disconnect.handler",
+}
+"""What Lambda calls of each package."""
 
 
 def build_zip(files: Mapping[str, bytes]) -> bytes:
@@ -51,14 +57,15 @@ def sha256(package: bytes) -> str:
     return base64.b64encode(hashlib.sha256(package).digest()).decode()
 
 
-def deploy(lab: Lab, part: str, package: bytes, handler: str | None = None) -> None:
-    """Give a function of the chat this code and, if there is one, this handler; wait until Lambda runs it."""
+def deploy(lab: Lab, part: str, package: bytes, handler: str = "") -> None:
+    """Give a function of the chat this code and this handler, its own by default; wait until Lambda runs it."""
     functions, function = lab.client("lambda"), lab.functions[part]
     updated = functions.get_waiter("function_updated_v2")
     updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
     functions.update_function_code(FunctionName=function, ZipFile=package)
     updated.wait(FunctionName=function)
-    if handler:
+    handler = handler or HANDLERS[part]
+    if functions.get_function_configuration(FunctionName=function)["Handler"] != handler:
         functions.update_function_configuration(FunctionName=function, Handler=handler)
         updated.wait(FunctionName=function)
 
@@ -75,7 +82,7 @@ def require_deployed(lab: Lab) -> str:
         handlers[part] = deployed["Handler"]
         if deployed["CodeSha256"] != sha256(build_package(part)):
             raise LabError(
-                f"The function {function} runs other code than lambdas/ has: that was changed. Run notebook "
-                "03_lambda_functions, which deploys it."
+                f"The function {function} runs other code than lambdas/ has. Run notebook 03_lambda_functions, which "
+                "deploys it."
             )
     return handlers["default"]

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from threading import Lock
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import boto3
 from botocore.config import Config
@@ -82,13 +82,7 @@ class Shard(TypedDict):
     start: NotRequired[str | None]
 
 
-class Context(Protocol):
-    """What the function reads of Lambda's context."""
-
-    def get_remaining_time_in_millis(self) -> int: ...
-
-
-def handler(event: dict[str, Any], context: Context) -> dict[str, int]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it.
 
     Args:

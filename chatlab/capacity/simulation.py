@@ -2,10 +2,10 @@
 
     simulation.simulate(model.DEFAULT, connections=100_000, shards=10).last_s
 
-It covers a message's way in, the scan's pages, the invocations' start, the loop of `lambdas/fanout/event_loop.py` (the
+It covers a message's way in, the scan's pages, the invocations' start, the loop of `lambdas/fanout/posting.py` (the
 CPU of one thread, connections that are opened as it opens them, posts in flight, the rate that it keeps, failed posts
-that are tried again), and its time-out. It leaves out other traffic of the account, a rate that is not known in advance, and
-clients that leave.
+that are tried again), and its time-out. It leaves out other traffic of the account, a rate that is not known in
+advance, and clients that leave.
 """
 
 import heapq
@@ -24,7 +24,7 @@ from chatlab.capacity.model import Outcome, Parameters, limits, started_s
 MAX_SIMULATED = 20_000
 """Of more connections in one invocation, so many are simulated: the steady state in the middle goes on for the rest."""
 
-# As in lambdas/fanout/pacing.py and lambdas/fanout/connections.py.
+# As in lambdas/fanout/pacing.py and lambdas/fanout/http_connections.py.
 MAX_ATTEMPTS = 4
 BROADCASTS, BURST_S = 16, 0.02
 TURN_S = 0.005  # sys.getswitchinterval()
@@ -53,7 +53,7 @@ def simulate(parameters: Parameters, connections: int, shards: int = 1, seed: in
 
 
 class _Invocation:
-    """One invocation: what the loop of `fanout/event_loop.py` does, with one CPU whose time is spent in turn."""
+    """One invocation: what the loop of `fanout/posting.py` does, with one CPU whose time is spent in turn."""
 
     def __init__(
         self, parameters: Parameters, connections: int, shards: int, at_s: float, hand_over_s: float, seed: int

@@ -12,8 +12,8 @@ from collections import deque
 
 # --- how fast --------------------------------------------------------------------------------------------------------
 
-BETA = 0.8  # what a throttle leaves of the rate (multiplicative decrease)
-INCREASE = 50.0  # posts a second: what all invocations together add to that first, and their least rate
+BETA = 0.7  # what a throttle leaves of the accepted rate: multiplicative decrease, as in RFC 9438
+INCREASE = 30.0  # posts a second: what all invocations together add to that first, and their least rate
 DOUBLING_S = 0.1  # in which the increase doubles, up to a rate that is known
 CLIMB_S, CLIMB_POSTS = 0.4, 8  # until the known rate is reached: the longer of both
 BEYOND_DOUBLING_S = 0.4  # in which the increase doubles beyond that rate

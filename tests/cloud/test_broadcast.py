@@ -102,8 +102,8 @@ def test_short_of_time_it_says_what_it_did_not_reach(function, connections, tabl
     table.put("a", "b", "c", "d")
     connections.statuses = {name: ["slow"] for name in "abcd"}
     broadcast = function("broadcast")
-    monkeypatch.setattr("fanout.connections.INITIAL_WINDOW", 2)
-    monkeypatch.setattr("fanout.connections.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("fanout.http_connections.INITIAL_WINDOW", 2)
+    monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 2)
     time_s = 1.8 * connections.slow_s + broadcast.RESERVE_S
     started = time.monotonic()
     assert broadcast.handler(event("hello"), Context(time_s)) == {"statusCode": 200}

@@ -80,7 +80,7 @@ def test_an_answer_that_does_not_come_in_time_is_asked_for_again(
 ):
     table.put("a", "b")
     connections.statuses["a"] = ["slow"]
-    monkeypatch.setattr("fanout.event_loop.READ_TIMEOUT_S", connections.slow_s / 2)
+    monkeypatch.setattr("fanout.posting.READ_TIMEOUT_S", connections.slow_s / 2)
     function("broadcast").handler(event("hello"), Context())
     assert connections.posts == {"a": 2, "b": 1}
     log = log_line(capsys)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from fanout import Fanout
-from fanout.connections import INITIAL_WINDOW, connection_pool
+from fanout.http_connections import INITIAL_WINDOW, connection_pool
 
 from benchmarks.endpoint import Endpoint, Settings
 from tests.support.gateway import broadcast
@@ -58,7 +58,7 @@ def test_invocations_share_what_is_known(gateway):
 
 def test_who_posts_waits_while_many_are_still_waiting(gateway, monkeypatch):
     gateway(delay_ms=0)
-    monkeypatch.setattr("fanout.event_loop.MAX_READY", 50)
+    monkeypatch.setattr("fanout.posting.MAX_READY", 50)
     started = time.monotonic()
     with Fanout(b"x", started + 10, posts_per_second=200) as posts:
         posts.post([f"a-{n}" for n in range(40)])

@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-from fanout import Fanout, connections, event_loop, pacing, sigv4
-from fanout.connections import POOLS, ConnectionPool, connection_pool
+from fanout import Fanout, http_connections, pacing, posting, sigv4
+from fanout.http_connections import POOLS, ConnectionPool, connection_pool
 
 from benchmarks.endpoint import Endpoint, Settings
 from chatlab import poll
@@ -77,7 +77,7 @@ def test_a_connection_that_the_server_closes_costs_nobody_a_message(gateway, set
 def server(sender, monkeypatch):
     """An endpoint that knows the broadcast, which has left idle connections to it."""
     monkeypatch.setattr(pacing, "backoff_s", lambda attempt: 0)
-    monkeypatch.setattr(connections, "MIN_IDLE_S", 0)
+    monkeypatch.setattr(http_connections, "MIN_IDLE_S", 0)
     with connections_endpoint() as server:
         sender(server.url)
         broadcast(200, name="before")
@@ -116,8 +116,8 @@ def test_of_all_attempts_one_is_excused_where_no_answer_comes(server):
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_a_server_that_accepts_and_says_nothing_is_given_up(sender, monkeypatch, scheme):
-    monkeypatch.setattr(event_loop, "CONNECT_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(event_loop, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(posting, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(posting, "READ_TIMEOUT_S", 0.1)
     monkeypatch.setattr(pacing, "backoff_s", lambda attempt: 0)
     with socket.create_server(("127.0.0.1", 0), backlog=100) as nobody:
         sender(f"{scheme}://127.0.0.1:{nobody.getsockname()[1]}/production")
@@ -129,7 +129,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(sender, monkeypatch,
 
 def test_a_peer_that_sends_drop_by_drop_is_given_up(sender, monkeypatch):
     """Each byte is an answer's part, and no reason to wait any longer."""
-    monkeypatch.setattr(event_loop, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(posting, "READ_TIMEOUT_S", 0.3)
     monkeypatch.setattr(pacing, "MAX_ATTEMPTS", 1)
 
     def drip(server):
@@ -212,7 +212,7 @@ def test_a_page_that_is_read_after_the_deadline_is_not_reached_and_no_error(gate
 
 def test_nobody_waits_for_a_broadcast_that_has_ended(gateway, monkeypatch):
     endpoint = gateway()
-    monkeypatch.setattr("fanout.event_loop.MAX_READY", 0)
+    monkeypatch.setattr("fanout.posting.MAX_READY", 0)
     monkeypatch.delenv("AWS_CA_BUNDLE")
     POOLS.clear()
     started = time.monotonic()

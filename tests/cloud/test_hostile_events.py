@@ -13,7 +13,7 @@ from functools import reduce
 from types import SimpleNamespace
 
 import pytest
-from fanout.connections import POOLS
+from fanout.http_connections import POOLS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -159,7 +159,7 @@ def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connection
 @pytest.mark.parametrize(("shards", "refuse"), [(1, ()), (3, ()), (1, [0])], ids=["handed over", "split", "neither"])
 def test_the_speaker_hears_it_first_and_once(handing_over, connections, table, monkeypatch, shards, refuse):
     table.put(*NAMES[:30])
-    monkeypatch.setattr("fanout.connections.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 1)
     broadcast, asked = handing_over(shards, 0, refuse)
     said = event("hello", connection_id="c-17")
     said["requestContext"]["eventType"] = "MESSAGE"

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
-from fanout.connections import POOLS
+from fanout.http_connections import POOLS
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS

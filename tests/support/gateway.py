@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from fanout import Fanout
-from fanout.connections import POOLS
+from fanout.http_connections import POOLS
 
 from benchmarks import api_gateway
 from benchmarks.endpoint import Settings

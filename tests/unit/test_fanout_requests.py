@@ -9,7 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.retries import standard
 from fanout import pacing, sigv4
-from fanout.connections import parse_error, parse_response
+from fanout.http_connections import parse_error, parse_response
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from chatlab.source import code_of, excerpt
 
 
 def test_a_file_is_shown_whole_or_by_its_parts():
-    file = LAMBDAS / "fanout/event_loop.py"
+    file = LAMBDAS / "fanout/posting.py"
     assert code_of(file).data == file.read_text()
     shown = code_of(file, "Fanout.post", "Fanout.share").data
     assert shown.startswith("def post(self") and "\n\n\ndef share(self" in shown
@@ -19,13 +19,13 @@ def test_it_looks_like_the_code_of_a_cell():
 
 def test_a_name_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="nothing"):
-        code_of(LAMBDAS / "fanout/event_loop.py", "Fanout.nothing")
+        code_of(LAMBDAS / "fanout/posting.py", "Fanout.nothing")
 
 
 def test_an_excerpt_has_classes_and_methods_as_they_are_written():
     assert "class ChatUser(User):" in excerpt("loadtest/locustfile.py", "ChatUser").data
-    text = excerpt("lambdas/fanout/event_loop.py", "Fanout._send", "Fanout._send_next").data
-    assert text.startswith("# lambdas/fanout/event_loop.py\n\ndef _send(self")
+    text = excerpt("lambdas/fanout/posting.py", "Fanout._send", "Fanout._send_next").data
+    assert text.startswith("# lambdas/fanout/posting.py\n\ndef _send(self")
     assert "\n\ndef _send_next(self" in text
 
 

@@ -13,7 +13,7 @@ from selectors import EVENT_READ
 from types import TracebackType
 
 from fanout import pacing
-from fanout.connections import HttpConnection, connection_pool
+from fanout.http_connections import HttpConnection, connection_pool
 from fanout.pacing import Post
 from fanout.sigv4 import Signer
 
@@ -177,7 +177,7 @@ class Fanout:
         pool, wait_s = self._pool, SWEEP_S
         while self._delayed and self._delayed[0][0] <= now:
             post = heapq.heappop(self._delayed)[2]
-            # First what was refused a few times, then those who were never posted to: they show how it is now.
+            # After a few refusals a post goes behind those that were never sent, which show how it is now.
             (self._ready.append if post.throttles > pacing.MAX_INFORMATIVE else self._ready.appendleft)(post)
         while self._ready and pool.idle and len(self._in_flight) < pool.window:
             if limited_s := self._limiter.acquire(now):
