@@ -138,19 +138,24 @@ def limit(case: Case, pipes: list[senders.Invocation]) -> dict[str, object]:
     seconds = max(each.seconds for each in sent)
     saved = quota / 2 if case.bucket == "full" else 0
     available = share * seconds if is_known else quota * seconds + saved - others
-    return vars(case) | {
-        "ids": ids,
-        "lost": ids - (seen["delivered"] - others),
-        "said to be delivered": sum(each.delivered for each in sent),
-        "twice": seen["doubled"],
-        "errors": "; ".join({each.error for each in sent if each.error}),
-        "seconds": round(seconds, 2),
-        "of ids / share": round(seconds / (ids / share), 3),
-        "used": round(ids / available, 3),
-        "refused": round(refused / posts, 4),
-        "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
-        "back after": back_after_s(seen["accepted_by_slot"], share if is_known else quota),
-    }
+    rate = share if is_known else quota
+    back = {"back after": back_after_s(seen["accepted_by_slot"], rate)} if case.bucket == "drained" else {}
+    return (
+        vars(case)
+        | back
+        | {
+            "ids": ids,
+            "lost": ids - (seen["delivered"] - others),
+            "said to be delivered": sum(each.delivered for each in sent),
+            "twice": seen["doubled"],
+            "errors": "; ".join({each.error for each in sent if each.error}),
+            "seconds": round(seconds, 2),
+            "of ids / share": round(seconds / (ids / share), 3),
+            "used": round(ids / available, 3),
+            "refused": round(refused / posts, 4),
+            "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
+        }
+    )
 
 
 def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
