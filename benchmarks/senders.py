@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks.api_gateway import Gateway
 from benchmarks.children import child
-from benchmarks.functions import POOLS, ConnectionPool, Fanout, connection_pool
+from benchmarks.functions import POOLS, ConnectionPool, Fanout, close_pools, connection_pool
 
 DATA = b"." * 200
 CREDENTIALS = {
@@ -78,7 +78,7 @@ def post(
     """
     url = os.environ["APIGatewayEndpoint"]
     if is_cold or url not in POOLS:
-        POOLS.clear()
+        close_pools()
         POOLS[url] = FixedConnections(url) if is_fixed else ConnectionPool(url)
     pool = connection_pool(url)
     if connections:

@@ -291,6 +291,15 @@ def connection_pool(endpoint: str) -> ConnectionPool:
     return POOLS[endpoint]
 
 
+def close_pools() -> None:
+    """Close all connections to all endpoints, and forget them."""
+    while POOLS:
+        _, pool = POOLS.popitem()
+        for connection in list(pool.all):
+            pool.remove(connection)
+        pool.selector.close()
+
+
 HEADERS = re.compile(rb"\r\n(content-length|connection|x-amzn-errortype) *: *([^\r]*)", re.IGNORECASE)
 
 

@@ -202,6 +202,14 @@ def backoff_s(attempt: int) -> float:
     return random.random() * min(2.0 ** (attempt - 1), MAX_BACKOFF_S)
 
 
+def goes_first(post: Post) -> bool:
+    """Whether a post that is tried again goes before those that were never sent.
+
+    After a few throttles it goes behind them: what becomes of new ones shows whether the quota is still used up.
+    """
+    return post.throttles <= MAX_INFORMATIVE
+
+
 def throttle_backoff_s(throttles: int) -> float:
     """Seconds to wait after the throttle of this number, from 1."""
     return min(MAX_THROTTLE_BACKOFF_S, THROTTLE_BACKOFF_S * 2.0 ** (throttles - 1))

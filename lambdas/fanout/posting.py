@@ -177,8 +177,7 @@ class Fanout:
         pool, wait_s = self._pool, SWEEP_S
         while self._delayed and self._delayed[0][0] <= now:
             post = heapq.heappop(self._delayed)[2]
-            # After a few refusals a post goes behind those that were never sent, which show how it is now.
-            (self._ready.append if post.throttles > pacing.MAX_INFORMATIVE else self._ready.appendleft)(post)
+            (self._ready.appendleft if pacing.goes_first(post) else self._ready.append)(post)
         while self._ready and pool.idle and len(self._in_flight) < pool.window:
             if limited_s := self._limiter.acquire(now):
                 wait_s = limited_s

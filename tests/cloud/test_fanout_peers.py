@@ -6,7 +6,7 @@ import time
 
 import pytest
 from fanout import Fanout, http_connections, pacing, posting, sigv4
-from fanout.http_connections import POOLS, ConnectionPool, connection_pool
+from fanout.http_connections import ConnectionPool, close_pools, connection_pool
 
 from benchmarks.endpoint import Endpoint, Settings
 from chatlab import poll
@@ -214,7 +214,7 @@ def test_nobody_waits_for_a_broadcast_that_has_ended(gateway, monkeypatch):
     endpoint = gateway()
     monkeypatch.setattr("fanout.posting.MAX_READY", 0)
     monkeypatch.delenv("AWS_CA_BUNDLE")
-    POOLS.clear()
+    close_pools()
     started = time.monotonic()
     with Fanout(b"x", started + 30) as posts:
         for page in range(3):
@@ -228,7 +228,7 @@ def test_nobody_waits_for_a_loop_that_has_ended_however_often_they_post(gateway,
     """The loop hears of a post over a socket, which holds some hundred calls that nobody reads."""
     gateway()
     monkeypatch.delenv("AWS_CA_BUNDLE")
-    POOLS.clear()
+    close_pools()
     started = time.monotonic()
     with Fanout(b"x", started + 30) as posts:
         for number in range(1_000):

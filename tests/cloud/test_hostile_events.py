@@ -13,7 +13,7 @@ from functools import reduce
 from types import SimpleNamespace
 
 import pytest
-from fanout.http_connections import POOLS
+from fanout.http_connections import close_pools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,7 +73,7 @@ def function(chat, session):
         recorder = SimpleNamespace(invoke=lambda **request: asked.append(json.loads(request["Payload"])))
         patch.setattr(modules["broadcast"], "client", lambda service: recorder)
         yield SimpleNamespace(asked=asked, handler=lambda part: modules[part].handler)
-        POOLS.clear()
+        close_pools()
 
 
 def call(function, part, event):

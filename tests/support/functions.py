@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
-from fanout.http_connections import POOLS
+from fanout.http_connections import close_pools
 
 from chatlab import local_cloud
 from chatlab.paths import LAMBDAS
@@ -164,7 +164,7 @@ def connection_table(lab):
 
 def set_environment(patch, lab, table, endpoint_url):
     """Set what Lambda would give a function that has this table, and posts to this endpoint."""
-    POOLS.clear()  # with connections to another test's server
+    close_pools()  # with connections to another test's server
     variables = {
         "TABLE": table.name, "APIGatewayEndpoint": endpoint_url, "AWS_DEFAULT_REGION": lab.region,
         "AWS_ENDPOINT_URL_DYNAMODB": local_cloud.url(),

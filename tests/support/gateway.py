@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from fanout import Fanout
-from fanout.http_connections import POOLS
+from fanout.http_connections import close_pools
 
 from benchmarks import api_gateway
 from benchmarks.endpoint import Settings
@@ -24,10 +24,10 @@ def sender(monkeypatch):
         monkeypatch.setenv("APIGatewayEndpoint", url)
         if ca_file:
             monkeypatch.setenv("AWS_CA_BUNDLE", str(ca_file))
-        POOLS.clear()
+        close_pools()
 
     yield at
-    POOLS.clear()
+    close_pools()
 
 
 @pytest.fixture(scope="module")

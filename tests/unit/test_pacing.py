@@ -16,6 +16,7 @@ from fanout.pacing import (
     Post,
     RateLimiter,
     ThrottleClassifier,
+    goes_first,
     throttle_backoff_s,
 )
 
@@ -154,7 +155,7 @@ class Simulation:
     def begin(self, now, sender):
         while sender.delayed and sender.delayed[0][0] <= now:
             post = heapq.heappop(sender.delayed)[2]
-            (sender.ready.append if post.throttles > MAX_INFORMATIVE else sender.ready.appendleft)(post)
+            (sender.ready.appendleft if goes_first(post) else sender.ready.append)(post)
         while sender.ready and sender.in_flight < sender.window:
             if wait_s := sender.limiter.acquire(now):
                 self.wake(now, now + max(0.001, min(wait_s, 0.05)), sender)
@@ -284,13 +285,19 @@ def test_who_is_refused_again_and_again_while_others_are_accepted_is_given_up_af
     assert throttles.is_slow_consumer(one) and 2 < waited_s <= 3.2
 
 
+@pytest.mark.parametrize("ids", [40, 4_000])  # in a small room each is refused more often
 @pytest.mark.parametrize("seconds", [5, 15, 60])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.95, 0.99])
-def test_a_quota_makes_nobody_be_given_up(share, seconds):
+def test_a_quota_makes_nobody_be_given_up(share, seconds, ids):
     """So much of all that is sent is refused for so long, whoever it is for."""
     drawn = random.Random(1)
-    found = Simulation(lambda post, now: now > seconds or drawn.random() >= share, 4_000)
+    found = Simulation(lambda post, now: now > seconds or drawn.random() >= share, ids)
     assert (found.given_up, found.seconds < seconds + 5) == ({}, True)
+
+
+def test_nor_does_one_that_others_use_up_for_long_in_the_middle():
+    found = Simulation(quota(400, 200, saved=200, drained=(0.5, 8.5)), 1_600, 40, share=320)
+    assert (found.given_up, found.seconds < 15) == ({}, True)
 
 
 def test_who_does_not_read_is_given_up_within_three_seconds_and_costs_the_others_nothing():
