@@ -62,10 +62,10 @@ def deploy(lab: Lab, part: str, package: bytes, handler: str = "") -> None:
     functions, function = lab.client("lambda"), lab.functions[part]
     updated = functions.get_waiter("function_updated_v2")
     updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
-    functions.update_function_code(FunctionName=function, ZipFile=package)
+    before = functions.update_function_code(FunctionName=function, ZipFile=package)
     updated.wait(FunctionName=function)
     handler = handler or HANDLERS[part]
-    if functions.get_function_configuration(FunctionName=function)["Handler"] != handler:
+    if before["Handler"] != handler:
         functions.update_function_configuration(FunctionName=function, Handler=handler)
         updated.wait(FunctionName=function)
 

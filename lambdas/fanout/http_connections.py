@@ -167,7 +167,7 @@ class ConnectionPool:
         """Posts that may be in flight, now and when a broadcast begins: each that is delivered allows one more."""
         self.latency_s, self.opening_s = INITIAL_LATENCY_S, INITIAL_OPENING_S
         """What a response takes, and what opening a connection takes of this thread: measured all the time."""
-        self.known_rate = math.inf
+        self.known_rate = 0.0
         """Posts a second that API Gateway was found to accept: `pacing.RateLimiter`."""
         self._is_warm, self._is_enough = False, False
 

@@ -37,12 +37,13 @@ class RateLimiter:
         share: posts a second, of all invocations together, never exceeded; None if that is not known. Then nothing
             limits the rate until the first throttle.
         invocations: how many post at the same time, this one included.
-        known_rate: posts a second that an earlier broadcast found to be accepted from one invocation.
     """
 
-    def __init__(self, share: float | None = None, invocations: int = 1, known_rate: float = math.inf) -> None:
-        self._share, self.known_rate = share or math.inf, known_rate
+    def __init__(self, share: float | None = None, invocations: int = 1) -> None:
+        self._share = share or math.inf
         self.set_invocations(invocations)
+        self.known_rate = 0.0
+        """Posts a second that were found to be accepted from one invocation, at best; 0 if nothing is known."""
         self._accepted_rate = 0.0  # at the last cut
         self._first_cut_at = self._cut_at = self._sent_at = -math.inf
         self._slots, self._slot = [0] * SLOTS, 0
@@ -57,7 +58,7 @@ class RateLimiter:
             return self._max_rate
         elapsed, known = now - self._cut_at, self._max_rate if self._share < math.inf else self.known_rate
         back = BETA * self._accepted_rate + self._increase * (_doubled(elapsed / DOUBLING_S) - 1)
-        if known < math.inf:
+        if known:
             climb_s = max(CLIMB_S, CLIMB_POSTS / known)
             cubic = known + known * (1 - BETA) * (elapsed / climb_s - 1) ** 3
             beyond = BETA * known + self._increase * (_doubled(elapsed / BEYOND_DOUBLING_S) - 1)
@@ -94,8 +95,7 @@ class RateLimiter:
         else:  # the bucket was empty then and is empty now, so this is what the quota gives
             self._accepted_rate = posts / min(WINDOW_S, now - self._first_cut_at)
             if posts >= MIN_ACCEPTED:
-                known = self.known_rate if self.known_rate < math.inf else 0.0
-                self.known_rate = max(known, self._accepted_rate)
+                self.known_rate = max(self.known_rate, self._accepted_rate)
         self._cut_at, self._sent_at = now, max(self._sent_at, now)
 
     def _count(self, now: float, posts: int) -> None:

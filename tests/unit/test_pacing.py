@@ -94,10 +94,11 @@ def test_what_was_in_flight_at_the_cut_cuts_no_further():
     assert limiter.rate(12.0) == INCREASE  # nothing was accepted for a second
 
 
-@pytest.mark.parametrize("known", [{}, {"share": 8_000}, {"known_rate": 8_000}], ids=str)
+@pytest.mark.parametrize(("share", "known_rate"), [(None, 0), (8_000, 0), (None, 8_000)])
 @pytest.mark.parametrize("cuts", [1, 50])
-def test_from_nothing_the_rate_is_back_within_a_second(known, cuts):
-    limiter = RateLimiter(**known)
+def test_from_nothing_the_rate_is_back_within_a_second(share, known_rate, cuts):
+    limiter = RateLimiter(share)
+    limiter.known_rate = known_rate
     for number in range(cuts):  # such as half a second of an empty bucket
         limiter.throttled(10.0 + 0.01 * number, sent_at=10.0 + 0.01 * number)
     end = 10.0 + 0.01 * (cuts - 1)
