@@ -112,7 +112,7 @@ def measured(
     """Broadcast once to so many ids, by all of these invocations."""
     sender = partial(
         senders.post, is_cold=case.cold, seconds=case.seconds, rate=rate, invocations=len(pipes),
-        connections=max_in_flight,
+        make_pool=partial(senders.LimitedConnections, max_in_flight),
     )  # fmt: skip
     if len(pipes) == 1:  # in this process: where all is over in 30 ms, waking another one up is a good part of it
         with environment(senders.sender_environment(gateway)):

@@ -10,8 +10,8 @@ from chatlab.paths import LAMBDAS
 sys.path.insert(0, str(LAMBDAS))
 try:
     from fanout import Fanout
-    from fanout.http_connections import POOLS, ConnectionPool, HttpConnection, close_pools, connection_pool
+    from fanout.http_connections import POOLS, ConnectionPool, HttpConnection, close_pools
 finally:
     sys.path.remove(str(LAMBDAS))
 
-__all__ = ["POOLS", "ConnectionPool", "Fanout", "HttpConnection", "close_pools", "connection_pool"]
+__all__ = ["POOLS", "ConnectionPool", "Fanout", "HttpConnection", "close_pools"]

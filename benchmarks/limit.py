@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import pandas as pd
 
@@ -24,6 +23,7 @@ from benchmarks import api_gateway, broadcasts, forecasts, senders
 from benchmarks.bounds import Bounds, add_options, report
 from benchmarks.endpoint import SLOT_S, Endpoint, Settings
 from benchmarks.environment import environment
+from benchmarks.functions import ConnectionPool
 from benchmarks.senders import sender_environment
 from chatlab.signals import exit_status
 
@@ -35,12 +35,16 @@ POLITE_PER_S = 20
 FAULTS = Settings(silent=0.01, reset=0.01, gone=0.05, error=0.02)
 LOCAL_CONNECTIONS = 1_000
 
-# Quota and invocations. With a full bucket forty of them have to share 2,000 a second at least: with fewer than 50 a
-# second each, the first posts of all are a large part of everything.
-FULL, ALL_FULL = [(400, 4)], [*product((400, 2_000), (1, 2, 4, 10)), (2_000, 40)]
-EMPTY = [(400, 1), (400, 40), (1_000, 1), (1_000, 10), (2_000, 40)]
-ALL_EMPTY = [*product((400, 1_000, 2_000), (1, 4, 10, 40))]
-ADAPTIVE = (400, 4, "boto3 adaptive")  # the case in which boto3's adaptive mode is the bar
+# Quota and invocations: some cases of each bucket, and all. With a full bucket forty invocations have to share 2,000 a
+# second at least: with fewer than 50 a second each, the first posts of all are a large part of everything.
+ADAPTIVE = (400, 4)  # the case in which boto3's adaptive mode is the bar
+EVERY = [*product((400, 1_000, 2_000), (1, 4, 10, 40))]
+CASES = {
+    "empty": ([(400, 1), (400, 40), (1_000, 1), (1_000, 10), (2_000, 40)], EVERY),
+    "of one": ([(1_000, 1)], [(1_000, 1), (1_000, 4), (1_000, 10)]),
+    "drained": ([(1_000, 4)], EVERY),
+    "full": ([ADAPTIVE], [*product((400, 2_000), (1, 2, 4, 10)), (2_000, 40)]),
+}
 DRAINED_S = (2.0, 4.0)
 STORM = (0.95, 15.0)  # the share of all posts that is refused, and for how long
 
@@ -70,13 +74,14 @@ def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     with api_gateway.run(Settings()) as gateway, environment(sender_environment(gateway)):
         for size in SIZES:
-            kinds: dict[str | int, dict[str, Any]] = {"by need": {}}
-            kinds |= {number: {"connections": number, "is_fixed": True} for number in fixed if number <= 2 * size}
-            for _, (name, options) in product(range(rounds), kinds.items()):
-                sent, kept = senders.post("size", size, True, **options), 0
+            kinds: dict[str | int, Callable[[str], ConnectionPool]] = {"by need": ConnectionPool}
+            kinds |= {number: partial(senders.FixedConnections, number) for number in fixed if number <= 2 * size}
+            for _, (name, make_pool) in product(range(rounds), kinds.items()):
+                post = partial(senders.post, "size", size, make_pool=make_pool)
+                sent, kept = post(True), 0
                 rows.append({"size": size, "connections": name, "cold": True, "seconds": sent.seconds})
                 while sent.kept > kept:
-                    kept, sent = sent.kept, senders.post("size", size, False, **options)
+                    kept, sent = sent.kept, post(False)
                 rows.append({"size": size, "connections": name, "cold": False, "seconds": sent.seconds})
     return pd.DataFrame(rows)
 
@@ -138,24 +143,21 @@ def limit(case: Case, pipes: list[senders.Invocation]) -> dict[str, object]:
     seconds = max(each.seconds for each in sent)
     saved = quota / 2 if case.bucket == "full" else 0
     available = share * seconds if is_known else quota * seconds + saved - others
-    rate = share if is_known else quota
-    back = {"back after": back_after_s(seen["accepted_by_slot"], rate)} if case.bucket == "drained" else {}
-    return (
-        vars(case)
-        | back
-        | {
-            "ids": ids,
-            "lost": ids - (seen["delivered"] - others),
-            "said to be delivered": sum(each.delivered for each in sent),
-            "twice": seen["doubled"],
-            "errors": "; ".join({each.error for each in sent if each.error}),
-            "seconds": round(seconds, 2),
-            "of ids / share": round(seconds / (ids / share), 3),
-            "used": round(ids / available, 3),
-            "refused": round(refused / posts, 4),
-            "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
-        }
-    )
+    row = vars(case) | {
+        "ids": ids,
+        "lost": ids - (seen["delivered"] - others),
+        "said to be delivered": sum(each.delivered for each in sent),
+        "twice": seen["doubled"],
+        "errors": "; ".join({each.error for each in sent if each.error}),
+        "seconds": round(seconds, 2),
+        "of ids / share": round(seconds / (ids / share), 3),
+        "used": round(ids / available, 3),
+        "refused": round(refused / posts, 4),
+        "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
+    }
+    if case.bucket == "drained":
+        row["back after"] = back_after_s(seen["accepted_by_slot"], share if is_known else quota)
+    return row
 
 
 def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
@@ -167,16 +169,16 @@ def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
     return math.inf
 
 
-def limits(rounds: int, cases: Iterable[Case]) -> pd.DataFrame:
-    """Each case so often: a row for each."""
-    cases = list(cases)
+def limits(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
+    """Each case of a bucket so often, with the share known and with nothing known: a row for each."""
+    whos = ("share known", "nothing known")
+    cases = [Case(bucket, *each, who) for each in CASES[bucket][every] for who in whos]
+    if bucket == "full":
+        cases.append(Case(bucket, *ADAPTIVE, "boto3 adaptive"))
+    if every and bucket in ("full", "drained"):
+        rounds = 1
     with senders.invocations(max(case.invocations for case in cases)) as pipes:
         return pd.DataFrame([limit(case, pipes) for _ in range(rounds) for case in cases])
-
-
-def both(bucket: str, of: Iterable[tuple[int, int]]) -> list[Case]:
-    """With the share known and with nothing known."""
-    return [Case(bucket, *each, who) for each in of for who in ("share known", "nothing known")]
 
 
 def storm() -> pd.DataFrame:
@@ -325,24 +327,11 @@ def bound_local(bounds: Bounds, table: pd.DataFrame) -> None:
 PARTS: dict[str, tuple[Callable[[int, bool], pd.DataFrame], Callable[[Bounds, pd.DataFrame], None]]] = {
     "speed": (lambda rounds, every: speed(rounds), bound_speed),
     "sizes": (lambda rounds, every: sizes(rounds, ALL_FIXED if every else FIXED), bound_sizes),
-    "empty": (lambda rounds, every: limits(rounds, both("empty", ALL_EMPTY if every else EMPTY)), bound_empty),
-    "of one": (
-        lambda rounds, every: limits(
-            rounds, both("of one", [(1_000, 1), *([(1_000, 4), (1_000, 10)] if every else [])])
-        ),
-        bound_of_one,
-    ),
-    "drained": (
-        lambda rounds, every: limits(1 if every else rounds, both("drained", ALL_EMPTY if every else [(1_000, 4)])),
-        bound_drained,
-    ),
+    "empty": (partial(limits, "empty"), bound_empty),
+    "of one": (partial(limits, "of one"), bound_of_one),
+    "drained": (partial(limits, "drained"), bound_drained),
     "storm": (lambda rounds, every: storm(), bound_storm),
-    "full": (
-        lambda rounds, every: limits(
-            1 if every else rounds, [*both("full", ALL_FULL if every else FULL), Case("full", *ADAPTIVE)]
-        ),
-        bound_full,
-    ),
+    "full": (partial(limits, "full"), bound_full),
     "faults": (lambda rounds, every: faults(), bound_faults),
     "forecasts": (lambda rounds, every: forecasts.forecasts(rounds), bound_forecasts),
     "local": (lambda rounds, every: local(rounds), bound_local),

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks.api_gateway import Gateway
 from benchmarks.children import child
-from benchmarks.functions import POOLS, ConnectionPool, Fanout, close_pools, connection_pool
+from benchmarks.functions import POOLS, ConnectionPool, Fanout, close_pools
 
 DATA = b"." * 200
 CREDENTIALS = {
@@ -37,8 +37,20 @@ def sender_environment(gateway: Gateway) -> dict[str, str]:
     return CREDENTIALS | {"APIGatewayEndpoint": gateway.url} | trusted
 
 
-class FixedConnections(ConnectionPool):
+class LimitedConnections(ConnectionPool):
+    """At most so many connections, and posts in flight."""
+
+    def __init__(self, number: int, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self.max_connections = number
+
+
+class FixedConnections(LimitedConnections):
     """A number of connections that is given in advance."""
+
+    def __init__(self, number: int, endpoint: str) -> None:
+        super().__init__(number, endpoint)
+        self.first_window = number
 
     def missing(self, posts: int, rate: float) -> int:
         """So many as are not there yet."""
@@ -68,23 +80,16 @@ def post(
     seconds: float = 120.0,
     rate: float | None = None,
     invocations: int = 1,
-    connections: int | None = None,
-    is_fixed: bool = False,
+    make_pool: Callable[[str], ConnectionPool] = ConnectionPool,
 ) -> Sent:
     """Broadcast to so many ids, within so many seconds, with so much of the quota for all invocations together.
 
-    With `is_cold`, over new connections. With a number of `connections`, over no more than these; with `is_fixed`, over
-    exactly these, if there are so many ids.
+    With `is_cold`, over new connections. `make_pool` makes those of an endpoint.
     """
     url = os.environ["APIGatewayEndpoint"]
     if is_cold or url not in POOLS:
         close_pools()
-        POOLS[url] = FixedConnections(url) if is_fixed else ConnectionPool(url)
-    pool = connection_pool(url)
-    if connections:
-        pool.max_connections = connections
-    if is_fixed:
-        pool.first_window = pool.max_connections
+        POOLS[url] = make_pool(url)
     cpu_s, started = time.process_time(), time.perf_counter()
     with Fanout(DATA, time.monotonic() + seconds, rate, invocations) as fanout:
         fanout.post([f"{name}-{n}" for n in range(number)])
@@ -92,7 +97,7 @@ def post(
     cpu_ms = (time.process_time() - cpu_s) * 1000 / number
     outcome = fanout.outcome
     counts = {name: count for name, count in vars(outcome).items() if isinstance(count, int)}
-    return Sent(outcome.delivered, took_s, outcome.error, counts, cpu_ms, len(pool.idle))
+    return Sent(outcome.delivered, took_s, outcome.error, counts, cpu_ms, len(POOLS[url].idle))
 
 
 def boto3_client(**options: Any) -> Any:  # boto3 makes the classes of its clients at run time
