@@ -8,7 +8,10 @@ Each user is one connection. All of Locust's own arguments work. docs/loadtest.m
 """
 
 import logging
+import os
 import signal
+import sys
+from argparse import Namespace
 
 import gevent
 from gevent.event import Event
@@ -18,7 +21,7 @@ from locust.exception import StopUser
 from locust.runners import STATE_INIT, LocalRunner, MasterRunner, Runner, WorkerRunner
 from locust.web import WebUI
 
-from loadtest import arguments, web
+from loadtest import arguments, transport, web
 from loadtest.connection import Connection
 from loadtest.coordinator import Coordinator
 from loadtest.generator import Generator
@@ -28,6 +31,7 @@ from loadtest.records import ConnectionRecord
 logger = logging.getLogger(__name__)
 
 events.init_command_line_parser.add_listener(arguments.add)
+transport.protect()  # here, before Locust forks the workers of --processes, which have to inherit the secret
 
 
 def set_up(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: object) -> None:
@@ -35,6 +39,9 @@ def set_up(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: 
     options = environment.parsed_options
     if options is None:
         raise RuntimeError("The load test takes its arguments from Locust's command line: run it with `locust`.")
+    if problem := unprotected(runner, options):
+        logger.error(problem)
+        sys.exit(1)
     interruption = Interruption(runner, options.headless)
     # The coordinator comes first: when the test stops, it waits for deliveries, which the generator still receives.
     steered = runner if isinstance(runner, LocalRunner | MasterRunner) else None
@@ -44,13 +51,23 @@ def set_up(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: 
     if coordinator:
         coordinator.prepare()
         if web_ui:
-            web.refuse_other_sites(web_ui, options.web_host)
             web.extend(web_ui, coordinator)
     # Locust calls the listeners of this event in reverse order, so this one is the first.
     environment.events.quitting.add_listener(interruption.shut_down_once)
 
 
 events.init.add_listener(set_up)
+
+
+def unprotected(runner: Runner, options: Namespace) -> str | None:
+    """What would let other people steer this test, in one sentence; None if nothing would."""
+    if isinstance(runner, MasterRunner) and not options.processes and not os.environ.get(transport.VARIABLE):
+        return f"Set {transport.VARIABLE} to a long secret in the environment of the master and of each of its workers."
+    if options.web_base_path != arguments.PAGE_PATH:
+        return (
+            "Leave out --web-base-path: the load test sets one that nobody can guess, so that nobody else starts one."
+        )
+    return None
 
 
 class Interruption:
@@ -111,7 +128,7 @@ class ChatUser(User):
         """The open connection and its record; None if that failed. Locust's statistics show both."""
         with self.environment.events.request.measure("WS", "connect") as request:
             try:
-                return run.connect(self.host or "")
+                return run.connect()
             except Exception as error:
                 request["exception"] = error
         return None

@@ -1,6 +1,8 @@
 """Workers, on one machine and with clocks of their own."""
 
+import msgpack
 import pytest
+import zmq
 
 from loadtest.calibration import readings, reference_server
 from loadtest.calibration.cases import delay
@@ -62,6 +64,39 @@ def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
         test = distributed(start, server.url, tmp_path, [report_first])
     assert test.status == 0, test.output
     assert (test.summary["expected"], test.summary["delivered"]) == (480, 480)
+
+
+def test_nobody_else_speaks_to_the_master(start):
+    """Its port is on loopback, which all users of the machine share. Nothing that they send is read."""
+    port = free_port()
+    forged = msgpack.dumps(("exception", {"msg": "\x1b[31mforged", "traceback": ""}, "x"))
+    messages = [b"", forged, *5 * [bytes(100_000_000)]]
+    with reference_server.run() as server:
+        words = ["--processes", 1, "--master-bind-port", port, "--master-port", port]
+        test = start("--host", server.url, *WORDS, *words, environment={"LOADTEST_SECRET": ""})
+        test.until_received(server, 1)
+        strangers = [zmq.Context.instance().socket(zmq.DEALER) for _ in messages]
+        for number, (stranger, message) in enumerate(zip(strangers, messages, strict=True)):
+            stranger.identity = b"%d" % number  # Locust reads nothing that comes without one
+            stranger.connect(f"tcp://127.0.0.1:{port}")
+            stranger.send(message)
+        test.wait()
+        for stranger in strangers:
+            stranger.close(linger=0)
+    assert test.status == 0, test.output
+    assert test.summary["delivered"] == 480
+    assert "forged" not in test.output
+    assert "The master has refused 4 handshakes of processes that do not know its secret." in test.output
+
+
+def test_a_master_has_a_secret_and_ends_a_worker_with_another_one(start, tmp_path):
+    words = ["--master", "--master-bind-port", free_port(), "--host", "ws://127.0.0.1:1/", "--expect-workers", 1]
+    without = start(*words, environment={"LOADTEST_SECRET": ""}).wait()
+    assert (without.status, without.errors[0][:19]) == (1, "Set LOADTEST_SECRET")
+    start(*words, environment={"LOADTEST_SECRET": "one"})
+    worker = start("--worker", "--master-port", words[2], environment={"LOADTEST_SECRET": "another"}).wait()
+    assert worker.status == 1
+    assert worker.errors == ["The master refused this worker: set LOADTEST_SECRET to the same secret for both."]
 
 
 @pytest.mark.slow

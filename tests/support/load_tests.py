@@ -49,18 +49,23 @@ class Run:
 
     process: subprocess.Popen
     folder: Path
-    output: str = ""
+    log: Path
+
+    @property
+    def output(self) -> str:
+        """What it has said until now."""
+        return self.log.read_text()
 
     def wait(self) -> "Run":
         """Until it has ended by itself."""
-        self.output = self.process.communicate(timeout=LIMIT_S)[0]
+        self.process.wait(timeout=LIMIT_S)
         return self
 
     def until_received(self, server, broadcasts: int) -> None:
         """While it runs, until a reference server has received so many of its broadcasts."""
         deadline = time.monotonic() + LIMIT_S
         while len(server.received) < broadcasts:
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -109,16 +114,18 @@ def start(tmp_path, fork_server):
             command += ["--master-bind-port", port := str(free_port()), "--master-port", port]
         command += ["--json-file", f"{folder / 'locust'}"] if headless and "--worker" not in words else []
         command += ["--results", f"{folder}", *map(str, words)]
-        environment = os.environ | (environment or {})
+        environment = os.environ | {"LOADTEST_SECRET": "known to master and workers"} | (environment or {})
+        (log := tmp_path / f"output-{len(runs)}.txt").touch()
         if forked:
-            process = fork_server.locust(command, environment, tmp_path / f"output-{len(runs)}.txt")
+            process = fork_server.locust(command, environment, log)
         else:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "locust", *command],
-                cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
+            with log.open("w") as said:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "locust", *command],
+                    cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT,
+                )  # fmt: skip
         runs.append(process)
-        return Run(process, folder)
+        return Run(process, folder, log)
 
     yield start_one
     for process in runs:
