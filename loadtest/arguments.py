@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import secrets
 import time
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -27,6 +28,8 @@ MAX_VALUES = {
     "duration": MAX_S, "drain_time": MAX_S, "connect_timeout": MAX_S, "retry_time": MAX_S,
 }  # fmt: skip
 """The largest value of each option: a larger one is a slip, and would take memory or time without end."""
+PAGE_PATH = f"/{secrets.token_urlsafe()}"
+"""Where Locust's web page is. The page has no log-in, so only the person who sees Locust print this may find it."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +122,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     # Locust prints a long table every two seconds, and progress.json has the same numbers. Locust's web page and its
     # master would otherwise listen on every address of the machine.
-    parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1", web_base_path=PAGE_PATH)
 
 
 @dataclass(frozen=True)

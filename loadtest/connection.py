@@ -20,9 +20,11 @@ from gevent import get_hub
 from gevent.event import Event
 
 from loadtest import clock, proxy
+from loadtest.errors import printable
 
 __all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe", "with_query"]
 
+QUERY_VARIABLE = "LOADTEST_QUERY"
 READ = 1  # libev's EV_READ
 CHUNK_BYTES = 65_536
 
@@ -253,7 +255,7 @@ def with_query(url: str) -> str:
     A key that lets a client in belongs there: as a part of the URL itself, it would be in the list of processes and in
     every report.
     """
-    query = os.environ.get("LOADTEST_QUERY")
+    query = os.environ.get(QUERY_VARIABLE)
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
@@ -262,7 +264,7 @@ def describe(error: BaseException) -> str:
     status = getattr(error, "status_code", None)
     if status:
         return f"handshake refused with status {status}"
-    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+    return printable(getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__)
 
 
 @cache

@@ -1,6 +1,7 @@
 """The coordinator, in the process from which Locust is steered: it begins one test after another."""
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from loadtest import clock, protocol, results, shapes
+from loadtest import clock, connection, protocol, results, shapes
 from loadtest.arguments import Settings
 from loadtest.run import TestRun
 from loadtest.session import Session
@@ -33,6 +34,7 @@ class Coordinator:
         self._environment = environment
         self._runner = runner
         self._options = options
+        self._host = options.host  # of the command line; the web page's form overwrites the option
         self._checked: Settings | None = None  # what `prepare` has checked for the test that begins by itself
         self._session: Session | None = None
         self._refusal: dict[str, object] = {}
@@ -80,6 +82,11 @@ class Coordinator:
     def _settings(self) -> Settings:
         # A shape begins with fewer than --users; the runner knows better only if somebody chose them on the web page.
         chosen = 0 if self._environment.shape_class else self._runner.target_user_count
+        if os.environ.get(connection.QUERY_VARIABLE) and self._environment.host != self._host:
+            raise ValueError(
+                f"{connection.QUERY_VARIABLE} goes to the --host of the command line only, which is {self._host}, and "
+                "not to a host of the web page's form."
+            )
         return Settings.from_options(self._options, self._environment.host, chosen or self._options.num_users or 1)
 
     def _connection_rate(self, settings: Settings) -> float:

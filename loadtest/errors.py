@@ -16,6 +16,12 @@ class LoadTestError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def printable(text: str) -> str:
+    """What another process said, as one line of at most 200 characters, its control characters written out: a terminal
+    would obey them."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:200])
+
+
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command that is all that this process does, and return its exit status.
 

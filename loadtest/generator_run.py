@@ -42,6 +42,7 @@ class GeneratorRun:
         self, environment: Environment, runner: LocalRunner | WorkerRunner, options: Namespace, start: protocol.Start
     ) -> None:
         self.id = start.run
+        self._url = start.url
         self.stopped = Event()
         self._runner = runner
         is_worker = isinstance(runner, WorkerRunner)
@@ -106,10 +107,10 @@ class GeneratorRun:
 
     # Connections
 
-    def connect(self, url: str) -> tuple[Connection, ConnectionRecord]:
+    def connect(self) -> tuple[Connection, ConnectionRecord]:
         """Open one more connection and record its frames. Raises as `Connections.connect` does."""
         self.synchronisation.done.wait()
-        connection, record = self.connections.connect(url)
+        connection, record = self.connections.connect(self._url)
         self._receiver.watch(connection, record)
         return connection, record
 

@@ -4,6 +4,8 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
+from loadtest.errors import printable
+
 MAX_BYTES = 32_768
 """The largest frame that API Gateway accepts (32 KB); it closes the connection with code 1009 on a larger one. A
 message may have 128 KB in several frames, but no browser sends it so: a broadcast here is one frame, as a page sends
@@ -43,7 +45,7 @@ def error_frame(payload: bytes) -> str | None:
         return None
     if not all(isinstance(frame.get(name), str) for name in ("message", "connectionId", "requestId")):
         return None
-    return str(frame["message"])
+    return printable(frame["message"])
 
 
 # All connections of a process receive the same bytes, so each delivery of a broadcast but the first is one look-up.

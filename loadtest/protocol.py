@@ -74,6 +74,8 @@ class Start(Message):
     """A test begins: connect at so many a second. For a worker that joins in the middle, `plans` has those so far."""
 
     run: str
+    url: str
+    """The only one to connect to, whatever Locust's page says meanwhile."""
     connection_rate: float
     plans: list[Plan] = field(default_factory=list)
 

@@ -75,7 +75,8 @@ class TestRun:
         if isinstance(self._runner, MasterRunner):
             workers = {*self._runner.clients, joining} - {None}
         for client_id in workers:
-            self._send(protocol.Start(self.id, self.connection_rate / len(workers), self._plans), client_id)
+            rate = self.connection_rate / len(workers)
+            self._send(protocol.Start(self.id, self.settings.url, rate, self._plans), client_id)
 
     # The phases
 

@@ -1,10 +1,8 @@
-"""What the load test adds to Locust's own web page: a tab with the live metrics, and a check of who asks."""
+"""What the load test adds to Locust's own web page: a tab with the live metrics."""
 
-import ipaddress
 import json
-from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Response, request
 from locust.web import WebUI
 
 from loadtest.coordinator import Coordinator
@@ -27,39 +25,6 @@ METRICS = {
 }
 
 
-def refuse_other_sites(web_ui: WebUI, listens_on: str) -> None:
-    """Let no page of another site start or stop a test.
-
-    Locust's page has no log-in, and any page that is open in the same browser can send it a form. So a request from
-    another site is refused with status 403, except a link to the page; and so is one for a host name that somebody may
-    have made to resolve to this machine (DNS rebinding).
-
-    Args:
-        web_ui: Locust's.
-        listens_on: the host name on which it listens.
-    """
-
-    @_app(web_ui).before_request
-    def refuse() -> Response | None:
-        host, headers = request.headers.get("Host", ""), request.headers
-        if not _is_address(name := urlsplit(f"//{host}").hostname or "") and name not in ("localhost", listens_on):
-            return Response(f"This page is at http://{listens_on}:{web_ui.port} only.\n", 403)
-        if urlsplit(headers.get("Origin", f"//{host}")).netloc != host:
-            return Response("A page of another site may ask for nothing here.\n", 403)
-        is_link = request.path == "/" and headers.get("Sec-Fetch-Dest") == "document"
-        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_link:
-            return Response("A page of another site may ask for nothing here.\n", 403)
-        return None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def extend(web_ui: WebUI, coordinator: Coordinator) -> None:
     """Add the tab, in the way that Locust documents (docs.locust.io, Extending the web UI)."""
     web_ui.template_args |= {
@@ -69,7 +34,10 @@ def extend(web_ui: WebUI, coordinator: Coordinator) -> None:
         ],
     }
 
-    @_app(web_ui).after_request
+    app = web_ui.app
+    assert app is not None, "Locust makes its page before it says that it is ready."
+
+    @app.after_request
     def add_metrics(response: Response) -> Response:
         # The page requests this path every two seconds, and shows in the tab what it finds under `extended_stats`.
         if request.path.endswith("/stats/requests") and response.is_json:
@@ -83,9 +51,3 @@ def extend(web_ui: WebUI, coordinator: Coordinator) -> None:
 def _shown(coordinator: Coordinator, key: str) -> object:
     value = coordinator.progress.get(key)
     return "" if value is None else value
-
-
-def _app(web_ui: WebUI) -> Flask:
-    if web_ui.app is None:
-        raise RuntimeError("Locust's web page has not been made yet.")
-    return web_ui.app

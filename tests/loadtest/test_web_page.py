@@ -1,6 +1,7 @@
 """Locust's own web page starts the test and shows it."""
 
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,20 +19,23 @@ class WebPage:
     """What a browser asks of Locust's web page."""
 
     def __init__(self, start, server, *words, **options):
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.host = server.url
-        self.test = start("--web-port", port, "--host", server.url, *words, headless=False, **options)
+        self.test = start("--web-port", free_port(), "--host", server.url, *words, headless=False, **options)
+        (self.url,) = poll(self._said, "the page's address", timeout_s=30)
         self.html = poll(lambda: self.get("/"), "the page to come", timeout_s=30, ignoring=urllib.error.URLError)
 
-    def get(self, path, form=None, headers=None):
+    def _said(self):
+        return re.findall(r"Starting web interface at (\S+),", self.test.output)
+
+    def get(self, path, form=None, url=None):
         data = form and urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers or {}), timeout=10) as answer:
+        with urllib.request.urlopen((url or self.url) + path, data, timeout=10) as answer:
             return answer.read().decode()
 
-    def swarm(self, headers=None, **form):
+    def swarm(self, **form):
         """Press the button, with the form filled in."""
         filled_in = {"spawn_rate": 50, "host": self.host, "broadcast_rate": 10, "warm_up": 1} | form
-        self.get("/swarm", filled_in, headers)
+        self.get("/swarm", filled_in)
 
     def metrics(self):
         (table,) = json.loads(self.get("/stats/requests"))["extended_stats"]
@@ -75,32 +79,28 @@ def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
     assert len(runs) == 2
 
 
-OF_ANOTHER_SITE = [
-    {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
-    {"Origin": "null"},
-    {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
-    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"},
-    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "image"},
-    {"Host": "evil.example"},
-    {"Host": "127.0.0.1.evil.example"},
-]
-
-
-def test_no_page_of_another_site_starts_or_stops_a_test_but_its_own_button_and_a_link_to_it_work(start):
+def test_only_who_was_told_the_address_of_the_page_starts_or_stops_a_test(start):
     with reference_server.run() as server:
         page = WebPage(start, server)
-        for headers in OF_ANOTHER_SITE:
-            for path in ("/swarm", "/stop", "/stats/reset", "/exit", "/stats/requests"):
-                with pytest.raises(urllib.error.HTTPError, match="403"):
-                    page.get(path, {"user_count": 5, "host": server.url} if path == "/swarm" else None, headers)
-        assert page.test.process.poll() is None
+        stranger = page.url.rpartition("/")[0]
+        for path in ("/", "/swarm", "/stop", "/exit", "/stats/requests", "/guessed/swarm"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                page.get(path, {"user_count": 5, "host": server.url}, url=stranger)
         assert page.metrics()["State"] == ""
         assert not server.ports
 
-        assert "broadcast_rate" in page.get("/", headers=OF_ANOTHER_SITE[3])  # a link
-        page.swarm({"Origin": page.url, "Sec-Fetch-Site": "same-origin"}, user_count=5, broadcasts=1)
+
+def test_the_rooms_key_goes_to_no_host_that_somebody_types_into_the_page(start):
+    with reference_server.run() as server, reference_server.run() as another:
+        page = WebPage(start, server, environment={"LOADTEST_QUERY": "key=of-the-room"})
+        page.swarm(user_count=5, host=another.url)
+        page.until("refused")
+        assert page.metrics()["Message"].startswith("LOADTEST_QUERY goes to the --host of the command line only")
+        page.swarm(user_count=5, broadcasts=1)
+        page.swarm(user_count=10, broadcasts=1, host=another.url)  # while the first one runs
         page.until("complete")
-        assert len(server.received) == 2
+        assert not another.ports
+    assert page.test.summary["connections"] == 10
 
 
 def test_no_page_of_another_site_takes_part_in_a_calibration():

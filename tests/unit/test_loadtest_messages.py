@@ -74,10 +74,17 @@ def test_whatever_is_sent_is_read_back_and_is_as_long_as_asked(run, broadcast, s
     assert len(payload) == max(size, shortest)
 
 
-@pytest.mark.parametrize("text", ["Internal server error", "Endpoint request timed out", "Forbidden"])
-def test_what_api_gateway_says_of_a_message_that_failed_is_known(text):
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Internal server error", "Internal server error"),
+        ("Geändert: \x1b[31m\n", r"Geändert: \x1b[31m\n"),  # the terminal does not turn red
+        ("very long" * 1_000_000, ("very long" * 23)[:200]),
+    ],
+)
+def test_what_api_gateway_says_of_a_message_that_failed_is_known(text, shown):
     frame = json.dumps({"message": text, "connectionId": "Zm9v", "requestId": "YmFy"}).encode()
-    assert messages.error_frame(frame) == text
+    assert messages.error_frame(frame) == shown
     assert messages.decode(frame) is None
 
 
