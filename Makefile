@@ -12,11 +12,23 @@ VENV := .venv
 BIN := $(VENV)/bin# relative: the folder's own path may have spaces
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# On a machine that others use, too: tools keep files of known names among the temporary ones, and Node runs compiled code
+# that it finds there, whoever put it there. So that folder is one of your own, and what is written only you may change.
+export TMPDIR := $(shell folder="$${TMPDIR:-/tmp}"; \
+	mine() { find "$$folder" -prune -type d -user "$$(id -u)" ! -perm -020 ! -perm -002; }; \
+	[ "$$(mine)" ] || { folder="$${folder%/}/chatlab-$$(id -u)"; mkdir -m 700 "$$folder" 2>/dev/null; }; mine)
+$(if $(TMPDIR),,$(error Somebody else has made chatlab-$(shell id -u) among the temporary files: set TMPDIR to a folder of yours))
+export NODE_DISABLE_COMPILE_CACHE := 1
+.SHELLFLAGS := -c 'umask go-w; eval "$$0"'
+
 # A variable that make was given, as the option that the lab takes. One that a shell has by chance (NAME, under WSL the
 # computer's) is not meant.
 given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
 OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
-SWITCHES := $(call given,HOURS,hours) $(call given,EMAIL,email) $(call given,ROOM_KEY,room-key)
+SWITCHES := $(call given,HOURS,hours) $(call given,EMAIL,email)
+ifeq ($(origin ROOM_KEY),command line)
+export CHATLAB_ROOM_KEY := $(ROOM_KEY)
+endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
 unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL ROOM_KEY TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
@@ -96,7 +108,8 @@ $(VENV)/browser: | setup
 notebooks: setup
 	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)
 
-# JupyterLab asks nobody for news, updates or extensions, and you neither: what .jupyter says comes on top of your own.
+# JupyterLab asks nobody for news, updates or extensions, and you neither, and nobody else hears its kernels: what .jupyter
+# says comes on top of your own.
 lab: setup
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 		exec $(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \

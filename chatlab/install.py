@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,15 +30,16 @@ def main(with_book: bool = False) -> None:
     def is_complete() -> bool:
         return packages_are_complete() and page_is_complete() and (not with_book or book_is_complete())
 
-    if is_complete():
-        return
-    with one_at_a_time():
-        if not packages_are_complete():
-            install_packages()
-        if not page_is_complete():
-            install_page()
-        if with_book and not book_is_complete():
-            install_book()
+    if not is_complete():
+        with one_at_a_time():
+            if not packages_are_complete():
+                install_packages()
+            if not page_is_complete():
+                install_page()
+            if with_book and not book_is_complete():
+                install_book()
+    with suppress(OSError):
+        (VENV / ".lock").chmod(0o600)  # uv makes it for all to write
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from chatlab.errors import LabError
@@ -25,9 +26,12 @@ def npm(*arguments: str, **variables: str) -> None:
         )
     # What npm says is to be read as text. A tool that finds FORCE_COLOR, whatever its value, may colour all the same.
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
-    done = subprocess.run(
-        [executable, *arguments], cwd=FRONTEND, env=environment | {"PATH": path, "NO_COLOR": "1"} | variables,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    # Node would run compiled code from the folder of temporary files, whichever user of the machine has put it there.
+    with tempfile.TemporaryDirectory() as temporary:
+        own = {"PATH": path, "NO_COLOR": "1", "TMPDIR": temporary, "NODE_DISABLE_COMPILE_CACHE": "1"}
+        done = subprocess.run(
+            [executable, *arguments], cwd=FRONTEND, env=environment | own | variables,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
     if done.returncode != 0:
         raise LabError(f"The page could not be built; npm says: {done.stdout[-LAST_WORDS:].strip()}")

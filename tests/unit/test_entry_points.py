@@ -1,4 +1,4 @@
-"""Ctrl-C while a command loads, or starts processes of its own."""
+"""How a command begins: Ctrl-C while it loads or starts processes of its own, and who may change what it writes."""
 
 import signal
 import subprocess
@@ -47,3 +47,19 @@ def test_ctrl_c_does_not_reach_what_a_command_starts_for_itself():
     assert process.communicate(timeout=60)[0] == "goes on\n"
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+COMMAND = """
+import os, sys, types
+sys.modules["command"] = types.SimpleNamespace(main=lambda: print(f"{os.umask(0):04o}"))
+from chatlab import entry_point
+entry_point.run("command")
+"""
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-c", COMMAND], ["make", "--eval", "mask: ; @umask", "mask"]])
+def test_whatever_a_shell_allows_nobody_else_may_change_what_a_command_writes(command):
+    if command[0] == "make" and b"GNU Make 3" in subprocess.check_output(["make", "--version"]):
+        pytest.skip("This make, as macOS has it, has no .SHELLFLAGS.")
+    command = ["sh", "-c", 'umask 0; exec "$@"', "sh", *command]
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "0022\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatlab import install
-from chatlab.paths import ROOT
+from chatlab.paths import FRONTEND, ROOT, RUNS
 
 PIP = "-m pip install -qq --disable-pip-version-check".split()
 UV = "pip install --quiet --python python --compile-bytecode --require-hashes --requirement requirements.txt".split()
@@ -200,3 +200,12 @@ def test_it_needs_nothing_that_is_not_there_yet():
     """It is run by a Python of the machine's, which has none of the lab's packages."""
     command = [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({install.__file__!r})"]
     assert subprocess.run(command, capture_output=True, text=True).stderr == ""
+
+
+def test_nobody_else_may_change_what_the_lab_has_installed_or_written():
+    """The files that git checks out are not meant: who may write them, your umask has said then."""
+    install.main()
+    folders = [ROOT / ".venv", ROOT / ".chatlab", FRONTEND / "node_modules", FRONTEND / "build", RUNS]
+    writable = ["!", "-type", "l", "(", "-perm", "-020", "-o", "-perm", "-002", ")"]
+    found = subprocess.run(["find", *filter(Path.exists, folders), *writable], capture_output=True, text=True)
+    assert found.stdout == ""
