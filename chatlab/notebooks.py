@@ -3,6 +3,7 @@
 import ast
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 import nbformat
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -28,6 +30,7 @@ MEASURE = ["06_load_test", "07_scaling"]
 CAPSTONE = "08_your_turn"  # is for learners alone: a run leaves it out
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
+SOCKETS = "/tmp"  # where a kernel's folder is made: a socket's path may have 107 characters, and a checkout lie deep
 PRACTICE = "practice"  # the tag of cells that break something, or are exercises
 SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
@@ -82,7 +85,6 @@ def execute(
         notebook,
         on_progress=on_progress,
         kernel_name="python3",
-        extra_arguments=["--log-level=ERROR"],  # otherwise each kernel logs that loopback is not encrypted
         timeout=CELL_TIMEOUT_S,
         startup_timeout=CELL_TIMEOUT_S,  # of the wall clock, which may be set meanwhile: START_TIMEOUT_S is not
         skip_cells_with_tag="" if practice else PRACTICE,
@@ -93,9 +95,13 @@ def execute(
     started = time.monotonic()
     reason = ""
     # nbclient leaves the signals alone in a thread of its own, and this thread is free to watch.
-    with _kernel_log(save_as) as log, ThreadPoolExecutor(1) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="chatlab-", dir=SOCKETS) as sockets,
+        _kernel_log(save_as) as log,
+        ThreadPoolExecutor(1) as pool,
+    ):
         try:
-            running = pool.submit(client.run, log)
+            running = pool.submit(client.run, sockets, log)
             while wait([running], timeout=0.5).not_done and not reason:
                 is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
                 reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else health_check() or ""
@@ -120,7 +126,7 @@ def execute(
 
 
 def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> NotebookNode:
-    """Insert a cell behind the one that is tagged `parameters`, which sets those of them that that one assigns.
+    """Insert a cell after the one tagged `parameters` that overrides what it assigns.
 
     The convention is papermill's: https://papermill.readthedocs.io/en/latest/usage-parameterize.html
     """
@@ -193,12 +199,18 @@ class _Client(NotebookClient):
         self.kernel_pid: int | None = None
         self.ended = threading.Event()
 
-    def run(self, log: IO[bytes]) -> None:
-        """Run all cells. The kernel writes its standard error into `log`."""
+    def run(self, sockets: str, log: IO[bytes]) -> None:
+        """Run all cells in a kernel with its sockets in the folder `sockets`, and its standard error in `log`."""
+        self._sockets = sockets
         try:
             self.execute(stderr=log)
         finally:
             self.ended.set()
+
+    def create_kernel_manager(self) -> KernelManager:
+        manager = super().create_kernel_manager()
+        manager.transport, manager.connection_file = "ipc", f"{self._sockets}/kernel.json"
+        return manager
 
     async def async_start_new_kernel(self, **options: Any) -> None:
         await super().async_start_new_kernel(**options)

@@ -25,6 +25,7 @@ class Options(argparse.Namespace):
     hours: float | None
     email: str | None
     room_key: str | None
+    """It reaches the notebooks by their environment."""
     connections: int
     broadcasts: int
     runs: list[Path]
@@ -36,12 +37,15 @@ class Options(argparse.Namespace):
     @property
     def optional_parts(self) -> dict[str, object]:
         """The notebooks' parameters for what they only create if you ask for it."""
-        return {"HOURS": self.hours, "EMAIL": self.email, "ROOM_KEY": self.room_key}
+        return {"HOURS": self.hours, "EMAIL": self.email}
 
 
 def parse(words: Sequence[str] | None) -> Options:
     """Parse the command line; None stands for this process's own. Raises LabError for a mistake."""
-    return _parser().parse_args(words, namespace=Options())
+    options = _parser().parse_args(words, namespace=Options())
+    if getattr(options, "room_key", None) is not None:
+        Variable.ROOM_KEY.set(options.room_key or "")  # where notebook 03 looks: in a cell's text it would be saved
+    return options
 
 
 class _Parser(argparse.ArgumentParser):

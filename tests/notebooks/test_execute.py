@@ -1,8 +1,10 @@
 """How the execution of one notebook ends, whatever happens to its kernel; with notebooks made up for it."""
 
+import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from itertools import count
@@ -18,7 +20,9 @@ from tests.support.processes import processes_of
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """`notebook(source)`: an Outcome of a notebook with this cell and another. What it writes is in `tmp_path`."""
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    deep = tmp_path / "-".join(["deep"] * 30)  # deeper than the path of a socket may be
+    deep.mkdir()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", deep)
     monkeypatch.setenv("OF_THIS_TEST", f"{tmp_path}/")
 
     def run(source, **options):
@@ -26,11 +30,14 @@ def notebook(tmp_path, monkeypatch):
         # The notebooks of the repository carry the outputs of a run.
         before = nbformat.v4.new_output("stream", text="of another run")
         cells += [nbformat.v4.new_code_cell("2", execution_count=2, outputs=[before])]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "it.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), deep / "it.ipynb")
         return execute("it", tmp_path / "saved" / "it.ipynb", **options)
 
     (tmp_path / "saved").mkdir()
-    return run
+    with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
+        monkeypatch.setattr(notebooks, "SOCKETS", sockets)
+        yield run
+        assert os.listdir(sockets) == []  # however the kernel ended
 
 
 # A cell that starts a process, as notebook 06 starts Locust, says so, and waits.
@@ -59,6 +66,23 @@ def test_a_kernel_that_is_killed_is_said_and_what_it_started_ends(notebook, tmp_
     assert (outcome.ok, outcome.reason) == (False, "cell 1 (Sleep): the kernel died.")
     assert "of another run" not in (tmp_path / "saved" / "it.ipynb").read_text()
     poll(lambda: processes_of(tmp_path) == [], "what it started to end", timeout_s=3, every_s=0.1)
+
+
+# A cell that writes down on which TCP ports its kernel listens, where its sockets are, and who may enter there.
+LOOK = """
+import json, os, sys, ipykernel, psutil
+tcp = [port.laddr.port for port in psutil.Process().net_connections("tcp") if port.status == "LISTEN"]
+tcp.remove(sys.stdout.pub_thread._pipe_port)  # for what forked processes print, each with 16 bytes drawn by the kernel
+folder = os.path.dirname(ipykernel.get_connection_file())
+sockets = [name for name in os.listdir(folder) if not name.endswith(".json")]
+print(json.dumps([tcp, len(sockets), oct(os.stat(folder).st_mode & 0o777)]))
+"""
+
+
+def test_a_kernel_listens_where_only_its_owner_may_enter(notebook):
+    said = []
+    assert notebook(LOOK, on_progress=said.append).ok
+    assert json.loads(said[0]) == [[], 5, "0o700"]
 
 
 def test_a_cell_that_does_not_end_when_it_is_interrupted_is_killed(notebook, tmp_path, monkeypatch):

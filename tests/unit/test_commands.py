@@ -1,5 +1,6 @@
 """What people type: a mistake is answered with one sentence, and nothing is begun."""
 
+import os
 import resource
 import socket
 import subprocess
@@ -45,6 +46,13 @@ def test_a_mistake_is_one_sentence(home, arguments, sentence):
     assert str(error.value).startswith(sentence)
     assert "\n" not in str(error.value)
     assert not home.exists()
+
+
+def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cell_s_text(monkeypatch):
+    monkeypatch.setenv("CHATLAB_ROOM_KEY", "")
+    options = arguments.parse(["up", "--room-key", "known-to-a-few-people"])
+    assert os.environ["CHATLAB_ROOM_KEY"] == "known-to-a-few-people"
+    assert "known" not in str(options.optional_parts)
 
 
 def test_the_command_says_its_sentence_and_nothing_else(tmp_path):
