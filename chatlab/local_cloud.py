@@ -27,6 +27,8 @@ from chatlab.settings import Variable
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
 PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
 START_TIMEOUT_S = 60
+# Of each of the log's two files. A run of all notebooks logs a few KB; a flood of requests fills 2 MB of the disk.
+MAX_LOG_BYTES = 1_000_000
 EMULATOR = Path(__file__).parent / "emulator"
 SERVER = "chatlab.emulator.local_server"  # the module that EMULATOR runs
 
@@ -113,6 +115,7 @@ def _spawn() -> None:
     temporary.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if INHERITED_VARIABLES.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
+    own["MAX_LOG_BYTES"] = str(MAX_LOG_BYTES)
     own[Variable.TRAITS] = Variable.TRAITS.get() or ""
     for variable in (Variable.POLICY, Variable.RECORD, Variable.UNTIL):
         if path := variable.path():

@@ -1,16 +1,21 @@
 """The access keys that the emulator gives out: the person's own, and those of functions."""
 
+import contextvars
 import json
 import os
 import secrets
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
+from urllib.parse import parse_qs
 from xml.etree import ElementTree
 
 import httpx
 from ministack.app import app as ministack_app
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import lambda_svc
+from ministack.core.responses import get_account_id
+from ministack.core.router import extract_access_key_id
+from ministack.core.sigv4 import decode_header_value
+from ministack.services import lambda_svc, s3
 
 from chatlab.emulator.asgi import App, Message, Receive, Scope, Send
 
@@ -32,6 +37,46 @@ def is_issued(access_key_id: str) -> bool:
         return False
     account_id: str | None = iam_evaluator.find_iam_access_key_account(access_key_id)
     return isinstance(iam_evaluator.resolve_credential(access_key_id, account_id), iam_evaluator.ResolvedCredential)
+
+
+def key_in_query(query_string: bytes) -> str | None:
+    """The access key that a URL names, where the emulator looks for it; None if nothing in it is of a signature."""
+    query = _parse(query_string)
+    return extract_access_key_id({}, query) if iam_evaluator._signature_attempted("", query) else None
+
+
+def signature_error(scope: Scope, body: bytes) -> str | None:
+    """AWS's code for what is wrong with a request's signature, in a header or in the URL; None if it is valid.
+
+    The emulator verifies it, but not at each place where it answers. What it notes of the request while it does so
+    stays in a context of its own.
+    """
+    try:
+        error: str | None = contextvars.copy_context().run(_signature_error, scope, body)
+    except (TypeError, ValueError):  # it compares and parses only what is ASCII
+        return "IncompleteSignature"
+    return error
+
+
+def _signature_error(scope: Scope, body: bytes) -> str | None:
+    method, path, query = scope.get("method", "GET"), scope["raw_path"].decode("ascii"), _parse(scope["query_string"])
+    iam_evaluator.pin_signed_request(method, path, query, scope["headers"])
+    iam_evaluator.pin_signed_body(body)
+    request = iam_evaluator._signed_request.get()
+    if request is None:
+        return "MissingAuthenticationToken"
+    if request.s3_scoped:  # the newer form of a presigned URL, which the emulator leaves to S3
+        headers = {name.decode("latin-1"): decode_header_value(value) for name, value in scope["headers"]}
+        return "SignatureDoesNotMatch" if s3._verify_presigned_sigv4(method, scope["path"], headers, query) else None
+    account_id = iam_evaluator.find_iam_access_key_account(request.access_key_id) or get_account_id()
+    checked = iam_evaluator.authenticate(request.access_key_id, account_id)
+    if isinstance(checked, iam_evaluator.ResolvedCredential):
+        return None
+    return getattr(checked, "code", "MissingAuthenticationToken")
+
+
+def _parse(query_string: bytes) -> dict[str, list[str]]:
+    return parse_qs(query_string.decode("ascii"), keep_blank_values=True)
 
 
 def draw_function_keys_at_random() -> None:

@@ -16,12 +16,12 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 async def read_body(receive: Receive) -> bytes:
     """The body of a request, of all its parts."""
-    body, more = b"", True
+    parts, more = [], True
     while more:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         more = message.get("more_body", False) and message["type"] != "http.disconnect"
-    return body
+    return b"".join(parts)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -3,31 +3,31 @@
 Loopback is no fence. Every web page that is open in a browser on this machine can send requests to it, and so can every
 other user of the machine. The emulator answers all of them, takes some well-known keys for root without looking at the
 signature, and runs the code that it is given. So this refuses, before the emulator sees it, whatever does not come
-with a key that the emulator has issued (whose signature the emulator then checks). Without a key you can do what
-anybody can do on AWS, too: join the chat, and read the page; a web page of another site can do neither.
+with a key that the emulator has issued, signed as it should. Without a key you can do what anybody can do on AWS, too:
+join the chat, and read the page; a web page of another site can do neither.
 """
 
 import json
+import logging
 import re
-import sys
-import time
-from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
-from chatlab.emulator.asgi import App, Headers, Message, Receive, Scope, Send
+from chatlab.emulator.access_keys import is_issued, key_in_query, signature_error
+from chatlab.emulator.asgi import App, Headers, Message, Receive, Scope, Send, read_body, replay
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 MAX_BODY_BYTES = 70_167_211  # the largest of all that the lab's services take: a function's code, as Lambda limits it
 MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
-MAX_LOGGED = 1_000  # refusals: a page that asks again for hours fills no disk
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 UNREPEATED_HEADERS = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
 EXECUTE_API = "/_aws/execute-api/"
 WEBSOCKET_API = re.compile(EXECUTE_API + r"[a-z0-9]+/[^/]+(/.*)?")
-# A lab's bucket, as `Lab.bucket` names it, or an object of it. No path may lead out of it.
-PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))(/.*)?")
+CONNECTION = re.compile(EXECUTE_API + r"[^/]+/[^/]+/@connections/.+")
+MESSAGE_TYPE = b"application/octet-stream"
+# An object of a lab's bucket, as `Lab.bucket` names it, or "" for its list. No path may lead out of it.
+PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))/(?P<object_key>([^/].*)?)")
 ANONYMOUS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
 ANONYMOUS_HEADERS = frozenset(
     b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"
@@ -35,12 +35,14 @@ ANONYMOUS_HEADERS = frozenset(
 )
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html
 AUTHORIZATION = re.compile(
-    rb"AWS4-HMAC-SHA256 Credential=(?P<key>[^/ ,]+)/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
+    rb"AWS4-HMAC-SHA256 Credential=(?P<key>\w+)/\d{8}/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
     rb"SignedHeaders=[a-z0-9;-]+, ?Signature=[0-9a-f]{64}"
 )
 OWN_SITES = (b"none", b"same-origin")
 CORS = b"access-control-"
 XML_SERVICES = (b"iam", b"sts", b"s3")
+
+logger = logging.getLogger("guard")
 
 
 class Refused(Exception):
@@ -50,31 +52,30 @@ class Refused(Exception):
 class Guard:
     """`app`, an ASGI application, for those who may speak to it.
 
-    `url` is the only address at which it answers, such as "http://127.0.0.1:4566". `is_issued(access_key_id)` tells
-    whether the emulator has issued a key.
+    `url` is the only address at which it answers, such as "http://127.0.0.1:4566".
     """
 
-    def __init__(self, app: App, url: str, is_issued: Callable[[str], bool]) -> None:
-        self._app, self._is_issued = app, is_issued
+    def __init__(self, app: App, url: str) -> None:
+        self._app = app
         self._origin, self._host = url.encode(), urlsplit(url).netloc.encode()
-        # How the headers begin that name an issued key. One that is deleted stays here: the emulator refuses it.
+        # How the headers begin that name an issued key. One that is deleted stays here: its signatures are refused.
         self._issued: set[bytes] = set()
-        self._refusals = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with status 403 and a sentence, or let the request through."""
         try:
             if scope["type"] == "http":
-                scope = self._admit_request(scope)
+                scope, receive = await self._admit_request(scope, receive)
             elif scope["type"] == "websocket":
                 self._admit_websocket(scope)
         except Refused as refused:
-            self._log(scope, refused)
+            request = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
+            logger.warning("Refused %s: %s", request, refused)
             await _answer(scope, receive, send, refused)
             return
         await self._app(scope, receive, _without_cors(send))
 
-    def _admit_request(self, scope: Scope) -> Scope:
+    async def _admit_request(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         """The request as the emulator may see it."""
         headers = self._headers(scope)
         method, path = scope["method"], scope["path"]
@@ -85,14 +86,21 @@ class Guard:
             if path.startswith(("/_", "//")) and not path.startswith(EXECUTE_API):
                 raise Refused("The emulator's own paths are closed.")
             self._require_own_page(headers)
-            return scope
-        if method not in ANONYMOUS_METHODS or not PAGE.fullmatch(path) or scope["query_string"]:
+            if not _is_for_connection(scope, headers):
+                body = await read_body(receive)
+                _require_signature(scope, body)
+                receive = replay(body, receive)
+            return scope, receive
+        page = PAGE.fullmatch(path)
+        allowed = page and (method in ANONYMOUS_METHODS if page["object_key"] else method == "GET")
+        if not allowed or scope["query_string"]:
             raise Refused("Without an access key only the page can be read: sign the request, as boto3 does.")
         if not _is_navigation(method, headers):
             self._require_own_page(headers)
         if body_bytes > MAX_ANONYMOUS_BODY_BYTES:
             raise Refused("The body is too large.")
-        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name in ANONYMOUS_HEADERS]}
+        kept = [(name, value) for name, value in scope["headers"] if name in ANONYMOUS_HEADERS]
+        return {**scope, "headers": kept}, receive
 
     def _admit_websocket(self, scope: Scope) -> None:
         headers = self._headers(scope)
@@ -101,7 +109,8 @@ class Guard:
             raise Refused("A page of another site may not join the chat.")
         if not WEBSOCKET_API.fullmatch(scope["path"]):
             raise Refused("There is no WebSocket API at this address.")
-        self._has_key(scope, headers)
+        if self._has_key(scope, headers):
+            _require_signature(scope, b"")
 
     def _headers(self, scope: Scope) -> dict[bytes, bytes]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -121,29 +130,17 @@ class Guard:
 
     def _has_key(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         """Whether the request names a key that was issued; False if it names none."""
-        authorization, query = headers.get(b"authorization"), scope["query_string"]
-        if authorization is not None:
-            credential = authorization.partition(b"/")[0]
-            if credential not in self._issued:
+        if authorization := headers.get(b"authorization"):
+            beginning = authorization.partition(b"/")[0]
+            if beginning not in self._issued or not authorization.isascii():
                 signed = AUTHORIZATION.fullmatch(authorization)
-                self._require_issued(signed["key"].decode() if signed else "")
-                self._issued.add(credential)
+                _require_issued(signed["key"].decode() if signed else "")
+                self._issued.add(beginning)
             return True
-        if query and (key := _credential(query)) is not None:
-            self._require_issued(key)
-            return True
-        return False
-
-    def _require_issued(self, key: str) -> None:
-        if not self._is_issued(key):
-            raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
-
-    def _log(self, scope: Scope, refused: Refused) -> None:
-        self._refusals += 1
-        if self._refusals <= MAX_LOGGED:
-            request = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
-            more = " Further refusals are not logged." if self._refusals == MAX_LOGGED else ""
-            print(f"{time.strftime('%H:%M:%S')} Refused {request}: {refused}{more}", file=sys.stderr, flush=True)
+        key = key_in_query(scope["query_string"])
+        if key is not None:
+            _require_issued(key)
+        return key is not None
 
 
 def _body_bytes(headers: dict[bytes, bytes]) -> int:
@@ -156,14 +153,28 @@ def _body_bytes(headers: dict[bytes, bytes]) -> int:
     return body_bytes
 
 
-def _credential(query: bytes) -> str | None:
-    """The access key that a presigned URL names, in its newer or older form; None if it is no such URL."""
-    parsed = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    fields = {name.lower(): values for name, values in parsed.items()}
-    named = fields.get("x-amz-credential", []) + fields.get("awsaccesskeyid", [])
-    if not named:
-        return None
-    return named[0].partition("/")[0] if len(named) == 1 else ""
+def _is_for_connection(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether the emulator takes a request with an Authorization header for a post to a connection, and nothing else.
+
+    There are thousands a second, of which the emulator itself verifies each one's signature.
+    """
+    return (
+        CONNECTION.fullmatch(scope["path"]) is not None
+        and not scope["query_string"]
+        and headers.get(b"content-type", MESSAGE_TYPE) == MESSAGE_TYPE
+        and b"x-amz-target" not in headers
+        and headers[b"authorization"].partition(b",")[0].endswith(b"/execute-api/aws4_request")
+    )
+
+
+def _require_issued(key: str) -> None:
+    if not is_issued(key):
+        raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
+
+
+def _require_signature(scope: Scope, body: bytes) -> None:
+    if error := signature_error(scope, body):
+        raise Refused(f"The signature of the request is not valid ({error}).")
 
 
 def _is_loopback(origin: bytes) -> bool:

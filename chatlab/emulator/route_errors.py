@@ -5,7 +5,6 @@ best effort: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigat
 """
 
 import json
-import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -27,9 +26,6 @@ _handshake: ContextVar[_Handshake] = ContextVar("handshake")
 
 def with_refused_handshakes(app: App) -> App:
     """The application, whose handshakes are refused as `route_error` says: the emulator itself knows 403 only."""
-    # uvicorn complains of each handshake that is refused with a status, although ASGI allows it.
-    complaint = "ASGI callable returned without completing handshake."
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != complaint)
 
     async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":

@@ -1,5 +1,6 @@
 """The web server in front of the emulator, uvicorn, configured to behave as API Gateway does."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,11 @@ from chatlab.emulator import frames
 from chatlab.emulator.asgi import App
 
 MAX_HEAD_BYTES = 64 * 1024
+UNREMARKABLE = (
+    "ASGI callable returned without completing handshake.",  # it was refused with a status, which ASGI allows
+    "Invalid UTF-8 sequence received from client.",  # whose socket it closes with 1007, as RFC 6455 has it
+)
+"""What uvicorn logs, the second with a traceback, although nothing is wrong here."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -42,6 +48,7 @@ def configuration(
     uvloop and httptools are twice as fast as MiniStack's own server. A message that is too large closes its socket with
     1009. API Gateway sends no pings; uvicorn would close with 1011 whoever is late with a pong.
     """
+    logging.getLogger("uvicorn.error").addFilter(_is_remarkable)
     return uvicorn.Config(
         app,
         host=host,
@@ -60,4 +67,9 @@ def configuration(
         timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: the server would wait for it
         access_log=False,
         log_level="warning",
+        log_config=None,  # as whatever else is logged in this process
     )
+
+
+def _is_remarkable(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in UNREMARKABLE

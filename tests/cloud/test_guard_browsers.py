@@ -36,7 +36,7 @@ def test_everybody_may_read_the_page_and_nothing_beside_it(address, page, header
     assert (status, said) == (200, "page")
     assert not [header for header in answered if header.lower().startswith("access-control-")]
     bucket = page.rpartition("/")[0]
-    for method, path in [("GET", f"{bucket}/private"), ("GET", bucket), ("PUT", page), ("DELETE", page)]:
+    for method, path in [("GET", f"{bucket}/private"), ("GET", f"{bucket}/"), ("PUT", page), ("DELETE", page)]:
         status, _, said = ask(address, method, path, headers)  # by the bucket's policy
         assert status == 403 and (method == "HEAD" or "<Code>AccessDenied</Code>" in said), (method, path)
     for method, path in [

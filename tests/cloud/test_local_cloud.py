@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,11 @@ import psutil
 import pytest
 
 from chatlab import Lab, LabError, local_cloud, poll, processes
+from chatlab.names import STAGE
+from tests.support import hostile
+from tests.support.guard import ask
+from tests.support.hostile_messages import TEXT, frame
+from tests.support.labs import lab_in
 from tests.support.processes import environment_of_a_run, listening, processes_of
 
 
@@ -169,6 +175,40 @@ def test_a_clock_that_is_set_does_not_hide_it(chat, monkeypatch):
     assert local_cloud.status()["running"]
     local_cloud.start()
     assert local_cloud.status()["pid"] == before
+
+
+def test_its_log_has_an_end_however_much_others_make_it_write(tmp_path, monkeypatch):
+    """And the end is where `cloud.log` ends: also what is written by a crash, which goes through no logger."""
+    monkeypatch.setattr(local_cloud, "MAX_LOG_BYTES", 20_000)
+    with lab_in(tmp_path) as lab:
+        status, gateway, log = local_cloud.status(), lab.client("apigatewayv2"), tmp_path / "cloud.log"
+        expression = {"RouteSelectionExpression": "$request.body.x"}
+        api = gateway.create_api(Name="x", ProtocolType="WEBSOCKET", **expression)["ApiId"]
+        gateway.create_stage(ApiId=api, StageName=STAGE)
+        for _ in range(30):
+            client = hostile.opened(lab.websocket_url(api))
+            client.sock.sendall(frame(TEXT, b"\xff"))
+            assert int.from_bytes(client.recv_frame().data, "big") == 1007
+            client.shutdown()
+        assert "Traceback" not in log.read_text()
+        for _ in range(600):
+            with socket.create_connection(("127.0.0.1", status["port"]), timeout=10) as client:
+                client.sendall(b"\x16\x03\x01\x00\x01\x01")  # TLS, as where a page asks for https://
+                client.recv(1)
+        ask(("127.0.0.1", status["port"]), "GET", "/the-last-one")
+        os.kill(status["pid"], signal.SIGSEGV)
+        psutil.wait_procs([psutil.Process(status["pid"])], timeout=5)
+    assert "/the-last-one" in log.read_text() and "Segmentation fault" in log.read_text()
+    logs = [file.stat().st_size for file in tmp_path.glob("cloud.log*")]
+    assert len(logs) == 2 and sum(logs) < 2 * 20_000 + 5_000  # which a crash may add
+
+
+def test_one_that_cannot_start_leaves_its_last_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setattr(local_cloud, "SERVER", "no_such_module")
+    with pytest.raises(LabError, match=f"its last words are in {tmp_path / 'cloud.log'}"):
+        local_cloud.start()
+    assert (tmp_path / "cloud.log").read_text().endswith("No module named 'no_such_module'\n")
 
 
 def test_another_process_of_the_same_number_is_not_taken_for_it(tmp_path, monkeypatch):
