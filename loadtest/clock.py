@@ -46,28 +46,27 @@ def timestamp_ns(ancillary: Ancillary) -> int:
 def kernel_timestamps() -> bool:
     """Whether the kernel gives TCP arrivals a timestamp, on the same clock as `now_ns`.
 
-    A socket pair on loopback answers this, not the platform's name. So a process whose own clock is not the kernel's
+    A socket on loopback answers this, not the platform's name. So a process whose own clock is not the kernel's
     (under `faketime`, for example) finds out too.
     """
     if not ANCILLARY_BYTES:
         return False
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as receiver:
+    with socket.socket() as own:
         try:
-            receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            own.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         except OSError:
             return False
-        receiver.settimeout(1)
-        receiver.connect(server.getsockname())
-        sender, _ = server.accept()
-        with sender:
-            # The kernel begins to give timestamps a moment after the first request for them, hence several attempts.
-            for _ in range(50):
-                before_ns = now_ns()
-                sender.send(b"?")
-                _, ancillary, _, _ = receiver.recvmsg(1, ANCILLARY_BYTES)
-                if arrived_ns := timestamp_ns(ancillary):
-                    return before_ns - 1_000_000 <= arrived_ns <= now_ns() + 1_000_000
-                time.sleep(0.001)
+        own.settimeout(1)
+        own.bind(("127.0.0.1", 0))
+        own.connect(own.getsockname())  # with itself (RFC 9293, section 3.5): so nobody else can connect
+        # The kernel begins to give timestamps a moment after the first request for them, hence several attempts.
+        for _ in range(50):
+            before_ns = now_ns()
+            own.send(b"?")
+            _, ancillary, _, _ = own.recvmsg(1, ANCILLARY_BYTES)
+            if arrived_ns := timestamp_ns(ancillary):
+                return before_ns - 1_000_000 <= arrived_ns <= now_ns() + 1_000_000
+            time.sleep(0.001)
     return False
 
 

@@ -5,21 +5,23 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import expect
 
-from chatlab import local_cloud
+from chatlab import local_cloud, poll
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import ROOT, RUNS, ensure_writable
 from chatlab.processes import kill_session
-from tests.support.processes import environment_of_a_run
+from tests.support.processes import documented, environment_of_a_run, processes_of, what_listens
 
 TOKEN = "for-this-test"
 START_S = 60
@@ -46,7 +48,7 @@ def jupyterlab(folder):
     )
     environment = environment_of_a_run(
         folder / "home", JUPYTER_CONFIG_DIR=str(configuration), JUPYTER_DATA_DIR=str(folder / "data"),
-        JUPYTER_RUNTIME_DIR=str(folder / "runtime"), JUPYTER_PORT=str(port), BROWSER="true",
+        JUPYTER_PORT=str(port), BROWSER="true",
         PATH=f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
     )  # fmt: skip
     with (folder / "log.txt").open("wb") as log:
@@ -206,6 +208,18 @@ def learner(launch, tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
             local_cloud.stop()
+
+
+def test_only_its_owner_can_enter_where_a_kernel_s_sockets_are_and_they_go_with_it(tmp_path):
+    with what_listens(tmp_path) as listened, jupyterlab(tmp_path) as address:
+        with urlopen(Request(f"{address}/api/kernels?token={TOKEN}", b"{}"), timeout=30):
+            pass  # it starts a kernel
+        (kernel,) = (process for process in processes_of(tmp_path) if "ipykernel_launcher" in process.cmdline())
+        folder = Path(kernel.cmdline()[-1]).parent
+        poll(lambda: len(list(folder.glob("kernel-*-ipc-*"))) == 5, "the kernel's sockets", timeout_s=30, every_s=0.1)
+        assert (stat.S_IMODE(folder.stat().st_mode) & 0o777, folder.stat().st_uid) == (0o700, os.getuid())
+    assert not folder.exists()
+    assert listened | {("the local cloud", "127.0.0.1")} == documented("`make lab`")  # notebook 00 starts that one
 
 
 def failures(cells):

@@ -10,7 +10,7 @@ from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact
 from tests.support.policies import allows
-from tests.support.processes import begin_chatlab, processes_of
+from tests.support.processes import begin_chatlab, documented, processes_of, what_listens
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -62,15 +62,17 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, c
     asked = tmp_path / "asked"
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
-    process = run(
-        "--connections", "10", "--broadcasts", "3", "--email", "ada@example.com", "--hours", "8",
-        notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None,
-        CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
-    )  # fmt: skip
-    key_file = tmp_path / "home" / "runs" / "run" / "key.json"
-    poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)
-    key = json.loads(key_file.read_text())
-    said, _ = process.communicate()
+    with what_listens(tmp_path) as listened:
+        process = run(
+            "--connections", "10", "--broadcasts", "3", "--email", "ada@example.com", "--hours", "8",
+            notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None,
+            CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
+        )  # fmt: skip
+        key_file = tmp_path / "home" / "runs" / "run" / "key.json"
+        poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)
+        key = json.loads(key_file.read_text())
+        said, _ = process.communicate()
+    assert listened == documented("`make run`")
     assert process.returncode == 0, said
     folder = tmp_path / "run"
     summary = json.loads((folder / "summary.json").read_text())

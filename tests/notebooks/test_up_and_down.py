@@ -10,6 +10,7 @@ from chatlab import Lab, cli, list_resources, local_cloud
 from chatlab.notebooks import TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from tests.support import made_up
+from tests.support.processes import documented, what_listens
 
 pytestmark = pytest.mark.slow
 
@@ -49,8 +50,10 @@ def chatlab(tmp_path, monkeypatch, capsys):
     local_cloud.stop()
 
 
-def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab):
-    said = chatlab("up")
+def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab, tmp_path):
+    with what_listens(tmp_path) as listened:
+        said = chatlab("up")
+    assert listened == documented("`make up`")
     url = next(word for word in said.split() if word.startswith("http") and word.endswith("/index.html"))
     cloud = psutil.Process(local_cloud.status()["pid"])
     chat = Lab.load()

@@ -1,10 +1,13 @@
 """Processes that tests begin: their environment, what they listen on, what they leave."""
 
 import os
+import re
 import socket
 import struct
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 
 import psutil
@@ -27,12 +30,17 @@ def listening(pid):
 
 
 def listening_to_others():
-    """The inodes of all sockets on this machine that listen on more than loopback; none where there is no Linux.
+    """The inodes of all sockets on this machine that listen on more than loopback; none where there is no Linux."""
+    return {inode for inode, address in listeners().items() if not ip_address(address).is_loopback}
+
+
+def listeners():
+    """The addresses of all TCP sockets on this machine that listen, by the inode; none where there is no Linux.
 
     The kernel is asked by netlink, https://man7.org/linux/man-pages/man7/sock_diag.7.html, and answers in 0.05 ms: each
     test asks. /proc/net/tcp would take 8 ms, since it looks through the places of all connections.
     """
-    found = set()
+    found = {}
     if sys.platform != "linux":
         return found
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
@@ -42,13 +50,71 @@ def listening_to_others():
             kind = SOCK_DIAG_BY_FAMILY
             while kind == SOCK_DIAG_BY_FAMILY:  # the last message has another
                 for kind, message in messages(kernel.recv(1 << 16)):
-                    address = message[8 : 12 if family == socket.AF_INET else 24]
-                    if kind == SOCK_DIAG_BY_FAMILY and not ip_address(address).is_loopback:
-                        found.add(struct.unpack_from("=L", message, 68)[0])
+                    if kind == SOCK_DIAG_BY_FAMILY:
+                        address = message[8 : 12 if family == socket.AF_INET else 24]
+                        found[struct.unpack_from("=L", message, 68)[0]] = str(ip_address(address))
     return found
 
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, TCP_LISTEN = 4, 20, 0x1, 0x300, 10
+SO_ACCEPTCON = 0x10000  # the flag of a Unix socket that listens
+
+
+PROCESSES = {
+    "chatlab.emulator.local_server": "the local cloud",
+    "ipykernel_launcher": "a notebook's kernel",
+    "jupyter-lab": "JupyterLab",
+    "locust": "Locust's master",
+}
+"""The processes that listen, by a part of their command line, as docs/security.md names them."""
+
+
+def documented(command):
+    """What listens during `command` by the table in docs/security.md, as `what_listens` has it."""
+    found = set()
+    for line in (ROOT / "docs" / "security.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and command in cells[2]:
+            found.add((cells[0], re.match(r"[\w.]+", cells[1])[0]))
+    return found
+
+
+@contextmanager
+def what_listens(folder):
+    """All that listens while this is open, of what was begun for a test in `folder`: a set of (process, place), which
+    is complete when this is closed. The place is an address, or "Unix".
+
+    The kernel's lists are read every 50 ms, so a socket that lives for less may be missed.
+    """
+    found, known, of_inode, over = set(), set(), {}, threading.Event()
+
+    def look():
+        with open("/proc/net/unix") as unix:
+            rows = [line.split() for line in unix.readlines()[1:]]
+        places = listeners() | {int(row[6]): "Unix" for row in rows if int(row[3], 16) & SO_ACCEPTCON}
+        if not places.keys() - known:
+            return
+        for process in processes_of(folder):  # the youngest come last: a socket belongs to the one that inherits it
+            with suppress(OSError, psutil.Error):
+                words = " ".join(process.cmdline())
+                name = next((name for part, name in PROCESSES.items() if part in words), words)
+                for descriptor in os.scandir(f"/proc/{process.pid}/fd"):
+                    kind, _, inode = os.readlink(descriptor.path).partition(":")
+                    if kind == "socket" and (place := places.get(int(inode.strip("[]")))):
+                        of_inode[inode] = (name, place)
+        known.update(places)
+
+    def watch():
+        while not over.wait(0.05):
+            look()
+
+    (watcher := threading.Thread(target=watch)).start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+        found.update(of_inode.values())
 
 
 def messages(answer):
