@@ -32,12 +32,16 @@ def main(with_book: bool = False) -> None:
 
     if not is_complete():
         with one_at_a_time():
-            if not packages_are_complete():
-                install_packages()
-            if not page_is_complete():
-                install_page()
-            if with_book and not book_is_complete():
-                install_book()
+            try:
+                if not packages_are_complete():
+                    install_packages()
+                if not page_is_complete():
+                    install_page()
+                if with_book and not book_is_complete():
+                    install_book()
+            except OSError as error:
+                missing = f": {error.filename}" if error.filename else ""
+                sys.exit(f"The lab can't be installed: {error.strerror}{missing}. {AGAIN}")
     with suppress(OSError):
         (VENV / ".lock").chmod(0o600)  # uv makes it for all to write
 
@@ -45,14 +49,15 @@ def main(with_book: bool = False) -> None:
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Wait for anybody else who installs into this folder."""
-    folder = ROOT / ".chatlab"
+    file = ROOT / ".chatlab" / "setup.lock"
     try:
-        folder.mkdir(exist_ok=True)
-        with open(folder / "setup.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
     except OSError as error:
         sys.exit(f"The folder {ROOT} can't be written to ({error.strerror}): clone the lab where you may write.")
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def packages_are_complete() -> bool:

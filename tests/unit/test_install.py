@@ -109,6 +109,21 @@ def test_what_makes_the_book_is_installed_for_who_asks_for_it(lab, monkeypatch):
     assert len([words for words in commands if "book.txt" in words]) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError(2, "No such file", "npm"), "No such file: npm"), (OSError(28, "No space left"), "No space left")],
+    ids=["there is no npm", "a full disk"],
+)
+def test_an_error_while_it_installs_is_not_taken_for_a_folder_that_cannot_be_written_to(lab, monkeypatch, error, said):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(install, "page_is_complete", lambda: False)
+    monkeypatch.setattr(install, "install_page", fail)
+    with pytest.raises(SystemExit, match=f"The lab can't be installed: {said}. Then give the same command again."):
+        install.main()
+
+
 def test_newer_packages_go_into_the_one_that_is_there(lab):
     folder, commands = lab
     (folder / "requirements.txt").write_text("something")
