@@ -80,13 +80,16 @@ def start() -> str:
     with locked(state_dir() / "start.lock"):  # two that start at once get the same one
         if not _process():
             _start_process()
+        started = _state()
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _key_file().exists():  # the emulator writes it before it takes a connection
         if not _process() or time.monotonic() > deadline:
             try:
                 ensure_writable(state_dir())  # which says so if the disk is full
             finally:
-                stop()
+                with locked(state_dir() / "start.lock"):
+                    if _state() in (started, None):  # somebody else may have started another one meanwhile
+                        stop()
             raise LabError(f"The local cloud did not start: its last words are in {state_dir() / 'cloud.log'}.")
         time.sleep(0.05)
     return url()
@@ -183,10 +186,13 @@ def credentials() -> dict[str, str]:
     """The access key of the local cloud's user, as the arguments that `boto3.Session` takes.
 
     Nobody else has one: the emulator makes it when it starts, and forgets it when it stops. Raises LabError if the
-    local cloud is not running.
+    local cloud is not running, or not yet.
     """
     require_running()
-    key = json.loads(_key_file().read_text())
+    try:
+        key = json.loads(_key_file().read_text())
+    except FileNotFoundError:
+        raise LabError("The local cloud is still starting: try again in a few seconds.") from None
     return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
 
 

@@ -79,6 +79,9 @@ def test_its_key_is_for_this_user_alone_and_another_one_each_time(lab):
         assert stat.filemode(folder.stat().st_mode) == "drwx------"
         assert stat.filemode((folder / "key.json").stat().st_mode) == "-rw-------"
         keys.add(json.dumps(local_cloud.credentials()))
+        (folder / "key.json").rename(folder / "beside")
+        with pytest.raises(LabError, match="is still starting"):
+            local_cloud.credentials()
         local_cloud.stop()
         assert not (folder / "key.json").exists()
         with pytest.raises(LabError, match="is not running"):
@@ -122,6 +125,17 @@ def test_two_that_start_at_once_in_one_lab_get_the_same_one(tmp_path, monkeypatc
     finally:
         local_cloud.stop()
     assert processes_of(tmp_path / "home") == []
+
+
+def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setattr(local_cloud, "SERVER", "no_such_module")
+    begin = [sys.executable, "-c", "from chatlab import local_cloud; local_cloud.start()"]
+    monkeypatch.setattr(local_cloud, "ensure_writable", lambda _: subprocess.run(begin, timeout=60))
+    with pytest.raises(LabError, match="The local cloud did not start"):
+        local_cloud.start()
+    assert len(clouds(tmp_path)) == 1 and local_cloud.status()["running"]
+    assert local_cloud.stop()
 
 
 @pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
