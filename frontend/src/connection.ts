@@ -231,11 +231,12 @@ export class Connection {
     return { name: "reconnecting", cause: "lost", retryAtMs: undefined };
   }
 
-  #awaitIdle(): void {
+  #awaitIdle(atLeastMs = 0): void {
     const dueMs = this.#lastSentMs + IDLE_MS - this.#environment.random() * IDLE_JITTER_MS;
-    this.#timers.start("idle", Math.max(0, dueMs - performance.now()), () => {
+    this.#timers.start("idle", Math.max(atLeastMs, dueMs - performance.now()), () => {
       if (performance.now() - this.#lastSentMs >= IDLE_MS - IDLE_JITTER_MS) this.#demandProofOfLife();
-      this.#awaitIdle();
+      // A socket that is closing takes nothing, so the same would be due again at once.
+      this.#awaitIdle(PROOF_OF_LIFE_MS);
     });
   }
 

@@ -143,6 +143,18 @@ describe("limits", () => {
     expect(onSignOfLifeDue).toHaveBeenCalledOnce();
   });
 
+  it("waits while a socket is closing, which takes nothing that would show that it is alive", async () => {
+    chance = 0;
+    latest().opens();
+    latest().readyState = 2;
+    await vi.advanceTimersByTimeAsync(IDLE_MS);
+    const started = vi.spyOn(globalThis, "setTimeout");
+    await vi.advanceTimersByTimeAsync(PROOF_OF_LIFE_MS - 1);
+    expect(started.mock.calls.length).toBeLessThan(3);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sockets).toHaveLength(2);
+  });
+
   it("makes a new connection before two hours, without a gap and without saying anything twice", async () => {
     chance = 0;
     latest().opens();
