@@ -68,13 +68,12 @@ def with_metrics(app: App, delay_s: float = 0.0) -> App:
             data = _standard_metrics(function, event, has_failed, duration_ms, concurrent)
             data += _embedded_metrics(response.get("log") or "")
             _pending.append(_Pending(time.monotonic() + delay_s, contextvars.copy_context(), began, data))
+            _store_what_is_due()  # here, too, since nobody may ever read
         return response
 
     async def store_before_reading(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _pending and parse_call(scope, b"").service == "monitoring":
-            while _pending and _pending[0].visible_at <= time.monotonic():
-                due = _pending.popleft()
-                due.context.run(_store, due.data, due.timestamp)
+            _store_what_is_due()
         await app(scope, receive, send)
 
     Worker.invoke = invoke_and_measure
@@ -119,6 +118,13 @@ def _embedded_metrics(log: str) -> list[Datum]:
                     value = float(fields[metric["Name"]])
                     data.append(Datum(directive["Namespace"], metric["Name"], value, metric["Unit"], dimensions))
     return data
+
+
+def _store_what_is_due() -> None:
+    with _lock:
+        while _pending and _pending[0].visible_at <= time.monotonic():
+            due = _pending.popleft()
+            due.context.run(_store, due.data, due.timestamp)
 
 
 def _store(data: list[Datum], timestamp: float) -> None:

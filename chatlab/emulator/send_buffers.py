@@ -44,5 +44,5 @@ def limit_send_buffers() -> None:
 def _is_full(outbox: _Outbox) -> bool:
     waiting = outbox.qsize()
     if waiting < MAX_MESSAGES:
-        return waiting > 1 and sum(len(text or "") for text in outbox._queue) > MAX_BYTES
+        return waiting > 1 and sum(len((text or "").encode()) for text in outbox._queue) > MAX_BYTES
     return True

@@ -25,3 +25,32 @@ def test_whatever_is_printed_goes_into_the_log_and_at_most_as_much_as_fits(tmp_p
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "log.1").stat().st_size == 1_000
     assert (tmp_path / "log").read_text().endswith("INFO [printed] end\nof it\n")
+
+
+def test_what_is_measured_of_an_invocation_is_kept_until_it_can_be_read_and_no_longer(tmp_path):
+    code = """
+from types import SimpleNamespace
+from ministack.core.lambda_runtime import Worker
+from chatlab.emulator import metrics
+Worker.invoke = lambda worker, event: {"status": "ok"}
+metrics.with_metrics(None)
+for _ in range(10):
+    Worker.invoke(SimpleNamespace(config={"FunctionName": "f"}), {})
+print(len(metrics._pending))
+"""
+    done = subprocess.run([sys.executable, "-c", IMPORTED + code], cwd=tmp_path, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_a_buffer_holds_bytes_and_not_characters(tmp_path):
+    code = """
+import asyncio
+from chatlab.emulator import send_buffers
+for character in ("u", "ü"):
+    waiting = asyncio.Queue()
+    for _ in range(300):
+        waiting.put_nowait(character * 1_000)
+    print(send_buffers._is_full(waiting))
+"""
+    done = subprocess.run([sys.executable, "-c", IMPORTED + code], cwd=tmp_path, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"False\nTrue\n", b"")
