@@ -132,7 +132,8 @@ def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> Notebook
     """
     for index, cell in enumerate(notebook.cells):
         if "parameters" in cell.metadata.get("tags", []):
-            assigned = {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
+            names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+            assigned = {name.id for name in names if isinstance(name.ctx, ast.Store)}
             lines = [f"{name} = {value!r}" for name, value in parameters.items() if name in assigned]
             if lines:
                 source = "\n".join(["# Parameters of this run", *lines])

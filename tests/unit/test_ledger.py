@@ -182,7 +182,8 @@ def test_the_local_cloud_stops_with_its_last_lab(capsys):
 
 def test_what_a_run_is_told_wins_over_what_the_notebook_says():
     """A plain `make run` stays on the local cloud, whatever was edited in notebook 00."""
-    cells = [nbformat.v4.new_code_cell('TARGET = "aws"\nNAME = "mine"', metadata={"tags": ["parameters"]})]
+    source = 'TARGET = "aws"\nNAME = "mine" if TARGET else HOURS'
+    cells = [nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})]
     notebook = nbformat.v4.new_notebook(cells=cells)
     inject(notebook, Settings().parameters | {"HOURS": None, "CONNECTIONS": 3, "BROADCASTS": 2})
     said = {}
@@ -191,7 +192,8 @@ def test_what_a_run_is_told_wins_over_what_the_notebook_says():
     assert (said["TARGET"], said["NAME"]) == ("local", "chat")
     assert "CONNECTIONS" not in said
     assert "REGION" not in said
-    assert [cell.source for cell in without_injected(notebook).cells] == ['TARGET = "aws"\nNAME = "mine"']
+    assert "HOURS" not in said  # which is read there, and not assigned
+    assert [cell.source for cell in without_injected(notebook).cells] == [source]
 
 
 def test_the_notebooks_take_the_parameters_of_a_run():
