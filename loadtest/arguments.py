@@ -26,6 +26,7 @@ MAX_VALUES = {
     "users": 1_000_000, "broadcasts": 1_000_000, "warm_up": 1_000_000, "speakers": 1_000_000,
     "broadcast_rate": 1e6, "max_connection_rate": 1e6, "max_handshakes": 2**31 - 1, "seed": 2**32 - 1, "churn": 1.0,
     "duration": MAX_S, "drain_time": MAX_S, "connect_timeout": MAX_S, "retry_time": MAX_S,
+    "max_message_bytes": 2**30,
 }  # fmt: skip
 """The largest value of each option: a larger one is a slip, and would take memory or time without end."""
 PAGE_PATH = f"/{secrets.token_urlsafe()}"
@@ -114,6 +115,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
     )
     parser.add_argument(
+        "--max-message-bytes",
+        type=int,
+        default=messages.MAX_MESSAGE_BYTES,
+        help="The largest message that the server may send, in bytes; API Gateway's is 131072. A connection that gets "
+        "a larger one is closed",
+    )
+    parser.add_argument(
         "--ca-file", default="", help="PEM file of certificates to trust for wss:// instead of the system's"
     )
     # The results
@@ -148,6 +156,7 @@ class Settings:
     max_handshakes: int
     churn: float
     max_connection_rate: float
+    max_message_bytes: int
     ca_file: str
     results: Path
 
@@ -189,6 +198,11 @@ class Settings:
             raise ValueError(
                 f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
                 f"{self.payload_bytes}."
+            )
+        if self.max_message_bytes < messages.MAX_BYTES:
+            raise ValueError(
+                f"--max-message-bytes must be {messages.MAX_BYTES} at least, the largest of --payload-bytes, not "
+                f"{self.max_message_bytes}."
             )
         if self.shape == "steps" and (not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(self.steps)):
             raise ValueError("--shape steps needs --steps with growing numbers of connections, such as 50,100,200.")

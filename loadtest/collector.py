@@ -67,9 +67,10 @@ class Collector:
         """A count of `protocol.Progress`, of all generators together."""
         return sum(getattr(progress, count) for progress in self._progress.values())
 
-    def errors(self) -> list[str]:
-        """Why connections could not be made, or closed: the first few reasons."""
-        return sorted({error for progress in self._progress.values() for error in progress.errors})
+    def why(self) -> str:
+        """Why connections could not be made, or closed: a colon and the first few reasons, or "" if there are none."""
+        reasons = sorted({error for progress in self._progress.values() for error in progress.errors})
+        return f": {'; '.join(reasons)}" if reasons else ""
 
     def refusals(self) -> dict[str, int]:
         """How many handshakes were refused because the server had too much to do, by status."""

@@ -2,15 +2,19 @@
 
 websocket-client speaks the protocol. It gets a ready-made socket, and that socket reads the arrival time:
 `ArrivalSocket` for ws://, and `TlsArrivalSocket` over it for wss://.
+
+What a server may send is limited: the size of a message, its frames, control frames, what waits to be read.
 """
 
 import os
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import gevent
@@ -18,15 +22,33 @@ import gevent.socket
 import websocket
 from gevent import get_hub
 from gevent.event import Event
+from websocket import ABNF
+from websocket._abnf import frame_buffer
 
-from loadtest import clock, proxy
+from loadtest import clock, messages, proxy
 from loadtest.errors import printable
 
 __all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe", "with_query"]
 
 QUERY_VARIABLE = "LOADTEST_QUERY"
 READ = 1  # libev's EV_READ
-CHUNK_BYTES = 65_536
+FIRST = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)  # of a message's frames
+CONTROLS = (ABNF.OPCODE_CLOSE, ABNF.OPCODE_PING, ABNF.OPCODE_PONG)
+CHUNK_BYTES, ANSWER_CHUNK_BYTES = 65_536, 4_096
+"""What is read at a time, and of an answer to a handshake: websocket-client takes 20 ms for so much of a header."""
+MAX_UNREAD_BYTES = 32 << 20
+"""What may have arrived in this process before somebody reads it. Beyond it, the kernel keeps what arrives, and lets a
+server wait that sends more; below half of it, sockets are read again."""
+ARRIVAL_BYTES = 160
+"""What an arrival takes beyond its bytes, as `sys.getsizeof` says: the objects that hold it."""
+MAX_PIECES = 256
+"""Pieces of a frame that has not arrived completely, before they are joined."""
+MAX_FRAMES = 1_024
+"""Frames of one message: many more than a server has reason to send, and few enough to be joined one by one."""
+MAX_CONTROLS_PER_S = 100
+"""Pings and pongs on one connection. Who pings does so every few seconds."""
+MAX_CONTROL_BYTES = 125
+"""RFC 6455, section 5.5."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,11 +73,41 @@ class NothingYet(Exception):
     """There is nothing to read at the moment. Not an OSError, since websocket-client would wait after one of those."""
 
 
+class LimitError(websocket.WebSocketException):
+    """The server has sent more than it may."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(what)
+        self.code = code
+        """The close code for it (RFC 6455, section 7.4.1): 1009 if something is too large, else 1008."""
+
+
+class Unread:
+    """How much has arrived that nobody has read, on all connections of this process."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.paused: set[ArrivalSocket] = set()
+        """Sockets that are not read until there is less."""
+
+    def release(self, chunk: bytes) -> None:
+        """A chunk has been read, or is not wanted any more."""
+        self.bytes -= len(chunk) + ARRIVAL_BYTES
+        if self.paused and self.bytes < MAX_UNREAD_BYTES / 2:
+            paused, self.paused = self.paused, set()
+            for sock in paused:
+                sock.resume()
+
+
+unread = Unread()
+
+
 class ArrivalSocket(gevent.socket.socket):
     """A connected gevent socket that takes what arrives out of the kernel at once, with the kernel's timestamp.
 
-    `recv` waits as usual until `watch` is called. From then on the event loop itself reads, at a few microseconds an
-    arrival, however busy the greenlets are, and `recv` returns what the loop has read.
+    `recv` waits as usual until `watch` is called: for `proxy.MAX_ANSWER_BYTES` at most, which no answer to a handshake
+    needs. From then on the event loop itself reads, at a few microseconds an arrival, however busy the greenlets are,
+    and `recv` returns what the loop has read.
     """
 
     _sock: socket.socket  # gevent's: the plain socket below
@@ -68,32 +120,46 @@ class ArrivalSocket(gevent.socket.socket):
         self.arrived_ns = 0
         self._chunk = b""
         self._position = 0
-        self._arrivals: deque[tuple[bytes | OSError, int]] = deque()
+        self._is_bound = self._has_paused = False
+        self._arrivals: deque[tuple[bytes, int, bool]] = deque()
+        self._error: OSError | None = None
         self._watcher = get_hub().loop.io(self.fileno(), READ)
-        self._watching = False
+        self._on_arrival: Callable[[], None] | None = None
+        self._answer_bytes = 0
 
     def watch(self, on_arrival: Callable[[], None]) -> None:
         """Read from now on in the event loop; it calls `on_arrival` after each arrival, which must not wait."""
-        self._watching = True
-        self._watcher.start(self._drain, on_arrival)
+        self._on_arrival = on_arrival
+        self.resume()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._on_arrival:
+            self._watcher.start(self._drain, self._on_arrival)
 
     def _drain(self, on_arrival: Callable[[], None]) -> None:
-        chunk: bytes | OSError
         try:
             chunk, ancillary, _, _ = self._sock.recvmsg(CHUNK_BYTES, clock.ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
-            chunk, ancillary = error, []
-        if not chunk or isinstance(chunk, OSError):
+            self._error, chunk, ancillary = error, b"", []
+        # A full chunk may have left something in the kernel. After a pause, the server may have had to wait.
+        is_bound = self._has_paused or len(chunk) == CHUNK_BYTES
+        self._arrivals.append((chunk, clock.timestamp_ns(ancillary), is_bound))
+        unread.bytes += len(chunk) + ARRIVAL_BYTES
+        if not chunk:
             self._watcher.stop()
-        self._arrivals.append((chunk, clock.timestamp_ns(ancillary)))
+        elif unread.bytes > MAX_UNREAD_BYTES:
+            self._watcher.stop()
+            self._has_paused = True
+            unread.paused.add(self)
         on_arrival()
 
     @property
-    def pending(self) -> int:
-        """Bytes of the current chunk that nobody has read yet."""
-        return len(self._chunk) - self._position
+    def exact(self) -> bool:
+        """Whether `arrived_ns` is the time of the last byte read, and no upper bound."""
+        return self._position == len(self._chunk) and not self._is_bound
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         if self._position == len(self._chunk):
@@ -103,22 +169,31 @@ class ArrivalSocket(gevent.socket.socket):
         return self._chunk[start : self._position]
 
     def _next_chunk(self) -> None:
-        chunk: bytes | OSError
         if self._arrivals:
-            chunk, arrived_ns = self._arrivals.popleft()
-        elif not self._watching:
-            chunk, ancillary, _, _ = self.recvmsg(CHUNK_BYTES, clock.ANCILLARY_BYTES)
+            chunk, arrived_ns, self._is_bound = self._arrivals.popleft()
+            unread.release(chunk)
+            if self._error and not chunk:
+                raise self._error
+        elif not self._on_arrival:
+            if self._answer_bytes >= proxy.MAX_ANSWER_BYTES:
+                raise LimitError(f"the answer to the handshake has more than {proxy.MAX_ANSWER_BYTES:,} bytes", 1009)
+            gevent.sleep(0)  # however fast it comes, a time-out can end it
+            chunk, ancillary, _, _ = self.recvmsg(ANSWER_CHUNK_BYTES, clock.ANCILLARY_BYTES)
             arrived_ns = clock.timestamp_ns(ancillary)
+            self._answer_bytes += len(chunk)
+            self._is_bound = len(chunk) == ANSWER_CHUNK_BYTES
         else:
             raise NothingYet
-        if isinstance(chunk, OSError):
-            raise chunk
         self._chunk, self._position, self.arrived_ns = chunk, 0, arrived_ns
 
     def close(self) -> None:
         self._watcher.stop()
         self._watcher.close()
         super().close()
+        self._chunk, self._position = b"", 0
+        unread.paused.discard(self)
+        while self._arrivals:
+            unread.release(self._arrivals.popleft()[0])
 
 
 class TlsArrivalSocket:
@@ -156,8 +231,8 @@ class TlsArrivalSocket:
         return self._sock.arrived_ns
 
     @property
-    def pending(self) -> int:
-        return self._tls.pending() + self._incoming.pending
+    def exact(self) -> bool:
+        return self._sock.exact and not self._tls.pending() and not self._incoming.pending
 
     def recv(self, bufsize: int) -> bytes:
         try:
@@ -175,11 +250,36 @@ class TlsArrivalSocket:
         return getattr(self._sock, name)
 
 
+class FrameBuffer(frame_buffer):
+    """websocket-client's reader of frames, with a largest size of a frame: it looks at the size before it reads on."""
+
+    def __init__(self, receive: Callable[[int], bytes], max_bytes: int) -> None:
+        super().__init__(receive, skip_utf8_validation=True)
+        self._max_bytes = max_bytes
+
+    def recv_length(self) -> None:
+        super().recv_length()
+        if (length := self.length or 0) > self._max_bytes:
+            raise LimitError(f"a frame of {length:,} bytes, more than --max-message-bytes", 1009)
+
+
 class Connection:
     """A WebSocket to a URL."""
 
-    def __init__(self, url: str, timeout_s: float, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        ca_file: str | None = None,
+        max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
+    ) -> None:
         """Connect, and return when the server has accepted the handshake.
+
+        Args:
+            url: ws:// or wss://.
+            timeout_s: the longest time for all of it.
+            ca_file: certificates to trust instead of the system's.
+            max_message_bytes: a server that sends a larger message is left.
 
         Raises:
             ValueError: if the URL names no host.
@@ -190,6 +290,13 @@ class Connection:
         """Set once `close` has been called."""
         # Validating UTF-8 in Python would cost more than all the rest, and a receiver decodes anyway.
         self._websocket = websocket.WebSocket(skip_utf8_validation=True)
+        self._buffer = FrameBuffer(self._receive, max_message_bytes)
+        self._max_message_bytes = max_message_bytes
+        self._fragments = self._controls = 0
+        self._controls_since_s = 0.0
+        self._ping: bytes | None = None
+        """The newest one that has no pong."""
+        self._close_code = 1000
         try:
             with gevent.Timeout(timeout_s):
                 self._arrivals, self._stream = self._open(url, ca_file)
@@ -212,40 +319,105 @@ class Connection:
             self._websocket.connect(with_query(url), socket=stream, redirect_limit=0)
         except BaseException as error:
             arrivals.close()
-            if isinstance(error, websocket.WebSocketException) and (answer := self._websocket.handshake_response):
-                raise websocket.WebSocketBadStatusException("redirected", answer.status) from error
+            redirection = self._websocket.handshake_response
+            if status := redirection.status if redirection else getattr(error, "status_code", None):
+                # Without the headers and the body, which the error of websocket-client quotes: Locust keeps each text.
+                raise websocket.WebSocketBadStatusException("the handshake was refused", status) from None
             raise
         return arrivals, stream
 
     def watch(self, on_arrival: Callable[[], None]) -> None:
         """From now on call `on_arrival` in the event loop when there may be frames. It must not wait."""
+        self._on_arrival = on_arrival
         self._arrivals.watch(on_arrival)
         on_arrival()  # something may have arrived together with the answer to the handshake
 
-    def frames(self) -> Iterator[Frame]:
-        """The data frames that have arrived completely since the last call, without waiting for more.
+    def frames(self, limit: int) -> Iterator[Frame]:
+        """The messages that have arrived completely since the last call, without waiting for more.
+
+        Args:
+            limit: of frames, whatever they are, so that this ends soon; `on_arrival` is then called again.
 
         Raises:
-            Closed: after the last one, if the connection has ended.
+            Closed: after the last one, if the connection has ended, or if the server has sent more than it may.
         """
-        while True:
-            try:
-                opcode, frame = self._websocket.recv_data_frame()
-            except NothingYet:
-                return
-            except (OSError, websocket.WebSocketException) as error:
-                raise Closed(describe(error)) from error
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else 1005
-                raise Closed(f"closed by the server with code {code}")
-            yield Frame(frame.data, self._stream.arrived_ns, not self._stream.pending)
+        stream, partial = self._stream, self._websocket.cont_frame
+        try:
+            for _ in range(limit):
+                frame: Any = self._buffer.recv_frame()
+                if frame.opcode in FIRST and frame.fin and not partial.cont_data:
+                    yield Frame(frame.data, stream.arrived_ns, stream.exact)
+                elif frame.opcode in CONTROLS:
+                    self._handle_control(frame)
+                elif (message := self._join(frame)) is not None:
+                    yield Frame(message, stream.arrived_ns, stream.exact)
+            self._on_arrival()
+        except NothingYet:
+            if len(pieces := self._buffer.recv_buffer) > MAX_PIECES:  # websocket-client adds their sizes up each time
+                self._buffer.recv_buffer = [b"".join(pieces)]
+        except LimitError as error:
+            self._close_code = error.code
+            raise Closed(f"closed with code {error.code}: {error}") from None
+        except (OSError, websocket.WebSocketException) as error:
+            raise Closed(describe(error)) from error
+
+    def _receive(self, size: int) -> bytes:
+        """At least a byte. `WebSocket._recv` does the same, and prepares to wait, which costs as much as a frame."""
+        if not (data := self._stream.recv(size)):
+            raise websocket.WebSocketConnectionClosedException("the server ended the connection")
+        return data
+
+    def _join(self, frame: Any) -> bytes | None:
+        """Add a frame to the message that it belongs to; the message, if it is the last."""
+        message: Any = self._websocket.cont_frame
+        message.validate(frame)
+        message.add(frame)
+        self._fragments += 1
+        if len(message.cont_data[1]) > self._max_message_bytes:
+            raise LimitError(f"a message of more than {self._max_message_bytes:,} bytes (--max-message-bytes)", 1009)
+        if self._fragments > MAX_FRAMES:
+            raise LimitError(f"a message in more than {MAX_FRAMES:,} frames", 1008)
+        if not frame.fin:
+            return None
+        self._fragments = 0
+        return bytes(message.extract(frame)[1].data)
+
+    def _handle_control(self, frame: Any) -> None:
+        if frame.opcode == ABNF.OPCODE_CLOSE:
+            code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else 1005
+            raise Closed(f"closed by the server with code {code}")
+        if len(frame.data) > MAX_CONTROL_BYTES:
+            raise LimitError(f"a control frame of more than {MAX_CONTROL_BYTES} bytes", 1009)
+        if (now_s := time.monotonic()) - self._controls_since_s > 1:
+            self._controls, self._controls_since_s = 0, now_s
+        self._controls += 1
+        if self._controls > MAX_CONTROLS_PER_S:
+            raise LimitError(f"more than {MAX_CONTROLS_PER_S} control frames in a second", 1008)
+        if frame.opcode == ABNF.OPCODE_PING:
+            is_answering, self._ping = self._ping is not None, frame.data
+            if not is_answering:
+                gevent.spawn(self._answer_pings)
+
+    def _answer_pings(self) -> None:
+        """Answer in a greenlet that may wait, as for a server that does not read; the newest ping is enough then.
+
+        RFC 6455, section 5.5.3.
+        """
+        with suppress(OSError, websocket.WebSocketException):
+            while (ping := self._ping) is not None:
+                self._websocket.pong(ping)
+                if self._ping is ping:
+                    self._ping = None
 
     def send(self, text: str) -> None:
         self._websocket.send(text)
 
     def close(self) -> None:
-        """Send a close frame, and do not wait for the answer."""
-        self._websocket.close(timeout=0)
+        """Close, after a close frame if that can be sent at once."""
+        self._arrivals.settimeout(0)
+        if not self._websocket.lock.locked():  # a greenlet that still sends waits for a server that does not read
+            self._websocket.close(self._close_code, timeout=0)
+        self._websocket.shutdown()
         self.closed.set()
 
 

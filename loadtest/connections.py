@@ -90,7 +90,7 @@ class Connections:
         while True:
             record.started_ns = clock.now_ns()
             try:
-                return Connection(url, options.connect_timeout, options.ca_file or None)
+                return Connection(url, options.connect_timeout, options.ca_file or None, options.max_message_bytes)
             except Exception as error:
                 if (status := throttling.busy_status(error)) is None:
                     raise

@@ -10,6 +10,8 @@ MAX_BYTES = 32_768
 """The largest frame that API Gateway accepts (32 KB); it closes the connection with code 1009 on a larger one. A
 message may have 128 KB in several frames, but no browser sends it so: a broadcast here is one frame, as a page sends
 it."""
+MAX_MESSAGE_BYTES = 131_072
+"""The largest message of API Gateway, in either direction."""
 
 
 class Load(NamedTuple):

@@ -9,6 +9,9 @@ import gevent.socket
 __all__ = ["connect"]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MAX_ANSWER_BYTES = 65_536
+"""The longest answer to a request for a connection, status line, headers and body together. Python's http.client takes
+no longer line."""
 
 
 def connect(host: str, port: int, tunnel: bool) -> gevent.socket.socket:
@@ -43,12 +46,14 @@ def _open_tunnel(sock: gevent.socket.socket, target: str, proxy: SplitResult) ->
         user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}")
     sock.sendall("\r\n".join([*lines, "", ""]).encode())
-    answer = b""
+    answer = bytearray()
     while not answer.endswith(b"\r\n\r\n"):
         byte = sock.recv(1)  # and no byte more, since TLS comes next
         if not byte:
             raise ConnectionError(f"the proxy {proxy.hostname} closed the connection")
         answer += byte
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise ConnectionError(f"the answer of the proxy {proxy.hostname} has more than {MAX_ANSWER_BYTES:,} bytes")
     status = answer.split(maxsplit=2)[1].decode(errors="replace")
     if status != "200":
         raise ConnectionError(f"the proxy {proxy.hostname} refused with status {status}")

@@ -1,6 +1,6 @@
 """What one process receives during one test."""
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 
 import gevent
 from gevent.event import Event
@@ -14,6 +14,12 @@ from loadtest.sender import Sender
 
 FRAMES_PER_TURN = 16
 """Handling a frame takes some 20 µs, so this many delay a broadcast that is due by less than half a millisecond."""
+MAX_FRAMES_OF_ONE = 64
+"""So many frames of one connection are handled before others have their turn. Most have one."""
+LAST_FRAMES = 1_000
+"""So many of a connection's unread frames still count when it leaves. That takes some 20 ms."""
+MAX_ERROR_TEXTS = 10
+"""So many different error frames are counted apart: a server could send any number."""
 
 
 class Receiver:
@@ -27,7 +33,7 @@ class Receiver:
         self._connections = connections
         self._sender = sender
         self._outstanding = outstanding
-        self._inbox: deque[tuple[Connection, ConnectionRecord]] = deque()
+        self._inbox: OrderedDict[Connection, ConnectionRecord] = OrderedDict()
         self._arrival = Event()
         self.log = DeliveryLog()
         self.error_frames: Counter[str] = Counter()
@@ -36,7 +42,7 @@ class Receiver:
         """Record the frames of this connection from now on, and finally how it closed."""
 
         def on_arrival() -> None:
-            self._inbox.append((connection, record))
+            self._inbox[connection] = record
             self._arrival.set()
 
         connection.watch(on_arrival)
@@ -49,25 +55,26 @@ class Receiver:
             while self._inbox:
                 gevent.idle()  # reading from the kernel and sending broadcasts come first
                 for _ in range(min(FRAMES_PER_TURN, len(self._inbox))):
-                    self.handle(*self._inbox.popleft())
+                    self.handle(*self._inbox.popitem(last=False), MAX_FRAMES_OF_ONE)
 
     def wake(self) -> None:
         """Let `read` see that the test has stopped."""
         self._arrival.set()
 
-    def handle(self, connection: Connection, record: ConnectionRecord) -> None:
-        """Record what has arrived on a connection."""
+    def handle(self, connection: Connection, record: ConnectionRecord, limit: int = LAST_FRAMES) -> None:
+        """Record what has arrived on a connection, of `limit` frames at most."""
         try:
-            for frame in connection.frames():
+            for frame in connection.frames(limit):
                 self._record(record, frame)
         except Closed as end:
             self._connections.dropped(connection, record, str(end))
 
     def _record(self, record: ConnectionRecord, frame: Frame) -> None:
-        message = messages.decode(frame.payload)
+        message = messages.decode(frame.payload) if len(frame.payload) <= messages.MAX_BYTES else None
         if message is None or message.run != self._run or not 0 <= message.id < len(self._sender.intended_ns):
             if message is None and (text := messages.error_frame(frame.payload)) is not None:
-                self.error_frames[text] += 1
+                is_known = text in self.error_frames or len(self.error_frames) < MAX_ERROR_TEXTS
+                self.error_frames[text if is_known else "others"] += 1
                 self._sender.note_error(record, text)
             else:
                 record.foreign += 1

@@ -135,10 +135,9 @@ class TestRun:
 
         self._wait(are_connected, budget.connecting_s(settings, target, self.connection_rate))
         if not collector.total("open"):
-            reasons = collector.errors()
-            why = f": {'; '.join(reasons)}" if reasons else ""
             tried = collector.total("opened") - collector.total("departed") + collector.total("failed")
-            none = f"None of the first {tried} connections to {settings.url} could be made{why}."
+            failed = "stayed open" if collector.total("opened") else "could be made"
+            none = f"None of the first {tried} connections to {settings.url} {failed}{collector.why()}."
             raise TestAborted(f"{none} {throttling.explain(collector.refusals(), {})}".rstrip())
         if not self._wait(collector.is_synchronised, budget.SYNCHRONISE_S):
             raise TestAborted(
@@ -169,7 +168,7 @@ class TestRun:
 
         def all_are_due() -> bool:
             if not collector.total("open"):
-                raise TestAborted("Every connection was closed before the last broadcast.")
+                raise TestAborted(f"Every connection was closed before the last broadcast{collector.why()}.")
             return clock.now_ns() >= last_ns
 
         self._wait(all_are_due, (last_ns - clock.now_ns()) / 1e9 + 1)

@@ -4,10 +4,11 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import gevent
 import websocket
 
 from loadtest import throttling
-from loadtest.connection import describe, with_query
+from loadtest.connection import Connection, describe
 from loadtest.errors import LoadTestError
 
 PEOPLE = 5
@@ -31,7 +32,7 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
         while True:
             started_s = time.perf_counter()
             try:
-                websocket.create_connection(with_query(url), timeout=timeout_s, redirect_limit=0).close(timeout=0)
+                Connection(url, timeout_s).close()
                 return time.perf_counter() - started_s
             except (OSError, websocket.WebSocketException) as error:
                 refusals += 1
@@ -40,6 +41,8 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
                     why = throttling.explain({f"status {status}": refusals}, {}) if status else ""
                     raise LoadTestError(f"Nobody can connect to {url}: {describe(error)}. {why}".rstrip()) from None
                 time.sleep(backoff_s)
+            finally:
+                gevent.get_hub().destroy()  # each thread has one of its own
 
     with ThreadPoolExecutor(people) as pool:
         rounds = [list(pool.map(one, range(people))) for _ in range(ROUNDS)]

@@ -1,6 +1,7 @@
 """A small load test in which something is to fail."""
 
 import json
+import math
 import textwrap
 import time
 from contextlib import suppress
@@ -69,18 +70,25 @@ class Failure:
                 progress = json.loads((self.folder / "progress.json").read_text())
             except (OSError, ValueError):
                 progress = {}
-            assert self.test.process.poll() is None, self.test.process.communicate()[0]
+            assert self.test.process.poll() is None, self.test.output
             return progress.get("delivered", 0) >= broadcasts * PEOPLE
 
         poll(are_delivered, "the first deliveries", timeout_s=60, every_s=0.02)
 
-    def end(self):
-        """Wait for its end, which has to be in time, with no process left."""
-        family = []
-        with suppress(psutil.NoSuchProcess):  # it has ended already
-            family = psutil.Process(self.test.process.pid).children(recursive=True)
-        self.test.output = self.test.process.communicate(timeout=budget_s() + LOCUST_S)[0]
-        self.seconds = time.monotonic() - self.began
+    def end(self, max_mb=math.inf):
+        """Wait for its end, which has to be in time, with no process left; it may not take more memory than `max_mb`.
+
+        `peak_mb` is the most that its processes have had, each at its own peak.
+        """
+        family, peaks, deadline = [], {}, self.began + budget_s() + LOCUST_S
+        while self.test.process.poll() is None and time.monotonic() < deadline and sum(peaks.values()) < max_mb:
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                family = psutil.Process(self.test.process.pid).children(recursive=True)
+                for pid in (self.test.process.pid, *(child.pid for child in family)):
+                    peaks[pid] = max(peaks.get(pid, 0), psutil.Process(pid).memory_info().rss / 1e6)
+            time.sleep(0.05)
+        self.seconds, self.peak_mb = time.monotonic() - self.began, sum(peaks.values())
+        assert self.test.process.poll() is not None, f"after {self.seconds:.0f} s it has {self.peak_mb:.0f} MB"
         _, alive = psutil.wait_procs(family, timeout=5)
         assert not alive
         return self.test

@@ -1,4 +1,4 @@
-"""What a client may say that it may not: wrong frames and handshakes, and messages that are hard to read."""
+"""What a client or a server says that it may not: wrong frames and handshakes, and messages that are hard to read."""
 
 import struct
 
@@ -16,6 +16,11 @@ def frame(opcode, data=b"", *, fin=True, reserved=0, masked=True, length=None):
     else:
         size = struct.pack("!BQ", mask | 127, said)
     return bytes([fin << 7 | reserved << 4 | opcode]) + size + bytes(4 if masked else 0) + data
+
+
+def sent(opcode, data=b"", **more):
+    """A server's frame, as `frame`."""
+    return frame(opcode, data, masked=False, **more)
 
 
 def close(code, reason=b""):
@@ -86,6 +91,8 @@ def text_frames(text):
     )
 
 
+OPEN = b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n"
+"""A server's answer to a handshake, with ACCEPT left open."""
 UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 WRONG_DOORS = {

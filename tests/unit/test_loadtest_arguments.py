@@ -64,6 +64,7 @@ def test_a_trace_is_cut_at_the_duration(tmp_path):
         (["--warm-up", "-1"], "--warm-up cannot be negative"),
         (["--drain-time", "-1"], "--drain-time cannot be negative"),
         (["--payload-bytes", "32769"], "32768 at most"),
+        (["--max-message-bytes", "1000"], "--max-message-bytes must be 32768 at least"),
         (["--payload-bytes", "-1"], "--payload-bytes cannot be negative"),
         (["--shape", "steps"], "--shape steps needs --steps"),
         (["--shape", "steps", "--steps", "10,5"], "growing numbers"),
@@ -115,7 +116,7 @@ OPTIONS = {
     "--trace": ANY_TEXT, "--seed": ANY_INT, "--drain-time": ANY_FLOAT, "--shape": st.sampled_from(arguments.SHAPES),
     "--steps": ANY_TEXT | st.lists(st.integers(-1, 10**7), max_size=4).map(lambda steps: ",".join(map(str, steps))),
     "--connect-timeout": ANY_FLOAT, "--retry-time": ANY_FLOAT, "--max-handshakes": ANY_INT, "--churn": ANY_FLOAT,
-    "--max-connection-rate": ANY_FLOAT, "--ca-file": ANY_TEXT, "--results": ANY_TEXT,
+    "--max-connection-rate": ANY_FLOAT, "--max-message-bytes": ANY_INT, "--ca-file": ANY_TEXT, "--results": ANY_TEXT,
 }  # fmt: skip
 
 

@@ -107,11 +107,13 @@ CONTRACTS = {
             def fileno(self): return -1
         one = websocket.WebSocket(skip_utf8_validation=True)
         one.sock, one.connected = Socket(), True
+        frames = websocket._abnf.frame_buffer(one._recv, True)
         try:
-            one.recv_data_frame(); raise SystemExit("should have been interrupted")
+            frames.recv_frame(); raise SystemExit("should have been interrupted")
         except Nothing: pass
-        opcode, frame = one.recv_data_frame()
-        assert (opcode, frame.data) == (websocket.ABNF.OPCODE_TEXT, b"hi")
+        frame = frames.recv_frame()
+        assert (frame.opcode, frame.data) == (websocket.ABNF.OPCODE_TEXT, b"hi")
+        assert frames.recv_buffer == [] and not one.lock.locked()
     """,
 }
 

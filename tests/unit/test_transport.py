@@ -150,7 +150,7 @@ def test_a_websocket_of_the_notebooks_goes_through_the_proxy(proxy):
 def test_one_of_the_load_test_goes_through_the_proxy(proxy):
     opened = Connection(f"wss://{HOST}/chat", timeout_s=10)
     heard = []
-    opened.watch(lambda: heard.extend(opened.frames()))
+    opened.watch(lambda: heard.extend(opened.frames(10)))
     opened.send("hello")
     with gevent.Timeout(10):
         while not heard:

@@ -1,20 +1,23 @@
-"""A server that takes nobody, freezes or dies."""
+"""A server that takes nobody, freezes or dies, or sends without end."""
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from websockets.utils import accept_key
 
 from tests.support.failures import PEOPLE, checked_summary
+from tests.support.hostile_messages import CONTINUATION, OPEN, PING, TEXT, sent
 
 
 @contextmanager
-def answering(answer, close=False):
-    """A server that answers whatever comes first on a connection with these bytes, at its own address."""
+def answering(answer, close=False, more=b""):
+    """A server that answers whatever comes first on a connection with these bytes, and sends `more` without end."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     connections = []
 
@@ -25,14 +28,20 @@ def answering(answer, close=False):
             except OSError:
                 return
             connections.append(connection)
-            connection.recv(10_000)
-            connection.sendall(answer)
+            key = re.search(rb"Sec-WebSocket-Key: (\S+)", connection.recv(10_000))[1].decode()
+            connection.sendall(answer.replace(b"ACCEPT", accept_key(key).encode()))
+            if more:
+                threading.Thread(target=send_without_end, args=(connection,), daemon=True).start()
             if close:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 connection.close()
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
+    def send_without_end(connection):
+        with suppress(OSError):
+            while True:
+                connection.sendall(more)
+
+    threading.Thread(target=serve, daemon=True).start()
     try:
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}/chat"
     finally:
@@ -68,6 +77,63 @@ def test_a_server_that_takes_nobody_ends_it(failure, name):
     assert says in test.errors[-1], test.output
     assert checked_summary(test)["expected"] == 0
     assert "Traceback" not in test.output
+
+
+WITHOUT_END = {
+    "a frame of 2^62 bytes": (OPEN + sent(TEXT, length=2**62), bytes(2**16), "code 1009: a frame of 4,611,686,018,427"),
+    "endless one-byte frames": (OPEN, sent(TEXT, b"x") * 20_000, "50 of 50 deliveries are missing"),
+    "endless fragments": (
+        OPEN + sent(TEXT, b"x", fin=False),
+        sent(CONTINUATION, b"x", fin=False) * 20_000,
+        "code 1008: a message",
+    ),
+    "endless empty fragments": (
+        OPEN + sent(TEXT, fin=False),
+        sent(CONTINUATION, fin=False) * 20_000,
+        "code 1008: a message in more than 1,024 frames",
+    ),
+    "an endless header line": (b"HTTP/1.1 101 OK\r\nX: ", b"x" * 2**16, "more than 65,536 bytes"),
+    "an endless body of a 500": (
+        b"HTTP/1.1 500 No\r\nContent-Length: 1000000000000\r\n\r\n",
+        b"x" * 2**16,
+        "more than 65,536 bytes",
+    ),
+    "endless pings": (OPEN, sent(PING, b"x" * 125) * 500, "code 1008: more than 100 control frames in a second"),
+    "frames of 60 MB": (OPEN, sent(TEXT, b"x" * 60_000_000), "code 1009: a frame of 60,000,000 bytes"),
+}
+"""What a server sends first, what it sends then without end, and what the load test says to it."""
+usual_mb = []
+"""What the load test needs if the server does what it should."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if "2^62" in name or "one" in name else pytest.param(name, marks=pytest.mark.long) for name in WITHOUT_END],
+)
+def test_a_server_that_sends_without_end_ends_it_and_fills_no_memory(failure, name):
+    few = ("--broadcasts", 5, "--drain-time", 1)
+    if not usual_mb:
+        failure.begin("", *few)
+        assert failure.end().status == 0
+        usual_mb.append(failure.peak_mb)
+    answer, more, says = WITHOUT_END[name]
+    with answering(answer, more=more) as url:
+        failure.words[1] = url
+        failure.begin("", *few)
+        test = failure.end(usual_mb[0] + 100)
+    assert test.status == 1
+    assert says in "; ".join([*test.result.connections["error"].dropna(), *test.errors]), test.output
+    assert checked_summary(test)["delivered"] == 0
+    assert len(test.errors) == 1 and "Traceback" not in test.output
+
+
+@pytest.mark.long
+def test_error_frames_of_any_number_of_texts_are_told_in_a_few(run):
+    texts = (f'{{"message": "{k}", "connectionId": "", "requestId": ""}}'.encode() for k in range(1_000))
+    with answering(OPEN, more=b"".join(sent(TEXT, text) for text in texts)) as url:
+        test = run("--host", url, "--users", 2, "--broadcasts", 3, "--broadcast-rate", 10, "--drain-time", 0.5)
+    assert list(test.summary["error_frames"])[-1] == "others"
+    assert len(test.summary["error_frames"]) == 11 and len(test.errors[-1]) < 1_000
 
 
 @contextmanager
@@ -106,4 +172,4 @@ def test_a_server_that_freezes_or_dies_ends_it(failure, number, verb):
     if verb == "freezes":
         assert summary["missing"] > 0 and "deliveries are missing" in test.errors[-1]
     else:
-        assert test.errors == ["Every connection was closed before the last broadcast."]
+        assert test.errors[-1].startswith("Every connection was closed before the last broadcast: ")
