@@ -57,7 +57,9 @@ entry_point.run("command")
 """
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-c", COMMAND], ["make", "--eval", "mask: ; @umask", "mask"]])
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-c", COMMAND], ["make", "--no-print-directory", "--eval", "mask: ; @umask", "mask"]]
+)
 def test_whatever_a_shell_allows_nobody_else_may_change_what_a_command_writes(command):
     if command[0] == "make" and b"GNU Make 3" in subprocess.check_output(["make", "--version"]):
         pytest.skip("This make, as macOS has it, has no .SHELLFLAGS.")
