@@ -23,13 +23,15 @@ class Outstanding:
         """A connection expects the broadcasts that are due from now on."""
         record.due_before = self.due
 
-    def arrived(self, record: ConnectionRecord, broadcast: int) -> None:
-        """A connection has received a broadcast; only the first copy counts."""
+    def arrived(self, record: ConnectionRecord, broadcast: int) -> bool:
+        """A connection has received a broadcast; only the first copy counts, and makes this True."""
         bit = 1 << broadcast
-        if not record.seen & bit and broadcast >= record.due_before:
-            record.seen |= bit
-            self.delivered += 1
-            self.count -= 1
+        if record.seen & bit or broadcast < record.due_before:
+            return False
+        record.seen |= bit
+        self.delivered += 1
+        self.count -= 1
+        return True
 
     def closed(self, record: ConnectionRecord) -> None:
         """A connection expects nothing more."""

@@ -69,6 +69,15 @@ def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
     assert test.result.broadcasts["error"].notna().tolist() == [True, True, False, False]
 
 
+def test_of_a_server_that_repeats_itself_only_so_many_copies_are_recorded(run, tmp_path):
+    (few := tmp_path / "few.py").write_text(
+        "from loadtest import receiver\nfrom loadtest.locustfile import *\nreceiver.MAX_COPIES = 4\n"
+    )
+    with reference_server.run(reference_server.Faults(double=1)) as server:
+        test = run("--host", server.url, *FEW, locustfile=few)
+    assert (test.summary["delivered"], test.summary["duplicate"], test.summary["foreign"]) == (15, 4, 11), test.output
+
+
 def test_a_test_has_an_end_in_connections_too(run):
     with reference_server.run() as server:
         test = run("--host", server.url, *FEW, "--churn", 0.9, "--broadcasts", 100, "--max-handshakes", 8)
