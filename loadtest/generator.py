@@ -3,6 +3,7 @@
 import logging
 from argparse import Namespace
 from collections.abc import Callable
+from typing import TypeVar
 
 from gevent.event import Event
 from locust.env import Environment
@@ -10,9 +11,10 @@ from locust.runners import LocalRunner, WorkerRunner
 
 from loadtest import protocol
 from loadtest.generator_run import GeneratorRun
-from loadtest.protocol import M
 
 logger = logging.getLogger(__name__)
+
+Order = TypeVar("Order", protocol.Plan, protocol.Halt, protocol.Collect, protocol.Leave)
 
 
 class Generator:
@@ -32,7 +34,7 @@ class Generator:
         self._listen(protocol.Halt, lambda run, _: run.halt())
         self._listen(protocol.Collect, lambda run, _: run.reporter.hand_over(final=True))
         self._listen(protocol.Leave, lambda run, _: run.leave())
-        self._listen(protocol.Pong, lambda run, pong: run.synchronisation.on_pong(pong))
+        protocol.listen(runner, protocol.Pong, self._on_pong, self._on_error)
         environment.events.test_stopping.add_listener(self._on_test_stopping)
         if isinstance(runner, WorkerRunner):
             environment.events.quitting.add_listener(self._on_quitting)
@@ -43,11 +45,11 @@ class Generator:
             self._begun.wait()
         return run
 
-    def _listen(self, kind: type[M], handle: Callable[[GeneratorRun, M], None]) -> None:
-        """Let the newest test handle the messages of a kind."""
+    def _listen(self, kind: type[Order], handle: Callable[[GeneratorRun, Order], None]) -> None:
+        """Let the newest test handle the messages of a kind, but not those of an earlier one, which may come late."""
 
-        def listener(message: M) -> None:
-            if self.run:
+        def listener(message: Order) -> None:
+            if self.run and self.run.id == message.run:
                 handle(self.run, message)
 
         protocol.listen(self._runner, kind, listener, self._on_error)
@@ -60,6 +62,10 @@ class Generator:
             self.run.stop()
         self.run = self._active = GeneratorRun(self._environment, self._runner, self._options, start)
         self._begun.set()
+
+    def _on_pong(self, pong: protocol.Pong) -> None:
+        if self.run:
+            self.run.synchronisation.on_pong(pong)
 
     def _on_error(self, error: Exception) -> None:
         if self.run:

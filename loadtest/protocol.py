@@ -40,6 +40,8 @@ M = typing.TypeVar("M", bound=Message)
 class Plan(Message):
     """The broadcasts of one phase."""
 
+    run: str
+    """The id of the test, as in all messages that are of one."""
     phase: int
     first: int
     """Number of the first broadcast; the others follow."""
@@ -84,15 +86,21 @@ class Start(Message):
 class Halt(Message):
     """Send no further broadcast."""
 
+    run: str
+
 
 @dataclass(frozen=True, slots=True)
 class Collect(Message):
     """Hand over the remaining records, and the last report."""
 
+    run: str
+
 
 @dataclass(frozen=True, slots=True)
 class Leave(Message):
     """Close all connections, one after another."""
+
+    run: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,7 @@ class TestRun:
         clients = collector.clients_with_connections()
         speakers = min(settings.speakers, collector.total("open"))
         plan = protocol.Plan(
+            run=self.id,
             phase=phase,
             first=sum(len(earlier.offsets_ns) for earlier in self._plans),
             start_ns=clock.now_ns() + round(budget.LEAD_S * 1e9),
@@ -185,7 +186,7 @@ class TestRun:
     def halt(self) -> None:
         """Send no further broadcast, and wait a little for deliveries under way."""
         self._halted_ns = clock.now_ns()
-        self._send(protocol.Halt())
+        self._send(protocol.Halt(self.id))
         self.state = "draining"
         self._poll(self._is_drained, min(budget.HALT_S, self.settings.drain_time))
         gevent.sleep(budget.SETTLE_S)
@@ -193,7 +194,7 @@ class TestRun:
     def collect(self) -> None:
         """Wait for the last records of each generator."""
         self.state = "collecting"
-        self._send(protocol.Collect())
+        self._send(protocol.Collect(self.id))
         self._poll(self.collector.is_complete, budget.COLLECT_S)
         if unfinished := self.collector.unfinished():
             sentence = (
@@ -213,7 +214,7 @@ class TestRun:
         timeout_s = budget.leaving_s(self.collector.total("open"), self.connection_rate)
         # Another thread meanwhile loads what the end needs; nothing is measured any more that this could delay.
         gevent.get_hub().threadpool.spawn(assembly.load_libraries)
-        self._send(protocol.Leave())
+        self._send(protocol.Leave(self.id))
         self._poll(lambda: self.interrupted or self.collector.have_departed(), timeout_s)
 
     def _poll(self, is_done: Callable[[], bool], timeout_s: float) -> None:

@@ -78,6 +78,22 @@ def test_of_a_server_that_repeats_itself_only_so_many_copies_are_recorded(run, t
     assert (test.summary["delivered"], test.summary["duplicate"], test.summary["foreign"]) == (15, 4, 11), test.output
 
 
+def test_what_was_said_to_an_earlier_test_and_comes_late_does_nothing_to_this_one(run, tmp_path):
+    (late := tmp_path / "late.py").write_text(
+        "from loadtest import protocol\nfrom loadtest.locustfile import *\n"
+        "send = protocol.send\n"
+        "def send_late_ones_too(runner, message, client_id=None):\n"
+        "    send(runner, message, client_id)\n"
+        "    if isinstance(message, protocol.Plan):\n"
+        "        for kind in (protocol.Halt, protocol.Leave):\n"
+        "            send(runner, kind('an earlier one'), client_id)\n"
+        "protocol.send = send_late_ones_too\n"
+    )
+    with reference_server.run() as server:
+        test = run("--host", server.url, *FEW, locustfile=late)
+    assert (test.status, test.summary["delivered"], test.summary["connections_left"]) == (0, 15, 0), test.output
+
+
 def test_a_test_has_an_end_in_connections_too(run):
     with reference_server.run() as server:
         test = run("--host", server.url, *FEW, "--churn", 0.9, "--broadcasts", 100, "--max-handshakes", 8)

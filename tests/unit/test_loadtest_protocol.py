@@ -124,6 +124,6 @@ def test_another_versions_message_says_what_is_to_be_done():
 
 
 def test_a_plan_knows_when_each_of_its_broadcasts_leaves():
-    plan = protocol.Plan(0, 0, 100, [0, 5, 9], 1, 1, {}, 200, 0.0, 1)
+    plan = protocol.Plan("a", 0, 0, 100, [0, 5, 9], 1, 1, {}, 200, 0.0, 1)
     assert plan.intended_ns == [100, 105, 109]
     assert plan.is_warm_up == [True, False, False]
