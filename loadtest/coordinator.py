@@ -84,8 +84,8 @@ class Coordinator:
         chosen = 0 if self._environment.shape_class else self._runner.target_user_count
         if os.environ.get(connection.QUERY_VARIABLE) and self._environment.host != self._host:
             raise ValueError(
-                f"{connection.QUERY_VARIABLE} goes to the --host of the command line only, which is {self._host}, and "
-                "not to a host of the web page's form."
+                f"{connection.QUERY_VARIABLE} goes to the --host of the command line only, which is "
+                f"{self._host or 'not given'}, and not to a host of the web page's form."
             )
         return Settings.from_options(self._options, self._environment.host, chosen or self._options.num_users or 1)
 

@@ -1,4 +1,7 @@
-"""How many deliveries are still outstanding, for the live metrics. The results are counted from the records instead."""
+"""How many deliveries are still outstanding, for the live metrics and for the receiver, which bounds its copies.
+
+The results are counted from the records instead.
+"""
 
 from loadtest.records import ConnectionRecord
 

@@ -80,9 +80,9 @@ class ConnectionRecord:
     foreign: int = 0
     """Frames that are not a broadcast of this test."""
     due_before: int = 0
-    """Broadcasts that were due before it opened. For the live metrics only."""
+    """Broadcasts that were due before it opened. For `Outstanding` only."""
     seen: int = 0
-    """A bit for each broadcast that it has received. For the live metrics only."""
+    """A bit for each broadcast that it has received. For `Outstanding` only."""
 
 
 @dataclass(slots=True)

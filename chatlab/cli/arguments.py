@@ -43,8 +43,8 @@ class Options(argparse.Namespace):
 def parse(words: Sequence[str] | None) -> Options:
     """Parse the command line; None stands for this process's own. Raises LabError for a mistake."""
     options = _parser().parse_args(words, namespace=Options())
-    if getattr(options, "room_key", None) is not None:
-        Variable.ROOM_KEY.set(options.room_key or "")  # where notebook 03 looks: in a cell's text it would be saved
+    if (room_key := getattr(options, "room_key", None)) is not None:
+        Variable.ROOM_KEY.set(room_key)  # where notebook 03 looks: in a cell's text it would be saved
     return options
 
 

@@ -76,7 +76,8 @@ class Printed(io.TextIOBase):
 def log_into(file: Path, max_bytes: int) -> None:
     """From now on, in this process: whatever is logged or printed goes into the file, as `Log` says."""
     log = Log(file, maxBytes=max_bytes, backupCount=1)
-    logging.basicConfig(handlers=[log], format="%(asctime)s %(levelname)s [%(name)s] %(message)s", force=True)
+    line = "%(asctime)s %(levelname)s [%(name)s] %(message)s"
+    logging.basicConfig(level=logging.INFO, handlers=[log], format=line, force=True)  # the emulator has its own handler
     logging.raiseExceptions = False  # on a full disk they would be printed, and so logged again
     sys.stdout = sys.stderr = Printed()
     faulthandler.enable(STDERR)
