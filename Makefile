@@ -76,7 +76,7 @@ check: setup
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@cd frontend && npm run --silent check
-	@$(BIN)/python -m pytest --quiet tests/unit/test_links.py tests/unit/test_packages.py
+	@$(BIN)/python -m pytest --quiet tests/docs/test_links.py tests/unit/test_packages.py
 
 test-fast: setup
 	@cd frontend && npm test --silent
@@ -121,7 +121,7 @@ book: setup
 	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs . runs/book
 	@echo "The book: runs/book/README.html"
 
-# What makes the book is pinned apart, since the lab does not need it.
+# The book's packages have a lock of their own, with the same versions where both need one: the lab does not install them.
 lock: LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes pyproject.toml
 lock:
 	@$(LOCK) --extra test --output-file requirements.txt

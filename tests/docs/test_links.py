@@ -1,7 +1,8 @@
-"""Each link from a page or notebook to another, or to a heading, leads somewhere. No other site is asked."""
+"""What pages and notebooks name exists: headings, files, modules, make's targets. No other site is asked."""
 
 import re
 from functools import cache
+from importlib.util import find_spec
 from urllib.parse import unquote
 
 import mistune
@@ -11,7 +12,10 @@ from bs4 import BeautifulSoup
 
 from chatlab.paths import NOTEBOOKS, ROOT
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *NOTEBOOKS.glob("*.ipynb")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+FILE = (
+    r"(?<![\w/.])((?:benchmarks|chatlab|docs|frontend|lambdas|loadtest|notebooks|tests)/[\w./-]*(?:\.\w+|/))(?![\w*])"
+)
 
 
 @cache
@@ -24,7 +28,7 @@ def parsed(page):
 
 
 def anchors(page):
-    """As JupyterLab names the headings of a notebook, and a code-hosting page those of a document."""
+    """The headings' ids, as JupyterLab makes them in a notebook and a code-hosting page in a document."""
     headings = [heading.get_text() for heading in parsed(page).find_all(re.compile(r"h[1-6]"))]
     if page.suffix == ".ipynb":
         return {heading.replace(" ", "-") for heading in headings}
@@ -37,13 +41,18 @@ def leads_somewhere(page, link):
     return target.exists() and ROOT in [target, *target.parents] and (not anchor or anchor in anchors(target))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*DOCUMENTS, *NOTEBOOKS.glob("*.ipynb")], ids=lambda page: page.name)
 def test_every_link_within_the_lab_leads_somewhere(page):
     links = [element.get("href") or element.get("src") for element in parsed(page).find_all(["a", "img"])]
     assert [link for link in links if not re.match(r"[a-z]+:", link) and not leads_somewhere(page, link)] == []
 
 
-def test_a_link_that_leads_nowhere_is_found():
-    assert leads_somewhere(ROOT / "README.md", "docs/aws.md#how-this-was-checked")
-    assert not leads_somewhere(ROOT / "README.md", "docs/aws.md#how-that-was-checked")
-    assert not leads_somewhere(ROOT / "README.md", "docs/azure.md")
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=lambda page: page.name)
+def test_every_file_module_and_target_that_a_document_names_exists(page):
+    code = "\n".join(element.get_text() for element in parsed(page).find_all("code"))
+    makefile = (ROOT / "Makefile").read_text()
+    assert [file for file in re.findall(FILE, code) if not (ROOT / file).exists()] == []
+    modules = re.findall(r"python -m ((?:benchmarks|chatlab|loadtest)[\w.]*)", code)
+    assert [module for module in modules if not find_spec(module)] == []
+    targets = re.findall(r"^ *make ([a-z][a-z-]*)", code, re.MULTILINE)
+    assert [target for target in targets if not re.search(rf"^([a-z-]+ )*{target}\b.*:", makefile, re.MULTILINE)] == []
