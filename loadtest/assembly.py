@@ -40,7 +40,8 @@ def assemble(
             of their arrival at each connection.
         requested: how many broadcasts the test was to send, without the warm-up's.
         users: how many connections it was to open.
-        drain_s: seconds after which a delivery that has not arrived is missing, even to a connection that left later.
+        drain_s: a delivery that arrives later than this after its phase's last broadcast was due is not delivered, even
+            if it got into the records; nor is it departed if its connection left later than this after it was sent.
         metadata: becomes a part of the summary; a `problem` in it that is not None makes the test incomplete.
     """
     connections = connections.sort_values("connection", ignore_index=True)
@@ -53,7 +54,7 @@ def assemble(
     reached_nobody = ~broadcasts["broadcast"].isin(deliveries["broadcast"])
     broadcasts["refused"] = broadcasts["sent_ns"].notna() & broadcasts["error"].notna() & reached_nobody
     expected = expected_pairs(broadcasts, connections)
-    deliveries = _measure(deliveries, broadcasts, connections, expected)
+    deliveries = _measure(deliveries, broadcasts, connections, expected, drain_s)
     _count(deliveries, broadcasts, connections, expected, drain_s)
     by_broadcast = _first_copies(deliveries).groupby("broadcast")["latency_ms"]
     for name, statistic in {
@@ -196,9 +197,9 @@ def quantiles(values: pd.Series, at: tuple[float, ...], with_max: bool = False) 
 
 
 def _measure(
-    deliveries: pd.DataFrame, broadcasts: pd.DataFrame, connections: pd.DataFrame, expected: Pairs
+    deliveries: pd.DataFrame, broadcasts: pd.DataFrame, connections: pd.DataFrame, expected: Pairs, drain_s: float
 ) -> pd.DataFrame:
-    """Add to each delivery its latency, its position and whether it was expected."""
+    """Add to each delivery its latency, its position and whether it was expected, which one that is too late is not."""
     rows = deliveries.copy()
     known = rows["broadcast"].isin(broadcasts["broadcast"]) & rows["connection"].isin(connections["connection"])
     rows = rows[known].reset_index(drop=True)
@@ -210,6 +211,9 @@ def _measure(
     rows["expected"] = expected[
         _rows(rows["broadcast"], broadcasts["broadcast"]), _rows(rows["connection"], connections["connection"])
     ]
+    # By the arrival's time, since how long a generator goes on receiving depends on what else the test's end has to do.
+    last_due_ns = of_broadcast.groupby("phase")["intended_ns"].transform("max")
+    rows["expected"] &= rows["arrived_ns"] <= rows["broadcast"].map(last_due_ns) + round(drain_s * 1e9)
     # Within a connection, the log is in the order of arrival.
     rows["copy"] = rows.groupby(["connection", "broadcast"]).cumcount()
     newest = rows.groupby("connection")["broadcast"].cummax()

@@ -59,7 +59,9 @@ class WorkerReporter:
         due = 0.0
         while not stopped.is_set():
             self._send_progress()
-            if not is_worker:
+            if self._finished:
+                pass  # the test's end has begun
+            elif not is_worker:
                 self._send_deliveries()
             elif (now := time.monotonic()) >= due:
                 self.hand_over()

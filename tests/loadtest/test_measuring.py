@@ -170,3 +170,15 @@ def test_people_come_and_leave_and_who_stays_gets_everything(run, processes):
     assert (stayed["delivered"] == 60).all()
     open_at_once = test.result.broadcasts["expected"]
     assert open_at_once.between(36, 40).all(), open_at_once  # each is replaced at once
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_arrives_after_the_drain_time_is_missing_in_one_process_and_in_workers(run, processes):
+    with reference_server.run(delay(1_200)) as server:
+        test = run(
+            *["--host", server.url, "--users", 20, "--broadcasts", 6, "--broadcast-rate", 2, "--warm-up", 0],
+            *["--drain-time", 0.5, *(["--processes", processes] if processes > 1 else [])],
+        )
+    # The last broadcast's deliveries arrive 0.7 s too late, those of the one before it 0.2 s.
+    assert test.result.broadcasts["delivered"].tolist() == [20] * 4 + [0] * 2
+    assert (test.summary["missing"], test.summary["unexpected"] >= 20) == (40, True)

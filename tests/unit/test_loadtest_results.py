@@ -109,6 +109,17 @@ def test_a_connection_that_leaves_as_it_was_asked_to_is_no_loss_unless_it_had_th
     assert not result.summary["complete"]
 
 
+def test_what_arrives_after_the_drain_time_of_its_phase_is_missing_and_unexpected():
+    result = assemble(
+        [(0, 0, 12_999), (0, 1, 13_001), (0, 2, 25_000)],
+        [broadcast(0, due=100), broadcast(1, due=3_000), broadcast(2, due=15_000, phase=1)],
+        [connection(0)],
+    )
+    assert result.deliveries["expected"].tolist() == [True, False, True]
+    assert [result.summary[key] for key in ("delivered", "missing", "unexpected")] == [2, 1, 1]
+    assert result.summary["latency_ms"]["max"] == 12_899
+
+
 def test_people_who_come_and_leave_make_no_test_incomplete():
     result = assemble([(0, 0, 101)], [broadcast(0, due=100)], [connection(0), connection(1, closed=100.5, left=True)])
     assert result.summary["complete"]
@@ -154,7 +165,7 @@ def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():
 def test_an_error_although_the_broadcast_went_on_excuses_nobody_s_missing():
     """After 29 s API Gateway says "Endpoint request timed out", and the function goes on."""
     late = broadcast(0, due=100, error='answered with "Endpoint request timed out"')
-    result = assemble([(0, 0, 40_000)], [late], [connection(0), connection(1)])
+    result = assemble([(0, 0, 9_000)], [late], [connection(0), connection(1)])
     assert not result.broadcasts["refused"].any()
     assert (result.summary["broadcasts"], result.summary["expected"], result.summary["missing"]) == (1, 2, 1)
 
