@@ -57,7 +57,7 @@ run: setup
 # REGION=eu-central-1 plays another Region, TRAITS=delay,new-role some of AWS's traits. Whoever runs it may do what
 # docs/aws-policy.json allows, and nothing else.
 rehearse: setup
-	@exec $(BIN)/python -m chatlab.rehearsal $(call given,REGION,region) $(call given,TRAITS,traits) \
+	@exec $(BIN)/python -m chatlab rehearse $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \
 		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(SWITCHES) $(LOAD)
 

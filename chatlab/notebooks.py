@@ -1,12 +1,13 @@
-"""Run a notebook, with progress, and without leaving a process behind."""
+"""Run notebooks, with a line of progress for each, and without leaving a process behind."""
 
 import ast
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from chatlab import local_cloud
 from chatlab.paths import NOTEBOOKS, write_atomically
 from chatlab.privacy import redact, redact_notebook
 from chatlab.processes import kill_session
-from loadtest import live
+from chatlab.signals import discard_output
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
@@ -36,7 +38,7 @@ SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions wh
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # enough for the cell that takes longest, the largest load test
 START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
-GRACE_S = live.STOP_S + 5  # for an interrupted cell to stop what it started: a load test takes longest
+GRACE_S = 35  # for an interrupted cell to stop what it started: a load test takes longest, loadtest.live.STOP_S
 
 
 @dataclass
@@ -59,6 +61,73 @@ def to_text(notebook: NotebookNode) -> str:
     """What the file of a notebook contains."""
     write_text: Callable[..., str] = nbformat.writes  # which has no types
     return write_text(notebook).rstrip() + "\n"
+
+
+def execute_all(
+    names: Iterable[str],
+    folder: Path,
+    parameters: Mapping[str, object],
+    outcomes: list[Outcome],
+    practice: bool = False,
+) -> None:
+    """Run the notebooks until one fails, save them into `folder`, and add each one's outcome to `outcomes`.
+
+    Prints a line for each. Raises BrokenPipeError if nobody reads them.
+    """
+    if not local_cloud.status()["running"]:
+        local_cloud.stop()  # clean up after one that died before this began, which is no reason to stop now
+    for name in names:
+        line = _Line(name)
+        health_check = _find_cloud_alive if name != TEARDOWN else lambda: None  # the teardown ends the cloud itself
+        saved = folder / f"{name}.ipynb"
+        outcome = execute(
+            name, saved, parameters, practice=practice, on_progress=line.update, health_check=health_check
+        )
+        outcomes.append(outcome)
+        line.end(outcome)
+        if not outcome.ok:
+            break
+
+
+def _find_cloud_alive() -> str | None:
+    """A sentence if the local cloud was started and has died."""
+    if local_cloud.has_died():
+        return "the local cloud died, and everything in it is gone with it: run it again."
+    return None
+
+
+def print_line(text: str) -> None:
+    """Print a line. Raises BrokenPipeError, once, if nobody reads it: the pipe or the terminal is closed."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        discard_output()
+        raise BrokenPipeError from error
+
+
+class _Line:
+    """One notebook's line: rewritten in place on a terminal; in a pipe, printed every few seconds and at the end."""
+
+    WIDTH = 100
+    EVERY_S = 5
+
+    def __init__(self, name: str) -> None:
+        self._name, self._is_terminal, self._printed_at = name, sys.stdout.isatty(), time.monotonic()
+        self.update("")
+
+    def update(self, text: str) -> None:
+        line = f"  {self._name:<20} {text[: self.WIDTH - 23]}"
+        with suppress(OSError):  # `end` meets the same error, and handles it
+            if self._is_terminal:
+                print(f"\r{line}".ljust(self.WIDTH), end="", flush=True)
+            elif time.monotonic() - self._printed_at > self.EVERY_S:
+                self._printed_at = time.monotonic()
+                print(line, flush=True)
+
+    def end(self, outcome: Outcome) -> None:
+        blank = "\r".ljust(self.WIDTH) + "\r" if self._is_terminal else ""
+        verdict = "ok" if outcome.ok else f"FAILED: {outcome.reason}"
+        print_line(f"{blank}  {self._name:<20} {outcome.seconds:>6.1f} s  {verdict}")
 
 
 def execute(

@@ -37,7 +37,7 @@ DISPENSABLE = frozenset(
 # If an organisation forbids these, notebook 05 serves the page from this machine.
 PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
-_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab.permissions NAME)."
+_ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab permissions NAME)."
 # Why an action is not allowed; what begins as the first is not known for sure.
 _UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 

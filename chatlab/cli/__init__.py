@@ -1,19 +1,42 @@
-"""The command line, `python -m chatlab`, which `make run`, `up`, `down` and `notebooks` call."""
+"""The command line, `python -m chatlab COMMAND`, which the Makefile calls. Each loads its own module."""
 
-from collections.abc import Sequence
-
-from chatlab.cli import arguments, compare, down, run, up
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 
 COMMANDS = {
-    "run": run.run_all,
-    "notebooks": run.renew_notebooks,
-    "up": up.build,
-    "down": down.remove,
-    "compare": compare.compare_runs,
+    "run": ("cli.run:run", "every notebook in order, load test and teardown included, into runs/<UTC time>"),
+    "notebooks": ("cli.run:renew_notebooks", "the same on the local cloud, with the outputs saved into notebooks/"),
+    "compare": ("cli.run:compare", "the load tests of two runs: did it get faster, or is it noise?"),
+    "up": ("cli.chat:up", "build the chat and leave it running"),
+    "down": ("cli.chat:down", "remove the chat"),
+    "page": ("page.server:main", "serve the page that is built from this machine"),
+    "permissions": ("permissions.command:main", "renew docs/aws-policy.json, or print the policy of another NAME"),
+    "rehearse": ("rehearsal.rehearse:main", "run a command with AWS played on this machine (Linux)"),
 }
+"""Each command's function, which takes the words after the name and returns the exit status; and what it does."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Parse the command line (None stands for this process's own) and run the command; its exit status."""
-    options = arguments.parse(words)
-    return COMMANDS[options.command](options)
+def load(words: Sequence[str]) -> Callable[[], int | None]:
+    """The command that the first of the words names, to be called without arguments."""
+    name, *arguments = words or ["--help"]
+    if name not in COMMANDS:
+        return partial(_list_commands, name)
+    module, _, function = COMMANDS[name][0].partition(":")
+    return partial(getattr(import_module(f"chatlab.{module}"), function), arguments)
+
+
+def main(words: Sequence[str]) -> int | None:
+    """Run a command in this process; its exit status. Raises LabError for a mistake."""
+    return load(words)()
+
+
+def _list_commands(asked_for: str) -> int:
+    from chatlab.errors import LabError
+
+    if asked_for not in ("-h", "--help"):
+        raise LabError(f"There is no command {asked_for}: `python -m chatlab --help` lists all.")
+    print("python -m chatlab COMMAND, where --help after a command explains its options:")
+    for name, (_, description) in COMMANDS.items():
+        print(f"  {name:<12} {description}")
+    return 0

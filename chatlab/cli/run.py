@@ -1,29 +1,67 @@
-"""`make run`: every notebook in order, in a lab of the run's own; and `make notebooks`, which keeps their outputs."""
+"""`make run`: every notebook in order, in a lab of the run's own; `make notebooks`; and the comparison of two runs."""
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlab import ledger, local_cloud, machine, page, report
-from chatlab.cli.arguments import Options
-from chatlab.cli.labs import count_resources, require_credentials
-from chatlab.cli.progress import execute_all, print_line
+from chatlab import ledger, local_cloud, machine, notebooks, page, report
+from chatlab.cli.chat import count_resources, require_credentials
+from chatlab.cli.options import Options, parse
 from chatlab.errors import LabError
 from chatlab.locks import locked
-from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, Outcome, read, to_text, without_injected
+from chatlab.notebooks import Outcome, print_line
 from chatlab.paths import NOTEBOOKS, ROOT, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
+from loadtest import comparison, results
+from loadtest.results import Result
 
 
-def run_all(options: Options, practice: bool = False) -> int:
-    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status.
+def run(arguments: Sequence[str]) -> int:
+    """Run every notebook in order, the teardown whatever happens, and print the summary; the exit status."""
+    return _run_all(parse("run", arguments))
 
-    With `practice`, what the notebooks break and their exercises run, too.
-    """
+
+def renew_notebooks(arguments: Sequence[str]) -> int:
+    """Run everything, practice included, and if all went well, save the outputs into the lab's notebooks."""
+    options = parse("notebooks", arguments)
+    if options.target not in (None, "local"):
+        raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
+    status = _run_all(options, practice=True)
+    if status == 0:
+        for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
+            notebook = notebooks.without_injected(notebooks.read(path))
+            write_atomically(NOTEBOOKS / path.name, notebooks.to_text(notebook))
+        for path in make_run_dir().glob("plots/*ripple.*"):  # the README's
+            shutil.copyfile(path, ROOT / "docs" / "pictures" / f"ripple{path.suffix}")
+    return status
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Compare the load tests of two runs, and print what differs; the exit status."""
+    first, second = parse("compare", arguments).runs
+    try:
+        compared = comparison.compare(_load(first), _load(second))
+    except (OSError, ValueError) as error:
+        raise LabError(str(error)) from error
+    print(f"First: {display_path(first)}\nSecond: {display_path(second)}\n\n{compared}")
+    return 0
+
+
+def _load(folder: Path) -> Result:
+    """The load test's results in the folder of a run, or a folder of results itself. Raises LabError for others."""
+    within = folder / "load_test"
+    try:
+        return results.load(within if within.is_dir() else folder)
+    except (ValueError, KeyError) as error:
+        raise LabError(f"The results in {display_path(folder)} can't be read: {error}") from error
+
+
+def _run_all(options: Options, practice: bool = False) -> int:
+    """Run every notebook; with `practice`, also the cells that break something, and the exercises."""
     settings = options.resolve_settings()
     require_credentials(settings)
     folder = make_run_dir()
@@ -44,19 +82,6 @@ def run_all(options: Options, practice: bool = False) -> int:
     load = {"CONNECTIONS": options.connections, "BROADCASTS": options.broadcasts}
     with locked(lock, busy):
         return _Run(settings, folder, practice).run(settings.parameters | options.optional_parts | load)
-
-
-def renew_notebooks(options: Options) -> int:
-    """Run everything, and if all went well, keep the executed notebooks as the ones of the repository."""
-    if options.target not in (None, "local"):
-        raise LabError("The committed notebooks show the local cloud: leave TARGET out.")
-    status = run_all(options, practice=True)
-    if status == 0:
-        for path in sorted(make_run_dir().joinpath("notebooks").glob("*.ipynb")):
-            write_atomically(NOTEBOOKS / path.name, to_text(without_injected(read(path))))
-        for path in make_run_dir().glob("plots/*ripple.*"):  # the README's
-            shutil.copyfile(path, ROOT / "docs" / "pictures" / f"ripple{path.suffix}")
-    return status
 
 
 def _require_unused_name(settings: Settings) -> None:
@@ -103,11 +128,12 @@ class _Run:
         return 1 if self.failures else 0
 
     def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
-        execute_all(names, self.folder / "notebooks", parameters, self.outcomes, self.practice)
+        notebooks.execute_all(names, self.folder / "notebooks", parameters, self.outcomes, self.practice)
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:
-            self._execute([*BUILD, *MEASURE, *([CAPSTONE] if self.practice else [])], parameters)
+            capstone = [notebooks.CAPSTONE] if self.practice else []
+            self._execute([*notebooks.BUILD, *notebooks.MEASURE, *capstone], parameters)
         except KeyboardInterrupt:
             self.failures.append("Stopped by hand.")
             with suppress(BrokenPipeError):
@@ -117,7 +143,7 @@ class _Run:
 
     def _tear_down(self, parameters: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError):  # everything but its line is done then
-            self._execute([TEARDOWN], parameters)
+            self._execute([notebooks.TEARDOWN], parameters)
         self.leftovers, why_unknown = count_resources(self.settings)
         if why_unknown:
             self.failures.append(why_unknown)

@@ -1,6 +1,6 @@
 """The page, served from this machine to this machine: for accounts whose buckets may not be public.
 
-Notebook 05 starts it in the background, and 99 stops it. After a restart of the machine, `python -m chatlab.page` does.
+Notebook 05 starts it in the background, and 99 stops it. After a restart of the machine, `python -m chatlab page` does.
 Each function takes a lab, or its Settings.
 """
 
@@ -17,7 +17,8 @@ from chatlab.polling import poll
 from chatlab.processes import end_tree
 
 HOST = "127.0.0.1"
-SERVER = "chatlab.page"
+SERVER = ("-m", "chatlab", "page")
+"""What the command line of the process that serves a page has in it."""
 
 
 class LabSettings(Protocol):
@@ -61,7 +62,7 @@ def start(lab: LabSettings) -> str:
     log = ensure_writable(folder(lab).parent) / f"{folder(lab).name}.log"
     with log.open("wb") as output:
         subprocess.Popen(
-            [sys.executable, "-m", SERVER, str(folder(lab).resolve())], cwd=ROOT,
+            [sys.executable, *SERVER, str(folder(lab).resolve())], cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     what = f"the page to be served (its process writes into {log})"
@@ -94,7 +95,7 @@ def _process(state: _State) -> psutil.Process | None:
     """The process that serves the page; None if it has ended. Its pid may belong to another process by now."""
     try:
         process = psutil.Process(state["pid"])
-        is_server = process.status() != psutil.STATUS_ZOMBIE and SERVER in process.cmdline()
+        is_server = process.status() != psutil.STATUS_ZOMBIE and set(SERVER) <= set(process.cmdline())
     except psutil.Error:
         return None
     return process if is_server else None

@@ -1,4 +1,4 @@
-"""Serve the built page on this machine, to this machine: `python -m chatlab.page`, until Ctrl-C."""
+"""Serve the built page on this machine, to this machine: `python -m chatlab page`, until Ctrl-C."""
 
 import argparse
 import io
@@ -25,7 +25,7 @@ CONTENT_TYPES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve, and write the pid and port into the state file. Raises LabError if there is nothing to serve."""
-    parser = argparse.ArgumentParser(prog="python -m chatlab.page", description="Serve the page from this machine.")
+    parser = argparse.ArgumentParser(prog="python -m chatlab page", description="Serve the page from this machine.")
     parser.add_argument("folder", nargs="?", type=Path, help="a built page (default: of the lab that 00 chose)")
     folder: Path = parser.parse_args(arguments).folder or _chosen_folder()
     if not (folder / "index.html").exists():

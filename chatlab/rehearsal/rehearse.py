@@ -1,4 +1,4 @@
-"""Rehearse AWS: `python -m chatlab.rehearsal [--region eu-central-1] [command ...]`, which `make rehearse` calls.
+"""Rehearse AWS: `python -m chatlab rehearse [--region eu-central-1] [command ...]`, which `make rehearse` calls.
 
 The command, by default `python -m chatlab run --target aws`, runs in a network namespace with nothing but loopback.
 There every name under amazonaws.com resolves to 127.0.0.1, where the emulator listens on AWS's ports, over TLS, with a
@@ -44,7 +44,7 @@ UNSHARE = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rehearse; the command's exit status. Raises LabError for a wrong option, or if it can't be done here."""
-    parser = argparse.ArgumentParser(prog="python -m chatlab.rehearsal", description="Rehearse AWS on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m chatlab rehearse", description="Rehearse AWS on this machine.")
     parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
     parser.add_argument("--traits", default="all", help='AWS\'s traits, names with commas between (default: "all")')
     parser.add_argument("--policy-of", metavar="NAME", help="who runs it has the policy of this lab, and nothing else")
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise LabError(str(error)) from None
     require_namespaces()
     with tempfile.TemporaryDirectory() as folder:
-        again = [sys.executable, "-m", "chatlab.rehearsal", "--region", options.region, "--traits", options.traits]
+        again = [sys.executable, "-m", "chatlab", "rehearse", "--region", options.region, "--traits", options.traits]
         again += ["--policy-of", options.policy_of] if options.policy_of else []
         inside = [*UNSHARE, *again, "--", *options.command]
         return wait_for(subprocess.Popen(inside, cwd=ROOT, env=os.environ | {FOLDER: folder}))

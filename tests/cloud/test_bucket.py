@@ -93,7 +93,7 @@ def told(tmp_path_factory):
     except LabError as reason:
         pytest.skip(str(reason))
     folder = tmp_path_factory.mktemp("bucket")
-    command = [sys.executable, "-m", "chatlab.rehearsal", "--region", "eu-central-1", "--traits", "delay", "--"]
+    command = [sys.executable, "-m", "chatlab", "rehearse", "--region", "eu-central-1", "--traits", "delay", "--"]
     done = subprocess.run(
         [*command, sys.executable, "-c", CODE, json.dumps(REFUSED)], cwd=ROOT,
         env=os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,

@@ -29,7 +29,7 @@ def rehearse(tmp_path_factory):
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
 
     def run(code, *options, arguments=(), **more):
-        command = [sys.executable, "-m", "chatlab.rehearsal", *options, "--", sys.executable, "-c", code, *arguments]
+        command = [sys.executable, "-m", "chatlab", "rehearse", *options, "--", sys.executable, "-c", code, *arguments]
         done = subprocess.run(
             command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=120
         )  # fmt: skip
@@ -199,7 +199,7 @@ def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_pat
 
 def test_without_namespaces_a_sentence_says_so(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "chatlab.rehearsal"],
+        [sys.executable, "-m", "chatlab", "rehearse"],
         cwd=ROOT, env=os.environ | {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip

@@ -47,14 +47,12 @@ def write(folder, **sources):
 def take(folder, patch=setattr):
     """Have the commands take the notebooks in `folder` for those that a run has: all but the last build."""
     from chatlab import notebooks
-    from chatlab.cli import run, up
 
     others = (notebooks.CAPSTONE, notebooks.TEARDOWN)
     names = sorted(path.stem for path in folder.glob("*.ipynb") if path.stem not in others)
     patch(notebooks, "NOTEBOOKS", folder)
-    for command in (run, up):
-        patch(command, "BUILD", names)
-    patch(run, "MEASURE", [])
+    patch(notebooks, "BUILD", names)
+    patch(notebooks, "MEASURE", [])
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, paths
-from chatlab.cli import arguments, labs, progress, run
+from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, notebooks, paths
+from chatlab.cli import chat, options, run
 from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, make_run_dir
@@ -37,7 +37,7 @@ def home(tmp_path, monkeypatch):
         (["up", "--name", "My Chat"], "The name \"My Chat\" can't begin a bucket's name"),
         (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
-        ([], "The following arguments are required: command."),
+        (["dance"], "There is no command dance: `python -m chatlab --help` lists all."),
     ],
 )
 def test_a_mistake_is_one_sentence(home, arguments, sentence):
@@ -50,9 +50,9 @@ def test_a_mistake_is_one_sentence(home, arguments, sentence):
 
 def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cell_s_text(monkeypatch):
     monkeypatch.setenv("CHATLAB_ROOM_KEY", "")
-    options = arguments.parse(["up", "--room-key", "known-to-a-few-people"])
+    parsed = options.parse("up", ["--room-key", "known-to-a-few-people"])
     assert os.environ["CHATLAB_ROOM_KEY"] == "known-to-a-few-people"
-    assert "known" not in str(options.optional_parts)
+    assert "known" not in str(parsed.optional_parts)
 
 
 def test_the_command_says_its_sentence_and_nothing_else(tmp_path):
@@ -146,9 +146,9 @@ def aws(home, tmp_path, monkeypatch):
         reason = answers["fails"].get(name, "")
         return Outcome(name, 1.0, not reason, reason)
 
-    monkeypatch.setattr(labs, "list_resources", look)
-    monkeypatch.setattr(labs, "list_lab_names", lambda lab: answers.get("tagged", []))
-    monkeypatch.setattr(progress, "execute", execute)
+    monkeypatch.setattr(chat, "list_resources", look)
+    monkeypatch.setattr(chat, "list_lab_names", lambda lab: answers.get("tagged", []))
+    monkeypatch.setattr(notebooks, "execute", execute)
     return answers
 
 
@@ -174,13 +174,13 @@ def test_a_sign_in_that_ends_in_the_middle_is_said_with_how_to_sign_in_again(aws
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("HOME", str(tmp_path))  # where there is no sign-in
-    nothing, looks = labs.list_resources, []
+    nothing, looks = chat.list_resources, []
 
     def look(lab):
         looks.append(lab)
         return nothing(lab) if len(looks) == 1 else list_resources(lab)
 
-    monkeypatch.setattr(labs, "list_resources", look)
+    monkeypatch.setattr(chat, "list_resources", look)
     aws["fails"] = {"04_websocket_api": "cell 2: ended.", "99_teardown": "cell 1: ended."}
     assert cli.main([*RUN_ON_AWS, "--profile", "work"]) == 1
     said = capsys.readouterr().out
@@ -241,10 +241,10 @@ def test_renewed_are_the_notebooks_and_the_readme_s_picture(tmp_path, monkeypatc
     for name in ("7-0 ripple.gif", "7-0 ripple.png", "6-1 latency distribution.png"):
         (done / "plots" / name).write_text(name)
     monkeypatch.setenv("CHATLAB_RUN", str(done))
-    monkeypatch.setattr(run, "run_all", lambda options, practice: 0)
+    monkeypatch.setattr(run, "_run_all", lambda options, practice: 0)
     monkeypatch.setattr(run, "NOTEBOOKS", lab / "notebooks")
     monkeypatch.setattr(run, "ROOT", lab)
-    assert run.renew_notebooks(arguments.parse(["notebooks"])) == 0
+    assert run.renew_notebooks([]) == 0
     assert "new" in nbformat.read(lab / "notebooks" / "00_start.ipynb", as_version=4).metadata
     kept = {path.name: path.read_text() for path in (lab / "docs" / "pictures").iterdir()}
     assert kept == {"ripple.gif": "7-0 ripple.gif", "ripple.png": "7-0 ripple.png"}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatlab import Lab, LabError, cli, ledger, local_cloud
-from chatlab.cli import labs, progress
+from chatlab import Lab, LabError, cli, ledger, local_cloud, notebooks
+from chatlab.cli import chat
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.paths import NOTEBOOKS
 from chatlab.sessions import partitions
@@ -39,8 +39,8 @@ def executed(monkeypatch):
             Lab.find(*(parameters[key] for key in ("TARGET", "NAME", "REGION", "PROFILE"))).close()
         return Outcome(name, 1.0, True)
 
-    monkeypatch.setattr(progress, "execute", execute)
-    monkeypatch.setattr(labs, "list_lab_names", lambda lab: [])
+    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(chat, "list_lab_names", lambda lab: [])
     return calls
 
 

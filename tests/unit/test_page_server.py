@@ -99,7 +99,7 @@ def test_in_the_background_it_listens_on_loopback_alone_and_ends_when_it_is_told
 
 def test_without_a_lab_it_says_so(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "chatlab.page"],
+        [sys.executable, "-m", "chatlab", "page"],
         cwd=ROOT, env=environment_of_a_run(tmp_path), capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "No lab is chosen yet: run notebook 00_start first.\n")

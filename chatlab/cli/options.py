@@ -1,0 +1,87 @@
+"""The options of the commands that run notebooks. A mistake is a LabError with one sentence."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from chatlab import room
+from chatlab.cli import COMMANDS
+from chatlab.errors import LabError
+from chatlab.sessions import resolve_profile
+from chatlab.settings import Settings, Variable
+
+MAX_CONNECTIONS = 5_000
+MAX_BROADCASTS = 500
+
+
+class Options(argparse.Namespace):
+    """What was typed, or None. A command has only those attributes that `parse` gives it."""
+
+    target: str | None
+    name: str | None
+    region: str | None
+    profile: str | None
+    hours: float | None
+    email: str | None
+    room_key: str | None
+    connections: int
+    broadcasts: int
+    runs: list[Path]
+
+    def resolve_settings(self) -> Settings:
+        """The settings that are meant. Raises LabError for impossible ones."""
+        return Settings.resolve(self.target, self.name, self.region, self.profile)
+
+    @property
+    def optional_parts(self) -> dict[str, object]:
+        """The notebooks' parameters for what they create only if you ask for it."""
+        return {"HOURS": self.hours, "EMAIL": self.email}
+
+
+def parse(command: str, arguments: Sequence[str]) -> Options:
+    """Parse the words after the command's name. Raises LabError for a mistake."""
+    parser = _Parser(prog=f"python -m chatlab {command}", description=COMMANDS[command][1])
+    add = parser.add_argument
+    if command == "compare":
+        add("runs", nargs=2, type=Path, metavar="RUN", help="such as runs/<UTC time>")
+    else:
+        add("--target", default=Variable.TARGET.get(), help=f"local (the default) or aws; or {Variable.TARGET}")
+        name = "the lab's name, a prefix of all that it creates"
+        add("--name", default=Variable.NAME.get(), help=f"{name} (default: chat); or {Variable.NAME}")
+        add("--region", help="the AWS Region (default: that of your AWS configuration)")
+        profile = "the profile of your AWS configuration (default: AWS_PROFILE)"
+        add("--profile", type=resolve_profile, help=profile)
+    if command in ("run", "notebooks", "up"):
+        add("--hours", type=_hours, help="after how many hours AWS removes the stage (default: never)")
+        add("--email", help="where AWS Budgets sends an alarm (default: there is none)")
+        room_key = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
+        add("--room-key", type=room.validate_key, default=Variable.ROOM_KEY.get(), help=room_key)
+    if command in ("run", "notebooks"):
+        add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
+        add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
+    options = parser.parse_args(arguments, namespace=Options())
+    if (key := getattr(options, "room_key", None)) is not None:
+        Variable.ROOM_KEY.set(key)  # where notebook 03 looks: the text of a cell would be saved
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise LabError(f"{message[0].upper()}{message[1:]}.")
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)  # `Lab.choose` checks its value
+    except ValueError:
+        raise LabError(f'HOURS has to be a number, and it is "{text}".') from None
+
+
+def _count(name: str, maximum: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= maximum:
+            raise LabError(f'{name} has to be a whole number from 1 to {maximum}, and it is "{text}".')
+        return int(text)
+
+    return count
