@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from chatlab.cli import COMMANDS
 from chatlab.paths import NOTEBOOKS, ROOT
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -48,11 +49,13 @@ def test_every_link_within_the_lab_leads_somewhere(page):
 
 
 @pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=lambda page: page.name)
-def test_every_file_module_and_target_that_a_document_names_exists(page):
+def test_every_file_module_and_command_that_a_document_names_exists(page):
     code = "\n".join(element.get_text() for element in parsed(page).find_all("code"))
     makefile = (ROOT / "Makefile").read_text()
     assert [file for file in re.findall(FILE, code) if not (ROOT / file).exists()] == []
     modules = re.findall(r"python -m ((?:benchmarks|chatlab|loadtest)[\w.]*)", code)
     assert [module for module in modules if not find_spec(module)] == []
+    commands = re.findall(r"python -m chatlab ([a-z]+)", code)
+    assert [command for command in commands if command not in COMMANDS] == []
     targets = re.findall(r"^ *make ([a-z][a-z-]*)", code, re.MULTILINE)
     assert [target for target in targets if not re.search(rf"^([a-z-]+ )*{target}\b.*:", makefile, re.MULTILINE)] == []
