@@ -51,7 +51,7 @@ def test_without_a_throttle_nothing_limits_the_rate():
     assert [limiter.acquire(10.0) for _ in range(10_000)] == [0.0] * 10_000
 
 
-@pytest.mark.parametrize("rate", [3, 250, 8_000])
+@pytest.mark.parametrize("rate", [3, 8_000])
 def test_a_share_that_is_known_is_kept_from_the_start_and_divided_among_invocations(rate):
     assert rate * 2 <= leave(RateLimiter(rate), 10.0, 2.0) <= rate * 2.02 + 2
     assert rate <= leave(RateLimiter(rate, invocations=2), 10.0, 2.0) <= rate * 1.01 + 2
@@ -95,13 +95,12 @@ def test_what_was_in_flight_at_the_cut_cuts_no_further():
 
 
 @pytest.mark.parametrize(("share", "known_rate"), [(None, 0), (8_000, 0), (None, 8_000)])
-@pytest.mark.parametrize("cuts", [1, 50])
-def test_from_nothing_the_rate_is_back_within_a_second(share, known_rate, cuts):
+def test_from_nothing_the_rate_is_back_within_a_second(share, known_rate):
     limiter = RateLimiter(share)
     limiter.known_rate = known_rate
-    for number in range(cuts):  # such as half a second of an empty bucket
+    for number in range(50):  # half a second of an empty bucket
         limiter.throttled(10.0 + 0.01 * number, sent_at=10.0 + 0.01 * number)
-    end = 10.0 + 0.01 * (cuts - 1)
+    end = 10.0 + 0.01 * 49
     assert limiter.rate(end) == INCREASE
     assert limiter.rate(end + 0.8) >= 0.9 * 8_000
 
@@ -206,7 +205,7 @@ def quota(rate, burst, saved=0.0, drained=(0.0, 0.0)):
     return accepts
 
 
-@pytest.mark.parametrize(("rate", "invocations"), [(400, 1), (400, 40), (1_000, 4), (2_000, 10)])
+@pytest.mark.parametrize(("rate", "invocations"), [(1_000, 4), (400, 40)])
 def test_a_bucket_that_is_empty_at_first_costs_no_more_than_its_refilling(rate, invocations):
     ids, share = 5 * rate, 0.8 * rate
     known = Simulation(quota(rate, rate / 2), ids, invocations, share)
@@ -249,12 +248,6 @@ def test_one_connection_that_is_refused_among_many_tells_nothing_of_the_quota(th
     assert not throttles.was_quota_exhausted
 
 
-def test_of_many_that_are_taken_some_that_are_refused_tell_nothing_either(throttles):
-    for number, post in enumerate(posts(1_000), start=1):
-        assert not throttles.throttled(post) if number % 50 == 0 else throttles.accepted(post) is None
-    assert not throttles.was_quota_exhausted
-
-
 def test_when_each_second_one_is_refused_the_quota_is_used_up(throttles):
     answer = (throttles.accepted, throttles.throttled)
     is_quota = [answer[number % 2](post) for number, post in enumerate(posts(20))]
@@ -286,9 +279,10 @@ def test_who_is_refused_again_and_again_while_others_are_accepted_is_given_up_af
     assert throttles.is_slow_consumer(one) and 2 < waited_s <= 3.2
 
 
-@pytest.mark.parametrize("ids", [40, 4_000])  # in a small room each is refused more often
-@pytest.mark.parametrize("seconds", [5, 15, 60])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.95, 0.99])
+@pytest.mark.parametrize(
+    ("share", "seconds", "ids"),
+    [(0.05, 5, 4_000), (0.5, 15, 40), (0.8, 60, 4_000), (0.95, 15, 4_000), (0.99, 60, 40)],
+)  # in a small room each is refused more often
 def test_a_quota_makes_nobody_be_given_up(share, seconds, ids):
     """So much of all that is sent is refused for so long, whoever it is for."""
     drawn = random.Random(1)

@@ -1,7 +1,7 @@
 """Delivery under faults: the real functions, real sockets, and a local cloud that fails at its front door.
 
 Of each fault: what is heard, whether the broadcast's log line accounts for exactly that, and whether the next broadcast
-is whole. `python -m pytest tests/cloud/faults` prints the table that docs/reliability.md has.
+is whole. `python -m pytest tests/lambdas/faults` prints the table that docs/reliability.md has.
 """
 
 import pytest

@@ -5,7 +5,7 @@ laptop that falls asleep says nothing. API Gateway notices after ten minutes wit
 before, and `$disconnect` is best effort; what is left is an item whose connection answers 410. That is what stands in
 the table here. https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 
-`python -m pytest tests/cloud/test_stale_connections.py` prints what it measures.
+`python -m pytest tests/lambdas/test_stale_connections.py` prints what it measures.
 """
 
 import statistics

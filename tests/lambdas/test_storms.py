@@ -1,7 +1,7 @@
 """Clients that never stop talking: a flood, and two that say again whatever they hear, which doubles each message for
 ever. Nothing ends that but the stage's limits, which are the same for everybody: so others can say what is left.
 
-`python -m pytest tests/cloud/test_storms.py` prints how much that is, and what an hour of it would cost on AWS.
+`python -m pytest tests/lambdas/test_storms.py` prints how much that is, and what an hour of it would cost on AWS.
 """
 
 import time

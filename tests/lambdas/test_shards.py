@@ -1,5 +1,5 @@
-"""A broadcast that is split into shards, or handed over. Lambda is a list of what it was asked for: test_fanout.py has
-the real one."""
+"""A broadcast that is split into shards, or handed over. Lambda is a list of the invocations that it was asked for:
+test_deployed.py has the real one."""
 
 import base64
 import json
@@ -55,19 +55,22 @@ def test_a_client_is_made_once_however_many_threads_ask(function, monkeypatch):
     assert len(made) == 1 and len(set(clients)) == 1
 
 
-@pytest.mark.parametrize(
-    "body", [{"body": "hello 🎉"}, {"body": base64.b64encode(b"\xff\x00").decode(), "isBase64Encoded": True}]
-)
-def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once(sharded, connections, table, capsys, body):
+def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once_the_speaker_first(
+    sharded, connections, table, monkeypatch, capsys
+):
     table.put(*NAMES)
+    monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 1)
     broadcast, asked = sharded(4, 10)
-    broadcast.handler(event(**body), Context())
+    said = event(base64.b64encode(b"\xff\x00").decode(), connection_id="c-17", isBase64Encoded=True)
+    said["requestContext"]["eventType"] = "MESSAGE"
+    broadcast.handler(said, Context())
     assert sorted(message["shard"]["segment"] for message in asked) == [1, 2, 3]
     for message in list(asked):
         broadcast.handler(message, Context())
     assert len(asked) == 3, "a shard must not be split again"
     assert connections.posts == dict.fromkeys(NAMES, 1)
-    assert len(set(connections.heard.values())) == 1
+    assert set(connections.heard.values()) == {b"\xff\x00"}
+    assert next(iter(connections.heard)) == "c-17"
     first, *others = log_lines(capsys)
     assert first["shards"] == 4
     assert sorted(log["shard"] for log in others) == [1, 2, 3]
@@ -75,23 +78,17 @@ def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once(sharded, 
     assert sum(log["delivered"] for log in (first, *others)) == 60
 
 
-def test_a_small_broadcast_is_not_split(sharded, connections, table, capsys):
+@pytest.mark.parametrize(("shards", "above"), [(4, 1_000), (1, 1)])
+def test_a_small_broadcast_is_not_split_nor_one_without_shards(sharded, connections, table, capsys, shards, above):
     table.put(*NAMES)
-    broadcast, asked = sharded(4, 1000)
+    broadcast, asked = sharded(shards, above)
     broadcast.handler(event("hello"), Context())
     assert not asked
     assert connections.posts == dict.fromkeys(NAMES, 1)
     assert log_line(capsys)["shards"] == 1
 
 
-def test_without_being_told_to_nothing_is_split(function, connections, table, monkeypatch):
-    table.put(*NAMES)
-    monkeypatch.setenv("SHARD_ABOVE", "1")
-    function("broadcast").handler(event("hello"), Context())  # and it has no function's name to invoke
-    assert connections.posts == dict.fromkeys(NAMES, 1)
-
-
-def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first(sharded, connections, table, capsys):
+def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first_invocation(sharded, connections, table, capsys):
     table.put(*NAMES)
     broadcast, asked = sharded(4, 10, refuse=[2])
     broadcast.handler(event("hello"), Context())
@@ -147,24 +144,10 @@ def test_of_a_split_broadcast_only_the_rest_of_the_own_segment_is_handed_over(ha
     assert connections.posts == dict.fromkeys(NAMES, 1)
 
 
-def test_what_lambda_does_not_take_over_is_gone_on_with(handing_over, connections, table, capsys):
+def test_if_lambda_does_not_take_the_rest_over_the_first_invocation_goes_on(handing_over, connections, table, capsys):
     table.put(*NAMES[:9])
     broadcast, _ = handing_over(refuse=[0])
     broadcast.handler(event("hello"), Context())
     assert connections.posts == dict.fromkeys(NAMES[:9], 1)
     log = log_line(capsys)
     assert (log["handed_over"], log["delivered"]) == (0, 9)
-
-
-@pytest.mark.parametrize(("shards", "refuse"), [(1, ()), (3, ()), (1, [0])], ids=["handed over", "split", "neither"])
-def test_the_speaker_hears_it_first_and_once(handing_over, connections, table, monkeypatch, shards, refuse):
-    table.put(*NAMES[:30])
-    monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 1)
-    broadcast, asked = handing_over(shards, 0, refuse)
-    said = event("hello", connection_id="c-17")
-    said["requestContext"]["eventType"] = "MESSAGE"
-    broadcast.handler(said, Context())
-    for message in asked:
-        broadcast.handler(message, Context())
-    assert next(iter(connections.heard)) == "c-17"
-    assert connections.posts == dict.fromkeys(NAMES[:30], 1)
