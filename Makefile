@@ -80,7 +80,7 @@ check: setup
 
 test-fast: setup
 	@cd frontend && npm test --silent
-	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/unit
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/unit tests/chatlab
 
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for a process,
 # so five files are run at a time; those that take longest come first. CI runs two, so that nothing fails because it had
@@ -97,12 +97,12 @@ test test-all: setup $(VENV)/browser
 
 # A Chromium of the machine's, or one that is installed: Debian's where this is root, else Playwright's own.
 $(VENV)/browser: | setup
-	@$(BIN)/python -m chatlab.browser || { echo "Installing a Chromium for the browser tests (once)"; \
+	@$(BIN)/python -m chatlab browser || { echo "Installing a Chromium for the browser tests (once)"; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 		then apt-get update -qq && for packages in "chromium-headless-shell fonts-liberation" chromium; \
 			do DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$packages >/dev/null && break; done; \
 		else $(BIN)/playwright install chromium; fi; }
-	@$(BIN)/python -m chatlab.browser || { echo "There is no Chromium, and none could be installed: install one."; exit 1; }
+	@$(BIN)/python -m chatlab browser || { echo "There is no Chromium, and none could be installed: install one."; exit 1; }
 	@touch $@
 
 notebooks: setup

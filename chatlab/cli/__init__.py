@@ -10,7 +10,8 @@ COMMANDS = {
     "compare": ("cli.run:compare", "the load tests of two runs: did it get faster, or is it noise?"),
     "up": ("cli.chat:up", "build the chat and leave it running"),
     "down": ("cli.chat:down", "remove the chat"),
-    "page": ("page.server:main", "serve the page that is built from this machine"),
+    "page": ("page:main", "serve the page that is built from this machine"),
+    "browser": ("browser:main", "succeed if there is a Chromium on this machine"),
     "permissions": ("permissions.command:main", "renew docs/aws-policy.json, or print the policy of another NAME"),
     "rehearse": ("rehearsal.rehearse:main", "run a command with AWS played on this machine (Linux)"),
 }

@@ -48,7 +48,7 @@ build.mkdir(parents=True, exist_ok=True)
 (build / "index.html").write_text("<!doctype html>")
 files = {"index.html": build / "index.html"}
 """,
-    "conversation.chat(": "",
+    "browser.chat(": "",
 }
 
 

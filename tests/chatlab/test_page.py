@@ -1,16 +1,21 @@
-"""The page, served from this machine: its files, to this machine alone, and to no other site's page."""
+"""The page, built by npm and served from this machine: to this machine alone, and to no other site's page."""
 
 import http.client
+import io
+import os
 import subprocess
 import sys
 import threading
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
 
-from chatlab import page
-from chatlab.page.server import listen
+from chatlab import LabError, browser, page
+from chatlab.page import listen, npm
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
+from tests.support.asynchronous import run_async
 from tests.support.processes import environment_of_a_run, listening, processes_of
 
 LAB = Settings("aws", "chat", "eu-west-1")
@@ -56,22 +61,16 @@ def test_the_page_and_its_parts_are_there_as_they_are_on_s3(ask):
     assert ask("/index.html", "HEAD")[:2] == (200, "")
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [("/assets/", 404), ("/../key.json", 404), ("/%2e%2e/key.json", 404), ("/other", 404)]
-)
-def test_nothing_else_is(ask, path, status):
-    assert ask(path)[0] == status
+def test_nothing_else_is_and_it_can_only_be_read(ask):
+    for path in ("/assets/", "/../key.json", "/%2e%2e/key.json", "/other"):
+        assert ask(path)[0] == 404
+    assert ask("/index.html", "POST")[0] == 501
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_it_can_only_be_read(ask, method):
-    assert ask("/index.html", method)[0] == 501
-
-
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost", "127.0.0.1", ""])
-def test_a_name_that_is_made_to_resolve_to_this_machine_is_answered_nothing(ask, host):
-    status, body, _ = ask("/index.html", host=host)
-    assert status == 403 and "the page" not in body
+def test_a_name_that_is_made_to_resolve_to_this_machine_is_answered_nothing(ask):
+    for host in ("evil.example:8000", "localhost", "127.0.0.1", ""):
+        status, body, _ = ask("/index.html", host=host)
+        assert status == 403 and "the page" not in body
 
 
 def test_another_sites_page_gets_nothing_but_a_link_to_it_works(ask):
@@ -103,3 +102,57 @@ def test_without_a_lab_it_says_so(tmp_path):
         cwd=ROOT, env=environment_of_a_run(tmp_path), capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "No lab is chosen yet: run notebook 00_start first.\n")
+
+
+# An npm that does as the real one's tools do.
+COLOURED = """#!/bin/sh
+if [ -n "$FORCE_COLOR" ] || [ -z "$NO_COLOR" ]; then printf '\\033[31m'; fi
+echo "main.tsx: no such module, in $BUILD_PATH, asked to $*"
+exit 1
+"""
+
+
+def test_what_npm_says_is_repeated_without_its_colours(tmp_path, monkeypatch):
+    (tmp_path / "npm").write_text(COLOURED)
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with pytest.raises(LabError) as error:
+        npm("run", "build", BUILD_PATH="here")
+    assert str(error.value) == (
+        "The page could not be built; npm says: main.tsx: no such module, in here, asked to run build"
+    )
+
+
+def with_make(*arguments):
+    """npm as the Makefile starts it."""
+    command = f"vite: ; @cd frontend && npm {' '.join(arguments)}"
+    subprocess.run(["make", "--eval", command, "vite"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("start", [npm, with_make])
+def test_node_keeps_no_compiled_code_where_another_user_may_have_put_some(start, tmp_path, monkeypatch):
+    """In the folder for temporary files it would be `node-compile-cache`, and Node does not look whose that is."""
+    if os.geteuid() != 0:
+        pytest.skip("Only root can become another user.")
+    shared = os.open(tmp_path, os.O_RDONLY)
+    os.fchmod(shared, 0o1777)
+    if not (child := os.fork()):
+        os.setuid(65534)  # nobody, who may not walk down to this folder
+        os.umask(0)
+        os.mkdir("node-compile-cache", dir_fd=shared)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(shared)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    start("exec", "vite", "--", "--version")
+    assert os.listdir(tmp_path / "node-compile-cache") == []
+
+
+def test_without_a_browser_there_is_none_and_the_saved_pictures_are_shown(monkeypatch):
+    monkeypatch.setattr(browser, "find_executable", lambda: None)
+    assert run_async(browser.chat("http://127.0.0.1:9/", [("Ada", "Hello")])) is None
+    shown = browser.saved_conversation()
+    assert Image.open(io.BytesIO(shown.data)).width > 2 * 400
+    data, metadata = DisplayFormatter().format(shown)
+    assert data["image/png"] and metadata["image/png"]["alt"].startswith("A conversation")
