@@ -1,4 +1,4 @@
-"""What the generators report to the coordinator during one test, and the result of it."""
+"""What the generators tell the coordinator during one test, and the result of it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from hdrh.histogram import HdrHistogram
 
-from loadtest import assembly, clock, protocol, records, results, verdict
+from loadtest import assembly, clock, exchange, records, results, verdict
 from loadtest.arguments import Settings
 from loadtest.records import DeliveryLog
 from loadtest.results import Json
 
 
 class Collector:
-    """The reports of all generators.
+    """The messages of all generators.
 
     Args:
         is_running: whether a generator, given its client id, still runs.
@@ -22,28 +22,28 @@ class Collector:
 
     def __init__(self, is_running: Callable[[str], bool]) -> None:
         self._is_running = is_running
-        self._progress: dict[str, protocol.Progress] = {}  # the newest of each generator
-        self._worker_reports: dict[str, protocol.WorkerReport] = {}  # the newest of each generator
+        self._progress: dict[str, exchange.Progress] = {}  # the newest of each generator
+        self._snapshots: dict[str, exchange.Snapshot] = {}  # the newest of each generator
         self._deliveries: dict[str, DeliveryLog] = {}
         self._intended_ns = np.empty(0, np.int64)  # of each broadcast
         self._is_warm_up = np.empty(0, bool)
         # Microseconds to an hour, to three digits: so the live metrics need no more memory in a long test.
         self._latencies_us = HdrHistogram(1, 3_600_000_000, 3)
 
-    def add_plan(self, plan: protocol.Plan) -> None:
-        """Add the broadcasts of a plan, before generators report on them."""
+    def add_plan(self, plan: exchange.Plan) -> None:
+        """Add the broadcasts of a plan, before generators report their deliveries."""
         self._intended_ns = np.concatenate([self._intended_ns, np.array(plan.intended_ns, np.int64)])
         self._is_warm_up = np.concatenate([self._is_warm_up, np.array(plan.is_warm_up, bool)])
 
-    # Reports
+    # Messages
 
-    def add_progress(self, progress: protocol.Progress) -> None:
+    def add_progress(self, progress: exchange.Progress) -> None:
         self._progress[progress.client_id] = progress
 
-    def add_worker_report(self, report: protocol.WorkerReport) -> None:
-        self._worker_reports[report.client_id] = report
+    def add_snapshot(self, snapshot: exchange.Snapshot) -> None:
+        self._snapshots[snapshot.client_id] = snapshot
 
-    def add_deliveries(self, deliveries: protocol.Deliveries) -> None:
+    def add_deliveries(self, deliveries: exchange.Deliveries) -> None:
         rows = deliveries.rows
         self._deliveries.setdefault(deliveries.client_id, DeliveryLog()).extend(rows)
         broadcast = rows["broadcast"].to_numpy()
@@ -64,7 +64,7 @@ class Collector:
         return [client_id for client_id, progress in self._progress.items() if progress.open]
 
     def total(self, count: str) -> int:
-        """A count of `protocol.Progress`, of all generators together."""
+        """A count of `exchange.Progress`, of all generators together."""
         return sum(getattr(progress, count) for progress in self._progress.values())
 
     def why(self) -> str:
@@ -96,7 +96,7 @@ class Collector:
 
     def unfinished(self) -> set[str]:
         """The generators that have not handed over their last records."""
-        finished = {client_id for client_id, report in self._worker_reports.items() if report.final}
+        finished = {client_id for client_id, snapshot in self._snapshots.items() if snapshot.final}
         return self.clients - finished
 
     def latency_ms(self, percentile: float) -> float | None:
@@ -105,7 +105,7 @@ class Collector:
             return None
         return float(self._latencies_us.get_value_at_percentile(percentile) / 1e3)
 
-    def _running(self) -> list[protocol.Progress]:
+    def _running(self) -> list[exchange.Progress]:
         return [progress for client_id, progress in self._progress.items() if self._is_running(client_id)]
 
     # The end
@@ -113,34 +113,34 @@ class Collector:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All records of all generators, by table, with times by the clock of this process."""
         parts = {name: [records.table(name, [])] for name in results.TABLES}
-        for client_id, report in self._worker_reports.items():
-            offset = clock.Offset(report.exchanges)
+        for client_id, snapshot in self._snapshots.items():
+            offset = clock.Offset(snapshot.exchanges)
             of_client = {
                 "deliveries": self._deliveries.get(client_id, DeliveryLog()).table(),
-                "connections": report.connections if report.final else _closed_when_lost(report),
-                "broadcasts": report.broadcasts,
+                "connections": snapshot.connections if snapshot.final else _closed_when_lost(snapshot),
+                "broadcasts": snapshot.broadcasts,
             }
             for name, tables in parts.items():
                 tables.append(records.on_masters_clock(of_client[name], offset))
         return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
 
     def _processes(self, started_ns: int) -> list[Json]:
-        offsets = [clock.Offset(report.exchanges) for report in self._worker_reports.values()]
+        offsets = [clock.Offset(snapshot.exchanges) for snapshot in self._snapshots.values()]
         return [
             {
                 "process": number,
-                "connections": len(report.connections),
-                "cpu": assembly.quantiles(pd.Series(report.cpu, dtype=float), (0.5, 0.9), with_max=True),
-                "memory_kb_per_connection": round(report.bytes_per_connection / 1e3, 1),
+                "connections": len(snapshot.connections),
+                "cpu": assembly.quantiles(pd.Series(snapshot.cpu, dtype=float), (0.5, 0.9), with_max=True),
+                "memory_kb_per_connection": round(snapshot.bytes_per_connection / 1e3, 1),
                 "clock_offset_ms": round(offset.at(started_ns) / 1e6, 3),
                 "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
             }
-            for number, (report, offset) in enumerate(zip(self._worker_reports.values(), offsets, strict=True))
+            for number, (snapshot, offset) in enumerate(zip(self._snapshots.values(), offsets, strict=True))
         ]
 
     def result(self, run: str, settings: Settings, started_ns: int, problem: str | None) -> results.Result:
         """The result of all records. The arguments are a part of its summary."""
-        reports = self._worker_reports.values()
+        snapshots = self._snapshots.values()
         result = assembly.assemble(
             **self.tables(),
             requested=settings.total_broadcasts,
@@ -152,8 +152,8 @@ class Collector:
                 "started": pd.Timestamp(started_ns, unit="ns").strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "settings": settings.as_json(),
                 "processes": self._processes(started_ns),
-                "refusals": _sum(report.refusals for report in reports),
-                "error_frames": _sum(report.error_frames for report in reports),
+                "refusals": _sum(snapshot.refusals for snapshot in snapshots),
+                "error_frames": _sum(snapshot.error_frames for snapshot in snapshots),
                 "problem": problem,
             },
         )
@@ -168,10 +168,10 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _closed_when_lost(report: protocol.WorkerReport) -> pd.DataFrame:
-    """A lost worker's connections. They count as closed at its last report: nobody knows what happened after it."""
-    connections = report.connections.copy()
+def _closed_when_lost(snapshot: exchange.Snapshot) -> pd.DataFrame:
+    """A lost worker's connections. They count as closed at its last snapshot: nobody knows what happened after it."""
+    connections = snapshot.connections.copy()
     still_open = connections["opened_ns"].notna() & connections["closed_ns"].isna()
-    connections.loc[still_open, "closed_ns"] = report.reported_ns
+    connections.loc[still_open, "closed_ns"] = snapshot.taken_ns
     connections.loc[still_open, "error"] = "its worker was lost"
     return connections

@@ -1,4 +1,4 @@
-"""The coordinator, in the process from which Locust is steered: it begins one test after another."""
+"""The coordinator, in the process from which Locust is steered: it begins tests, and hands them what generators say."""
 
 import logging
 import os
@@ -11,18 +11,18 @@ import gevent
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from loadtest import clock, connection, protocol, results, shapes
+from loadtest import clock, connection, exchange, results, shapes
 from loadtest.arguments import Settings
-from loadtest.run import TestRun
-from loadtest.session import Session
+from loadtest.load_test import LoadTest
+from loadtest.results import Json
 
 logger = logging.getLogger(__name__)
 
-Report = TypeVar("Report", protocol.Progress, protocol.Deliveries, protocol.WorkerReport, protocol.Failed)
+FromGenerator = TypeVar("FromGenerator", exchange.Progress, exchange.Deliveries, exchange.Snapshot, exchange.Failed)
 
 
 class Coordinator:
-    """Begins a test when Locust starts one, hands it the generators' reports, and ends it when Locust stops.
+    """Begins a test when Locust starts one, hands it the generators' messages, and ends it when Locust stops.
 
     Args:
         environment: Locust's.
@@ -36,22 +36,22 @@ class Coordinator:
         self._options = options
         self._host = options.host  # of the command line; the web page's form overwrites the option
         self._checked: Settings | None = None  # what `prepare` has checked for the test that begins by itself
-        self._session: Session | None = None
-        self._refusal: dict[str, object] = {}
-        self._listen(protocol.Progress, lambda run, progress: run.collector.add_progress(progress))
-        self._listen(protocol.Deliveries, lambda run, deliveries: run.collector.add_deliveries(deliveries))
-        self._listen(protocol.WorkerReport, lambda run, report: run.collector.add_worker_report(report))
-        self._listen(protocol.Failed, lambda run, failed: run.abort(failed.reason))
-        protocol.listen(runner, protocol.Ping, self._on_ping, self._on_message_error)
+        self._test: LoadTest | None = None
+        self._refusal: Json = {}
+        self._listen(exchange.Progress, lambda test, progress: test.collector.add_progress(progress))
+        self._listen(exchange.Deliveries, lambda test, deliveries: test.collector.add_deliveries(deliveries))
+        self._listen(exchange.Snapshot, lambda test, snapshot: test.collector.add_snapshot(snapshot))
+        self._listen(exchange.Failed, lambda test, failed: test.abort(failed.reason))
+        exchange.listen(runner, exchange.Ping, self._on_ping, self._on_message_error)
         environment.events.worker_connect.add_listener(self._on_worker_connect)
         environment.events.test_start.add_listener(self._on_test_start)
         environment.events.test_stopping.add_listener(self._on_stop)
         environment.events.quitting.add_listener(self._on_stop)
 
     @property
-    def progress(self) -> dict[str, object]:
+    def progress(self) -> Json:
         """The newest state of the newest test, as progress.json has it."""
-        return self._session.progress if self._session else self._refusal
+        return self._test.progress if self._test else self._refusal
 
     # Before a test
 
@@ -97,17 +97,16 @@ class Coordinator:
     # The beginning and the end of a test
 
     def _on_test_start(self, **_: object) -> None:
-        self._session = None
+        self._test = None
         try:
             settings, self._checked = self._checked or self._settings(), None
             results.prepare(settings.results)
         except ValueError as error:
             self._refuse(str(error))
             return
-        run = TestRun(self._environment, self._runner, settings, self._connection_rate(settings))
-        self._session = Session(self._environment, run, self._end_locust)
-        run.start()
-        self._session.begin()
+        rate = self._connection_rate(settings)
+        self._test = LoadTest(self._environment, self._runner, settings, rate, self._end_locust)
+        self._test.begin()
 
     def _refuse(self, reason: str) -> None:
         self._refusal = {"state": "refused", "message": reason}
@@ -116,8 +115,8 @@ class Coordinator:
         gevent.spawn(self._end_locust)  # not before Locust has done the rest of its start
 
     def _on_stop(self, **_: object) -> None:
-        if self._session:
-            self._session.interrupt()
+        if self._test:
+            self._test.interrupt()
 
     def _end_locust(self) -> None:
         """Quit, or stop the users if the web page may start another test."""
@@ -133,22 +132,22 @@ class Coordinator:
 
     # Messages
 
-    def _listen(self, kind: type[Report], handle: Callable[[TestRun, Report], None]) -> None:
-        """Handle the reports of a kind on the test that is under way."""
+    def _listen(self, kind: type[FromGenerator], handle: Callable[[LoadTest, FromGenerator], None]) -> None:
+        """Handle the messages of a kind on the test that is under way."""
 
-        def listener(report: Report) -> None:
-            if self._session and self._session.is_reporting(report.run):
-                handle(self._session.run, report)
+        def listener(message: FromGenerator) -> None:
+            if self._test and self._test.id == message.test_id and not self._test.is_over:
+                handle(self._test, message)
 
-        protocol.listen(self._runner, kind, listener, self._on_message_error)
+        exchange.listen(self._runner, kind, listener, self._on_message_error)
 
     def _on_message_error(self, error: Exception) -> None:
-        if self._session:
-            self._session.on_message_error(error)
+        if self._test and not self._test.problem:
+            self._test.fail_by(error)
 
-    def _on_ping(self, ping: protocol.Ping) -> None:
-        protocol.send(self._runner, protocol.Pong(ping.sent_ns, clock.now_ns()), ping.client_id)
+    def _on_ping(self, ping: exchange.Ping) -> None:
+        exchange.send(self._runner, exchange.Pong(ping.sent_ns, clock.now_ns()), ping.client_id)
 
     def _on_worker_connect(self, client_id: str, **_: object) -> None:
-        if self._session and not self._session.finishing:
-            self._session.run.start(joining=client_id)
+        if self._test and not self._test.is_ending:
+            self._test.add_worker(client_id)

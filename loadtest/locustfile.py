@@ -21,17 +21,16 @@ from locust.exception import StopUser
 from locust.runners import STATE_INIT, LocalRunner, MasterRunner, Runner, WorkerRunner
 from locust.web import WebUI
 
-from loadtest import arguments, transport, web
+from loadtest import arguments, exchange, web
 from loadtest.connection import Connection
 from loadtest.coordinator import Coordinator
-from loadtest.generator import Generator
-from loadtest.generator_run import GeneratorRun
+from loadtest.generator import Generator, Part
 from loadtest.records import ConnectionRecord
 
 logger = logging.getLogger(__name__)
 
 events.init_command_line_parser.add_listener(arguments.add)
-transport.protect()  # here, before Locust forks the workers of --processes, which have to inherit the secret
+exchange.protect()  # here, before Locust forks the workers of --processes, which have to inherit the secret
 
 
 def set_up(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: object) -> None:
@@ -61,8 +60,9 @@ events.init.add_listener(set_up)
 
 def unprotected(runner: Runner, options: Namespace) -> str | None:
     """What would let other people steer this test, in one sentence; None if nothing would."""
-    if isinstance(runner, MasterRunner) and not options.processes and not os.environ.get(transport.VARIABLE):
-        return f"Set {transport.VARIABLE} to a long secret in the environment of the master and of each of its workers."
+    if isinstance(runner, MasterRunner) and not options.processes and not os.environ.get(exchange.SECRET_VARIABLE):
+        variable = exchange.SECRET_VARIABLE
+        return f"Set {variable} to a long secret in the environment of the master and of each of its workers."
     if options.web_base_path != arguments.PAGE_PATH:
         return (
             "Leave out --web-base-path: the load test sets one that nobody can guess, so that nobody else starts one."
@@ -112,23 +112,23 @@ class ChatUser(User):
     @task
     def listen(self) -> None:
         """Connect, and record every delivery until the connection closes. After --churn, connect again."""
-        run = self.generator.active_run()
-        if connected := self._connect(run):
+        part = self.generator.active_part()
+        if connected := self._connect(part):
             connection, record = connected
             try:
                 connection.closed.wait()
             finally:  # Locust wants fewer users, or the test is over
-                run.connections.leave(connection, record)
+                part.connections.leave(connection, record)
             if record.left:
                 return
-        run.stopped.wait()
+        part.stopped.wait()
         raise StopUser  # otherwise Locust would call this again while the test ends
 
-    def _connect(self, run: GeneratorRun) -> tuple[Connection, ConnectionRecord] | None:
+    def _connect(self, part: Part) -> tuple[Connection, ConnectionRecord] | None:
         """The open connection and its record; None if that failed. Locust's statistics show both."""
         with self.environment.events.request.measure("WS", "connect") as request:
             try:
-                return run.connect()
+                return part.connect()
             except Exception as error:
                 request["exception"] = error
         return None

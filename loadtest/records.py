@@ -80,9 +80,9 @@ class ConnectionRecord:
     foreign: int = 0
     """Frames that are not a broadcast of this test."""
     due_before: int = 0
-    """Broadcasts that were due before it opened. For `Outstanding` only."""
+    """Broadcasts that were due before it opened. For `Connections.arrived` only."""
     seen: int = 0
-    """A bit for each broadcast that it has received. For `Outstanding` only."""
+    """A bit for each broadcast that it has received. For `Connections.arrived` only."""
 
 
 @dataclass(slots=True)
@@ -140,9 +140,9 @@ def pack(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(block: bytes | pd.DataFrame) -> pd.DataFrame:
-    """The rows of a message; within one process they travel as they are."""
-    return block if isinstance(block, pd.DataFrame) else pd.read_parquet(io.BytesIO(block))
+def unpack(block: bytes) -> pd.DataFrame:
+    """The rows that `pack` has packed."""
+    return pd.read_parquet(io.BytesIO(block))
 
 
 def on_masters_clock(rows: pd.DataFrame, offset: Offset) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
 
 def test_of_a_server_that_repeats_itself_only_so_many_copies_are_recorded(run, tmp_path):
     (few := tmp_path / "few.py").write_text(
-        "from loadtest import receiver\nfrom loadtest.locustfile import *\nreceiver.MAX_COPIES = 4\n"
+        "from loadtest import connections\nfrom loadtest.locustfile import *\nconnections.MAX_COPIES = 4\n"
     )
     with reference_server.run(reference_server.Faults(double=1)) as server:
         test = run("--host", server.url, *FEW, locustfile=few)
@@ -80,14 +80,14 @@ def test_of_a_server_that_repeats_itself_only_so_many_copies_are_recorded(run, t
 
 def test_what_was_said_to_an_earlier_test_and_comes_late_does_nothing_to_this_one(run, tmp_path):
     (late := tmp_path / "late.py").write_text(
-        "from loadtest import protocol\nfrom loadtest.locustfile import *\n"
-        "send = protocol.send\n"
+        "from loadtest import exchange\nfrom loadtest.locustfile import *\n"
+        "send = exchange.send\n"
         "def send_late_ones_too(runner, message, client_id=None):\n"
         "    send(runner, message, client_id)\n"
-        "    if isinstance(message, protocol.Plan):\n"
-        "        for kind in (protocol.Halt, protocol.Leave):\n"
+        "    if isinstance(message, exchange.Plan):\n"
+        "        for kind in (exchange.Halt, exchange.Leave):\n"
         "            send(runner, kind('an earlier one'), client_id)\n"
-        "protocol.send = send_late_ones_too\n"
+        "exchange.send = send_late_ones_too\n"
     )
     with reference_server.run() as server:
         test = run("--host", server.url, *FEW, locustfile=late)

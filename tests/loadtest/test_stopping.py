@@ -50,14 +50,14 @@ def test_a_signal_while_the_records_are_collected_leaves_complete_results(start,
     (tmp_path / "locustfile.py").write_text(
         "import os, signal\n"
         "import gevent\n"
-        "from loadtest.worker_reporter import WorkerReporter\n"
+        "from loadtest.generator import Part\n"
         "from loadtest.locustfile import *\n"
-        "hand_over = WorkerReporter.hand_over\n"
+        "hand_over = Part.hand_over\n"
         "def press_ctrl_c(self, final):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    gevent.sleep(1)\n"
         "    hand_over(self, final)\n"
-        "WorkerReporter.hand_over = press_ctrl_c\n"
+        "Part.hand_over = press_ctrl_c\n"
     )
     with reference_server.run() as server:
         words = ["--host", server.url, *LONG, "--broadcasts", 5]

@@ -31,8 +31,8 @@ from loadtest.locustfile import *
 
 def when_sent(number, action):
     def sent():
-        run = hasattr(ChatUser, "generator") and ChatUser.generator.run
-        return run.sender.sent if run else 0
+        part = hasattr(ChatUser, "generator") and ChatUser.generator.part
+        return part.sender.sent if part else 0
 
     def wait():
         while sent() < number:

@@ -63,17 +63,14 @@ def test_a_worker_that_joins_in_the_middle_takes_part(failure):
 def test_a_worker_of_another_version_ends_it(failure):
     locustfile = failure.tmp_path / "other.py"
     locustfile.write_text(
-        "from loadtest.locustfile import *\n"
-        "from loadtest import protocol\n"
-        "encode = protocol.encode\n"
-        "protocol.encode = lambda message: encode(message) | {'more': 1}\n"
+        "from loadtest.locustfile import *\nfrom loadtest import exchange\nexchange.VERSION = 'another'\n"
     )
     port = f"{free_port()}"
     failure.begin("", "--master", "--master-bind-port", port, "--expect-workers", 1)
     failure.start("--worker", "--master-port", port, folder=failure.tmp_path / "other", locustfile=locustfile)
     test = failure.end()
     assert test.status == 1
-    assert test.errors[-1].endswith("has other fields: master and workers need the same version.")
+    assert test.errors[-1].endswith("is of another version: master and workers need the same one.")
 
 
 def with_users(number):

@@ -24,16 +24,16 @@ def raising(name, after):
 
 
 OWN = {
-    "the coordinator, as it plans": ("loadtest.run.TestRun._broadcast", 0, 0),
-    "the coordinator, as it waits for deliveries": ("loadtest.run.TestRun._is_drained", 0, BROADCASTS),
+    "the coordinator, as it plans": ("loadtest.load_test.LoadTest._broadcast", 0, 0),
+    "the coordinator, as it waits for deliveries": ("loadtest.load_test.LoadTest._is_drained", 0, BROADCASTS),
     "the coordinator, at a generator's progress": ("loadtest.collector.Collector.add_progress", 8, 1),
     "the coordinator, at deliveries": ("loadtest.collector.Collector.add_deliveries", 3, 1),
     "the coordinator, as it collects": ("loadtest.collector.Collector.is_complete", 0, BROADCASTS),
-    "the coordinator, as all leave": ("loadtest.run.TestRun.leave", 0, BROADCASTS),
-    "the generator, as it receives": ("loadtest.receiver.Receiver.handle", 60, 3),
-    "the generator, as it sends": ("loadtest.sender.Sender._sleep_until", 5, 4),
-    "the generator, as it reports": ("loadtest.worker_reporter.WorkerReporter._send_progress", 10, 1),
-    "the generator, as it measures itself": ("loadtest.process_usage.ProcessUsage.watch_cpu", 0, 0),
+    "the coordinator, as all leave": ("loadtest.load_test.LoadTest._leave", 0, BROADCASTS),
+    "the generator, as it receives": ("loadtest.connections.Receiver.handle", 60, 3),
+    "the generator, as it sends": ("loadtest.connections.Sender._sleep_until", 5, 4),
+    "the generator, as it reports": ("loadtest.generator.Part._send_progress", 10, 1),
+    "the generator, as it measures itself": ("loadtest.generator.Part._watch_cpu", 0, 0),
 }
 OFTEN = ["the generator, as it receives"]
 

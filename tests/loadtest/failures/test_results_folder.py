@@ -53,12 +53,12 @@ def test_a_full_disk_is_said(failure, tmp_path):
     failure.begin(
         """
         import resource
-        from loadtest.run import TestRun
-        collect = TestRun.collect
+        from loadtest.load_test import LoadTest
+        collect = LoadTest._collect
         def fill(self):
             resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
             collect(self)
-        TestRun.collect = fill
+        LoadTest._collect = fill
         """,
         environment={"TMPDIR": f"{tmp_path}"},
     )
