@@ -5,14 +5,13 @@ Run it with Locust (`locust -f loadtest/locustfile.py`), read it with `loadtest.
 
 The modules, in the order of a test:
 
-- `locustfile`, `arguments`, `schedule`, `shapes`, `web`: what Locust loads, and its options.
-- `coordinator`, `session`, `run`, `budget`, `collector`, `reporter`: one process leads the test through its phases,
-  collects the records and writes the results.
-- `protocol`: the messages between this process and the generators.
-- `generator`, `generator_run`, `synchronisation`, `process_usage`, `worker_reporter`: every process with connections.
-- `connections`, `connection`, `proxy`, `throttling`, `sender`, `receiver`, `messages`, `outstanding`, `clock`,
-  `records`: its connections, what it sends and receives on them, and when.
-- `assembly`, `intervals`, `verdict`, `results`, `plots`, `order`: from the records to a result, and whether you can
-  trust it.
+- `locustfile`, `arguments`, `shapes`, `web`: what Locust loads, and what a test is asked to do.
+- `coordinator`, `load_test`, `collector`: one process begins a test, leads it through its phases, collects the records
+  and writes the results.
+- `exchange`: what this process and the generators say to each other.
+- `generator`, `connections`: every process with connections, what it sends and receives on them, and when.
+- `connection`, `sockets`, `throttling`, `messages`, `clock`, `records`: one connection, what is said on it, its times.
+- `assembly`, `intervals`, `verdict`, `results`, `plots`, `order`, `comparison`, `ripple`: from the records to a result,
+  whether you can trust it, and how it looks.
 - `calibration`: the proof that the readings are right.
 """

@@ -1,4 +1,7 @@
-"""The arguments that the load test adds to Locust's: for the command line, the web page and the configuration file."""
+"""What a test is asked to do: the arguments that the load test adds to Locust's, and what follows from them.
+
+That is its schedule (when each broadcast is due) and how long each part of it may take.
+"""
 
 import argparse
 import math
@@ -7,30 +10,144 @@ import time
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
-from loadtest import messages, schedule
-from loadtest.schedule import Offsets
+from loadtest import messages
 
 SHAPES = ("constant", "ramp", "steps")
+ARRIVALS = ("constant", "poisson", "trace")
 WARM_UP_GAP_S = 1.0
 
 MAX_S = 7 * 24 * 60 * 60.0
 """The longest that anything may take: a week."""
 MAX_DELIVERIES = 5_000_000
-"""The most deliveries that one test may ask for: `budget.WRITE_S` is enough to write them. A million take 330 MB of
-memory then."""
-MAX_VALUES = {
-    "users": 1_000_000, "broadcasts": 1_000_000, "warm_up": 1_000_000, "speakers": 1_000_000,
-    "broadcast_rate": 1e6, "max_connection_rate": 1e6, "max_handshakes": 2**31 - 1, "seed": 2**32 - 1, "churn": 1.0,
-    "duration": MAX_S, "drain_time": MAX_S, "connect_timeout": MAX_S, "retry_time": MAX_S,
-    "max_message_bytes": 2**30,
-}  # fmt: skip
-"""The largest value of each option: a larger one is a slip, and would take memory or time without end."""
+"""The most deliveries that one test may ask for: `WRITE_S` is enough to write them. A million take 330 MB of memory
+then."""
+MAX_TRACE_BYTES = 100_000_000
+"""A larger file is not a trace: a million lines, which are more than a test can have, take a tenth of this."""
 PAGE_PATH = f"/{secrets.token_urlsafe()}"
 """Where Locust's web page is. The page has no log-in, so only the person who sees Locust print this may find it."""
+
+# How long each part of a test may take. Every wait has an end, and all of the ends are here.
+CONNECT_GRACE_S = 10.0
+"""How much longer the connections of a phase may take than their rate, the time-out and the retries need."""
+SYNCHRONISE_S = 10.0
+"""For the first comparisons of a worker's clock with the master's."""
+LEAD_S = 0.3
+"""From sending the plan to its first broadcast."""
+SETTLE_S = 0.5
+"""After the last expected delivery of all: time for a second copy to arrive."""
+HALT_S = 2.0
+"""For deliveries under way when somebody stops the test."""
+COLLECT_S = 20.0
+"""For the last records of all generators to arrive."""
+LEAVE_GRACE_S = 10.0
+"""How much longer the connections may take to leave than their rate needs."""
+WRITE_S = 7.5
+"""For writing the results of the largest test: a million deliveries took 1.3 s (`MAX_DELIVERIES`)."""
+STOP_S = HALT_S + SETTLE_S + COLLECT_S + WRITE_S
+"""From Ctrl-C, SIGTERM or Locust's stop button to the end of the process, with the results written. Wait this long
+before you kill a load test that you have stopped."""
+
+Offsets = NDArray[np.float64]
+"""When broadcasts are due: seconds after the start, shape (broadcasts,), ascending, the first one at or after 0. They
+are fixed before the first one (open loop): a slow system does not slow them."""
+
+
+class Option(NamedTuple):
+    """An argument, without the dashes of its name: its default, whose type it has; its help; and the values it takes.
+
+    A larger number than `at_most` is a slip, and would take memory or time without end.
+    """
+
+    default: int | float | str
+    help: str
+    at_most: float = math.inf
+    above_0: bool = False
+    """Whether 0 is refused, too, and not negative numbers only."""
+    choices: tuple[str, ...] | None = None
+    on_web_page: bool = True
+
+
+OPTIONS = {
+    # The broadcasts
+    "broadcasts": Option(20, "Number of broadcasts (in each step of --shape steps)", 1_000_000, above_0=True),
+    "broadcast_rate": Option(1.0, "Broadcasts per second, on average", 1e6, above_0=True),
+    "duration": Option(0.0, "Seconds of broadcasting. If it is not 0, --broadcasts does not count", MAX_S),
+    "warm_up": Option(
+        2,
+        "Broadcasts before the others (in each step) that are recorded but do not count in the summary, so that a cold "
+        "start of the system does not count",
+        1_000_000,
+    ),
+    "speakers": Option(1, "Number of connections that take turns to broadcast", 1_000_000, above_0=True),
+    "payload_bytes": Option(200, "Size of a broadcast in bytes, at most 32768"),
+    "arrivals": Option(
+        "constant",
+        "How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
+        choices=ARRIVALS,
+    ),
+    "trace": Option("", "File with one offset in seconds a line, for --arrivals trace"),
+    "seed": Option(1, "Seed of the Poisson process and of --churn", 2**32 - 1),
+    "drain_time": Option(
+        10.0,
+        "Seconds to wait for deliveries after the last broadcast; those that have not arrived then are missing",
+        MAX_S,
+    ),
+    # The connections
+    "shape": Option(
+        "constant",
+        "constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after another. "
+        "steps: for each number of --steps, connect so many and then broadcast",
+        choices=SHAPES,
+        on_web_page=False,  # Locust calls the shape before it reads the web page's form
+    ),
+    "steps": Option("", "Numbers of connections for --shape steps, such as 50,100,200,400"),
+    "connect_timeout": Option(30.0, "Seconds that one connection may take to be accepted", MAX_S, above_0=True),
+    "retry_time": Option(
+        30.0,
+        "Seconds for which a connection that was refused because of too much load (status 429 or 5xx) is tried again, "
+        "with growing pauses",
+        MAX_S,
+    ),
+    "max_handshakes": Option(
+        0,
+        "If it is not 0, the test ends when this many connections were tried, those of --churn and refused ones "
+        "included",
+        2**31 - 1,
+    ),
+    "churn": Option(
+        0.0,
+        "Share of the connections, such as 0.05, that leave in each second of broadcasting, at random times, and are "
+        "replaced by new ones; the --speakers stay",
+        1.0,
+    ),
+    "max_connection_rate": Option(
+        450.0,
+        "Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
+        1e6,
+        above_0=True,
+    ),
+    "max_message_bytes": Option(
+        messages.MAX_MESSAGE_BYTES,
+        "The largest message that the server may send, in bytes; API Gateway's is 131072. A connection that gets a "
+        "larger one is closed",
+        2**30,
+    ),
+    "ca_file": Option("", "PEM file of certificates to trust for wss:// instead of the system's"),
+    # The results
+    "results": Option("", "Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"),
+}
+LIMITED = OPTIONS | {"users": Option(1, "Locust's own", 1_000_000, above_0=True)}
+
+
+def flag(name: str) -> str:
+    """An argument as it is typed."""
+    return f"--{name.replace('_', '-')}"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,95 +156,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     Each has a default of its type, since Locust converts what the web page posts to the type of the default. They are
     added one by one and not as a group, since Locust's web page does not show groups.
     """
-    # The broadcasts
-    parser.add_argument(
-        "--broadcasts", type=int, default=20, help="Number of broadcasts (in each step of --shape steps)"
-    )
-    parser.add_argument("--broadcast-rate", type=float, default=1.0, help="Broadcasts per second, on average")
-    parser.add_argument(
-        "--duration",
-        type=float,
-        default=0.0,
-        help="Seconds of broadcasting. If it is not 0, --broadcasts does not count",
-    )
-    parser.add_argument(
-        "--warm-up",
-        type=int,
-        default=2,
-        help="Broadcasts before the others (in each step) that are recorded but do not count in the summary, so that "
-        "a cold start of the system does not count",
-    )
-    parser.add_argument("--speakers", type=int, default=1, help="Number of connections that take turns to broadcast")
-    parser.add_argument("--payload-bytes", type=int, default=200, help="Size of a broadcast in bytes, at most 32768")
-    parser.add_argument(
-        "--arrivals",
-        choices=schedule.ARRIVALS,
-        default="constant",
-        help="How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
-    )
-    parser.add_argument("--trace", default="", help="File with one offset in seconds a line, for --arrivals trace")
-    parser.add_argument("--seed", type=int, default=1, help="Seed of the Poisson process and of --churn")
-    parser.add_argument(
-        "--drain-time",
-        type=float,
-        default=10.0,
-        help="Seconds to wait for deliveries after the last broadcast; those that have not arrived then are missing",
-    )
-    # The connections
-    parser.add_argument(
-        "--shape",
-        choices=SHAPES,
-        default="constant",
-        # Locust calls the shape before it reads the web page's form.
-        include_in_web_ui=False,
-        help="constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after "
-        "another. steps: for each number of --steps, connect so many and then broadcast",
-    )
-    parser.add_argument("--steps", default="", help="Numbers of connections for --shape steps, such as 50,100,200,400")
-    parser.add_argument(
-        "--connect-timeout", type=float, default=30.0, help="Seconds that one connection may take to be accepted"
-    )
-    parser.add_argument(
-        "--retry-time",
-        type=float,
-        default=30.0,
-        help="Seconds for which a connection that was refused because of too much load (status 429 or 5xx) is tried "
-        "again, with growing pauses",
-    )
-    parser.add_argument(
-        "--max-handshakes",
-        type=int,
-        default=0,
-        help="If it is not 0, the test ends when so many connections were tried, those of --churn and refused ones "
-        "included",
-    )
-    parser.add_argument(
-        "--churn",
-        type=float,
-        default=0.0,
-        help="Share of the connections, such as 0.05, that leave in each second of broadcasting, at random times, and "
-        "are replaced by new ones; the --speakers stay",
-    )
-    parser.add_argument(
-        "--max-connection-rate",
-        type=float,
-        default=450.0,
-        help="Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
-    )
-    parser.add_argument(
-        "--max-message-bytes",
-        type=int,
-        default=messages.MAX_MESSAGE_BYTES,
-        help="The largest message that the server may send, in bytes; API Gateway's is 131072. A connection that gets "
-        "a larger one is closed",
-    )
-    parser.add_argument(
-        "--ca-file", default="", help="PEM file of certificates to trust for wss:// instead of the system's"
-    )
-    # The results
-    parser.add_argument(
-        "--results", default="", help="Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"
-    )
+    for name, (default, text, _, _, choices, on_web_page) in OPTIONS.items():
+        only_here: dict[str, bool] = {} if on_web_page else {"include_in_web_ui": False}  # Locust's own parser knows it
+        parser.add_argument(flag(name), type=type(default), default=default, help=text, choices=choices, **only_here)  # type: ignore[arg-type]
     # Locust prints a long table every two seconds, and progress.json has the same numbers. Locust's web page and its
     # master would otherwise listen on every address of the machine.
     parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1", web_base_path=PAGE_PATH)
@@ -172,28 +203,26 @@ class Settings:
         except ValueError:
             raise ValueError(f"--steps takes numbers with commas between them, not {options.steps!r}.") from None
         results = options.results or time.strftime("runs/loadtest-%Y%m%dT%H%M%SZ", time.gmtime())
-        own = {name: getattr(options, name) for name in cls.__dataclass_fields__ if hasattr(options, name)}
+        own = {name: getattr(options, name) for name in OPTIONS}
         settings = cls(**(own | {"url": url or "", "users": users, "steps": steps, "results": Path(results)}))
         settings._check()
         return settings
 
     def _check(self) -> None:
-        for name, value in self._values().items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
         if not _is_websocket_url(self.url):
             raise ValueError(f"--host takes the chat's URL, ws://… or wss://…, not {self.url!r}.")
-        for name in ("users", "broadcasts", "broadcast_rate", "speakers", "connect_timeout", "max_connection_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}.")
-        not_negative = ("duration", "warm_up", "drain_time", "payload_bytes", "retry_time", "max_handshakes", "churn")
-        for name in (*not_negative, "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"--{name.replace('_', '-')} cannot be negative, as {getattr(self, name)} is.")
-        for name, max_value in MAX_VALUES.items():
-            if getattr(self, name) > max_value:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} can be {max_value:,.0f} at most, not {getattr(self, name)}.")
+        for name, option in LIMITED.items():
+            value = getattr(self, name)
+            if isinstance(option.default, str):
+                continue
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{flag(name)} must be a finite number, not {value}.")
+            if option.above_0 and not value > 0:
+                raise ValueError(f"{flag(name)} must be more than 0, not {value}.")
+            if value < 0:
+                raise ValueError(f"{flag(name)} cannot be negative, as {value} is.")
+            if value > option.at_most:
+                raise ValueError(f"{flag(name)} can be {option.at_most:,.0f} at most, not {value}.")
         if self.payload_bytes > messages.MAX_BYTES:
             raise ValueError(
                 f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
@@ -247,11 +276,11 @@ class Settings:
         It is made once, when the settings are checked: later, the file --trace may have changed.
         """
         if self.arrivals == "trace":
-            offsets = schedule.trace(self.trace)
+            offsets = trace_offsets(self.trace)
             return offsets[offsets < self.duration] if self.duration else offsets
         if self.arrivals == "poisson":
-            return schedule.poisson(self.broadcasts, self.broadcast_rate, self.seed, self.duration)
-        return schedule.constant(self.broadcasts, self.broadcast_rate, self.duration)
+            return poisson_offsets(self.broadcasts, self.broadcast_rate, self.seed, self.duration)
+        return constant_offsets(self.broadcasts, self.broadcast_rate, self.duration)
 
     def with_warm_up(self, phase: int = 0) -> Offsets:
         """Offsets of one phase in seconds, shape (warm_up + broadcasts,): the warm-up at an even rate, then the rest.
@@ -260,7 +289,7 @@ class Settings:
         Lambda function. In later phases the function is warm.
         """
         gap_s = 1 / self.broadcast_rate
-        warm_up = schedule.constant(self.warm_up, self.broadcast_rate, 0)
+        warm_up = constant_offsets(self.warm_up, self.broadcast_rate, 0)
         pause_s = gap_s if phase else max(gap_s, WARM_UP_GAP_S)
         start_s = warm_up[-1] + pause_s if self.warm_up else 0.0
         return np.concatenate([warm_up, start_s + self.schedule])
@@ -272,15 +301,32 @@ class Settings:
 
     def as_json(self) -> dict[str, object]:
         """The settings as `json.dumps` takes them."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in self._values().items()}
-
-    def _values(self) -> dict[str, object]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"results": f"{self.results}"}
 
     @property
     def phases(self) -> tuple[int, ...]:
         """The number of connections in each phase: one phase for each step, or a single one."""
         return self.steps if self.shape == "steps" else (self.users,)
+
+    def connecting_s(self, connections: int, rate: float) -> float:
+        """The longest time that so many connections may take to open, at `rate` a second."""
+        return connections / rate + self.connect_timeout + self.retry_time + CONNECT_GRACE_S
+
+    def longest_s(self, rate: float) -> float:
+        """The longest time that a whole test may take with `rate` new connections a second, from start to results.
+
+        Most tests take far less: a phase ends as soon as all are connected and everything has arrived.
+        """
+        phases = sum(
+            self.connecting_s(connections, rate)
+            + SYNCHRONISE_S
+            + LEAD_S
+            + float(self.with_warm_up(phase)[-1])
+            + self.drain_time
+            for phase, connections in enumerate(self.phases)
+        )
+        return phases + SETTLE_S + COLLECT_S + leaving_s(self.phases[-1], rate) + WRITE_S
 
 
 def _is_websocket_url(url: str) -> bool:
@@ -289,3 +335,59 @@ def _is_websocket_url(url: str) -> bool:
         return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # the port or the IPv6 address is invalid
         return False
+
+
+def leaving_s(connections: int, rate: float) -> float:
+    """The longest time that so many connections may take to leave, at `rate` a second."""
+    return connections / rate + LEAVE_GRACE_S
+
+
+def constant_offsets(broadcasts: int, rate: float, duration: float = 0.0) -> Offsets:
+    """One broadcast every 1 / `rate` seconds: `broadcasts` of them or, if it is not 0, for `duration` seconds."""
+    return np.arange(math.ceil(round(duration * rate, 9)) if duration else broadcasts) / rate
+
+
+def poisson_offsets(broadcasts: int, rate: float, seed: int, duration: float = 0.0) -> Offsets:
+    """Independent senders: exponential gaps of mean 1 / `rate` seconds; as many as `constant_offsets` on average."""
+    random = np.random.default_rng(seed)
+    if not duration:
+        return np.cumsum(random.exponential(1 / rate, broadcasts))
+    # Given their number, a Poisson process's points are uniform.
+    return np.sort(random.uniform(0, duration, random.poisson(rate * duration)))
+
+
+def trace_offsets(path: str | Path) -> Offsets:
+    """The offsets in a text file, one a line, in seconds; empty lines and lines with # are comments.
+
+    Raises:
+        ValueError: in one sentence, naming the line.
+    """
+    offsets: list[float] = []
+    try:
+        lines = _text(Path(path)).splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The trace {str(path)!r} can't be read: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            offset = float(text)
+        except ValueError:
+            offset = np.nan
+        if not 0 <= offset < np.inf or (offsets and offset < offsets[-1]):
+            raise ValueError(
+                f"{path}, line {number}: {text[:40]!r} is not a number of seconds at or after the line before."
+            )
+        offsets.append(offset)
+    if not offsets:
+        raise ValueError(f"The trace {path} has no offsets in it.")
+    return np.array(offsets)
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():  # reading a device or a pipe would not end
+        raise ValueError("it is not a file" if path.exists() else "there is no such file")
+    if path.stat().st_size > MAX_TRACE_BYTES:
+        raise ValueError(f"it has more than {MAX_TRACE_BYTES // 1_000_000} MB")
+    return path.read_text()

@@ -1,46 +1,30 @@
 """One WebSocket connection. Each of its frames carries the time at which it arrived in the kernel.
 
-websocket-client speaks the protocol. It gets a ready-made socket, and that socket reads the arrival time:
-`ArrivalSocket` for ws://, and `TlsArrivalSocket` over it for wss://.
-
-What a server may send is limited: the size of a message, its frames, control frames, what waits to be read.
+websocket-client speaks WebSocket, over the sockets of `loadtest.sockets`. What a server may send is limited: the size
+of a message, its frames, control frames, what waits to be read.
 """
 
 import os
-import socket
-import ssl
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import gevent
 import gevent.socket
 import websocket
-from gevent import get_hub
 from gevent.event import Event
 from websocket import ABNF
 from websocket._abnf import frame_buffer
 
-from loadtest import clock, messages, proxy
-from loadtest.errors import printable
-
-__all__ = ["ArrivalSocket", "Closed", "Connection", "Frame", "TlsArrivalSocket", "describe", "with_query"]
+from loadtest import messages, sockets
+from loadtest.errors import describe
+from loadtest.sockets import ArrivalSocket, LimitError, NothingYet, TlsArrivalSocket, tls_context
 
 QUERY_VARIABLE = "LOADTEST_QUERY"
-READ = 1  # libev's EV_READ
 FIRST = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)  # of a message's frames
 CONTROLS = (ABNF.OPCODE_CLOSE, ABNF.OPCODE_PING, ABNF.OPCODE_PONG)
-CHUNK_BYTES, ANSWER_CHUNK_BYTES = 65_536, 4_096
-"""What is read at a time, and of an answer to a handshake: websocket-client takes 20 ms for so much of a header."""
-MAX_UNREAD_BYTES = 32 << 20
-"""What may have arrived in this process before somebody reads it. Beyond it, the kernel keeps what arrives, and lets a
-server wait that sends more; below half of it, sockets are read again."""
-ARRIVAL_BYTES = 160
-"""What an arrival takes beyond its bytes, as `sys.getsizeof` says: the objects that hold it."""
 MAX_PIECES = 256
 """Pieces of a frame that has not arrived completely, before they are joined."""
 MAX_FRAMES = 1_024
@@ -49,9 +33,6 @@ MAX_CONTROLS_PER_S = 100
 """Pings and pongs on one connection. Who pings does so every few seconds."""
 MAX_CONTROL_BYTES = 125
 """RFC 6455, section 5.5."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Frame(NamedTuple):
@@ -67,187 +48,6 @@ class Frame(NamedTuple):
 
 class Closed(Exception):
     """The connection has ended; says why in a few words."""
-
-
-class NothingYet(Exception):
-    """There is nothing to read at the moment. Not an OSError, since websocket-client would wait after one of those."""
-
-
-class LimitError(websocket.WebSocketException):
-    """The server has sent more than it may."""
-
-    def __init__(self, what: str, code: int) -> None:
-        super().__init__(what)
-        self.code = code
-        """The close code for it (RFC 6455, section 7.4.1): 1009 if something is too large, else 1008."""
-
-
-class Unread:
-    """How much has arrived that nobody has read, on all connections of this process."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.paused: set[ArrivalSocket] = set()
-        """Sockets that are not read until there is less."""
-
-    def release(self, chunk: bytes) -> None:
-        """A chunk has been read, or is not wanted any more."""
-        self.bytes -= len(chunk) + ARRIVAL_BYTES
-        if self.paused and self.bytes < MAX_UNREAD_BYTES / 2:
-            paused, self.paused = self.paused, set()
-            for sock in paused:
-                sock.resume()
-
-
-unread = Unread()
-
-
-class ArrivalSocket(gevent.socket.socket):
-    """A connected gevent socket that takes what arrives out of the kernel at once, with the kernel's timestamp.
-
-    `recv` waits as usual until `watch` is called: for `proxy.MAX_ANSWER_BYTES` at most, which no answer to a handshake
-    needs. From then on the event loop itself reads, at a few microseconds an arrival, however busy the greenlets are,
-    and `recv` returns what the loop has read.
-    """
-
-    _sock: socket.socket  # gevent's: the plain socket below
-
-    def __init__(self, connected: socket.socket) -> None:
-        super().__init__(fileno=connected.detach())
-        self.settimeout(connected.gettimeout())
-        if clock.kernel_timestamps():
-            self.setsockopt(gevent.socket.SOL_SOCKET, clock.SO_TIMESTAMPNS, 1)
-        self.arrived_ns = 0
-        self._chunk = b""
-        self._position = 0
-        self._is_bound = self._has_paused = False
-        self._arrivals: deque[tuple[bytes, int, bool]] = deque()
-        self._error: OSError | None = None
-        self._watcher = get_hub().loop.io(self.fileno(), READ)
-        self._on_arrival: Callable[[], None] | None = None
-        self._answer_bytes = 0
-
-    def watch(self, on_arrival: Callable[[], None]) -> None:
-        """Read from now on in the event loop; it calls `on_arrival` after each arrival, which must not wait."""
-        self._on_arrival = on_arrival
-        self.resume()
-
-    def resume(self) -> None:
-        """Read again."""
-        if self._on_arrival:
-            self._watcher.start(self._drain, self._on_arrival)
-
-    def _drain(self, on_arrival: Callable[[], None]) -> None:
-        try:
-            chunk, ancillary, _, _ = self._sock.recvmsg(CHUNK_BYTES, clock.ANCILLARY_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._error, chunk, ancillary = error, b"", []
-        # A full chunk may have left something in the kernel. After a pause, the server may have had to wait.
-        is_bound = self._has_paused or len(chunk) == CHUNK_BYTES
-        self._arrivals.append((chunk, clock.timestamp_ns(ancillary), is_bound))
-        unread.bytes += len(chunk) + ARRIVAL_BYTES
-        if not chunk:
-            self._watcher.stop()
-        elif unread.bytes > MAX_UNREAD_BYTES:
-            self._watcher.stop()
-            self._has_paused = True
-            unread.paused.add(self)
-        on_arrival()
-
-    @property
-    def exact(self) -> bool:
-        """Whether `arrived_ns` is the time of the last byte read, and no upper bound."""
-        return self._position == len(self._chunk) and not self._is_bound
-
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        if self._position == len(self._chunk):
-            self._next_chunk()
-        start = self._position
-        self._position = min(start + bufsize, len(self._chunk))
-        return self._chunk[start : self._position]
-
-    def _next_chunk(self) -> None:
-        if self._arrivals:
-            chunk, arrived_ns, self._is_bound = self._arrivals.popleft()
-            unread.release(chunk)
-            if self._error and not chunk:
-                raise self._error
-        elif not self._on_arrival:
-            if self._answer_bytes >= proxy.MAX_ANSWER_BYTES:
-                raise LimitError(f"the answer to the handshake has more than {proxy.MAX_ANSWER_BYTES:,} bytes", 1009)
-            gevent.sleep(0)  # however fast it comes, a time-out can end it
-            chunk, ancillary, _, _ = self.recvmsg(ANSWER_CHUNK_BYTES, clock.ANCILLARY_BYTES)
-            arrived_ns = clock.timestamp_ns(ancillary)
-            self._answer_bytes += len(chunk)
-            self._is_bound = len(chunk) == ANSWER_CHUNK_BYTES
-        else:
-            raise NothingYet
-        self._chunk, self._position, self.arrived_ns = chunk, 0, arrived_ns
-
-    def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
-        super().close()
-        self._chunk, self._position = b"", 0
-        unread.paused.discard(self)
-        while self._arrivals:
-            unread.release(self._arrivals.popleft()[0])
-
-
-class TlsArrivalSocket:
-    """TLS over an `ArrivalSocket`: `ssl.SSLSocket` reads by itself and would lose the timestamps.
-
-    Has what websocket-client needs of a socket.
-    """
-
-    def __init__(self, sock: ArrivalSocket, context: ssl.SSLContext, server_hostname: str) -> None:
-        self._sock = sock
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._until_done(self._tls.do_handshake)
-
-    def _until_done(self, operation: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        while True:
-            try:
-                result = operation(*arguments, **named)
-            except ssl.SSLWantReadError:
-                self._flush()
-                if chunk := self._sock.recv(CHUNK_BYTES):
-                    self._incoming.write(chunk)
-                else:
-                    self._incoming.write_eof()
-            else:
-                self._flush()
-                return result
-
-    def _flush(self) -> None:
-        if data := self._outgoing.read():
-            self._sock.sendall(data)
-
-    @property
-    def arrived_ns(self) -> int:
-        return self._sock.arrived_ns
-
-    @property
-    def exact(self) -> bool:
-        return self._sock.exact and not self._tls.pending() and not self._incoming.pending
-
-    def recv(self, bufsize: int) -> bytes:
-        try:
-            return self._until_done(self._tls.read, bufsize)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return b""
-
-    def send(self, data: bytes) -> int:
-        return self._until_done(self._tls.write, data)
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._sock, name)
 
 
 class FrameBuffer(frame_buffer):
@@ -310,7 +110,7 @@ class Connection:
         if not parts.hostname:
             raise ValueError(f"{url!r} names no host")
         secure = parts.scheme == "wss"
-        connected = proxy.connect(parts.hostname, parts.port or (443 if secure else 80), tunnel=secure)
+        connected = sockets.connect(parts.hostname, parts.port or (443 if secure else 80), tunnel=secure)
         connected.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         arrivals = ArrivalSocket(connected)
         try:
@@ -429,17 +229,3 @@ def with_query(url: str) -> str:
     """
     query = os.environ.get(QUERY_VARIABLE)
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
-
-
-def describe(error: BaseException) -> str:
-    """An error in a few words, without the headers that websocket-client puts into its own."""
-    status = getattr(error, "status_code", None)
-    if status:
-        return f"handshake refused with status {status}"
-    return printable(getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__)
-
-
-@cache
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A verifying client context, made once: loading the certificates takes milliseconds and half a megabyte."""
-    return ssl.create_default_context(cafile=ca_file)

@@ -11,7 +11,8 @@ from gevent.event import Event
 from locust.env import Environment
 
 from loadtest import clock, messages, records, throttling
-from loadtest.connection import Closed, Connection, Frame, describe
+from loadtest.connection import Closed, Connection, Frame
+from loadtest.errors import describe
 from loadtest.exchange import Plan
 from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
 

@@ -22,6 +22,14 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:200])
 
 
+def describe(error: BaseException) -> str:
+    """An error in a few words, without the headers that websocket-client puts into its own."""
+    status = getattr(error, "status_code", None)
+    if status:
+        return f"handshake refused with status {status}"
+    return printable(getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__)
+
+
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command that is all that this process does, and return its exit status.
 

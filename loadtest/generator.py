@@ -17,8 +17,9 @@ from locust.runners import LocalRunner, WorkerRunner
 from numpy.typing import NDArray
 
 from loadtest import clock, exchange, records
-from loadtest.connection import Connection, describe
+from loadtest.connection import Connection
 from loadtest.connections import FRAMES_PER_TURN, NO_CONNECTION, Connections, Receiver, Sender, fire
+from loadtest.errors import describe
 from loadtest.records import ConnectionRecord
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Generator:
             self.part.fail_by(error)
         else:
             logger.error(error)
+            # A master of another version can't read this either, and says so.
+            exchange.send(self._runner, exchange.Failed("", self._runner.client_id, str(error)))
 
     def _on_test_stopping(self, **_: object) -> None:
         self._active = None

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
-from loadtest.budget import STOP_S
+from loadtest.arguments import STOP_S
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:

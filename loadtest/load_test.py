@@ -15,11 +15,11 @@ import pandas as pd
 from locust.env import Environment
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
-from loadtest import assembly, budget, clock, exchange, results, shapes, throttling
+from loadtest import arguments, assembly, clock, exchange, results, shapes, throttling
 from loadtest.arguments import Settings
 from loadtest.collector import Collector
-from loadtest.connection import describe
 from loadtest.connections import fire
+from loadtest.errors import describe
 from loadtest.results import Json
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class LoadTest:
         self._started_ns = clock.now_ns()
         self._started_monotonic_s = time.monotonic()
         self._clock_ahead_ns = clock.ahead_of_monotonic_ns()
-        self._max_s = budget.test_s(settings, connection_rate)
+        self._max_s = settings.longest_s(connection_rate)
         self._phases = gevent.Greenlet(self._run)
         self._end: gevent.Greenlet[..., None] | None = None
 
@@ -180,7 +180,7 @@ class LoadTest:
             self._broadcast(phase)
             self.state = "draining"
             self._wait(self._is_drained, self._settings.drain_time)
-        gevent.sleep(budget.SETTLE_S)
+        gevent.sleep(arguments.SETTLE_S)
 
     def _wait(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `is_done()`; False if that takes longer. Raises Aborted for what ends the test."""
@@ -222,15 +222,15 @@ class LoadTest:
                 wanted = min(wanted, self._runner.target_user_count or wanted)
             return stayed + failed >= wanted or (not stayed and failed >= min(target, 20))
 
-        self._wait(are_connected, budget.connecting_s(settings, target, self._connection_rate))
+        self._wait(are_connected, settings.connecting_s(target, self._connection_rate))
         if not collector.total("open"):
             tried = collector.total("opened") - collector.total("departed") + collector.total("failed")
             failed = "stayed open" if collector.total("opened") else "could be made"
             none = f"None of the first {tried} connections to {settings.url} {failed}{collector.why()}."
             raise Aborted(f"{none} {throttling.explain(collector.refusals(), {})}".rstrip())
-        if not self._wait(collector.is_synchronised, budget.SYNCHRONISE_S):
+        if not self._wait(collector.is_synchronised, arguments.SYNCHRONISE_S):
             raise Aborted(
-                f"A worker's clock could not be compared with the master's within {budget.SYNCHRONISE_S:g} s."
+                f"A worker's clock could not be compared with the master's within {arguments.SYNCHRONISE_S:g} s."
             )
 
     def _broadcast(self, phase: int) -> None:
@@ -241,7 +241,7 @@ class LoadTest:
             test_id=self.id,
             phase=phase,
             first=sum(len(earlier.offsets_ns) for earlier in self._plans),
-            start_ns=clock.now_ns() + round(budget.LEAD_S * 1e9),
+            start_ns=clock.now_ns() + round(arguments.LEAD_S * 1e9),
             offsets_ns=np.rint(settings.with_warm_up(phase) * 1e9).astype(np.int64).tolist(),
             warm_up=settings.warm_up,
             speakers=speakers,
@@ -273,14 +273,14 @@ class LoadTest:
         halted_ns = clock.now_ns()
         self._send(exchange.Halt(self.id))
         self.state = "draining"
-        self._poll(lambda: self.collector.is_drained(halted_ns), min(budget.HALT_S, self._settings.drain_time))
-        gevent.sleep(budget.SETTLE_S)
+        self._poll(lambda: self.collector.is_drained(halted_ns), min(arguments.HALT_S, self._settings.drain_time))
+        gevent.sleep(arguments.SETTLE_S)
 
     def _collect(self) -> None:
         """Wait for the last records of each generator."""
         self.state = "collecting"
         self._send(exchange.Collect(self.id))
-        self._poll(self.collector.is_complete, budget.COLLECT_S)
+        self._poll(self.collector.is_complete, arguments.COLLECT_S)
         if unfinished := self.collector.unfinished():
             sentence = (
                 f"{len(unfinished)} of {len(self.collector.clients)} workers did not hand over their last records."
@@ -296,7 +296,7 @@ class LoadTest:
         if self._interrupted:
             return
         self.state = "leaving"
-        timeout_s = budget.leaving_s(self.collector.total("open"), self._connection_rate)
+        timeout_s = arguments.leaving_s(self.collector.total("open"), self._connection_rate)
         # Another thread meanwhile loads what the end needs; nothing is measured any more that this could delay.
         gevent.get_hub().threadpool.spawn(assembly.load_libraries)
         self._send(exchange.Leave(self.id))

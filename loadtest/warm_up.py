@@ -8,8 +8,8 @@ import gevent
 import websocket
 
 from loadtest import throttling
-from loadtest.connection import Connection, describe
-from loadtest.errors import LoadTestError
+from loadtest.connection import Connection
+from loadtest.errors import LoadTestError, describe
 
 PEOPLE = 5
 """A new account's Lambda runs 10 invocations at a time: five who leave and five who come are as many."""

@@ -10,7 +10,7 @@ import pytest
 from chatlab import local_cloud
 from chatlab.notebooks import GRACE_S
 from chatlab.paths import ROOT
-from loadtest import budget, live
+from loadtest import arguments, live
 from tests.support import made_up
 from tests.support.processes import begin_chatlab, processes_of
 
@@ -83,7 +83,7 @@ def test_stopped_at_any_moment_nothing_is_left(chatlab, tmp_path, command, signa
 
 def test_whoever_ends_a_load_test_waits_until_it_has_written_its_results():
     """The load test itself, whoever watches it in a notebook, whoever runs that notebook, and what is promised."""
-    assert budget.HALT_S + budget.SETTLE_S + budget.COLLECT_S < budget.STOP_S <= live.STOP_S < GRACE_S
+    assert arguments.HALT_S + arguments.SETTLE_S + arguments.COLLECT_S < arguments.STOP_S <= live.STOP_S < GRACE_S
     assert live.STOP_S <= 30 and "within half a minute in any case" in (ROOT / "docs" / "loadtest.md").read_text()
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 import psutil
 
 from chatlab import poll
-from loadtest import budget
 from tests.support.load_tests import settings
 
 PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
@@ -22,8 +21,8 @@ LOCUST_S = 20.0
 """For Locust itself to start and to end, on a machine that is busy."""
 
 
-def budget_s():
-    return budget.test_s(settings(*WORDS, users=PEOPLE), RATE)
+def longest_s():
+    return settings(*WORDS, users=PEOPLE).longest_s(RATE)
 
 
 WHEN_SENT = """
@@ -80,7 +79,7 @@ class Failure:
 
         `peak_mb` is the most that its processes have had, each at its own peak.
         """
-        family, peaks, deadline = [], {}, self.began + budget_s() + LOCUST_S
+        family, peaks, deadline = [], {}, self.began + longest_s() + LOCUST_S
         while self.test.process.poll() is None and time.monotonic() < deadline and sum(peaks.values()) < max_mb:
             with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
                 family = psutil.Process(self.test.process.pid).children(recursive=True)

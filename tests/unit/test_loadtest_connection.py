@@ -9,7 +9,7 @@ import gevent
 import pytest
 from websockets.utils import accept_key
 
-from loadtest import connection
+from loadtest import sockets
 from loadtest.connection import Closed, Connection
 from tests.support.hostile_messages import CONTINUATION, OPEN, PING, TEXT, sent
 
@@ -82,7 +82,7 @@ def test_a_server_that_breaks_a_limit_is_told_so():
 
 def test_what_waits_unread_is_bounded_and_its_timestamps_stay_honest(monkeypatch):
     """The kernel's queue joins what waits: then a timestamp is an upper bound, and said to be one."""
-    monkeypatch.setattr(connection, "MAX_UNREAD_BYTES", 100_000)
+    monkeypatch.setattr(sockets, "MAX_UNREAD_BYTES", 100_000)
     number = 500
 
     def serve(peer):
@@ -93,10 +93,10 @@ def test_what_waits_unread_is_bounded_and_its_timestamps_stay_honest(monkeypatch
 
     with opened(serve) as one:
         gevent.sleep(1)
-        assert 100_000 < connection.unread.bytes < 100_000 + connection.CHUNK_BYTES + connection.ARRIVAL_BYTES
-        most = connection.unread.bytes // len(sent(TEXT, bytes(1_000)))  # before the pause: several may come at once
+        assert 100_000 < sockets.unread.bytes < 100_000 + sockets.CHUNK_BYTES + sockets.ARRIVAL_BYTES
+        most = sockets.unread.bytes // len(sent(TEXT, bytes(1_000)))  # before the pause: several may come at once
         frames = read(one, number)
-        assert (connection.unread.bytes, connection.unread.paused) == (0, set())
+        assert (sockets.unread.bytes, sockets.unread.paused) == (0, set())
     late_ms = [(each.arrived_ns - int(each.payload)) / 1e6 for each in frames]
     exact = [late for late, each in zip(late_ms, frames, strict=True) if each.exact]
     assert min(late_ms) >= 0 and sorted(exact)[len(exact) // 2] < 1

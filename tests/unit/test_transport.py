@@ -15,7 +15,8 @@ import websocket
 from websockets.sync.server import serve
 
 from chatlab import LabError, transport
-from loadtest.connection import Connection, tls_context
+from loadtest.connection import Connection
+from loadtest.sockets import tls_context
 
 HOST = "chat.example"  # nobody but the proxy knows where that is
 NAMES = ["SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"]

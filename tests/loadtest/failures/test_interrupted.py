@@ -6,7 +6,7 @@ import time
 import pytest
 
 from chatlab import poll
-from loadtest import budget
+from loadtest.arguments import STOP_S
 from tests.support.failures import LOCUST_S, checked_summary
 from tests.support.load_tests import free_port
 
@@ -41,7 +41,7 @@ def test_interrupted_at_any_moment_it_ends(failure, tmp_path):
         time.sleep(seconds)
         failure.test.process.send_signal(signal.SIGINT)
         test = failure.end()
-        assert failure.seconds - seconds < budget.STOP_S, seconds
+        assert failure.seconds - seconds < STOP_S, seconds
         is_complete = False
         if (failure.folder / "summary.json").exists():
             summary = checked_summary(test)

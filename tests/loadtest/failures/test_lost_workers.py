@@ -70,7 +70,7 @@ def test_a_worker_of_another_version_ends_it(failure):
     failure.start("--worker", "--master-port", port, folder=failure.tmp_path / "other", locustfile=locustfile)
     test = failure.end()
     assert test.status == 1
-    assert test.errors[-1].endswith("is of another version: master and workers need the same one.")
+    assert test.errors[-1].endswith("message is of another version: master and workers need the same one.")
 
 
 def with_users(number):
