@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import type { Plugin } from "vite";
-import type { WebSocketTarget } from "./src/config.ts";
+import type { Endpoint, Misconfiguration } from "./src/config.ts";
 
 /**
- * The policy of a page with this WebSocket and these inline styles: it takes scripts, styles and pictures from its own
- * folder, speaks to its own endpoint, and does nothing else.
+ * The policy of a page with this WebSocket and these inline styles: the page takes scripts, styles and pictures from its
+ * own folder, speaks to its own endpoint, and does nothing else.
  */
-export function policy(target: WebSocketTarget, inlineStyles: readonly string[]): string {
-  // The endpoint's http(s) origin is there for one question only: whether anything answers at all (see probe.ts).
+export function policy(target: Endpoint | Misconfiguration, inlineStyles: readonly string[]): string {
+  // The page asks the endpoint's http(s) origin one thing only: whether anything answers there (see connection.ts).
   const connect = target.ok ? `${target.url.origin} ${target.httpOrigin}` : "'none'";
   const hashes = inlineStyles.map((style) => ` 'sha256-${createHash("sha256").update(style).digest("base64")}'`);
   return [
@@ -21,8 +21,8 @@ export function policy(target: WebSocketTarget, inlineStyles: readonly string[])
   ].join("; ");
 }
 
-/** Puts the policy into the built page itself, since S3 sends no headers of one's own. */
-export function contentSecurityPolicy(target: WebSocketTarget): Plugin {
+/** Puts the policy into the built page itself, since S3 sends no header of your choice. */
+export function contentSecurityPolicy(target: Endpoint | Misconfiguration): Plugin {
   return {
     name: "content-security-policy",
     // Vite's development server needs inline scripts, so the policy is for the built page.
@@ -30,7 +30,7 @@ export function contentSecurityPolicy(target: WebSocketTarget): Plugin {
     transformIndexHtml: {
       order: "post",
       handler(html) {
-        // The one inline style has the page's background before the style sheet arrives, so that dark never flashes light.
+        // The one inline style sets the background before the style sheet arrives, so that a dark page never flashes light.
         const inlineStyles = [...html.matchAll(/<style>(.*?)<\/style>/gs)].map(([, style = ""]) => style);
         const attrs = { "http-equiv": "Content-Security-Policy", content: policy(target, inlineStyles) };
         return [{ tag: "meta", attrs, injectTo: "head-prepend" }];

@@ -51,6 +51,7 @@ export default defineConfig(({ mode }) => {
       environment: "jsdom",
       include: ["test/**/*.test.{ts,tsx}"],
       setupFiles: ["test/setup.ts"],
+      isolate: false,
     },
   };
 });

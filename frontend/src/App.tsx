@@ -1,14 +1,12 @@
 import { useState } from "react";
 import { ChatRoom } from "./ChatRoom";
 import { Chat } from "./chat";
-import type { WebSocketTarget } from "./config";
-import { browserEnvironment } from "./environment";
+import type { Endpoint, Misconfiguration } from "./config";
 import { JoinForm } from "./JoinForm";
-import { Misconfigured } from "./Misconfigured";
 import { rememberName } from "./names";
 
-/** The whole page: what to set when it was built with a wrong URL, else the way in, else the chat. */
-export function App({ target }: { target: WebSocketTarget }) {
+/** The whole page: what to set if it was built with a wrong URL, else the way in, else the chat. */
+export function App({ target }: { target: Endpoint | Misconfiguration }) {
   const [chat, setChat] = useState<Chat>();
   if (!target.ok) return <Misconfigured {...target} />;
   if (chat !== undefined) return <ChatRoom chat={chat} onLeave={() => setChat(undefined)} />;
@@ -16,8 +14,20 @@ export function App({ target }: { target: WebSocketTarget }) {
     <JoinForm
       onJoin={(name) => {
         rememberName(name);
-        setChat(new Chat(name, browserEnvironment(target)));
+        setChat(new Chat(name, target));
       }}
     />
+  );
+}
+
+function Misconfigured({ problem, remedy }: Misconfiguration) {
+  return (
+    <main className="card">
+      <h1>This page can’t connect</h1>
+      <div role="status" data-state="misconfigured">
+        <p>{problem}</p>
+        <p>{remedy}</p>
+      </div>
+    </main>
   );
 }

@@ -1,16 +1,17 @@
-import { useEffect, useLayoutEffect, useSyncExternalStore } from "react";
+import { memo, useEffect, useLayoutEffect, useSyncExternalStore } from "react";
 import { Composer } from "./Composer";
 import { ConnectionStatus } from "./ConnectionStatus";
 import type { Chat } from "./chat";
-import { formatMs } from "./delivery";
+import { formatMs, median } from "./delivery";
 import { LoadPanel } from "./LoadPanel";
 import { MessageList } from "./MessageList";
-import { People } from "./People";
+import type { Person } from "./presence";
 
 /** The conversation and everything around it. */
 export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void }) {
   const snapshot = useSyncExternalStore(chat.subscribe, chat.getSnapshot);
-  const { connection, outbox, deliveryMedianMs, deliveryCount, load } = snapshot;
+  const { connection, outbox, deliveriesMs, load } = snapshot;
+  const medianMs = median(deliveriesMs);
 
   // Before the first paint, which then shows that it is connecting.
   useLayoutEffect(() => {
@@ -54,9 +55,9 @@ export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void })
           <p
             className="median"
             data-testid="median"
-            title={`From sending to coming back: the median of your last ${deliveryCount}`}
+            title={`From sending to coming back: the median of your last ${deliveriesMs.length}`}
           >
-            {deliveryMedianMs === undefined ? "No delivery yet" : `Delivery ${formatMs(deliveryMedianMs)}`}
+            {medianMs === undefined ? "No delivery yet" : `Delivery ${formatMs(medianMs)}`}
           </p>
         </div>
         {load !== undefined && <LoadPanel load={load} />}
@@ -68,3 +69,22 @@ export function ChatRoom({ chat, onLeave }: { chat: Chat; onLeave: () => void })
     </div>
   );
 }
+
+/** How many are here and, opened, who. */
+const People = memo(function People({ people, client }: { people: readonly Person[]; client: string }) {
+  return (
+    <>
+      <button type="button" className="quiet" data-testid="people" popoverTarget="people">
+        {people.length === 1 ? "1 person" : `${people.length} people`}
+      </button>
+      <ul id="people" popover="auto" aria-label="People">
+        {people.map((person) => (
+          <li key={person.client}>
+            <bdi>{person.name}</bdi>
+            {person.client === client && " (you)"}
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+});

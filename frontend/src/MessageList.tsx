@@ -1,32 +1,29 @@
 import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { VList, type VListHandle } from "virtua";
-import type { Chat } from "./chat";
-import { Message } from "./Message";
+import type { Chat, Snapshot } from "./chat";
+import { Message, PendingMessage } from "./Message";
 import type { OutboxMessage } from "./outbox";
-import { PendingMessage } from "./PendingMessage";
-import type { Snapshot } from "./snapshot";
 import type { Entry } from "./timeline";
 
-/** Who scrolls down comes to follow the newest message from this far on. */
+/** A reader who scrolls down to this distance from the end follows the newest message again. */
 const NEAR_END_PX = 40;
 /** Scroll positions are not whole pixels. */
 const AT_END_PX = 2;
 
 type Row = { entry: Entry; startsGroup: boolean } | { pending: OutboxMessage; startsGroup: boolean };
 
-/** The conversation, of which only what is in view is built. It follows the newest message unless the reader scrolled up. */
+/** The conversation; only the rows in view are built. It follows the newest message unless the reader scrolled up. */
 export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat }) {
-  const { entries, trimmed, trimmedCount, outbox, connection } = snapshot;
+  const { entries, messageCount, trimmed, outbox, connection } = snapshot;
   const conversation = useRef<HTMLDivElement>(null);
   const list = useRef<VListHandle>(null);
   const lastOffset = useRef(0);
   /** Beside the state, since the next messages may be shown before React has taken the state over. */
   const isFollowing = useRef(true);
-  /** How many messages there had been when the reader scrolled up; undefined while the newest is followed. */
+  /** How many messages there had been when the reader scrolled up; undefined while the list follows the newest. */
   const [leftAt, setLeftAt] = useState<number>();
   const rows = useMemo(() => toRows(entries, outbox), [entries, outbox]);
-  const total = trimmedCount + entries.length;
-  const unseen = leftAt === undefined ? 0 : total - leftAt;
+  const unseen = leftAt === undefined ? 0 : messageCount - leftAt;
 
   const findLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]");
   /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
@@ -65,9 +62,9 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
     if (toEndPx <= (isUpwards ? AT_END_PX : NEAR_END_PX)) {
       follow();
     } else if (isUpwards && !trimmed && isFollowing.current) {
-      // Only the reader moves upwards: the page itself moves down, and letting go of old messages is no reading.
+      // Only the reader scrolls upwards. The page itself scrolls down; while it drops old messages, nobody has scrolled.
       isFollowing.current = false;
-      setLeftAt(total);
+      setLeftAt(messageCount);
     }
   };
 
@@ -78,7 +75,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
         className="log"
         role="log"
         aria-label="Conversation"
-        // Scrolling back builds old messages anew, which are no news.
+        // Scrolling back builds old messages again, which are not news.
         aria-live={leftAt === undefined ? "polite" : "off"}
         tabIndex={0}
         data={rows}
@@ -116,9 +113,8 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
 
 function toRows(entries: readonly Entry[], outbox: readonly OutboxMessage[]): Row[] {
   const newest = entries.at(-1);
-  const isOwnNewest = newest?.kind === "chat" && newest.own;
   return [
     ...entries.map((entry, index) => ({ entry, startsGroup: entry.startsGroup || index === 0 })),
-    ...outbox.map((pending, index) => ({ pending, startsGroup: index === 0 && !isOwnNewest })),
+    ...outbox.map((pending, index) => ({ pending, startsGroup: index === 0 && !newest?.own })),
   ];
 }

@@ -2,11 +2,10 @@
  * One stay in the chat: joins the connection, the outbox, the roster and the timeline, and gives React one immutable
  * snapshot of them, at most once per animation frame however much arrives.
  */
-import { Connection } from "./connection";
-import { DeliveryTimes } from "./delivery";
-import type { ConnectionEnvironment } from "./environment";
-import { LoadTraffic } from "./load";
-import { Outbox } from "./outbox";
+import type { Endpoint } from "./config";
+import { Connection, type ConnectionState } from "./connection";
+import { type LoadSummary, LoadTraffic } from "./load";
+import { Outbox, type OutboxMessage } from "./outbox";
 import { answerDelayMs, type Person, Roster } from "./presence";
 import {
   type ChatMessage,
@@ -15,16 +14,25 @@ import {
   MAX_FRAME_BYTES,
   type PresenceMessage,
   parse,
-  type Received,
   serialise,
 } from "./protocol";
-import type { Snapshot } from "./snapshot";
-import { Timeline } from "./timeline";
+import { Timeline, type TimelineStep } from "./timeline";
 
 /** An echo that takes longer is missing: the message is in doubt. */
-export const ECHO_OVERDUE_MS = 20_000;
+const ECHO_OVERDUE_MS = 20_000;
 const TICK_MS = 1000;
 const HIDDEN_REFRESH_MS = 250;
+const DELIVERIES_KEPT = 20;
+
+/** All that the room shows, at one moment. */
+export interface Snapshot extends TimelineStep {
+  connection: ConnectionState;
+  outbox: readonly OutboxMessage[];
+  people: readonly Person[];
+  /** How long the last twenty own messages took to come back, in milliseconds. */
+  deliveriesMs: readonly number[];
+  load: LoadSummary | undefined;
+}
 
 /** Why a message can't be sent. */
 export type SendProblem = "empty" | "too-large";
@@ -33,41 +41,28 @@ export type SendProblem = "empty" | "too-large";
 export class Chat {
   readonly client = randomId();
   readonly name: string;
-  readonly #random: () => number;
   readonly #connection: Connection;
   readonly #outbox = new Outbox();
   readonly #roster = new Roster();
   readonly #timeline = new Timeline();
-  readonly #deliveries = new DeliveryTimes();
   readonly #load = new LoadTraffic();
   readonly #subscribers = new Set<() => void>();
+  #deliveriesMs: readonly number[] = [];
   #snapshot: Snapshot;
-  #people: readonly Person[] = [];
   #isRefreshDue = false;
   #answerTimer: ReturnType<typeof setTimeout> | undefined;
   #tickTimer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(name: string, environment: ConnectionEnvironment) {
+  constructor(name: string, endpoint: Endpoint) {
     this.name = name;
-    this.#random = () => environment.random();
-    this.#connection = new Connection(environment, {
+    this.#connection = new Connection(endpoint, {
       onState: () => this.#refresh(),
       onOpen: () => this.#opened(),
       onLost: (isTooBig) => this.#lost(isTooBig),
       onFrame: (frame, receivedMs) => this.#received(frame, receivedMs),
       onSignOfLifeDue: () => this.#sendPresence("here"),
     });
-    this.#snapshot = {
-      connection: this.#connection.state,
-      entries: [],
-      trimmed: false,
-      trimmedCount: 0,
-      outbox: [],
-      people: [],
-      deliveryMedianMs: undefined,
-      deliveryCount: 0,
-      load: undefined,
-    };
+    this.#snapshot = this.#takeSnapshot();
   }
 
   /** Calls `subscriber` with every new snapshot, until the function that it returns is called. */
@@ -79,14 +74,10 @@ export class Chat {
   /** The latest snapshot: the same object until there is a new one. */
   readonly getSnapshot = (): Snapshot => this.#snapshot;
 
-  /** Connects, and listens to what the browser says of network and tab. Without effect on a stay that has started. */
+  /** Connects. No effect on a stay that has started. */
   start(): void {
     this.#roster.joined(this.client, this.name, performance.now());
-    this.#people = this.#roster.people;
     this.#tickTimer ??= setInterval(() => this.#tick(), TICK_MS);
-    window.addEventListener("online", this.#onOnline);
-    window.addEventListener("offline", this.#onOffline);
-    document.addEventListener("visibilitychange", this.#onVisibility);
     this.#connection.start();
     this.#publish();
   }
@@ -97,9 +88,6 @@ export class Chat {
     clearTimeout(this.#answerTimer);
     clearInterval(this.#tickTimer);
     this.#tickTimer = undefined;
-    window.removeEventListener("online", this.#onOnline);
-    window.removeEventListener("offline", this.#onOffline);
-    document.removeEventListener("visibilitychange", this.#onVisibility);
     this.#connection.stop();
     this.#outbox.doubt();
   }
@@ -115,7 +103,7 @@ export class Chat {
 
   /** The size in bytes of the whole frame, which is what the limit is about. */
   bytesOnTheWire(text: string): number {
-    return frameBytes(this.#frame({ id: randomId(), text: text.trimEnd() }, Date.now()));
+    return frameBytes(this.#frame({ id: randomId(), text: text.trimEnd() }));
   }
 
   /** Sends a failed message again. */
@@ -135,37 +123,30 @@ export class Chat {
     this.#connection.retryNow();
   }
 
-  readonly #onOnline = () => this.#connection.cameOnline();
-  readonly #onOffline = () => this.#connection.wentOffline();
-  readonly #onVisibility = () => {
-    if (document.visibilityState === "visible") this.#connection.becameVisible();
-  };
-
   #opened(): void {
-    // Who left meanwhile was not heard, and everyone who is still here answers the `join`.
+    // Nobody told this page who left meanwhile, and everyone who is still here answers the `join`.
     this.#roster.clear();
     this.#roster.joined(this.client, this.name, performance.now());
-    this.#people = this.#roster.people;
     this.#sendPresence("join");
     this.#flush();
   }
 
   #lost(isTooBig: boolean): void {
-    if (isTooBig) this.#outbox.refuseLargest();
+    if (isTooBig) this.#outbox.refuseLongest();
     this.#outbox.doubt();
   }
 
   #flush(): void {
     this.#outbox.flush(
       performance.now(),
-      (message) => this.#frame(message, Date.now()),
+      (message) => this.#frame(message),
       (frame) => this.#send(frame),
     );
     this.#refresh();
   }
 
-  #frame({ id, text }: Pick<ChatMessage, "id" | "text">, sentAt: number): string {
-    return serialise({ type: "chat", id, client: this.client, name: this.name, text, sent_at: sentAt });
+  #frame({ id, text }: Pick<ChatMessage, "id" | "text">): string {
+    return serialise({ type: "chat", id, client: this.client, name: this.name, text, sent_at: Date.now() });
   }
 
   #sendPresence(state: PresenceMessage["state"]): void {
@@ -174,7 +155,7 @@ export class Chat {
 
   #send(frame: string): boolean {
     const isSent = this.#connection.send(frame);
-    // Whatever is sent shows that this person is here, and so answers a newcomer as well.
+    // Any frame shows that this person is here, and so answers a newcomer as well.
     if (isSent) {
       clearTimeout(this.#answerTimer);
       this.#answerTimer = undefined;
@@ -195,34 +176,32 @@ export class Chat {
         this.#load.add(message, frameBytes(frame), receivedMs);
         break;
       default:
-        this.#receivedOther(message);
+        this.#timeline.append({ kind: message.type, text: message.text, receivedAt: Date.now() });
     }
     this.#refresh();
   }
 
-  #receivedChat(message: ChatMessage, receivedMs: number): void {
-    const { id, client, name, text } = message;
+  #receivedChat({ id, client, name, text }: ChatMessage, receivedMs: number): void {
     const own = client === this.client && this.#outbox.owns(id);
-    const delivery = own ? this.#outbox.confirm(id, receivedMs) : undefined;
-    if (delivery?.deliveryMs !== undefined) this.#deliveries.add(delivery.deliveryMs);
+    const deliveryMs = own ? this.#outbox.confirm(id, receivedMs) : undefined;
+    if (deliveryMs !== undefined) this.#deliveriesMs = [...this.#deliveriesMs, deliveryMs].slice(-DELIVERIES_KEPT);
     if (this.#timeline.isNew(id)) {
-      const deliveryMs = delivery?.deliveryMs;
       // An own message keeps its key from the outbox, so that its place on the screen is not built anew.
       const key = own ? id : undefined;
       this.#timeline.append({ kind: "chat", client, name, text, receivedAt: Date.now(), own, deliveryMs }, key);
     }
-    if (client !== this.client) this.#peopleChanged(this.#roster.heard(client, name, receivedMs));
+    if (client !== this.client) this.#roster.heard(client, name, receivedMs);
     if (own) this.#flush();
   }
 
   #receivedPresence({ client, name, state }: PresenceMessage, receivedMs: number): void {
     if (client === this.client) return;
     if (state === "leave") {
-      this.#peopleChanged(this.#roster.left(client));
+      this.#roster.left(client);
     } else if (state === "here") {
-      this.#peopleChanged(this.#roster.heard(client, name, receivedMs));
+      this.#roster.heard(client, name, receivedMs);
     } else {
-      this.#peopleChanged(this.#roster.joined(client, name, receivedMs));
+      this.#roster.joined(client, name, receivedMs);
       this.#answerJoin();
     }
   }
@@ -230,7 +209,7 @@ export class Chat {
   /** One answer serves everyone who joined meanwhile, since everyone hears it. */
   #answerJoin(): void {
     if (this.#answerTimer !== undefined) return;
-    const delayMs = answerDelayMs(this.#roster.size, this.#random);
+    const delayMs = answerDelayMs(this.#roster.size, Math.random);
     if (delayMs === undefined) return;
     this.#answerTimer = setTimeout(() => {
       this.#answerTimer = undefined;
@@ -238,18 +217,10 @@ export class Chat {
     }, delayMs);
   }
 
-  #receivedOther(message: Extract<Received, { type: "plain" | "cloud-error" }>): void {
-    this.#timeline.append({ kind: message.type, text: message.text, receivedAt: Date.now() });
-  }
-
-  #peopleChanged(isChanged: boolean): void {
-    if (isChanged) this.#people = this.#roster.people;
-  }
-
   #tick(): void {
     const nowMs = performance.now();
     this.#roster.heard(this.client, this.name, nowMs);
-    this.#peopleChanged(this.#roster.expire(nowMs));
+    this.#roster.expire(nowMs);
     this.#doubtOverdueEchoes(nowMs);
     this.#flush();
   }
@@ -272,22 +243,21 @@ export class Chat {
 
   readonly #publish = () => {
     this.#isRefreshDue = false;
-    const before = this.#snapshot;
-    const { entries, trimmed, isSettled } = this.#timeline.next();
-    this.#snapshot = {
+    this.#snapshot = this.#takeSnapshot();
+    for (const subscriber of this.#subscribers) subscriber();
+    if (!this.#snapshot.isSettled) this.#refresh();
+  };
+
+  #takeSnapshot(): Snapshot {
+    return {
+      ...this.#timeline.next(),
       connection: this.#connection.state,
-      entries,
-      trimmed,
-      trimmedCount: before.trimmedCount + (trimmed ? before.entries.length - entries.length : 0),
       outbox: this.#outbox.messages,
-      people: this.#people,
-      deliveryMedianMs: this.#deliveries.medianMs,
-      deliveryCount: this.#deliveries.count,
+      people: this.#roster.people,
+      deliveriesMs: this.#deliveriesMs,
       load: this.#load.summary(performance.now()),
     };
-    for (const subscriber of this.#subscribers) subscriber();
-    if (!isSettled) this.#refresh();
-  };
+  }
 }
 
 /** `crypto.randomUUID` is missing on pages served by plain http, as S3's website endpoints are. */

@@ -1,20 +1,26 @@
 /** Where the page's WebSocket goes: read at build time from `REACT_APP_WEBSOCKET_URL`. */
 
-/** Where a page goes that was built without a URL. */
+/** What a page uses that was built without a URL. */
 export const DEFAULT_WEBSOCKET_URL = "ws://localhost:8080";
 
 const EXAMPLE = "wss://API-ID.execute-api.REGION.amazonaws.com/production";
 
-/** A URL that can be used, or what is wrong with it and what to set. */
-export type WebSocketTarget =
-  | { ok: true; url: URL; httpOrigin: string }
-  | { ok: false; problem: string; remedy: string };
+/** A WebSocket URL that can be used, and the http(s) origin of its server. */
+export interface Endpoint {
+  ok: true;
+  url: URL;
+  httpOrigin: string;
+}
 
-/**
- * Checks the URL that the page was built with. An unset or blank one means the default on this machine; a wrong one
- * gives a sentence that says what is wrong and one that says what to set.
- */
-export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
+/** What is wrong with a URL, and what to set. */
+export interface Misconfiguration {
+  ok: false;
+  problem: string;
+  remedy: string;
+}
+
+/** Checks the URL that the page was built with. An unset or blank one means the default on this machine. */
+export function readWebSocketUrl(value: string | undefined): Endpoint | Misconfiguration {
   const given = value?.trim() ?? "";
   const text = given === "" ? DEFAULT_WEBSOCKET_URL : given;
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -40,7 +46,7 @@ export function readWebSocketUrl(value: string | undefined): WebSocketTarget {
 
 /**
  * The socket's URL with the room's key, if the page's own address has one after its “#”: `#key=…`. A browser sends that
- * part of an address to no server, so S3 and whoever logs its requests do not learn it.
+ * part of an address to no server, so neither S3 nor its logs learn the key.
  */
 export function withRoomKey(url: URL, fragment: string): URL {
   const key = new URLSearchParams(fragment.replace(/^#/, "")).get("key");

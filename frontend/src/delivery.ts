@@ -1,29 +1,11 @@
-/** How long this page's own messages took to come back: the median of the last twenty. */
+/** How long this page's own messages took to come back, for people to read. */
 
-const WINDOW = 20;
-
-/** Keeps the last twenty delivery times. */
-export class DeliveryTimes {
-  readonly #lastMs: number[] = [];
-
-  /** Takes one delivery time, in milliseconds. */
-  add(deliveryMs: number): void {
-    this.#lastMs.push(deliveryMs);
-    if (this.#lastMs.length > WINDOW) this.#lastMs.shift();
-  }
-
-  /** How many are kept: twenty at the most. */
-  get count(): number {
-    return this.#lastMs.length;
-  }
-
-  /** In milliseconds; undefined while nothing has come back yet. */
-  get medianMs(): number | undefined {
-    const sorted = this.#lastMs.toSorted((a, b) => a - b);
-    const upper = sorted[Math.floor(sorted.length / 2)];
-    const lower = sorted[Math.ceil(sorted.length / 2) - 1];
-    return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2;
-  }
+/** The median; undefined of no times at all. */
+export function median(timesMs: readonly number[]): number | undefined {
+  const sorted = timesMs.toSorted((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  const lower = sorted[Math.ceil(sorted.length / 2) - 1];
+  return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2;
 }
 
 /** Tenths under ten milliseconds, seconds from a thousand on: as exact as a person can use. */

@@ -9,20 +9,19 @@ const BROADCASTS_KEPT = 8;
 /** One broadcast, as it arrived. */
 export interface LoadBroadcast {
   key: number;
-  run: string;
   id: number;
   bytes: number;
   receivedAt: number;
 }
 
-/** What came of one run of the load test. */
+/** What arrived from one run of the load test. */
 export interface LoadRun {
   run: string;
   count: number;
   bytes: number;
 }
 
-/** All that came of the load test, at one moment. */
+/** What arrived from the load test so far. */
 export interface LoadSummary {
   count: number;
   perSecond: number;
@@ -50,7 +49,7 @@ export class LoadTraffic {
     }
     run.count += 1;
     run.bytes += bytes;
-    const broadcast = { key: this.#count, run: name, id: message.id, bytes, receivedAt: Date.now() };
+    const broadcast = { key: this.#count, id: message.id, bytes, receivedAt: Date.now() };
     this.#latest = [broadcast, ...this.#latest.slice(0, BROADCASTS_KEPT - 1)];
 
     const startMs = Math.floor(nowMs / BUCKET_MS) * BUCKET_MS;

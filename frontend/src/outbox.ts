@@ -1,15 +1,15 @@
 /**
  * What this page has to say and has not yet seen come back.
  *
- * The server forwards a message to its sender too, so that echo is the proof of delivery, and until it comes the message
- * stays here. The rules, which lose nothing silently and show nothing twice:
+ * The server forwards a message to its sender too. That echo proves the delivery, and until it comes the message stays
+ * here. The rules lose nothing silently and show nothing twice:
  *
  * - In order, one in flight: a message is handed to the socket when the echo of the one before has come, or after
  *   `ORDER_PATIENCE_MS` without it. The cloud may handle two frames at the same time, and then the second can overtake.
  * - Handed over but not echoed when the connection broke: nobody can know whether it arrived. It is `unconfirmed`, and is
  *   handed over again on the next connection as the same frame with the same `id`, which receivers show once.
  * - After `MAX_TRIES` it is `failed` and waits for the person: send again, or discard.
- * - The one that was too long for the server, which closed the connection for it, is `refused` and never sent again.
+ * - One for whose length the server closed the connection is `refused` and never sent again.
  */
 
 import { frameBytes } from "./protocol";
@@ -29,18 +29,11 @@ export interface OutboxMessage {
   readonly tries: number;
   /** The frame as it was first handed over, so that a second try is byte for byte the same message. */
   readonly frame: string | undefined;
-  /** On the monotonic clock, in milliseconds. */
-  readonly handedOverMs: number | undefined;
+  /** When it was last handed over, on the monotonic clock, in milliseconds; 0 until then. */
+  readonly handedOverMs: number;
 }
 
 const bytesOf = ({ frame }: OutboxMessage) => frameBytes(frame ?? "");
-
-/** A message that came back. */
-export interface Delivery {
-  message: OutboxMessage;
-  /** From hand-over to echo; undefined where the message was handed over more than once and the time says nothing. */
-  deliveryMs: number | undefined;
-}
 
 /** The messages on their way, in the order in which they were written. */
 export class Outbox {
@@ -61,10 +54,8 @@ export class Outbox {
   /** Takes a new message, to be sent after the others. */
   add(id: string, text: string): void {
     this.#ownIds.add(id);
-    this.#messages = [
-      ...this.#messages,
-      { id, text, status: "waiting", tries: 0, frame: undefined, handedOverMs: undefined },
-    ];
+    const message: OutboxMessage = { id, text, status: "waiting", tries: 0, frame: undefined, handedOverMs: 0 };
+    this.#messages = [...this.#messages, message];
   }
 
   /** Hands over what may go now. `send` answers false when the socket does not take it. */
@@ -72,7 +63,7 @@ export class Outbox {
     for (const message of this.#messages) {
       if (message.status === "failed" || message.status === "refused") continue;
       if (message.status === "sent") {
-        if (nowMs - (message.handedOverMs ?? 0) < ORDER_PATIENCE_MS) return;
+        if (nowMs - message.handedOverMs < ORDER_PATIENCE_MS) return;
         continue;
       }
       const frame = message.frame ?? toFrame(message);
@@ -82,13 +73,15 @@ export class Outbox {
     }
   }
 
-  /** The echo came. Undefined when the message is not, or no longer, in here. */
-  confirm(id: string, nowMs: number): Delivery | undefined {
+  /**
+   * The echo came: the milliseconds since hand-over. Undefined if the message is no longer in here, or was handed over more
+   * than once, since then nobody knows which time counts.
+   */
+  confirm(id: string, nowMs: number): number | undefined {
     const message = this.#messages.find((candidate) => candidate.id === id);
     if (message === undefined) return undefined;
-    this.#remove(id);
-    const isFirstTry = message.tries === 1 && message.handedOverMs !== undefined;
-    return { message, deliveryMs: isFirstTry ? nowMs - (message.handedOverMs ?? 0) : undefined };
+    this.discard(id);
+    return message.tries === 1 ? nowMs - message.handedOverMs : undefined;
   }
 
   /** When the oldest message in flight was handed over, on the monotonic clock. */
@@ -99,17 +92,16 @@ export class Outbox {
   /** Everything in flight is in doubt: the connection broke, or the echo is overdue. */
   doubt(handedOverBeforeMs = Infinity): void {
     for (const { id, status, tries, handedOverMs } of this.#messages) {
-      if (status !== "sent" || (handedOverMs ?? 0) >= handedOverBeforeMs) continue;
+      if (status !== "sent" || handedOverMs >= handedOverBeforeMs) continue;
       this.#update(id, { status: tries >= MAX_TRIES ? "failed" : "unconfirmed" });
     }
   }
 
   /** The connection was closed because something in flight was too long: that was the longest of them. */
-  refuseLargest(): void {
+  refuseLongest(): void {
     const inFlight = this.#messages.filter(({ status }) => status === "sent");
-    const longest = Math.max(...inFlight.map(bytesOf));
-    const largest = inFlight.find((message) => bytesOf(message) === longest);
-    if (largest !== undefined) this.#update(largest.id, { status: "refused" });
+    const [longest] = inFlight.toSorted((a, b) => bytesOf(b) - bytesOf(a));
+    if (longest !== undefined) this.#update(longest.id, { status: "refused" });
   }
 
   /** Gives a failed message new tries. */
@@ -119,14 +111,10 @@ export class Outbox {
 
   /** Forgets a message. */
   discard(id: string): void {
-    this.#remove(id);
+    this.#messages = this.#messages.filter((message) => message.id !== id);
   }
 
   #update(id: string, change: Partial<OutboxMessage>): void {
     this.#messages = this.#messages.map((message) => (message.id === id ? { ...message, ...change } : message));
-  }
-
-  #remove(id: string): void {
-    this.#messages = this.#messages.filter((message) => message.id !== id);
   }
 }

@@ -1,4 +1,4 @@
-/** Who is here, as far as their own messages tell: the server says nothing about it. */
+/** Who is here, as far as their own messages show: the server says nothing about it. */
 
 /** Someone who is here. */
 export interface Person {
@@ -6,72 +6,76 @@ export interface Person {
   name: string;
 }
 
-/** Everyone sends something at least every 9 minutes (see connection.ts), so who is silent for longer has vanished. */
+/** Everyone sends something at least every 9 minutes (see connection.ts), so a client that is silent for longer has vanished. */
 export const EXPIRY_MS = 10 * 60_000;
 const PEOPLE_KEPT = 2000;
 const DEPARTED_KEPT = 500;
 /** About how many answer one newcomer. In a larger room the others become known when they say something. */
 const ANSWERS_WANTED = 50;
 
-/** Who is here. Each change answers whether what is shown has changed. */
+/** Who is here. */
 export class Roster {
   readonly #people = new Map<string, { name: string; lastHeardMs: number }>();
-  /** A message can overtake another, and one that was overtaken by its author's leaving must not bring the author back. */
+  /** A message can overtake another. One that its author's leaving has overtaken must not bring the author back. */
   readonly #departed = new Set<string>();
+  #sorted: readonly Person[] | undefined;
 
   /** Someone said something at `nowMs`, and so is here. */
-  heard(client: string, name: string, nowMs: number): boolean {
-    if (this.#departed.has(client)) return false;
+  heard(client: string, name: string, nowMs: number): void {
     const known = this.#people.get(client);
-    if (known === undefined && this.#people.size >= PEOPLE_KEPT) return false;
+    if (this.#departed.has(client) || (known === undefined && this.#people.size >= PEOPLE_KEPT)) return;
     this.#people.set(client, { name, lastHeardMs: nowMs });
-    return known?.name !== name;
+    if (known?.name !== name) this.#sorted = undefined;
   }
 
   /** Someone came. */
-  joined(client: string, name: string, nowMs: number): boolean {
+  joined(client: string, name: string, nowMs: number): void {
     this.#departed.delete(client);
-    return this.heard(client, name, nowMs);
+    this.heard(client, name, nowMs);
   }
 
   /** Someone went. */
-  left(client: string): boolean {
+  left(client: string): void {
     this.#departed.add(client);
     const [oldest] = this.#departed;
     if (this.#departed.size > DEPARTED_KEPT && oldest !== undefined) this.#departed.delete(oldest);
-    return this.#people.delete(client);
+    this.#forget(client);
   }
 
-  /** Forgets those who vanished without a word. */
-  expire(nowMs: number): boolean {
-    const before = this.#people.size;
+  /** Forgets the people who vanished without a word. */
+  expire(nowMs: number): void {
     for (const [client, { lastHeardMs }] of this.#people) {
-      if (nowMs - lastHeardMs > EXPIRY_MS) this.#people.delete(client);
+      if (nowMs - lastHeardMs > EXPIRY_MS) this.#forget(client);
     }
-    return this.#people.size !== before;
   }
 
   /** Forgets everyone. */
   clear(): void {
     this.#people.clear();
+    this.#sorted = undefined;
   }
 
   get size(): number {
     return this.#people.size;
   }
 
-  /** Everyone, by name. */
-  get people(): Person[] {
-    return [...this.#people]
+  /** Everyone, by name: the same array until someone comes, goes or takes another name. */
+  get people(): readonly Person[] {
+    this.#sorted ??= [...this.#people]
       .map(([client, { name }]) => ({ client, name }))
       .sort((a, b) => a.name.localeCompare(b.name));
+    return this.#sorted;
+  }
+
+  #forget(client: string): void {
+    if (this.#people.delete(client)) this.#sorted = undefined;
   }
 }
 
 /**
- * When to answer someone's `join` with `here`: undefined means not at all. N people who all answered at once would be N²
- * deliveries in one moment, so the answers are spread over a time that grows with the room, and in a large one only some
- * answer.
+ * In how many milliseconds to answer someone's `join` with `here`; undefined: not at all. If all N people answered at once,
+ * that would be N² deliveries in one moment. So the answers are spread over a time that grows with the room, and in a
+ * large room only some answer.
  */
 export function answerDelayMs(peopleHere: number, random: () => number): number | undefined {
   if (random() * peopleHere > ANSWERS_WANTED) return undefined;

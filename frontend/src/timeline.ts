@@ -1,40 +1,39 @@
 /** The messages that are shown, in the order in which the cloud delivered them, within bounds. */
 
-/** After letting go of the oldest, this many messages are kept. */
+/** After the oldest are dropped, this many messages are left. */
 export const MESSAGES_KEPT = 2000;
-/** Letting go of many now and then, instead of one for each that arrives, keeps the list from moving all the time. */
+/** To drop many now and then, instead of one for each that arrives, keeps the list from moving all the time. */
 const SLACK = 500;
 /** A few thousand messages of 128 KB would be too much as well. */
 const CHARACTERS_KEPT = 16_000_000;
 const GROUP_GAP_MS = 3 * 60_000;
 const IDS_KEPT = 10_000;
 
-interface EntryBase {
+/** One message that is shown. `client`, `name`, `own` and `deliveryMs` are those of the kind `chat` only. */
+export interface Entry {
   key: string;
+  /** `plain` is the text of a client that does not speak the wire format, `cloud-error` a word from the cloud itself. */
+  kind: "chat" | "plain" | "cloud-error";
   text: string;
   receivedAt: number;
+  client?: string;
+  name?: string;
+  own?: boolean;
+  deliveryMs?: number | undefined;
   /** Whether this one begins a group, and so carries author and time. */
   startsGroup: boolean;
 }
 
-/** What a person said. */
-export interface ChatEntry extends EntryBase {
-  kind: "chat";
-  client: string;
-  name: string;
-  own: boolean;
-  deliveryMs: number | undefined;
+/** What to show next. */
+export interface TimelineStep {
+  entries: readonly Entry[];
+  /** How many messages there have been, those that are no longer shown included. */
+  messageCount: number;
+  /** Whether the oldest messages were dropped in this very step. */
+  trimmed: boolean;
+  /** False when there is a further step to show. */
+  isSettled: boolean;
 }
-
-/** Text of a client that does not speak the wire format, or a word from the cloud itself. */
-export interface OtherEntry extends EntryBase {
-  kind: "plain" | "cloud-error";
-}
-
-/** One line of the conversation. */
-export type Entry = ChatEntry | OtherEntry;
-/** An entry that has no place in the timeline yet. */
-export type NewEntry = Omit<ChatEntry, "startsGroup" | "key"> | Omit<OtherEntry, "startsGroup" | "key">;
 
 /** The messages that are shown. */
 export class Timeline {
@@ -53,35 +52,48 @@ export class Timeline {
     return true;
   }
 
-  /** Puts an entry at the end, to be shown with the next list. */
-  append(entry: NewEntry, key = `entry-${this.#appended}`): void {
+  /** Puts an entry at the end, to be shown with the next step. */
+  append(entry: Omit<Entry, "key" | "startsGroup">, key = `entry-${this.#appended}`): void {
     this.#appended += 1;
     this.#characters += entry.text.length;
     const previous = this.#pending.at(-1) ?? this.#entries.at(-1);
-    this.#pending.push({ ...entry, key, startsGroup: !continuesGroup(previous, entry) });
+    // A group is what one author says in a row, without a long pause.
+    const continuesGroup =
+      previous?.kind === entry.kind &&
+      previous.client === entry.client &&
+      previous.name === entry.name &&
+      entry.receivedAt - previous.receivedAt <= GROUP_GAP_MS;
+    this.#pending.push({ ...entry, key, startsGroup: !continuesGroup });
   }
 
   /**
-   * The list to show next. It changes at one end only, which the windowed list needs in order to keep the reading position:
-   * either the oldest are let go (`trimmed`) or new ones are added. Where it is not settled, it has to be asked for again.
+   * The list to show next. It changes at one end only, or the windowed list could not keep the reading position: in one
+   * step either the oldest are dropped or new ones are added.
    */
-  next(): { entries: readonly Entry[]; trimmed: boolean; isSettled: boolean } {
+  next(): TimelineStep {
     const excess = this.#excess();
     if (excess > 0) {
-      const [gone, kept] = [this.#entries.slice(0, excess), this.#entries.slice(excess)];
-      this.#characters -= gone.reduce((sum, entry) => sum + entry.text.length, 0);
-      this.#entries = kept;
-      return { entries: kept, trimmed: true, isSettled: false };
+      this.#forget(this.#entries.slice(0, excess));
+      this.#entries = this.#entries.slice(excess);
+    } else if (this.#pending.length > 0) {
+      // A tab in the background can fall behind by more than what is kept.
+      this.#forget(this.#pending.splice(0, Math.max(0, this.#pending.length - MESSAGES_KEPT)));
+      this.#entries = [...this.#entries, ...this.#pending];
+      this.#pending = [];
     }
-    if (this.#pending.length === 0) return { entries: this.#entries, trimmed: false, isSettled: true };
-    // A tab in the background can fall behind by more than what is kept.
-    const skipped = this.#pending.splice(0, Math.max(0, this.#pending.length - MESSAGES_KEPT));
-    this.#characters -= skipped.reduce((sum, entry) => sum + entry.text.length, 0);
-    this.#entries = [...this.#entries, ...this.#pending];
-    this.#pending = [];
-    return { entries: this.#entries, trimmed: false, isSettled: this.#excess() === 0 };
+    return {
+      entries: this.#entries,
+      messageCount: this.#appended - this.#pending.length,
+      trimmed: excess > 0,
+      isSettled: excess === 0 && this.#excess() === 0,
+    };
   }
 
+  #forget(entries: readonly Entry[]): void {
+    this.#characters -= entries.reduce((sum, entry) => sum + entry.text.length, 0);
+  }
+
+  /** How many of the oldest entries are too many. */
   #excess(): number {
     const length = this.#entries.length;
     if (length > MESSAGES_KEPT + SLACK) return length - MESSAGES_KEPT;
@@ -93,12 +105,4 @@ export class Timeline {
     }
     return excess;
   }
-}
-
-/** Whether an entry belongs to the group of the one before: the same author, and soon after. */
-function continuesGroup(previous: Entry | undefined, next: NewEntry): boolean {
-  if (previous === undefined || previous.kind !== next.kind) return false;
-  if (next.receivedAt - previous.receivedAt > GROUP_GAP_MS) return false;
-  if (previous.kind !== "chat" || next.kind !== "chat") return true;
-  return previous.client === next.client && previous.name === next.name;
 }

@@ -9,92 +9,78 @@ import {
   PROOF_OF_LIFE_MS,
   RENEW_MS,
 } from "../src/connection";
-import type { Socket } from "../src/environment";
 import { FakeSocket } from "./fake-socket";
 
-let sockets: FakeSocket[];
 let chance: number;
 let isReachable: boolean;
 let isOnline: boolean;
 let frames: string[];
 let connection: Connection;
-const onOpen = vi.fn();
-const onLost = vi.fn();
-const onSignOfLifeDue = vi.fn();
-const latest = () => sockets.at(-1) as FakeSocket;
+const [onOpen, onLost, onSignOfLifeDue] = [vi.fn(), vi.fn(), vi.fn()];
+const latest = () => FakeSocket.latest;
 
 beforeEach(() => {
   vi.useFakeTimers();
   vi.resetAllMocks();
-  sockets = [];
+  vi.stubGlobal("WebSocket", FakeSocket);
+  vi.stubGlobal("fetch", async () => (isReachable ? new Response() : Promise.reject(new TypeError("no answer"))));
+  vi.spyOn(Math, "random").mockImplementation(() => chance);
+  vi.spyOn(navigator, "onLine", "get").mockImplementation(() => isOnline);
+  FakeSocket.made = [];
   chance = 1;
   isReachable = false;
   isOnline = true;
   frames = [];
   connection = new Connection(
-    {
-      openSocket: () => {
-        sockets.push(new FakeSocket());
-        return latest() as unknown as Socket;
-      },
-      isReachable: async () => isReachable,
-      isOnline: () => isOnline,
-      random: () => chance,
-    },
+    { ok: true, url: new URL("ws://a.example"), httpOrigin: "http://a.example" },
     { onState: () => {}, onOpen, onLost, onFrame: (frame) => frames.push(frame), onSignOfLifeDue },
   );
   connection.start();
 });
 
-afterEach(() => {
-  connection.stop();
-  vi.useRealTimers();
-});
+afterEach(() => connection.stop());
 
-/** How long the wait is that the connection is in now. */
-const waitMs = () =>
-  "retryAtMs" in connection.state ? (connection.state.retryAtMs ?? 0) - performance.now() : undefined;
+const waitMs = () => ("retryAtMs" in connection.state ? (connection.state.retryAtMs ?? 0) - performance.now() : NaN);
 
 const refuse = async () => {
   latest().breaks();
   await vi.advanceTimersByTimeAsync(0);
 };
+const shown = () => document.dispatchEvent(new Event("visibilitychange"));
+const online = () => window.dispatchEvent(new Event("online"));
+const offline = () => window.dispatchEvent(new Event("offline"));
 
 describe("states", () => {
-  it("connects", () => {
+  it("connects, and says when the connection is lost", () => {
     expect(connection.state.name).toBe("connecting");
     latest().opens();
     expect(connection.state.name).toBe("connected");
     expect(onOpen).toHaveBeenCalledOnce();
+    latest().brings(new ArrayBuffer(2)); // the server forwards text only
+    latest().brings("text");
+    expect(frames).toEqual(["text"]);
+    latest().breaks();
+    expect(connection.state).toMatchObject({ name: "reconnecting", cause: "lost" });
+    expect(onLost).toHaveBeenCalledExactlyOnceWith(false);
+    expect(connection.send("x")).toBe(false);
   });
 
-  it("tells a refusal from a server that does not answer", async () => {
+  it("tells a refusal from a server that does not answer, and from having no network", async () => {
     isReachable = true;
     await refuse();
     expect(connection.state.name).toBe("refused");
     isReachable = false;
-    await vi.advanceTimersByTimeAsync(BACKOFF_BASE_MS);
-    await refuse();
+    await vi.advanceTimersByTimeAsync(BACKOFF_BASE_MS + 30_000); // the second attempt is never answered
     expect(connection.state).toMatchObject({ name: "reconnecting", cause: "unreachable" });
-  });
-
-  it("is offline when the browser says so and the connection is gone", async () => {
+    await vi.advanceTimersByTimeAsync(2 * BACKOFF_BASE_MS);
     isOnline = false;
     await refuse();
     expect(connection.state.name).toBe("offline");
   });
-
-  it("says that it was lost, and takes no frame meanwhile", () => {
-    latest().opens();
-    latest().breaks();
-    expect(connection.state).toMatchObject({ name: "reconnecting", cause: "lost" });
-    expect(onLost).toHaveBeenCalledOnce();
-    expect(connection.send("x")).toBe(false);
-  });
 });
 
 describe("backoff", () => {
-  it("doubles the longest wait up to a cap", async () => {
+  it("doubles the longest wait up to a cap, and begins afresh after a connection that lasted", async () => {
     const waits = [];
     for (let i = 0; i < 6; i += 1) {
       await refuse();
@@ -102,31 +88,19 @@ describe("backoff", () => {
       await vi.advanceTimersByTimeAsync(BACKOFF_CAP_MS);
     }
     expect(waits).toEqual([1000, 2000, 4000, 8000, BACKOFF_CAP_MS, BACKOFF_CAP_MS]);
-  });
-
-  it("waits any part of it, by chance", async () => {
-    chance = 0.25;
-    await refuse();
+    latest().opens();
+    await vi.advanceTimersByTimeAsync(60_000);
+    chance = 0.25; // any part of the wait, by chance
+    latest().breaks();
     expect(waitMs()).toBe(BACKOFF_BASE_MS / 4);
   });
 
-  it("begins afresh after a connection that lasted", async () => {
-    for (let i = 0; i < 4; i += 1) {
-      await refuse();
-      await vi.advanceTimersByTimeAsync(BACKOFF_CAP_MS);
-    }
-    latest().opens();
-    await vi.advanceTimersByTimeAsync(60_000);
-    latest().breaks();
-    expect(waitMs()).toBe(BACKOFF_BASE_MS);
-  });
-
-  it.each(["cameOnline", "becameVisible", "retryNow"] as const)("is cut short by %s", async (event) => {
+  it.each([online, shown, () => connection.retryNow()])("is cut short by %s", async (event) => {
     await refuse();
-    connection[event]();
-    expect(sockets).toHaveLength(2);
+    event();
+    expect(FakeSocket.made).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(BACKOFF_CAP_MS);
-    expect(sockets).toHaveLength(2);
+    expect(FakeSocket.made).toHaveLength(2);
   });
 });
 
@@ -152,31 +126,34 @@ describe("limits", () => {
     await vi.advanceTimersByTimeAsync(PROOF_OF_LIFE_MS - 1);
     expect(started.mock.calls.length).toBeLessThan(3);
     await vi.advanceTimersByTimeAsync(1);
-    expect(sockets).toHaveLength(2);
+    expect(FakeSocket.made).toHaveLength(2);
   });
 
-  it("makes a new connection before two hours, without a gap and without saying anything twice", async () => {
+  it("opens a new connection before two hours, without a gap and without saying anything twice", async () => {
     chance = 0;
     latest().opens();
     onSignOfLifeDue.mockImplementation(() => {
       connection.send("alive");
-      sockets[0]?.brings("alive");
+      FakeSocket.made[0]?.brings("alive");
     });
     await vi.advanceTimersByTimeAsync(RENEW_MS);
-    const [before, after] = sockets as [FakeSocket, FakeSocket];
-    expect(sockets).toHaveLength(2);
+    await refuse(); // and tries again a minute later where that fails
+    await vi.advanceTimersByTimeAsync(60_000);
+    const [before, , after] = FakeSocket.made as [FakeSocket, FakeSocket, FakeSocket];
     frames.length = 0;
     before.brings("one");
     after.opens();
     for (const socket of [before, after]) socket.brings("two");
     for (const socket of [after, before]) socket.brings("three");
-    expect(frames).toEqual(["one", "two", "three"]);
+    for (const socket of [before, after]) socket.brings("one"); // said again
+    expect(frames).toEqual(["one", "two", "three", "one"]);
     expect(connection.state.name).toBe("connected");
     expect(onOpen).toHaveBeenCalledOnce();
     connection.send("four");
     expect(after.sent).toEqual(["four"]);
     await vi.advanceTimersByTimeAsync(OVERLAP_MS);
     expect(before.readyState).toBe(3);
+    expect(after.readyState).toBe(1);
     expect(onLost).not.toHaveBeenCalled();
   });
 });
@@ -184,30 +161,25 @@ describe("limits", () => {
 describe("a connection in doubt", () => {
   it("is given up when nothing comes back", async () => {
     latest().opens();
+    shown();
+    expect(onSignOfLifeDue).not.toHaveBeenCalled();
     await vi.advanceTimersByTimeAsync(60_000);
-    connection.becameVisible();
+    shown();
     expect(onSignOfLifeDue).toHaveBeenCalledOnce();
     await vi.advanceTimersByTimeAsync(PROOF_OF_LIFE_MS);
-    expect(sockets).toHaveLength(2);
+    expect(FakeSocket.made).toHaveLength(2);
     expect(onLost).toHaveBeenCalledOnce();
   });
 
   it("is kept when something comes back, even with no network, as on one's own machine", async () => {
     latest().opens();
     isOnline = false;
-    connection.wentOffline();
+    offline();
     latest().brings("still here");
     await vi.advanceTimersByTimeAsync(OFFLINE_PROOF_MS);
     expect(connection.state.name).toBe("connected");
-    connection.wentOffline();
+    offline();
     await vi.advanceTimersByTimeAsync(OFFLINE_PROOF_MS);
     expect(connection.state.name).toBe("offline");
   });
-});
-
-it("ignores what is not text", () => {
-  latest().opens();
-  latest().brings(new ArrayBuffer(2));
-  latest().brings("text");
-  expect(frames).toEqual(["text"]);
 });

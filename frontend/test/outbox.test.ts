@@ -57,11 +57,11 @@ it("sends what was in flight when the connection broke again, first and as the s
 
 it("measures a delivery from hand-over to echo, and only where it was handed over once", () => {
   flush(100);
-  expect(outbox.confirm("a", 142)?.deliveryMs).toBe(42);
+  expect(outbox.confirm("a", 142)).toBe(42);
   flush(200);
   outbox.doubt();
   flush(300);
-  expect(outbox.confirm("b", 350)?.deliveryMs).toBeUndefined();
+  expect(outbox.confirm("b", 350)).toBeUndefined();
 });
 
 it("takes a second echo for nothing new", () => {
@@ -88,7 +88,7 @@ it("leaves it to the person after some tries, and goes on with the rest", () => 
 it("never sends again what was too long for the server, the longest in flight", () => {
   outbox.add("d", "a much longer text");
   for (let nowMs = 0; sent.length < 4; nowMs += ORDER_PATIENCE_MS) flush(nowMs);
-  outbox.refuseLargest();
+  outbox.refuseLongest();
   outbox.doubt();
   expect(statuses()).toEqual(["unconfirmed", "unconfirmed", "unconfirmed", "refused"]);
   for (let nowMs = 1e6; nowMs < 2e6; nowMs += ORDER_PATIENCE_MS) flush(nowMs);
@@ -108,7 +108,7 @@ it("loses nothing, whatever happens in whatever order", () => {
     { weight: 4, arbitrary: fc.constant(["flush"] as const) },
     fc.tuple(fc.constantFrom("confirm" as const, "discard" as const, "sendAgain" as const), ids),
     { weight: 4, arbitrary: fc.constant(["doubt"] as const) },
-    fc.constant(["refuseLargest"] as const),
+    fc.constant(["refuseLongest"] as const),
     fc.tuple(fc.constant("isOpen" as const), fc.boolean()),
     fc.tuple(fc.constant("wait" as const), fc.nat(2 * ORDER_PATIENCE_MS)),
   );
@@ -133,15 +133,15 @@ it("loses nothing, whatever happens in whatever order", () => {
             },
           );
         } else if (step === "doubt") box.doubt();
-        else if (step === "refuseLargest") box.refuseLargest();
+        else if (step === "refuseLongest") box.refuseLongest();
         else if (step === "isOpen") open = value;
         else if (step === "wait") nowMs += value;
         else if (step === "sendAgain") {
           if (box.messages.some(({ id, status }) => id === value && status === "failed")) box.sendAgain(value);
         } else {
-          const found = step === "confirm" ? box.confirm(value, nowMs)?.message.id === value : here.has(value);
-          if (step === "discard") box.discard(value);
-          expect(found).toBe(here.delete(value));
+          if (step === "confirm") box.confirm(value, nowMs);
+          else box.discard(value);
+          here.delete(value);
         }
         expect(new Set(box.messages.map(({ id }) => id))).toEqual(here);
         for (const { status, tries, frame } of box.messages) {

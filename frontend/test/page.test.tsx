@@ -1,39 +1,13 @@
-import { render, screen, waitFor, within } from "@testing-library/react";
+import { cleanup, render, screen, waitFor, within } from "@testing-library/react";
 import userEvent, { type UserEvent } from "@testing-library/user-event";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { App } from "../src/App";
 import { readWebSocketUrl } from "../src/config";
-import { MessageText } from "../src/MessageText";
+import { MessageText } from "../src/Message";
 import { FakeSocket } from "./fake-socket";
 
-/** A cloud with one room in it, in the place of the browser's WebSocket. What it is sent comes back only through `brings`. */
-class FakeWebSocket extends FakeSocket {
-  static latest: FakeWebSocket;
-
-  constructor(readonly url: URL) {
-    super();
-    FakeWebSocket.latest = this;
-  }
-
-  override brings(message: object | string): void {
-    super.brings(typeof message === "string" ? message : JSON.stringify(message));
-  }
-
-  /** The chat messages that were sent, in order. */
-  get said(): { id: string; text: string }[] {
-    return this.sent.map((frame) => JSON.parse(frame)).filter(({ type }) => type === "chat");
-  }
-
-  async echoesAll(): Promise<void> {
-    for (let i = 0; i < this.said.length; i += 1) {
-      this.brings(this.said[i] as object);
-      await new Promise((resolve) => setTimeout(resolve));
-    }
-  }
-}
-
 let user: UserEvent;
-const cloud = () => FakeWebSocket.latest;
+const cloud = () => FakeSocket.latest;
 const status = () => screen.getByRole("status");
 const write = async (text: string) => {
   await user.type(screen.getByLabelText("Message"), text);
@@ -43,13 +17,8 @@ const texts = () => screen.queryAllByTestId("message").map((message) => message.
 
 beforeEach(() => {
   user = userEvent.setup();
-  vi.stubGlobal("WebSocket", FakeWebSocket);
+  vi.stubGlobal("WebSocket", FakeSocket);
   vi.stubGlobal("fetch", vi.fn().mockRejectedValue(new TypeError("no answer")));
-});
-
-afterEach(() => {
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
 });
 
 function open(url?: string) {
@@ -78,13 +47,20 @@ describe("joining", () => {
     expect(screen.getByLabelText("Your name")).toHaveValue(offered);
   });
 
-  it.each([
-    ["an empty name", " ", /Please enter a name/],
-    ["a name of 41 characters", "x".repeat(41), /at most 40 characters; this one has 41/],
-  ])("refuses %s", async (_, name, sentence) => {
-    await join(name);
-    expect(screen.getByRole("alert")).toHaveTextContent(sentence);
-    expect(screen.getByLabelText("Your name")).toBeInvalid();
+  it("refuses a blank name and one of 41 characters, and offers neither", async () => {
+    localStorage.setItem("chat.name", "x".repeat(41));
+    open();
+    expect(screen.getByLabelText<HTMLInputElement>("Your name").value).not.toContain("xxx");
+    cleanup();
+    await join(" ");
+    expect(screen.getByRole("alert")).toHaveTextContent("Please enter a name");
+    const field = screen.getByLabelText("Your name");
+    await user.type(field, `${"x".repeat(41)}{Enter}`);
+    expect(screen.getByRole("alert")).toHaveTextContent("at most 40 characters; this one has 41");
+    expect(field).toBeInvalid();
+    await user.click(screen.getByRole("button", { name: "Another one" }));
+    await user.click(screen.getByRole("button", { name: "Join" }));
+    expect(screen.queryByLabelText("Your name")).toBeNull();
   });
 
   it("says what to set when the page was built with a wrong URL", () => {
@@ -109,35 +85,24 @@ describe("talking", () => {
     expect(screen.getByTestId("median")).toHaveTextContent(/Delivery .* ms/);
   });
 
-  it("shows others' messages as data, once each", async () => {
+  it("shows others' messages as data, once each, and what does not follow the wire format as plain text", async () => {
     await joinAndConnect();
-    const message = {
-      type: "chat",
-      id: "1",
-      client: "z",
-      name: "<i>Zoë</i>",
-      text: "<img src=x onerror=alert(1)>",
-      sent_at: 1,
-    };
-    cloud().brings(message);
-    cloud().brings(message);
-    const shown = await screen.findByTestId("message");
-    expect(shown).toHaveTextContent("<i>Zoë</i>");
-    expect(shown).toHaveTextContent("<img src=x onerror=alert(1)>");
+    const [name, text] = ["<i>Zoë</i>", "<img src=x onerror=alert(1)>"];
+    const message = { type: "chat", id: "1", client: "z", name, text, sent_at: 1 };
+    cloud().says(message);
+    cloud().says(message);
+    cloud().says({ type: "chat", id: 1 });
+    await waitFor(() => expect(texts()).toEqual([text, '{"type":"chat","id":1}']));
+    const [shown, plain] = screen.getAllByTestId("message") as [HTMLElement, HTMLElement];
+    expect(shown).toHaveTextContent(name);
     expect(shown.querySelector("img, i")).toBeNull();
     expect(shown).toHaveAttribute("data-own", "false");
-  });
-
-  it("shows what does not follow the wire format as plain text", async () => {
-    await joinAndConnect();
-    cloud().brings("hello from a terminal");
-    cloud().brings('{"type":"chat","id":1}');
-    await waitFor(() => expect(texts()).toEqual(["hello from a terminal", '{"type":"chat","id":1}']));
+    expect(plain).toHaveAttribute("data-kind", "plain");
   });
 
   it("counts the load test's broadcasts instead of listing them, and shows more on demand", async () => {
     await joinAndConnect();
-    for (let id = 0; id < 3; id += 1) cloud().brings({ type: "load", run: "r1", id, speaker: 1, sent_ns: 1, pad: "" });
+    for (let id = 0; id < 3; id += 1) cloud().says({ type: "load", run: "r1", id, speaker: 1, sent_ns: 1, pad: "" });
     await user.click(await screen.findByTestId("load-toggle"));
     expect(screen.getByText(/3 broadcasts/, { selector: "section > p" })).toBeVisible();
     expect(screen.getByTestId("load-details")).toHaveTextContent("r1");
@@ -163,10 +128,10 @@ describe("people", () => {
   it("counts who joins and leaves, and answers a newcomer", async () => {
     await joinAndConnect();
     expect(screen.getByTestId("people")).toHaveTextContent("1 person");
-    cloud().brings({ type: "presence", client: "z", name: "Zoë", state: "join" });
+    cloud().says({ type: "presence", client: "z", name: "Zoë", state: "join" });
     await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("2 people"));
     await waitFor(() => expect(cloud().sent.at(-1)).toContain('"here"'));
-    cloud().brings({ type: "presence", client: "z", name: "Zoë", state: "leave" });
+    cloud().says({ type: "presence", client: "z", name: "Zoë", state: "leave" });
     await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("1 person"));
   });
 
@@ -231,8 +196,7 @@ describe("without a connection", () => {
 
 describe("links", () => {
   it.each([
-    ["https://example.com/a?b=c#d", "https://example.com/a?b=c#d"],
-    ["http://example.com", "http://example.com"],
+    ["http://example.com/a?b=c#d", "http://example.com/a?b=c#d"],
     ["example.com/x", "https://example.com/x"],
   ])("makes a link of %s", (text, href) => {
     render(<MessageText text={`see ${text} there`} />);
@@ -240,20 +204,14 @@ describe("links", () => {
     expect(screen.getByRole("link")).toHaveAttribute("rel", expect.stringContaining("noopener noreferrer"));
   });
 
-  it.each([
-    "javascript:alert(1)",
-    "javascript://example.com/%0aalert(1)",
-    "data:text/html,<b>x</b>",
-    "ftp://example.com",
-    "file:///etc/passwd",
-    "mailto:a@example.com",
-    "a@example.com",
-    "<a href='https://x'",
-  ])("leaves %s as text", (text) => {
-    const { container } = render(<MessageText text={text} />);
-    expect(container.querySelector("a:not([href^='http'])")).toBeNull();
-    expect(container).toHaveTextContent(text);
-  });
+  it.each(["javascript://example.com/%0aalert(1)", "ftp://example.com", "a@example.com"])(
+    "leaves %s as text",
+    (text) => {
+      const { container } = render(<MessageText text={text} />);
+      expect(container.querySelector("a:not([href^='http'])")).toBeNull();
+      expect(container).toHaveTextContent(text);
+    },
+  );
 
   it("folds a very long text, which is all there", async () => {
     const text = "x".repeat(5000);

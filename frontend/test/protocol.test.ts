@@ -11,8 +11,9 @@ describe("parse", () => {
     expect(parse(serialise(message))).toEqual(message);
   });
 
-  it("ignores unknown fields", () => {
-    expect(parse(JSON.stringify({ ...chat, action: "x", __proto__: 1 }))).toEqual(chat);
+  it("ignores unknown fields, and allows a name of 40 emoji", () => {
+    const message = { ...chat, name: "🎉".repeat(40) };
+    expect(parse(JSON.stringify({ ...message, action: "x", __proto__: 1 }))).toEqual(message);
   });
 
   it.each([
@@ -22,9 +23,7 @@ describe("parse", () => {
     ["no client", { client: undefined }],
     ["a blank name", { name: " \u200b" }],
     ["a name of 41 characters", { name: "x".repeat(41) }],
-    ["a text of a wrong type", { text: { html: "<b>" } }],
     ["a blank text", { text: "\n " }],
-    ["a time of a wrong type", { sent_at: "now" }],
     ["a time with a fraction", { sent_at: 1.5 }],
     ["a time that no date can hold", { sent_at: 1e300 }],
   ])("takes a chat message with %s for plain text", (_, change) => {
@@ -32,17 +31,10 @@ describe("parse", () => {
     expect(parse(frame)).toEqual({ type: "plain", text: frame });
   });
 
-  it.each([
-    "",
-    "hi",
-    "{",
-    "{}",
-    "[]",
-    "null",
-    "7",
-    '"text"',
-    '{"type":"presence","client":"c","name":"n","state":"gone"}',
-  ])("takes %j for plain text", (frame) => expect(parse(frame)).toEqual({ type: "plain", text: frame }));
+  it.each(["", "{", "{}", "[]", "null", '{"type":"presence","client":"c","name":"n","state":"gone"}'])(
+    "takes %j for plain text",
+    (frame) => expect(parse(frame)).toEqual({ type: "plain", text: frame }),
+  );
 
   it("recognises the load test's broadcasts and the cloud's own errors", () => {
     expect(parse('{"type":"load","run":"r","id":3,"speaker":1,"sent_ns":5,"pad":"xx"}')).toEqual({
@@ -54,10 +46,6 @@ describe("parse", () => {
       type: "cloud-error",
       text: "Forbidden",
     });
-  });
-
-  it("allows a name of 40 emoji", () => {
-    expect(parse(JSON.stringify({ ...chat, name: "🎉".repeat(40) }))).toMatchObject({ type: "chat" });
   });
 });
 

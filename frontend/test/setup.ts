@@ -1,6 +1,6 @@
 import "@testing-library/jest-dom/vitest";
 import { cleanup } from "@testing-library/react";
-import { afterEach } from "vitest";
+import { afterEach, vi } from "vitest";
 
 /** jsdom lays nothing out, so every element is told to be 600 pixels high: enough for the windowed list to build some rows. */
 globalThis.ResizeObserver = class implements ResizeObserver {
@@ -21,5 +21,8 @@ Element.prototype.scrollTo = () => {};
 
 afterEach(() => {
   cleanup();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
   localStorage.clear();
 });

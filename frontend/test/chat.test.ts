@@ -1,0 +1,112 @@
+/** The parts that chat.ts joins: what is shown, who is here, the load test, delivery times. */
+import { expect, it, vi } from "vitest";
+import { Chat } from "../src/chat";
+import { formatMs, median } from "../src/delivery";
+import { LoadTraffic } from "../src/load";
+import { nameProblem, randomName } from "../src/names";
+import { answerDelayMs, EXPIRY_MS, Roster } from "../src/presence";
+import { MESSAGES_KEPT, Timeline } from "../src/timeline";
+import { FakeSocket } from "./fake-socket";
+
+const said = (client: string, receivedAt = 0, text = "x") => ({
+  kind: "chat" as const,
+  client,
+  name: client,
+  text,
+  receivedAt,
+});
+
+it("groups what one person says in a row, until a pause", () => {
+  const timeline = new Timeline();
+  for (const entry of [said("a"), said("a", 1000), said("b", 2000), said("b", 600_000)]) timeline.append(entry);
+  expect(timeline.next().entries.map(({ startsGroup }) => startsGroup)).toEqual([true, false, true, true]);
+  expect(timeline.next().entries).toBe(timeline.next().entries);
+});
+
+it("stays within bounds, by number and by size, and drops the oldest in a step of its own", () => {
+  const timeline = new Timeline();
+  let step = timeline.next();
+  const settle = () => {
+    do {
+      const before = step.entries;
+      step = timeline.next();
+      if (step.trimmed) expect(before.slice(before.length - step.entries.length)).toEqual(step.entries);
+    } while (!step.isSettled);
+  };
+  for (let i = 0; i < 10_000; i += 1) {
+    timeline.append(said("a", i, `message ${i}`));
+    if (i % 50 === 0) settle();
+  }
+  settle();
+  expect(step.entries.length).toBeGreaterThanOrEqual(MESSAGES_KEPT);
+  expect(step.entries.length).toBeLessThanOrEqual(MESSAGES_KEPT + 500);
+  expect(step.entries.at(-1)?.text).toBe("message 9999");
+  expect(step.messageCount).toBe(10_000);
+
+  for (let i = 0; i < 300; i += 1) timeline.append(said("a", i, "x".repeat(120_000)));
+  settle();
+  expect(step.entries).toHaveLength(133);
+});
+
+it("knows who is here", () => {
+  const roster = new Roster();
+  roster.joined("1", "Zoë", 0);
+  roster.heard("2", "Ada", 0);
+  expect(roster.people.map(({ name }) => name)).toEqual(["Ada", "Zoë"]);
+  expect(roster.people).toBe(roster.people);
+  roster.left("2");
+  roster.heard("2", "Ada", 1); // overtaken by the leaving
+  expect(roster.people.map(({ name }) => name)).toEqual(["Zoë"]);
+  roster.joined("2", "Ada", 2);
+  roster.heard("2", "Grace", EXPIRY_MS);
+  roster.expire(EXPIRY_MS + 1);
+  expect(roster.people).toEqual([{ client: "2", name: "Grace" }]);
+});
+
+it("answers a newcomer soon in a small room, later or not at all in a large one", () => {
+  expect(answerDelayMs(2, () => 0.999)).toBeLessThan(500);
+  expect(answerDelayMs(1000, () => 0.5)).toBeUndefined();
+  expect(answerDelayMs(1000, () => 0.04)).toBeCloseTo(400);
+});
+
+it("counts load-test broadcasts by run, with the rate of the last two seconds", () => {
+  const load = new LoadTraffic();
+  expect(load.summary(0)).toBeUndefined();
+  for (let id = 0; id < 100; id += 1) load.add({ type: "load", run: id < 10 ? "old" : "new", id }, 200, id * 10);
+  const summary = load.summary(1000);
+  expect(summary).toMatchObject({ count: 100, perSecond: 50 });
+  expect(summary?.runs).toEqual([
+    { run: "new", count: 90, bytes: 18_000 },
+    { run: "old", count: 10, bytes: 2000 },
+  ]);
+  expect(summary?.latest.map(({ id }) => id)).toEqual([99, 98, 97, 96, 95, 94, 93, 92]);
+  expect(load.summary(10_000)?.perSecond).toBe(0);
+});
+
+it("writes delivery times as exactly as a person can use", () => {
+  expect([median([]), median([30, 1000, 10]), median([30, 10])]).toEqual([undefined, 30, 20]);
+  expect([4.24, 42.4, 1500, 15_000].map(formatMs)).toEqual(["4.2 ms", "42 ms", "1.5 s", "15 s"]);
+});
+
+it("offers names that are allowed, and allows 40 characters of any kind", () => {
+  for (const chance of [0, 0.999999]) expect(nameProblem(randomName(() => chance))).toBeUndefined();
+  expect(nameProblem(` ${"🎉".repeat(40)} `)).toBeUndefined();
+});
+
+it("opens a new connection when an echo is overdue and nothing else came, and sends the same frame again", async () => {
+  vi.useFakeTimers();
+  vi.stubGlobal("WebSocket", FakeSocket);
+  const chat = new Chat("Ada", { ok: true, url: new URL("ws://a.example"), httpOrigin: "http://a.example" });
+  chat.start();
+  FakeSocket.latest.opens();
+  await vi.advanceTimersByTimeAsync(1);
+  chat.say("hello");
+  const first = FakeSocket.latest;
+  await vi.advanceTimersByTimeAsync(19_000);
+  expect(FakeSocket.latest).toBe(first);
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(FakeSocket.latest).not.toBe(first);
+  FakeSocket.latest.opens();
+  expect(FakeSocket.latest.said).toEqual(first.said);
+  chat.leave();
+});
