@@ -20,7 +20,7 @@ import psutil
 from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
 from chatlab.locks import locked
-from chatlab.paths import ensure_writable, state_dir, write_atomically
+from chatlab.paths import ROOT, ensure_writable, state_dir, write_atomically
 from chatlab.processes import end_tree
 from chatlab.settings import Variable
 
@@ -29,8 +29,7 @@ PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where somet
 START_TIMEOUT_S = 60
 # Of each of the log's two files. A run of all notebooks logs a few KB; a flood of requests fills 2 MB of the disk.
 MAX_LOG_BYTES = 1_000_000
-EMULATOR = Path(__file__).parent / "emulator"
-SERVER = "chatlab.emulator.local_server"  # the module that EMULATOR runs
+SERVER = "chatlab.emulator.server"
 
 MINISTACK_SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
@@ -126,9 +125,9 @@ def _spawn() -> None:
     tls = _tls()
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(EMULATOR), SERVER, str(listener.fileno()), str(_key_file())],
+            [sys.executable, "-m", SERVER, "local", str(listener.fileno()), str(_key_file())],
             pass_fds=[listener.fileno()],
-            env=inherited | MINISTACK_SETTINGS | own | tls, cwd=temporary,
+            env=inherited | MINISTACK_SETTINGS | own | tls, cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
@@ -226,7 +225,7 @@ def _is_ours(process: psutil.Process) -> bool:
     """
     try:
         words = process.cmdline()  # empty for a zombie
-        return str(EMULATOR) in words and str(_key_file()) in words
+        return words[1:2] == ["-m"] and "local" in words and str(_key_file()) in words
     except psutil.Error:
         return False
 

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import psutil
 
 from chatlab import ledger
-from chatlab.emulator.lifetime import end_with_the_run
+from chatlab.emulator.process import end_with_the_run
 from chatlab.errors import LabError
 from chatlab.paths import FRONTEND, ROOT, ensure_writable, state_dir
 from chatlab.polling import poll

@@ -28,7 +28,7 @@ NAME_PATTERN = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-
 class Variable(StrEnum):
     """The lab's environment variables. You may set them; a run sets some for the processes that it starts.
 
-    (A rehearsal has some of its own: see `chatlab.rehearsal`.)
+    (A rehearsal has some of its own: see `chatlab.emulator.rehearsal`.)
     """
 
     TARGET = "CHATLAB_TARGET"

@@ -1,23 +1,27 @@
-"""Who may speak to the local cloud: an ASGI middleware in front of the emulator.
+"""Who may speak to the local cloud: an ASGI middleware in front of MiniStack.
 
 Loopback is no fence. Every web page that is open in a browser on this machine can send requests to it, and so can every
-other user of the machine. The emulator answers all of them, takes some well-known keys for root without looking at the
-signature, and runs the code that it is given. So this refuses, before the emulator sees it, whatever does not come
-with a key that the emulator has issued, signed as it should. Without a key you can do what anybody can do on AWS, too:
-join the chat, and read the page; a web page of another site can do neither.
+other user of the machine. MiniStack answers all of them, takes some well-known keys for root without looking at the
+signature, and runs the code that it is given. So the guard refuses, before MiniStack sees it, a request without a valid
+signature by a key that MiniStack has issued. Without a key you can do what anybody can do on AWS, too: join the chat,
+and read the page. A web page of another site can do neither.
 """
 
-import json
+import contextvars
 import logging
 import re
-from urllib.parse import urlsplit
-from xml.sax.saxutils import escape
+from urllib.parse import parse_qs, urlsplit
 
-from chatlab.emulator.access_keys import is_issued, key_in_query, signature_error
-from chatlab.emulator.asgi import App, Headers, Message, Receive, Scope, Send, read_body, replay
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id
+from ministack.core.router import extract_access_key_id
+from ministack.core.sigv4 import decode_header_value
+from ministack.services import s3
+
+from chatlab.emulator.calls import App, Message, Receive, Response, Scope, Send, error_response, read_body, replay
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-MAX_BODY_BYTES = 70_167_211  # the largest of all that the lab's services take: a function's code, as Lambda limits it
+MAX_BODY_BYTES = 70_167_211  # the largest that the lab's services take: a function's code, as Lambda limits it
 MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -28,7 +32,7 @@ CONNECTION = re.compile(EXECUTE_API + r"[^/]+/[^/]+/@connections/.+")
 MESSAGE_TYPE = b"application/octet-stream"
 # An object of a lab's bucket, as `Lab.bucket` names it, or "" for its list. No path may lead out of it.
 PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))/(?P<object_key>([^/].*)?)")
-ANONYMOUS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # of which S3 refuses the last two, as on AWS
+ANONYMOUS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # S3 refuses the last two, as on AWS
 ANONYMOUS_HEADERS = frozenset(
     b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"
     b" if-modified-since if-unmodified-since content-type content-length".split()
@@ -40,7 +44,6 @@ AUTHORIZATION = re.compile(
 )
 OWN_SITES = (b"none", b"same-origin")
 CORS = b"access-control-"
-XML_SERVICES = (b"iam", b"sts", b"s3")
 
 logger = logging.getLogger("guard")
 
@@ -50,7 +53,7 @@ class Refused(Exception):
 
 
 class Guard:
-    """`app`, an ASGI application, for those who may speak to it.
+    """The ASGI application `app`, for those who may speak to it.
 
     `url` is the only address at which it answers, such as "http://127.0.0.1:4566".
     """
@@ -58,7 +61,7 @@ class Guard:
     def __init__(self, app: App, url: str) -> None:
         self._app = app
         self._origin, self._host = url.encode(), urlsplit(url).netloc.encode()
-        # How the headers begin that name an issued key. One that is deleted stays here: its signatures are refused.
+        # How Authorization headers begin that name an issued key. A deleted key may stay: its signatures are refused.
         self._issued: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,12 +74,12 @@ class Guard:
         except Refused as refused:
             request = f"{scope.get('method', 'WebSocket')} {scope['path'][:100]!r}"
             logger.warning("Refused %s: %s", request, refused)
-            await _answer(scope, receive, send, refused)
+            await _refuse(scope, receive, send, refused)
             return
         await self._app(scope, receive, _without_cors(send))
 
     async def _admit_request(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """The request as the emulator may see it."""
+        """The request as MiniStack may see it."""
         headers = self._headers(scope)
         method, path = scope["method"], scope["path"]
         if method not in METHODS:
@@ -137,14 +140,14 @@ class Guard:
                 _require_issued(signed["key"].decode() if signed else "")
                 self._issued.add(beginning)
             return True
-        key = key_in_query(scope["query_string"])
+        key = _key_in_query(scope["query_string"])
         if key is not None:
             _require_issued(key)
         return key is not None
 
 
 def _body_bytes(headers: dict[bytes, bytes]) -> int:
-    """How long the body is going to be. The HTTP parser takes no more than that."""
+    """How long the body will be: the HTTP parser takes no more than that."""
     if b"transfer-encoding" in headers:
         raise Refused("A request has to say how long its body is.")
     length = headers.get(b"content-length", b"0")
@@ -154,9 +157,9 @@ def _body_bytes(headers: dict[bytes, bytes]) -> int:
 
 
 def _is_for_connection(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """Whether the emulator takes a request with an Authorization header for a post to a connection, and nothing else.
+    """Whether MiniStack takes a request with an Authorization header for a post to a connection, and nothing else.
 
-    There are thousands a second, of which the emulator itself verifies each one's signature.
+    There are thousands a second, and MiniStack itself verifies the signature of each.
     """
     return (
         CONNECTION.fullmatch(scope["path"]) is not None
@@ -168,12 +171,12 @@ def _is_for_connection(scope: Scope, headers: dict[bytes, bytes]) -> bool:
 
 
 def _require_issued(key: str) -> None:
-    if not is_issued(key):
+    if not _is_issued(key):
         raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
 
 
 def _require_signature(scope: Scope, body: bytes) -> None:
-    if error := signature_error(scope, body):
+    if error := _signature_error(scope, body):
         raise Refused(f"The signature of the request is not valid ({error}).")
 
 
@@ -196,7 +199,7 @@ def _is_navigation(method: str, headers: dict[bytes, bytes]) -> bool:
 
 
 def _without_cors(send: Send) -> Send:
-    """No answer may be read by a page of another origin, whatever the emulator allows."""
+    """No answer may be read by a page of another origin, whatever MiniStack allows."""
 
     async def send_without_cors(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -206,28 +209,68 @@ def _without_cors(send: Send) -> Send:
     return send_without_cors
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
-    """Refuse with status 403, in the form in which boto3 reads errors, and end the connection."""
-    kind = "http" if scope["type"] == "http" else "websocket.http"
-    content_type, body = _error(dict(scope["headers"]).get(b"authorization", b""), str(refused))
-    headers: Headers = [
-        (b"content-type", content_type),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    """Answer with status 403, in the form in which boto3 reads errors, and end the connection."""
+    signed = AUTHORIZATION.fullmatch(dict(scope["headers"]).get(b"authorization", b""))
+    if signed:
+        service = signed["service"].decode()
+        code = "AccessDenied" if service in ("iam", "s3", "sts") else "AccessDeniedException"
+        response = error_response(service, 403, code, str(refused))
+    else:
+        response = Response(403, [(b"content-type", b"text/plain; charset=utf-8")], f"{refused}\n".encode())
+    response.headers += [(b"content-length", str(len(response.body)).encode()), (b"connection", b"close")]
+    kind = ""
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
-    await send({"type": f"{kind}.response.start", "status": 403, "headers": headers})
-    await send({"type": f"{kind}.response.body", "body": body})
+        kind = "websocket."
+    await send({"type": f"{kind}http.response.start", "status": 403, "headers": response.headers})
+    await send({"type": f"{kind}http.response.body", "body": response.body})
 
 
-def _error(authorization: bytes, sentence: str) -> tuple[bytes, bytes]:
-    """The content type and the body of an error."""
-    signed = AUTHORIZATION.fullmatch(authorization)
-    if not signed:
-        return b"text/plain; charset=utf-8", f"{sentence}\n".encode()
-    if signed["service"] in XML_SERVICES:
-        error = f"<Error><Code>AccessDenied</Code><Message>{escape(sentence)}</Message></Error>"
-        wrapped = error if signed["service"] == b"s3" else f"<ErrorResponse>{error}</ErrorResponse>"
-        return b"text/xml", wrapped.encode()
-    return b"application/json", json.dumps({"__type": "AccessDeniedException", "message": sentence}).encode()
+def _is_issued(access_key_id: str) -> bool:
+    """Whether MiniStack's IAM or STS has given out the key, and does not just take it for root's."""
+    if iam_evaluator.is_root_access_key(access_key_id):
+        return False
+    account_id: str | None = iam_evaluator.find_iam_access_key_account(access_key_id)
+    return isinstance(iam_evaluator.resolve_credential(access_key_id, account_id), iam_evaluator.ResolvedCredential)
+
+
+def _key_in_query(query_string: bytes) -> str | None:
+    """The access key that a URL names, where MiniStack looks for it; None if the URL has no part of a signature."""
+    query = _parse_query(query_string)
+    return extract_access_key_id({}, query) if iam_evaluator._signature_attempted("", query) else None
+
+
+def _signature_error(scope: Scope, body: bytes) -> str | None:
+    """AWS's code for what is wrong with a request's signature, in a header or in the URL; None if it is valid.
+
+    MiniStack verifies it, but not at each place where it answers. What it notes of the request while it does so
+    stays in a context of its own.
+    """
+    try:
+        error: str | None = contextvars.copy_context().run(_check_signature, scope, body)
+    except (TypeError, ValueError):  # it compares and parses only what is ASCII
+        return "IncompleteSignature"
+    return error
+
+
+def _check_signature(scope: Scope, body: bytes) -> str | None:
+    method, path = scope.get("method", "GET"), scope["raw_path"].decode("ascii")
+    query = _parse_query(scope["query_string"])
+    iam_evaluator.pin_signed_request(method, path, query, scope["headers"])
+    iam_evaluator.pin_signed_body(body)
+    request = iam_evaluator._signed_request.get()
+    if request is None:
+        return "MissingAuthenticationToken"
+    if request.s3_scoped:  # the newer form of a presigned URL, which MiniStack leaves to S3
+        headers = {name.decode("latin-1"): decode_header_value(value) for name, value in scope["headers"]}
+        return "SignatureDoesNotMatch" if s3._verify_presigned_sigv4(method, scope["path"], headers, query) else None
+    account_id = iam_evaluator.find_iam_access_key_account(request.access_key_id) or get_account_id()
+    checked = iam_evaluator.authenticate(request.access_key_id, account_id)
+    if isinstance(checked, iam_evaluator.ResolvedCredential):
+        return None
+    return getattr(checked, "code", "MissingAuthenticationToken")
+
+
+def _parse_query(query_string: bytes) -> dict[str, list[str]]:
+    return parse_qs(query_string.decode("ascii"), keep_blank_values=True)

@@ -1,75 +1,96 @@
-"""The web server in front of the emulator, uvicorn, configured to behave as API Gateway does."""
+"""AWS on this machine: MiniStack with all that the other modules correct, complete and guard, served by uvicorn.
 
-import logging
+`python -m chatlab.emulator.server local DESCRIPTOR KEY_FILE` serves the local cloud; see `chatlab.local_cloud`.
+`python -m chatlab.emulator.server aws FOLDER TRAITS` serves a rehearsal of AWS; see `chatlab.emulator.rehearsal`.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import uvloop
+from ministack import app as ministack_app
+from ministack.core import tls
 
-from chatlab.emulator import frames
-from chatlab.emulator.asgi import App
-
-MAX_HEAD_BYTES = 64 * 1024
-UNREMARKABLE = (
-    "ASGI callable returned without completing handshake.",  # it was refused with a status, which ASGI allows
-    "Invalid UTF-8 sequence received from client.",  # whose socket it closes with 1007, as RFC 6455 has it
-)
-"""What uvicorn logs, the second with a traceback, although nothing is wrong here."""
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, with a limit to the size of a request's line and headers: its parser would collect them for ever."""
-
-    _unanswered_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Close the connection if the head of a request is too large."""
-        super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:  # nothing to answer yet
-            self._unanswered_bytes += len(data)
-            if self._unanswered_bytes > MAX_HEAD_BYTES:
-                self.transport.close()
-        else:
-            self._unanswered_bytes = 0
+from chatlab.emulator import api_gateway, iam
+from chatlab.emulator.account import CONCURRENCY, with_account
+from chatlab.emulator.calls import App
+from chatlab.emulator.cloudwatch import with_metrics
+from chatlab.emulator.guard import Guard
+from chatlab.emulator.lambda_service import limit_concurrency
+from chatlab.emulator.process import end_with_the_run, log_into
+from chatlab.emulator.protocols import configuration, text_only
+from chatlab.emulator.s3 import with_websites
+from chatlab.emulator.traits import parse_traits, with_traits
 
 
-def configuration(
-    app: App,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    lifespan: Literal["on", "off"] = "on",
-    certificate: Path | None = None,
-    private_key: Path | None = None,
-) -> uvicorn.Config:
-    """uvicorn's settings. With a certificate and its key it serves HTTPS.
+def cloud(key_file: Path, traits: str) -> App:
+    """AWS as an ASGI application: MiniStack, and around it, from the inside out, what MiniStack does not have.
 
-    uvloop and httptools are twice as fast as MiniStack's own server. A message that is too large closes its socket with
-    1009. API Gateway sends no pings; uvicorn would close with 1011 whoever is late with a pong.
+    It writes the person's access key into a file; `traits` as `parse_traits` reads it. The person has the policy in the
+    file that `CHATLAB_POLICY` names, or else is an administrator. Which permissions their calls need is written into
+    the file that `CHATLAB_RECORD` names.
     """
-    logging.getLogger("uvicorn.error").addFilter(_is_remarkable)
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        lifespan=lifespan,
-        loop="uvloop",
-        http=HttpProtocol,
-        ssl_certfile=certificate,
-        ssl_keyfile=None if private_key is None else str(private_key),
-        ws=frames.WebSocketProtocol,
-        # websockets, to which uvicorn hands it on, takes one number for messages and frames, or these two.
-        ws_max_size=(frames.MAX_MESSAGE_BYTES, frames.MAX_FRAME_BYTES),  # type: ignore[arg-type] # uvicorn knows one
-        ws_per_message_deflate=False,
-        ws_ping_interval=None,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,  # an idle client does not answer when TLS ends: the server would wait for it
-        access_log=False,
-        log_level="warning",
-        log_config=None,  # as whatever else is logged in this process
-    )
+    api_gateway.correct()
+    iam.correct()
+    chosen = parse_traits(traits)
+    concurrency = CONCURRENCY
+    if number := chosen.get("concurrency"):
+        limit_concurrency(concurrency := int(number))
+    if "stage-limits" in chosen:
+        api_gateway.enforce_stage_limits()
+    app = iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY"))
+    app = with_metrics(with_account(app, concurrency), chosen.get("late-metrics") or 0.0)
+    app = with_traits(text_only(api_gateway.with_refused_handshakes(app)), traits)
+    return iam.with_authorization(app, os.environ.get("CHATLAB_RECORD"))
 
 
-def _is_remarkable(record: logging.LogRecord) -> bool:
-    return record.getMessage() not in UNREMARKABLE
+def serve_local(descriptor: str, key_file: str, make_cloud: Callable[[Path, str], App] = cloud) -> None:
+    """Serve the local cloud, behind its guard, until SIGTERM.
+
+    `descriptor` is that of a socket which listens already. `key_file` gets the access key of the person who uses the
+    cloud. `make_cloud` is called as `cloud`.
+    """
+    os.chdir(os.environ["TMPDIR"])  # where functions work
+    log_into(Path(key_file).with_name("cloud.log"), int(os.environ["MAX_LOG_BYTES"]))
+    end_with_the_run()
+    # uvicorn's --fd would take the socket for a Unix one and not set TCP_NODELAY: 40 ms more a connection.
+    listener = socket.socket(fileno=int(descriptor))
+    host, port = listener.getsockname()
+    # MiniStack's own settings, since the URL that it gives to the functions has to be the one that is served.
+    certificate, private_key = tls.resolve_tls_material() if tls.use_ssl_enabled() else (None, None)
+    scheme = "https" if certificate else "http"
+    app = Guard(make_cloud(Path(key_file), os.environ["CHATLAB_TRAITS"]), f"{scheme}://{host}:{port}")
+    uvicorn.Server(configuration(app, certificate=certificate, private_key=private_key)).run(sockets=[listener])
+
+
+def serve_as_aws(folder: str, traits: str) -> None:
+    """Serve HTTPS on port 443, and HTTP on port 80 for S3's websites, as AWS does, until SIGTERM.
+
+    The access key of the person who uses AWS is in `key.json` in the folder. No guard stands in front: nobody else is
+    in the network namespace.
+    """
+    os.chdir(folder)  # where functions work
+    # MiniStack takes the first part of a host name that it does not know for a bucket's name.
+    ministack_app._NON_S3_VHOST_NAMES |= {"budgets", "organizations", "scheduler", "tagging"}
+    app = cloud(Path(folder, "key.json"), traits)
+    certificate, private_key = Path(os.environ["MINISTACK_SSL_CERT"]), Path(os.environ["MINISTACK_SSL_KEY"])
+    https = uvicorn.Server(configuration(app, port=443, certificate=certificate, private_key=private_key))
+    http = uvicorn.Server(configuration(with_websites(app), port=80, lifespan="off"))
+
+    async def serve() -> None:
+        await asyncio.gather(http.serve(), https.serve())
+
+    uvloop.run(serve())
+
+
+if __name__ == "__main__":
+    target, where, what = sys.argv[1:]
+    if target == "local":
+        serve_local(where, what)
+    else:
+        serve_as_aws(where, what)

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
+from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.rehearsal import rehearse as rehearsal
 from tests.support.linter import complaints
 from tests.support.processes import processes_of
 

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from chatlab import poll
+from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.rehearsal import rehearse as rehearsal
 from tests.support.cells import run_cells
 from tests.support.labs import lab_in
 from tests.support.processes import processes_of

@@ -107,4 +107,4 @@ def test_a_build_that_is_stopped_says_how_to_go_on(chatlab, tmp_path):
     assert process.returncode == 1
     assert said.endswith("Stopped. What was built is still there: `make up` goes on, `make down` removes it.\n")
     left = [process.cmdline() for process in processes_of(tmp_path)]
-    assert [str(local_cloud.EMULATOR) in words for words in left] == [True]
+    assert [local_cloud.SERVER in words for words in left] == [True]

@@ -9,15 +9,26 @@ import json
 import random
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from chatlab.emulator.api_call import ApiCall, parse_call
-from chatlab.emulator.asgi import App, Message, Receive, Scope, Send, read_body
-from chatlab.emulator.responses import Response, internal_error, json_error
+from chatlab.emulator.calls import (
+    ApiCall,
+    App,
+    Message,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    error_response,
+    parse_call,
+    read_body,
+)
+from chatlab.emulator.traits import internal_error
 
 SLOW_S = 1.5
 
@@ -125,17 +136,22 @@ async def _reset_connection(receive: Receive) -> None:
 
 
 ERRORS: dict[str, Callable[[str], Response]] = {
-    "410": lambda service: json_error(410, "GoneException", "Gone"),
-    "429": lambda service: json_error(429, "LimitExceededException", "Rate exceeded"),
+    "410": lambda service: error_response(service, 410, "GoneException", "Gone"),
+    "429": lambda service: error_response(service, 429, "LimitExceededException", "Rate exceeded"),
     "500": internal_error,
-    "throttled": lambda service: json_error(400, "ProvisionedThroughputExceededException", "Too much is asked for."),
+    "throttled": lambda service: error_response(
+        service, 400, "ProvisionedThroughputExceededException", "Too much is asked for."
+    ),
 }
 
 
-def main(descriptor: str, key_file: str) -> None:
+def main(target: str, descriptor: str, key_file: str) -> None:
     """Serve until SIGTERM."""
     # Here, since a test that only sets faults needs no emulator.
-    from chatlab.emulator.cloud import cloud
-    from chatlab.emulator.local_server import serve
+    from chatlab.emulator.server import cloud, serve_local
 
-    serve(lambda path, traits: FaultyCloud(cloud(path, traits), path.parent), descriptor, key_file)
+    serve_local(descriptor, key_file, lambda path, traits: FaultyCloud(cloud(path, traits), path.parent))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

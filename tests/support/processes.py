@@ -61,7 +61,7 @@ SO_ACCEPTCON = 0x10000  # the flag of a Unix socket that listens
 
 
 PROCESSES = {
-    "chatlab.emulator.local_server": "the local cloud",
+    "chatlab.emulator.server": "the local cloud",
     "ipykernel_launcher": "a notebook's kernel",
     "jupyter-lab": "JupyterLab",
     "locust": "Locust's master",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.emulator import frames
+from chatlab.emulator import protocols
 from chatlab.paths import ROOT
 from loadtest import messages
 from tests.support.strategies import ANY_JSON, objects
@@ -102,4 +102,4 @@ def test_the_largest_frame_is_the_same_for_page_load_test_and_local_cloud():
     }
     for file, pattern in constants.items():
         assert int(re.search(pattern, (ROOT / file).read_text())[1].replace(",", "")) == messages.MAX_BYTES
-    assert frames.MAX_FRAME_BYTES == messages.MAX_BYTES
+    assert protocols.MAX_FRAME_BYTES == messages.MAX_BYTES

@@ -1,8 +1,7 @@
-"""CloudWatch's metrics of the functions: those that AWS counts, and those that a function's log lines carry.
+"""CloudWatch's metrics of the functions: those that AWS counts, and those that are in a function's log lines.
 
-The emulator counts only calls that come through Lambda's own API, and reads no log lines. So this looks at each
-invocation where all of them pass. Its duration is that of the emulator's worker, which takes one at a time and reads
-the log.
+MiniStack counts only calls that come through Lambda's own API, and reads no log lines. So each invocation is measured
+here in MiniStack's worker, which all invocations pass. It takes one at a time, and reads the log.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -11,16 +10,17 @@ import json
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ministack.core.lambda_runtime import Worker
 from ministack.services import cloudwatch, lambda_svc
 
-from chatlab.emulator.api_call import parse_call
-from chatlab.emulator.asgi import App, Receive, Scope, Send
+from chatlab.emulator.calls import App, Receive, Scope, Send, parse_call
 
 
-class Datum(NamedTuple):
+class _Datum(NamedTuple):
     """One value of a metric, as CloudWatch takes it."""
 
     namespace: str
@@ -30,25 +30,14 @@ class Datum(NamedTuple):
     dimensions: dict[str, str]
 
 
-class _Pending(NamedTuple):
-    """The data of one invocation, which can't be read yet."""
-
-    visible_at: float
-    """On the monotonic clock."""
-    context: contextvars.Context
-    """Whose account and Region it is."""
-    timestamp: float
-    """When the invocation began, in seconds since 1970."""
-    data: list[Datum]
-
-
-_pending: deque[_Pending] = deque()  # the oldest first
+_pending: deque[tuple[float, Callable[[], None]]] = deque()
+"""The oldest first: from when on the figures of an invocation can be read (monotonic clock), and what stores them."""
 _concurrent: Counter[str] = Counter()  # invocations under way, by function
 _lock = threading.Lock()
 
 
 def with_metrics(app: App, delay_s: float = 0.0) -> App:
-    """The application, whose CloudWatch knows of each invocation so many seconds later."""
+    """The application, whose CloudWatch has the figures of an invocation `delay_s` after it."""
     invoke = Worker.invoke
 
     def invoke_and_measure(worker: Any, event: Any, *arguments: Any, **options: Any) -> Any:
@@ -67,8 +56,9 @@ def with_metrics(app: App, delay_s: float = 0.0) -> App:
             has_failed = response.get("status") != "ok"
             data = _standard_metrics(function, event, has_failed, duration_ms, concurrent)
             data += _embedded_metrics(response.get("log") or "")
-            _pending.append(_Pending(time.monotonic() + delay_s, contextvars.copy_context(), began, data))
-            _store_what_is_due()  # here, too, since nobody may ever read
+            store = partial(contextvars.copy_context().run, _store, data, began)  # the context says whose they are
+            _pending.append((time.monotonic() + delay_s, store))
+            _store_what_is_due()  # here, too: nobody may ever read, and it would pile up
         return response
 
     async def store_before_reading(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,29 +72,29 @@ def with_metrics(app: App, delay_s: float = 0.0) -> App:
 
 
 def _count_throttles(function_name: str, duration_ms: float, error: bool, throttle: bool) -> None:
-    """Of what the emulator counts by itself, only what never comes to a worker."""
+    """Take over from MiniStack's own counts only what never comes to a worker."""
     if throttle:
         cloudwatch.record_metric("AWS/Lambda", "Throttles", 1, "Count", {"FunctionName": function_name})
 
 
-def _standard_metrics(function: str, event: Any, has_failed: bool, duration_ms: float, concurrent: int) -> list[Datum]:
+def _standard_metrics(function: str, event: Any, has_failed: bool, duration_ms: float, concurrent: int) -> list[_Datum]:
     """What Lambda and API Gateway count of an invocation."""
     own = {"FunctionName": function}
     data = [
-        Datum("AWS/Lambda", "Invocations", 1.0, "Count", own),
-        Datum("AWS/Lambda", "Errors", float(has_failed), "Count", own),
-        Datum("AWS/Lambda", "Throttles", 0.0, "Count", own),
-        Datum("AWS/Lambda", "Duration", duration_ms, "Milliseconds", own),
-        Datum("AWS/Lambda", "ConcurrentExecutions", float(concurrent), "Count", own),
+        _Datum("AWS/Lambda", "Invocations", 1.0, "Count", own),
+        _Datum("AWS/Lambda", "Errors", float(has_failed), "Count", own),
+        _Datum("AWS/Lambda", "Throttles", 0.0, "Count", own),
+        _Datum("AWS/Lambda", "Duration", duration_ms, "Milliseconds", own),
+        _Datum("AWS/Lambda", "ConcurrentExecutions", float(concurrent), "Count", own),
     ]
     context = event.get("requestContext") if isinstance(event, dict) else None
     if context and "apiId" in context:
         api = {"ApiId": context["apiId"], "Stage": context["stage"]}
-        data.append(Datum("AWS/ApiGateway", "IntegrationLatency", duration_ms, "Milliseconds", api))
+        data.append(_Datum("AWS/ApiGateway", "IntegrationLatency", duration_ms, "Milliseconds", api))
     return data
 
 
-def _embedded_metrics(log: str) -> list[Datum]:
+def _embedded_metrics(log: str) -> list[_Datum]:
     """What the lines of a log say in the embedded metric format."""
     data = []
     for line in log.splitlines():
@@ -116,18 +106,19 @@ def _embedded_metrics(log: str) -> list[Datum]:
                 dimensions = {name: fields[name] for name in names}
                 for metric in directive["Metrics"]:
                     value = float(fields[metric["Name"]])
-                    data.append(Datum(directive["Namespace"], metric["Name"], value, metric["Unit"], dimensions))
+                    data.append(_Datum(directive["Namespace"], metric["Name"], value, metric["Unit"], dimensions))
     return data
 
 
 def _store_what_is_due() -> None:
     with _lock:
-        while _pending and _pending[0].visible_at <= time.monotonic():
-            due = _pending.popleft()
-            due.context.run(_store, due.data, due.timestamp)
+        while _pending and _pending[0][0] <= time.monotonic():
+            _, store = _pending.popleft()
+            store()
 
 
-def _store(data: list[Datum], timestamp: float) -> None:
+def _store(data: list[_Datum], timestamp: float) -> None:
+    """Store the data of an invocation that began then, in seconds since 1970."""
     for datum in data:
         key = datum.namespace, datum.name, cloudwatch._dims_key(datum.dimensions)
         point = {"Timestamp": timestamp, "Value": datum.value, "Unit": datum.unit, "Dimensions": datum.dimensions}

@@ -8,8 +8,8 @@ import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.emulator import frames
-from chatlab.emulator.server import configuration
+from chatlab.emulator import protocols
+from chatlab.emulator.protocols import configuration
 from tests.support.asynchronous import run_async
 
 TEXTS = st.text(max_size=10).map(lambda text: {"text": text})
@@ -33,11 +33,11 @@ def test_texts_get_through_as_they_are_until_a_binary_frame_closes_the_socket(se
     async def send(message):
         closed.append(message["code"])
 
-    run_async(frames.text_only(emulator)({"type": "websocket"}, receive, send))
+    run_async(protocols.text_only(emulator)({"type": "websocket"}, receive, send))
     texts = [frame.get("text") for frame in sent]
     is_binary = None in texts
     assert heard == (texts[: texts.index(None)] if is_binary else texts)
-    assert closed == ([frames.UNSUPPORTED_DATA] if is_binary else [])
+    assert closed == ([protocols.UNSUPPORTED_DATA] if is_binary else [])
 
 
 def test_the_server_sends_no_pings_as_api_gateway_sends_none():
@@ -59,4 +59,4 @@ def test_the_server_sends_no_pings_as_api_gateway_sends_none():
             await serving
         return type(connection), next_ping
 
-    assert run_async(connect()) == (frames.WebSocketProtocol, None)
+    assert run_async(connect()) == (protocols.WebSocketProtocol, None)

@@ -1,4 +1,4 @@
-"""S3's website endpoints, which the emulator answers as if they were the REST address: with an index document.
+"""S3's website endpoints, which have an index document: MiniStack answers there as at the REST address.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html
 """
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from ministack.services import s3
 
-from chatlab.emulator.asgi import App, Receive, Scope, Send, respond
+from chatlab.emulator.calls import App, Receive, Response, Scope, Send
 
 HOST = re.compile(r"(?P<bucket>[a-z0-9.\-]+)\.s3-website[.\-][a-z0-9\-]+\.amazonaws\.com")
 
@@ -16,7 +16,7 @@ HOST = re.compile(r"(?P<bucket>[a-z0-9.\-]+)\.s3-website[.\-][a-z0-9\-]+\.amazon
 def with_websites(app: App) -> App:
     """The application, which serves a website at its host name: the index document of each folder, to GET and HEAD.
 
-    A bucket that has no website's configuration is answered 404.
+    For a bucket without the configuration of a website the answer is 404.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,4 +42,4 @@ def _index_document(bucket: str) -> str | None:
 
 async def _refuse(send: Send, status: int, code: str) -> None:
     body = f"<html><h1>{status} {code}</h1></html>".encode()
-    await respond(send, status, [(b"content-type", b"text/html")], body)
+    await Response(status, [(b"content-type", b"text/html")], body).send(send)

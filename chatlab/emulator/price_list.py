@@ -7,9 +7,7 @@ see that they were read.
 import json
 from typing import Any
 
-from chatlab.emulator.api_call import ApiCall
-from chatlab.emulator.responses import Response
-from chatlab.emulator.traits.trait import Trait
+from chatlab.emulator.calls import ApiCall, Forward, Play, Response, json_response
 
 PRICES_USD = {
     "AmazonApiGateway": {
@@ -43,21 +41,21 @@ PAGE_SIZE = 2  # products a response. AWS's have up to 100; these have a next pa
 PUBLISHED = "2026-11-01T00:00:00Z"
 
 
-class PriceList(Trait):
+def price_list() -> Play:
     """The Price List API answers.
 
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
     """
 
-    def before(self, call: ApiCall) -> Response | None:
-        """The products that GetProducts asks for."""
+    async def play(call: ApiCall, forward: Forward) -> Response:
         if call.service != "pricing" or call.operation != "GetProducts":
-            return None
-        body = json.dumps(get_products(json.loads(call.body))).encode()
-        return Response(200, [(b"content-type", b"application/x-amz-json-1.1")], body)
+            return await forward()
+        return json_response(200, _products(json.loads(call.body)), "application/x-amz-json-1.1")
+
+    return play
 
 
-def get_products(request: dict[str, Any]) -> dict[str, Any]:
+def _products(request: dict[str, Any]) -> dict[str, Any]:
     """GetProducts' response to a request: products as JSON texts in a list, and `NextToken` if there are more."""
     wanted = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
     region, start = wanted.get("regionCode", "us-east-1"), int(request.get("NextToken", 0))

@@ -1,0 +1,253 @@
+"""API Gateway's WebSocket APIs, where MiniStack leaves something out, or does it otherwise.
+
+What API Gateway answers for a function that fails, or that it may not invoke: a handshake gets a status, a message an
+error frame to its sender alone, and a `$disconnect`, which is best effort, nothing:
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id, get_region, new_uuid
+from ministack.services import apigateway, eventbridge, scheduler
+
+from chatlab.emulator.calls import App, Message, Receive, Scope, Send
+from chatlab.emulator.traits import TokenBucket
+
+MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES = 512 * 1024, 1_000
+"""How much waits for one client that does not read. AWS documents no size; this holds a few of the largest messages."""
+DELETE_STAGE = ":aws-sdk:apigatewayv2:deleteStage"
+SCHEDULE_INTERVAL_S = 1  # how often MiniStack looks whether a schedule is due; by itself every 10 s
+INTERNAL_SERVER_ERROR = "Internal server error"
+
+Result: TypeAlias = dict[str, Any] | None  # what a function returned; None if it returned nothing
+_HttpResponse: TypeAlias = tuple[int, dict[str, str], bytes]  # status, headers, body: as MiniStack's handlers return it
+
+logger = logging.getLogger("ministack")
+
+
+class Invocation(NamedTuple):
+    """One invocation of the function behind a WebSocket route, as MiniStack asks for it."""
+
+    api_id: str
+    account_id: str
+    region: str
+    route: dict[str, Any]
+    """With its key in "routeKey", and its integration in "target"."""
+    stage: str
+    connection_id: str
+    event_type: Literal["CONNECT", "MESSAGE", "DISCONNECT"]
+    request_id: str
+
+
+Invoke: TypeAlias = Callable[[], Awaitable[Result]]
+
+
+def wrap_invocations(around: Callable[[Invocation, Invoke], Awaitable[Result]]) -> None:
+    """From now on, in this process, call `around(invocation, invoke)` for each; its result counts as the function's."""
+    original = apigateway._invoke_ws_lambda
+
+    async def invoke_ws_lambda(*arguments: Any, **options: Any) -> Result:
+        return await around(Invocation(*arguments[:8]), lambda: original(*arguments, **options))
+
+    apigateway._invoke_ws_lambda = invoke_ws_lambda
+
+
+def correct() -> None:
+    """From now on, in this process, MiniStack does as API Gateway does."""
+    scheduler._SCHEDULE_TICK_INTERVAL = SCHEDULE_INTERVAL_S
+    eventbridge._invoke_target = _delete_stages(eventbridge._invoke_target)
+    apigateway.handle_websocket = _require_stage(apigateway.handle_websocket)
+    apigateway._evaluate_route_selection = _select_route(apigateway._evaluate_route_selection)
+    apigateway.handle_connections_api = _limit_buffers(apigateway.handle_connections_api)
+    apigateway._ws_connections = _Connections()
+    wrap_invocations(_hide_error)
+
+
+def _delete_stages(invoke: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a schedule delete a stage, if its role may.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+    """
+
+    def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:
+        if not target["Arn"].endswith(DELETE_STAGE):
+            return invoke(target, event, rule, view)
+        stage: dict[str, str] = json.loads(target["Input"])
+        if _may_delete(target["RoleArn"], f"/apis/{stage['ApiId']}/stages/{stage['StageName']}"):
+            return apigateway._delete_stage(stage["ApiId"], stage["StageName"])
+        logger.warning("The role of a schedule is not allowed to delete the stage.")
+        return None
+
+    return invoke_target
+
+
+def _may_delete(role_arn: str, path: str) -> bool:
+    """Whether the role's policies allow it to delete what has this path."""
+    account_id: str = get_account_id()
+    context = iam_evaluator.EvalContext(
+        principal_arn=role_arn,
+        principal_type="AssumedRole",
+        principal_account=account_id,
+        action="apigateway:DELETE",
+        resource_arn=f"arn:aws:apigateway:{get_region()}::{path}",
+        region=get_region(),
+    )
+    policies = iam_evaluator._gather_role_policies(role_arn.rpartition("/")[2], account_id)
+    decision: str = iam_evaluator.evaluate(context, policies).decision
+    return decision == "Allow"
+
+
+def _require_stage(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Refuse a handshake at a stage that does not exist with 403."""
+
+    async def handle_websocket(
+        scope: Scope, receive: Receive, send: Send, api_id: str, path_override: str | None = None
+    ) -> None:
+        owner = apigateway._api_owner(api_id)
+        path: str = scope["path"] if path_override is None else path_override
+        stage = path.lstrip("/").partition("/")[0]
+        if owner and stage not in apigateway._stages.get_scoped(*owner[1:], api_id, {}):
+            await receive()
+            await apigateway._refuse_ws_handshake(scope, send, 403, "Forbidden", new_uuid(), new_uuid())
+        else:
+            await handle(scope, receive, send, api_id, path_override=path_override)
+
+    return handle_websocket
+
+
+def _select_route(evaluate: Callable[[str, str], str]) -> Callable[[str, str], str]:
+    """Let no message select `$connect` or `$disconnect`, and let `$default` take what can't be read as JSON.
+
+    "API Gateway calls" these two "when a persistent connection [...] is being initiated", and when one ends:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html
+    """
+
+    def evaluate_route_selection(expression: str, text: str) -> str:
+        try:
+            route_key = evaluate(expression, text)
+        except RecursionError:  # JSON that is nested thousands deep: the error would end the connection
+            return "$default"
+        return "$default" if route_key in ("$connect", "$disconnect") else route_key
+
+    return evaluate_route_selection
+
+
+def _limit_buffers(handle: Callable[..., Awaitable[_HttpResponse]]) -> Callable[..., Awaitable[_HttpResponse]]:
+    """Refuse a post with 429 if too much waits for its client: API Gateway's buffer has an end, MiniStack's has none.
+
+    https://docs.aws.amazon.com/botocore/latest/reference/services/apigatewaymanagementapi/client/exceptions/LimitExceededException.html
+    """
+    full = 429, {"x-amzn-ErrorType": "LimitExceededException"}, json.dumps({"message": "Too Many Requests"}).encode()
+
+    async def handle_connections_api(
+        method: str, api_id: str, stage: str, connection_id: str, body: bytes, headers: dict[str, str]
+    ) -> _HttpResponse:
+        connection: dict[str, Any] | None = apigateway._ws_connections.get(connection_id)
+        if method == "POST" and connection and is_full(connection["outbox"]):
+            return full
+        return await handle(method, api_id, stage, connection_id, body, headers)
+
+    return handle_connections_api
+
+
+def is_full(outbox: Any) -> bool:
+    """Whether a buffer takes nothing more. It is the asyncio.Queue of MiniStack's with a connection's messages."""
+    waiting: int = outbox.qsize()
+    if waiting < MAX_BUFFERED_MESSAGES:
+        return waiting > 1 and sum(len((text or "").encode()) for text in outbox._queue) > MAX_BUFFERED_BYTES
+    return True
+
+
+class _Connections(dict[str, dict[str, Any]]):
+    """MiniStack's records of open connections, by their ids, which notice at once that one has closed.
+
+    MiniStack looks every half second only, and so runs `$disconnect` too late.
+    """
+
+    def __setitem__(self, connection_id: str, connection: dict[str, Any]) -> None:
+        super().__setitem__(connection_id, connection)
+        closed, outbox = connection["close_event"], connection["outbox"]
+        set_closed = closed.set
+
+        def set_and_wake() -> None:
+            set_closed()
+            outbox.put_nowait(None)  # which ends the task that waits for messages to send
+
+        closed.set = set_and_wake
+
+
+async def _hide_error(invocation: Invocation, invoke: Invoke) -> Result:
+    """Keep the text of an error from the sender: of a function that raises, is killed or takes too long."""
+    result = await invoke()
+    if result and result.get("statusCode") == 500 and "body" in result:
+        return route_error(500, INTERNAL_SERVER_ERROR, invocation)
+    return result
+
+
+_refusal: ContextVar[list[tuple[int, str]]] = ContextVar("refusal")
+"""Of the handshake under way: in this list is the status and message with which it is refused, once that is known."""
+
+
+def route_error(status: int, message: str, invocation: Invocation) -> Result:
+    """A result with which MiniStack sends the error to where API Gateway sends it."""
+    if invocation.event_type == "CONNECT":
+        _refusal.get().append((status, message))
+        return {"statusCode": status}
+    if invocation.event_type == "MESSAGE":  # MiniStack sends the body to the sender of the message, and nobody else
+        frame = {
+            "message": message, "connectionId": invocation.connection_id, "requestId": invocation.request_id,
+        }  # fmt: skip
+        return {"statusCode": status, "body": json.dumps(frame)}
+    return None
+
+
+def with_refused_handshakes(app: App) -> App:
+    """The application, which refuses a handshake as `route_error` says: MiniStack itself refuses with 403 only."""
+
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await app(scope, receive, send)
+            return
+        refusal: list[tuple[int, str]] = []
+        _refusal.set(refusal)
+
+        async def send_status(message: Message) -> None:
+            if refusal and message["type"] == "websocket.close":
+                status, sentence = refusal[0]
+                await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+                body = json.dumps({"message": sentence}).encode()
+                message = {"type": "websocket.http.response.body", "body": body}
+            await send(message)
+
+        await app(scope, receive, send_status)
+
+    return refusing
+
+
+def enforce_stage_limits() -> None:
+    """From now on, in this process, each route takes what its stage sets for it: MiniStack only keeps the numbers.
+
+    Each route has a token bucket, as its entry in `RouteSettings` says, or else `DefaultRouteSettings`. What exceeds it
+    is refused with 429 before a function runs.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
+    """
+    # By API, stage, route and limits: new limits begin with a full bucket.
+    buckets: dict[tuple[str, str, str, float, float], TokenBucket] = {}
+
+    async def throttle(invocation: Invocation, invoke: Invoke) -> Result:
+        api_id, stage, route_key = invocation.api_id, invocation.stage, invocation.route["routeKey"]
+        settings: dict[str, Any] = apigateway._stages.get(api_id, {}).get(stage, {})
+        limits = (settings.get("defaultRouteSettings") or {}) | (settings.get("routeSettings") or {}).get(route_key, {})
+        if (rate_per_s := limits.get("throttlingRateLimit")) is not None:
+            burst = limits.get("throttlingBurstLimit") or rate_per_s
+            key = api_id, stage, route_key, rate_per_s, burst
+            if not buckets.setdefault(key, TokenBucket(rate_per_s, burst)).take():
+                return route_error(429, "Too Many Requests", invocation)
+        return await invoke()
+
+    wrap_invocations(throttle)

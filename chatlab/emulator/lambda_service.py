@@ -1,0 +1,127 @@
+"""Lambda's concurrency, which in MiniStack counts too little: how many invocations of the account run at a time.
+
+MiniStack counts those that come by Lambda's own API, and answers 429 (TooManyRequestsException) beyond the limit. Here
+those of WebSocket routes count, too. Each counts as long as it would run on AWS, where a function has to start first if
+none of its instances is free. And asynchronous ones wait for their turn instead of being lost.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html and .../invocation-async-error-handling.html
+
+What API Gateway makes of a throttled function is assumed from what it makes of one that fails: status 500 for a
+handshake, the frame "Internal server error" for a message.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+from ministack.services import apigateway, lambda_svc
+
+from chatlab.emulator.api_gateway import (
+    INTERNAL_SERVER_ERROR,
+    Invocation,
+    Invoke,
+    Result,
+    route_error,
+    wrap_invocations,
+)
+
+WARM_S = 0.03
+"""How long `$connect` and `$disconnect` run: a call of DynamoDB and Lambda's own time. Assumed."""
+COLD_START_S = 0.5
+"""How long an instance of a function such as this lab's takes to start: docs/fanout.md, "The first call"."""
+MAX_DISCONNECT_WAIT_S = 1.0
+"""How long a `$disconnect` may wait for its turn: MiniStack invokes many at once when many clients leave."""
+MAX_QUEUED_S = 60
+"""An event that waits longer in Lambda's queue is dropped. On AWS it is six hours, and notebook 03 sets this value."""
+
+Slot: TypeAlias = str
+"""What one invocation holds of the concurrency. MiniStack names it after the function."""
+_Acquire: TypeAlias = Callable[[Any, dict[str, Any]], tuple[Slot | None, Any]]
+
+_is_queued: ContextVar[bool] = ContextVar("is_queued", default=False)
+
+
+def limit_concurrency(max_invocations: int) -> None:
+    """Let no more than `max_invocations` run at a time, from now on, in this process."""
+    lambda_svc._ACCOUNT_CONCURRENCY_CAP = max_invocations
+    lambda_svc._acquire_execution_slot = _wait_if_queued(lambda_svc._acquire_execution_slot)
+    lambda_svc.invoke_async_with_retry = _mark_as_queued(lambda_svc.invoke_async_with_retry)
+    idle_instances: Counter[Slot] = Counter()
+
+    async def hold_slot(invocation: Invocation, invoke: Invoke) -> Result:
+        """Let an invocation by API Gateway hold a slot as long as it would run on AWS, or refuse it."""
+        function = _function(invocation)
+        slot = await _acquire_slot(function, MAX_DISCONNECT_WAIT_S if invocation.event_type == "DISCONNECT" else 0.0)
+        if slot is None:
+            lambda_svc._emit_lambda_metrics(function, duration_ms=0.0, error=False, throttle=True)
+            return route_error(500, INTERNAL_SERVER_ERROR, invocation)
+        held, start_s = slot, COLD_START_S
+        if idle_instances[held]:
+            idle_instances[held] -= 1
+            start_s = 0.0
+
+        def release() -> None:
+            idle_instances[held] += 1
+            lambda_svc._release_execution_slot(held)
+
+        if invocation.event_type != "MESSAGE":
+            # MiniStack runs them one after another, AWS side by side: they count as long as they would run there.
+            asyncio.get_running_loop().call_later(start_s + WARM_S, release)
+            result, _ = await asyncio.gather(invoke(), asyncio.sleep(start_s + WARM_S))
+            return result
+        try:
+            await asyncio.sleep(start_s)
+            return await invoke()
+        finally:
+            release()
+
+    wrap_invocations(hold_slot)
+
+
+def _mark_as_queued(invoke_async: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Mark what is invoked asynchronously: the thread that does it inherits the mark."""
+
+    def invoke(func: Any, event: Any) -> None:
+        token = _is_queued.set(True)
+        try:
+            invoke_async(func, event)
+        finally:
+            _is_queued.reset(token)
+
+    return invoke
+
+
+def _wait_if_queued(acquire: _Acquire) -> _Acquire:
+    """Let what is marked as queued wait for its turn."""
+
+    def acquire_slot(func: Any, config: dict[str, Any]) -> tuple[Slot | None, Any]:
+        deadline = time.monotonic() + MAX_QUEUED_S
+        slot, limit = acquire(func, config)
+        while slot is None and _is_queued.get() and time.monotonic() < deadline:
+            time.sleep(0.05)
+            slot, limit = acquire(func, config)
+        return slot, limit
+
+    return acquire_slot
+
+
+async def _acquire_slot(function: str, max_wait_s: float) -> Slot | None:
+    """A slot for an invocation of the function; None if there is none in time."""
+    deadline = time.monotonic() + max_wait_s
+    slot: Slot | None
+    slot, _ = lambda_svc._acquire_execution_slot({}, {"FunctionName": function})
+    while slot is None and time.monotonic() < deadline:
+        await asyncio.sleep(WARM_S)
+        slot, _ = lambda_svc._acquire_execution_slot({}, {"FunctionName": function})
+    return slot
+
+
+def _function(invocation: Invocation) -> str:
+    """The name of the function behind a route."""
+    integration_id = invocation.route.get("target", "").rpartition("/")[2]
+    integration = apigateway._integrations.get(invocation.api_id, {}).get(integration_id, {})
+    reference = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
+    name: str = lambda_svc._resolve_name_and_qualifier(reference)[0]
+    return name
