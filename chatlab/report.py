@@ -115,7 +115,7 @@ def _quantiles(fanout: Summary) -> Iterator[tuple[str, str, str]]:
 
 
 def _figure(path: Path) -> ReportFigure:
-    """A plot as `loadtest.figures` saves it, with what it says of itself, and the animation of the same name."""
+    """A plot as `loadtest.plots` saves it, with what it says of itself, and the animation of the same name."""
     with Image.open(path) as image:
         texts = {key: str(value) for key, value in image.info.items()}
     animation = path.with_suffix(".gif")

@@ -5,13 +5,14 @@ Run it with Locust (`locust -f loadtest/locustfile.py`), read it with `loadtest.
 
 The modules, in the order of a test:
 
-- `locustfile`, `arguments`, `shapes`, `web`: what Locust loads, and what a test is asked to do.
+- `locustfile`, `arguments`, `web`: what Locust loads, and what a test is asked to do.
 - `coordinator`, `load_test`, `collector`: one process begins a test, leads it through its phases, collects the records
   and writes the results.
 - `exchange`: what this process and the generators say to each other.
 - `generator`, `connections`: every process with connections, what it sends and receives on them, and when.
-- `connection`, `sockets`, `throttling`, `messages`, `clock`, `records`: one connection, what is said on it, its times.
-- `assembly`, `intervals`, `verdict`, `results`, `plots`, `order`, `comparison`, `ripple`: from the records to a result,
-  whether you can trust it, and how it looks.
+- `connection`, `sockets`, `messages`, `clock`, `records`: one connection, what is said on it, and its times.
+- `results`, `intervals`, `verdict`, `plots`, `order`, `comparison`, `ripple`: from the records to a result, whether you
+  can trust it, and how it looks.
+- `live`, `warm_up`: watch a test, and measure a handshake before it.
 - `calibration`: the proof that the readings are right.
 """

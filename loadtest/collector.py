@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from hdrh.histogram import HdrHistogram
 
-from loadtest import assembly, clock, exchange, records, results, verdict
+from loadtest import clock, exchange, records, results, verdict
 from loadtest.arguments import Settings
 from loadtest.records import DeliveryLog
 from loadtest.results import Json
@@ -130,7 +130,7 @@ class Collector:
             {
                 "process": number,
                 "connections": len(snapshot.connections),
-                "cpu": assembly.quantiles(pd.Series(snapshot.cpu, dtype=float), (0.5, 0.9), with_max=True),
+                "cpu": results.quantiles(pd.Series(snapshot.cpu, dtype=float), (0.5, 0.9), with_max=True),
                 "memory_kb_per_connection": round(snapshot.bytes_per_connection / 1e3, 1),
                 "clock_offset_ms": round(offset.at(started_ns) / 1e6, 3),
                 "clock_uncertainty_ms": round(offset.uncertainty_ns / 1e6, 3),
@@ -141,7 +141,7 @@ class Collector:
     def result(self, run: str, settings: Settings, started_ns: int, problem: str | None) -> results.Result:
         """The result of all records. The arguments are a part of its summary."""
         snapshots = self._snapshots.values()
-        result = assembly.assemble(
+        result = results.assemble(
             **self.tables(),
             requested=settings.total_broadcasts,
             users=settings.phases[-1],

@@ -10,8 +10,8 @@ import numpy as np
 from gevent.event import Event
 from locust.env import Environment
 
-from loadtest import clock, messages, records, throttling
-from loadtest.connection import Closed, Connection, Frame
+from loadtest import clock, messages, records
+from loadtest.connection import Closed, Connection, Frame, backoff_s, busy_status
 from loadtest.errors import describe
 from loadtest.exchange import Plan
 from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
@@ -125,17 +125,17 @@ class Connections:
                     self._url, options.connect_timeout, options.ca_file or None, options.max_message_bytes
                 )
             except Exception as error:
-                if (status := throttling.busy_status(error)) is None:
+                if (status := busy_status(error)) is None:
                     raise
                 self.refusals[f"status {status}"] += 1
-                backoff_s = throttling.backoff_s(record.refused + 1)
-                if time.monotonic() + backoff_s > deadline_s:
+                pause_s = backoff_s(record.refused + 1)
+                if time.monotonic() + pause_s > deadline_s:
                     raise
                 record.refused += 1
                 self.refused += 1
                 # Locust's statistics show an attempt that is made again, too.
                 fire(self._environment, "connect", (clock.now_ns() - record.started_ns) / 1e6, error=error)
-            gevent.sleep(backoff_s)
+            gevent.sleep(pause_s)
             self._take_turn()
 
     def broadcast_due(self) -> None:

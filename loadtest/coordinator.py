@@ -11,9 +11,9 @@ import gevent
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from loadtest import clock, connection, exchange, results, shapes
+from loadtest import clock, connection, exchange, results
 from loadtest.arguments import Settings
-from loadtest.load_test import LoadTest
+from loadtest.load_test import LoadTest, Ramp, Steps
 from loadtest.results import Json
 
 logger = logging.getLogger(__name__)
@@ -68,12 +68,12 @@ class Coordinator:
             sys.exit(1)
         if headless:
             self._checked = settings
-        shape: shapes.Ramp | shapes.Steps
+        shape: Ramp | Steps
         if settings.shape == "ramp":
             seconds = float(settings.with_warm_up()[-1])
-            shape = shapes.Ramp(settings.users, seconds, settings.max_connection_rate)
+            shape = Ramp(settings.users, seconds, settings.max_connection_rate)
         elif settings.shape == "steps":
-            shape = shapes.Steps(settings.steps[0], self._connection_rate(settings))
+            shape = Steps(settings.steps[0], self._connection_rate(settings))
         else:
             return
         shape.runner = self._runner

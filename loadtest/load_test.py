@@ -1,4 +1,4 @@
-"""One load test, from its first connection to its results on disk, however it ends."""
+"""One load test, from its first connection to its results on disk, and how its connections grow in number."""
 
 import json
 import logging
@@ -12,10 +12,12 @@ from pathlib import Path
 import gevent
 import numpy as np
 import pandas as pd
+from gevent.event import Event
+from locust import LoadTestShape
 from locust.env import Environment
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
-from loadtest import arguments, assembly, clock, exchange, results, shapes, throttling
+from loadtest import arguments, clock, exchange, results
 from loadtest.arguments import Settings
 from loadtest.collector import Collector
 from loadtest.connections import fire
@@ -29,6 +31,57 @@ WATCH_S = 0.5
 """Between two states of a test that its watchers see."""
 CLOCK_SET_NS = 100_000_000
 """A larger change means that the clock was set: a slow adjustment (NTP) changes the monotonic clock with it."""
+
+
+# Locust itself starts a test of --shape constant. These two shapes end only when LoadTest does: how long a phase takes
+# depends on its broadcasts.
+
+
+class Ramp(LoadTestShape):
+    """From 1 connection to --users, evenly over the time that the broadcasts take."""
+
+    abstract = True  # --shape chooses it, not its presence in the locustfile
+    use_common_options = True
+
+    def __init__(self, users: int, seconds: float, max_rate: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Locust's, without types
+        self.users, self.seconds, self.max_rate = users, seconds, max_rate
+
+    def tick(self) -> tuple[int, float]:
+        run_time_s = self.get_run_time()  # type: ignore[no-untyped-call]  # Locust's, without types
+        share = run_time_s / self.seconds if self.seconds else 1
+        return min(self.users, max(1, round(self.users * share))), min(self.max_rate, self.users)
+
+
+class Steps(LoadTestShape):
+    """The number of connections that the coordinator has reached."""
+
+    abstract = True
+    use_common_options = True
+
+    def __init__(self, first: int, rate: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Locust's, without types
+        self.first, self.rate = first, rate
+        self._changed = Event()
+        self.reset_time()
+
+    def reset_time(self) -> None:
+        """Begin again with the first step: Locust calls this when a test starts."""
+        super().reset_time()  # type: ignore[no-untyped-call]  # Locust's, without types
+        self.users = self.first
+        self._changed.set()
+
+    def grow_to(self, users: int) -> None:
+        """Have so many connections from now on."""
+        if users != self.users:
+            self.users = users
+            self._changed.set()
+
+    def tick(self) -> tuple[int, float]:
+        # Locust calls this once a second. Waiting here for the change saves that second at each step.
+        self._changed.wait()
+        self._changed.clear()
+        return self.users, self.rate
 
 
 class Aborted(Exception):
@@ -212,7 +265,7 @@ class LoadTest:
     def _connect(self, target: int) -> None:
         self.state = "connecting"
         settings, collector, shape = self._settings, self.collector, self._environment.shape_class
-        if isinstance(shape, shapes.Steps):
+        if isinstance(shape, Steps):
             shape.grow_to(target)
 
         def are_connected() -> bool:
@@ -227,7 +280,7 @@ class LoadTest:
             tried = collector.total("opened") - collector.total("departed") + collector.total("failed")
             failed = "stayed open" if collector.total("opened") else "could be made"
             none = f"None of the first {tried} connections to {settings.url} {failed}{collector.why()}."
-            raise Aborted(f"{none} {throttling.explain(collector.refusals(), {})}".rstrip())
+            raise Aborted(f"{none} {results.explain_refusals(collector.refusals(), {})}".rstrip())
         if not self._wait(collector.is_synchronised, arguments.SYNCHRONISE_S):
             raise Aborted(
                 f"A worker's clock could not be compared with the master's within {arguments.SYNCHRONISE_S:g} s."
@@ -298,7 +351,7 @@ class LoadTest:
         self.state = "leaving"
         timeout_s = arguments.leaving_s(self.collector.total("open"), self._connection_rate)
         # Another thread meanwhile loads what the end needs; nothing is measured any more that this could delay.
-        gevent.get_hub().threadpool.spawn(assembly.load_libraries)
+        gevent.get_hub().threadpool.spawn(results.load_libraries)
         self._send(exchange.Leave(self.id))
         self._poll(lambda: self._interrupted or self.collector.have_departed(), timeout_s)
 
@@ -321,7 +374,7 @@ class LoadTest:
             raise
         summary = result.summary
         self.state = "complete" if summary["complete"] else "incomplete"
-        self.problem = self.problem or assembly.shortfall(summary)
+        self.problem = self.problem or results.shortfall(summary)
         folder = self._write(result.tables(), summary)
         self._write_progress(0.0, summary["missing"])
         for _ in range(summary["missing"]):

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from loadtest import plots
-from loadtest.figures import set_title
 from loadtest.results import Result
 
 
@@ -33,7 +32,7 @@ def usual_order(result: Result) -> Order:
 
     The halves are every other broadcast. Without two in each half, or three connections, the tables are empty.
     """
-    rows, of_broadcast = plots.measured(result), result.broadcasts.set_index("broadcast")
+    rows, of_broadcast = result.measured(), result.broadcasts.set_index("broadcast")
     rows = rows.assign(
         place_then=rows["position"].astype(float) + 1,
         later_ms=(rows["latency_ms"] - rows["broadcast"].map(of_broadcast["first_ms"])).astype(float),
@@ -103,7 +102,7 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
         return figure
     slope_us = 1e3 * np.polyfit(rows["place"], rows["later_ms"], 1)[0]  # of medians, which a late broadcast is not in
     title = f"A place further back is {slope_us:,.0f} µs more; rank correlation of the orders {order.kept:.2f}"
-    set_title(axes, title)
+    plots.set_title(axes, title)
     axes.fill_between(
         rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="quartiles"
     )

@@ -1,45 +1,113 @@
-"""Plots of a result. Each function returns a matplotlib Figure, which a notebook shows as the last value of a cell."""
+"""Plots of a result. Each function returns a matplotlib Figure, which a notebook shows as the last value of a cell.
+
+All have a style in common, colours that everybody can tell apart, and a text for people who can't see them.
+"""
+
+import io
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from loadtest.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    RED,
-    NotebookFigure,
-    format_ms,
-    log_axis,
-    new_figure,
-    set_title,
-    whole_numbers,
-)
 from loadtest.results import Result
 
-__all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "PURPLE",
-    "RED",
-    "NotebookFigure",
-    "completeness",
-    "harness_lag",
-    "last_delivery",
-    "latency_distribution",
-    "log_axis",
-    "measured",
-    "new_figure",
-    "readings",
-    "timeline",
-]
+# Okabe and Ito's colours, which people of every colour vision can tell apart: https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, RED, GREEN, PURPLE = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7"
+GREY, INK = "#7a8088", "#24292f"
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+TIMES = ("first", "median", "last")
+LATE_MS = 10.0
+"""The timeline marks a broadcast that is sent later than this."""
+LATE, DROPPED = f"broadcast sent over {LATE_MS:g} ms late", "connection dropped"
+
+Kind = Literal["measured", "simulated"]
+
+
+class NotebookFigure(Figure):
+    """A Figure that a notebook shows once, whatever matplotlib's back end is. A PNG of it carries its texts."""
+
+    alt = ""
+    """What is to be seen, in words with figures: the alternative text."""
+    kind: Kind = "measured"
+    """Where what is drawn comes from."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Save it as matplotlib does; a PNG gets `alt` and `kind` as its texts "Description" and "Source"."""
+        if options.get("format", str(fname).rpartition(".")[2]) == "png":
+            options["metadata"] = {"Description": self.alt, "Source": self.kind} | options.get("metadata", {})
+        super().savefig(fname, **options)
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as it was when it was first asked for, which a notebook shows."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alt}
+
+
+def new_figure(title: str, x: str, y: str, height: float = 4.2) -> tuple[NotebookFigure, Axes]:
+    """An empty Figure with a title and labelled axes, and its Axes."""
+    figure = NotebookFigure(figsize=(8.5, height), layout="constrained")
+    axes = figure.add_subplot()
+    style(axes, title, x, y)
+    return figure, axes
+
+
+def style(axes: Axes, title: str, x: str, y: str = "") -> None:
+    """Give Axes the style, a title and labels."""
+    set_title(axes, title)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.tick_params(colors=INK)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """Set the title, which states the finding."""
+    axes.set_title(title, loc="left", fontsize=12, color=INK)
+
+
+def format_ms(value: float) -> str:
+    """A time in milliseconds with three significant digits and its unit."""
+    if not np.isfinite(value):
+        return "no time"
+    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+    return f"{round(value, digits):,.{min(digits, 3)}f} ms"
+
+
+def log_axis(axis: Axis, values: Iterable[float]) -> None:
+    """Make an axis logarithmic over the positive values, labelled with plain numbers at round values."""
+    shown = np.asarray(values, dtype=float)
+    shown = shown[shown > 0]
+    low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
+    is_x = axis is axis.axes.xaxis
+    set_limits = axis.axes.set_xlim if is_x else axis.axes.set_ylim
+    (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
+    set_limits(low / 1.3, high * 1.3)
+    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
+    steps = tuple(range(1, 10)) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
+    axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    set_limits(low / 1.3, high * 1.3)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Label an axis with whole numbers only."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def latency_distribution(result: Result) -> NotebookFigure:
@@ -47,7 +115,7 @@ def latency_distribution(result: Result) -> NotebookFigure:
 
     The title states only what has an interval.
     """
-    latency = np.sort(measured(result)["latency_ms"].to_numpy())
+    latency = np.sort(result.measured()["latency_ms"].to_numpy())
     figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
@@ -195,7 +263,7 @@ def timeline(result: Result) -> NotebookFigure:
 
 def harness_lag(result: Result) -> NotebookFigure:
     """Latency by the kernel's clock beside the time that the load test then took to handle the delivery."""
-    rows = measured(result)
+    rows = result.measured()
     figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
@@ -238,18 +306,6 @@ def readings(rows: dict[str, pd.DataFrame]) -> NotebookFigure:
         f"it read. Medians: {'; '.join(errors)}."
     )
     return figure
-
-
-TIMES = ("first", "median", "last")
-LATE_MS = 10.0
-"""The timeline marks a broadcast that is sent later than this."""
-LATE, DROPPED = f"broadcast sent over {LATE_MS:g} ms late", "connection dropped"
-
-
-def measured(result: Result) -> pd.DataFrame:
-    """First copies of the expected deliveries, without the warm-up."""
-    rows = result.deliveries
-    return rows[rows["expected"] & (rows["copy"] == 0) & ~rows["warm_up"]]
 
 
 def _range(values: "pd.Series[float]") -> str:

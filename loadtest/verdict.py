@@ -6,9 +6,8 @@ measurement. Every limit is a constant here, and docs/loadtest.md explains them.
 
 import numpy as np
 
-from loadtest import throttling
 from loadtest.intervals import sufficient_groups
-from loadtest.results import Json, Result
+from loadtest.results import Json, Result, explain_refusals
 
 SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
 """p99 of the delay with which broadcasts are sent: at most this, or this share of the median latency."""
@@ -163,7 +162,7 @@ def _saturation(summary: Json) -> Json:
 def _throttling(summary: Json) -> Json:
     """Refused handshakes cost only time if all connections were made in the end; a refused message is lost."""
     refusals, error_frames = summary["refusals"], summary["error_frames"]
-    message = throttling.explain(refusals, error_frames) or "The server refused nothing because of too much load."
+    message = explain_refusals(refusals, error_frames) or "The server refused nothing because of too much load."
     return _check("throttling", not error_frames and not (refusals and summary["connections_failed"]), message)
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import gevent
 import websocket
 
-from loadtest import throttling
-from loadtest.connection import Connection
+from loadtest.connection import Connection, backoff_s, busy_status
 from loadtest.errors import LoadTestError, describe
+from loadtest.results import explain_refusals
 
 PEOPLE = 5
 """A new account's Lambda runs 10 invocations at a time: five who leave and five who come are as many."""
@@ -36,11 +36,11 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
                 return time.perf_counter() - started_s
             except (OSError, websocket.WebSocketException) as error:
                 refusals += 1
-                status, backoff_s = throttling.busy_status(error), throttling.backoff_s(refusals)
-                if status is None or time.monotonic() + backoff_s > deadline:
-                    why = throttling.explain({f"status {status}": refusals}, {}) if status else ""
+                status, pause_s = busy_status(error), backoff_s(refusals)
+                if status is None or time.monotonic() + pause_s > deadline:
+                    why = explain_refusals({f"status {status}": refusals}, {}) if status else ""
                     raise LoadTestError(f"Nobody can connect to {url}: {describe(error)}. {why}".rstrip()) from None
-                time.sleep(backoff_s)
+                time.sleep(pause_s)
             finally:
                 gevent.get_hub().destroy()  # each thread has one of its own
 

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from loadtest import plots
-from loadtest.figures import style
+from loadtest.plots import style
 
 BINDING = {
     "opening connections": (plots.GREEN, "v"),

@@ -3,7 +3,7 @@
 A reference server on loopback records when it sent each frame and what it did to it. The load test measures it like any
 other chat, and so does a naive client (`loadtest.calibration.naive_client`). The command prints the truth, the reading
 and the error side by side. An error is the difference of two quantiles over the same deliveries; its limits are in
-`loadtest.calibration.bounds`.
+`BOUNDS`.
 """
 
 import argparse
@@ -12,18 +12,101 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from loadtest import plots, verdict
-from loadtest.calibration.bounds import BOUNDS
-from loadtest.calibration.cases import CASES, Case
-from loadtest.calibration.readings import LOAD_TEST, measure, measure_naively
+from loadtest.calibration.readings import LOAD_TEST, Case, measure, measure_naively
+from loadtest.calibration.reference_server import Faults
 from loadtest.errors import exit_status
 from loadtest.results import Json
+
+
+def delay(milliseconds: float) -> Faults:
+    """Delay every delivery by so much."""
+    return Faults(delay_ms=lambda random, n: np.full(n, milliseconds))
+
+
+def log_normal(random: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """Delays in milliseconds, shape (n,), with a median of 10 and a long tail: p99 is 64."""
+    return random.lognormal(np.log(10), 0.8, n)
+
+
+CASES = [
+    Case("no delay", naive_client=True),
+    Case("no delay, 20 a second", broadcast_rate=20, broadcasts=100, naive_client=True),
+    Case("5 ms", delay(5), naive_client=True),
+    Case("50 ms", delay(50)),
+    Case("log-normal", Faults(delay_ms=log_normal)),
+    Case("dropped, doubled, reordered", Faults(drop=0.01, double=0.01, reorder=0.01)),
+    Case("stalled reader", delay(20), stall=True),
+    Case("wss, 5 ms", delay(5), tls=True),
+    Case("5,000 connections in two processes", connections=5000, processes=2, broadcast_rate=1, broadcasts=8),
+]
+
+Rows = list[Json]
+"""`Reading.metrics` of each case that the load test ran."""
+
+
+class Bound(NamedTuple):
+    """A limit for a number over all cases."""
+
+    name: str
+    measured: Callable[[Rows], float]
+    limit: float
+    at_most: bool = True
+
+    def check(self, rows: Rows) -> Json:
+        """The bound, what was measured and whether it holds, as JSON."""
+        measured = self.measured(rows)
+        holds = measured <= self.limit if self.at_most else measured >= self.limit
+        return {"bound": self.name, "measured": round(measured, 3), "limit": self.limit, "holds": bool(holds)}
+
+
+def _max_error_ms(quantile: str) -> Callable[[Rows], float]:
+    return lambda rows: max(abs(row["error_ms"][quantile]) for row in rows if row["connections"] == 1000)
+
+
+def _max_without_loss(rows: Rows, metric: Callable[[Json], float], processes: int) -> float:
+    """The largest value of a metric over the cases with so many processes and no missing delivery."""
+    lossless = (row for row in rows if not row["missing"] and len(row["processes"]) == processes)
+    return max(map(metric, lossless), default=0)
+
+
+BOUNDS = [
+    Bound("error of p50, ms", _max_error_ms("p50"), 0.3),
+    Bound("error of p99, ms", _max_error_ms("p99"), 0.3),
+    Bound(
+        "deliveries wrongly taken for dropped, doubled or reordered, or not found",
+        lambda rows: sum(fault["wrong"] for row in rows for fault in row["detected_faults"].values()),
+        0,
+    ),
+    Bound(
+        "deliveries a second, one process, no loss",
+        lambda rows: _max_without_loss(rows, lambda row: row["connections"] * row["broadcasts_per_s"], processes=1),
+        20_000,
+        at_most=False,
+    ),
+    Bound(
+        "connections, two processes, no loss",
+        lambda rows: _max_without_loss(rows, lambda row: row["connections"], processes=2),
+        5_000,
+        at_most=False,
+    ),
+    Bound(
+        "memory, KB a connection (wss:// adds what OpenSSL needs)",
+        lambda rows: max(
+            process["memory_kb_per_connection"] for row in rows if not row["tls"] for process in row["processes"]
+        ),
+        40,
+    ),
+]
 
 
 class Comparison(NamedTuple):

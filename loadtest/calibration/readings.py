@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from loadtest import assembly, live, results
+from loadtest import live, results
 from loadtest.calibration import reference_server
-from loadtest.calibration.cases import Case
-from loadtest.calibration.reference_server import ReferenceServer
+from loadtest.calibration.reference_server import Faults, ReferenceServer
 from loadtest.errors import LoadTestError
 from loadtest.results import Json
 
@@ -26,6 +25,24 @@ STALL_S = 0.15
 """Less than the time between two broadcasts: afterwards, the load test could not tell their arrivals apart."""
 
 LOAD_TEST, NAIVE_CLIENT = "this load test", "naive client"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One calibration."""
+
+    name: str
+    faults: Faults = field(default_factory=Faults)
+    connections: int = 1000
+    broadcast_rate: float = 5.0
+    broadcasts: int = 30
+    warm_up: int = 2
+    tls: bool = False
+    processes: int = 1
+    naive_client: bool = False
+    """Whether the naive client measures this case too."""
+    stall: bool = False
+    """Whether the load test's process is stopped for a moment again and again while deliveries arrive."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +68,10 @@ class Reading:
             "tls": self.case.tls,
             "broadcasts_per_s": self.case.broadcast_rate,
             "deliveries": len(self.rows),
-            "truth_ms": assembly.quantiles(self.rows["truth_ms"], at),
-            "reading_ms": assembly.quantiles(self.rows["latency_ms"], at),
+            "truth_ms": results.quantiles(self.rows["truth_ms"], at),
+            "reading_ms": results.quantiles(self.rows["latency_ms"], at),
             "error_ms": self._errors_ms(at),
-            "error_of_one_delivery_ms": assembly.quantiles(
+            "error_of_one_delivery_ms": results.quantiles(
                 self.rows["latency_ms"] - self.rows["truth_ms"], (0.5, 0.99), with_max=True
             ),
         }

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from loadtest.calibration import calibrate
-from loadtest.calibration.bounds import Bound
+from loadtest.calibration.calibrate import Bound
 
 
 @pytest.mark.slow

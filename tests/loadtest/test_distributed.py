@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from loadtest.calibration import readings, reference_server
-from loadtest.calibration.cases import delay
+from loadtest.calibration.calibrate import delay
 from tests.support.load_tests import free_port, wrong_clock
 from tests.support.processes import documented, what_listens
 

@@ -8,7 +8,7 @@ from websockets.sync.client import connect
 
 from loadtest import messages
 from loadtest.calibration import readings, reference_server
-from loadtest.calibration.cases import Case, delay
+from loadtest.calibration.calibrate import Case, delay
 from loadtest.calibration.reference_server import Faults
 
 SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from loadtest.calibration import reference_server
-from loadtest.calibration.cases import delay
+from loadtest.calibration.calibrate import delay
 
 LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest import throttling, warm_up
+from loadtest import connection, warm_up
 from loadtest.calibration import reference_server
 from loadtest.errors import LoadTestError
 from tests.support.load_tests import refusing
@@ -10,7 +10,7 @@ from tests.support.load_tests import refusing
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(throttling, "BASE_BACKOFF_S", 0.01)
+    monkeypatch.setattr(connection, "BASE_BACKOFF_S", 0.01)
 
 
 def test_a_handshake_is_measured_after_everything_has_started_and_whoever_is_refused_comes_again():

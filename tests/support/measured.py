@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loadtest import assembly, plots, records, results, ripple, verdict
+from loadtest import plots, records, results, ripple, verdict
 from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 
 MS = 1_000_000
@@ -20,7 +20,7 @@ def result_of(latency_ms, warm_up=1, **settings):
             log.append(connection, number, arrived_ns, arrived_ns + MS // 10, KERNEL)
     sent = [BroadcastRecord(number, 0, number < warm_up, 0, time, time) for number, time in enumerate(due)]
     connections = [ConnectionRecord(number, NOW - 2, 1, NOW - 1) for number in range(latency_ms.shape[1])]
-    result = assembly.assemble(
+    result = results.assemble(
         log.take(),
         records.table("broadcasts", sent),
         records.table("connections", connections),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from loadtest import assembly, order, plots, records
+from loadtest import order, plots, records, results
 from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 from tests.support.measured import result_of
 
@@ -41,7 +41,7 @@ def result(broadcasts=12, connections=30, lose=0):
         BroadcastRecord(k, phase=0, warm_up=k < 2, speaker=0, intended_ns=time, sent_ns=time)
         for k, time in enumerate(sent)
     ]
-    return assembly.assemble(
+    return results.assemble(
         log.take(),
         records.table("broadcasts", rows),
         records.table("connections", [ConnectionRecord(k, NOW - 2, 1, NOW - 1) for k in range(connections)]),

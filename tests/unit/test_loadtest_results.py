@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import assembly, records, results
+from loadtest import records, results
 from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
 
 MS = 1_000_000
@@ -41,7 +41,7 @@ def assemble(deliveries, broadcasts, connections, requested=None, problem=None):
     log = records.DeliveryLog()
     for number, of, arrived in deliveries:
         log.append(number, of, at(arrived), at(arrived) + MS // 2, KERNEL)
-    return assembly.assemble(
+    return results.assemble(
         log.take(),
         records.table("broadcasts", broadcasts),
         records.table("connections", connections),
@@ -79,7 +79,7 @@ def test_a_lost_delivery_is_missing():
     assert (result.summary["missing"], result.summary["dropped"]) == (1, 0)
     assert result.connections["missing"].tolist() == [0, 1]
     assert not result.summary["complete"]
-    assert "1 of 2 deliveries are missing" in assembly.shortfall(result.summary)
+    assert "1 of 2 deliveries are missing" in results.shortfall(result.summary)
 
 
 def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
@@ -92,7 +92,7 @@ def test_a_connection_that_drops_is_told_apart_from_a_lost_delivery():
     assert result.summary["expected"] == 3
     assert (result.summary["delivered"], result.summary["dropped"], result.summary["missing"]) == (2, 1, 0)
     assert result.summary["connections_dropped"] == 2
-    assert "2 connections dropped" in assembly.shortfall(result.summary)
+    assert "2 connections dropped" in results.shortfall(result.summary)
 
 
 def test_a_connection_that_leaves_as_it_was_asked_to_is_no_loss_unless_it_had_the_time_to_hear():
@@ -150,7 +150,7 @@ def test_who_connects_after_a_broadcast_is_not_to_get_it():
 def test_a_broadcast_that_was_not_sent_is_expected_by_nobody():
     result = assemble([], [broadcast(0, due=100, sent=None)], [connection(0)])
     assert (result.summary["broadcasts"], result.summary["expected"]) == (0, 0)
-    assert "1 of 1 broadcasts were not sent" in assembly.shortfall(result.summary)
+    assert "1 of 1 broadcasts were not sent" in results.shortfall(result.summary)
 
 
 def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():
@@ -159,7 +159,7 @@ def test_a_broadcast_that_was_answered_with_an_error_is_named_and_not_missing():
     assert result.broadcasts["refused"].tolist() == [True, False]
     assert (result.summary["broadcasts"], result.summary["broadcasts_refused"]) == (1, 1)
     assert (result.summary["expected"], result.summary["missing"]) == (1, 0)
-    assert "1 of 2 broadcasts were answered with an error." in assembly.shortfall(result.summary)
+    assert "1 of 2 broadcasts were answered with an error." in results.shortfall(result.summary)
 
 
 def test_an_error_although_the_broadcast_went_on_excuses_nobody_s_missing():
@@ -176,7 +176,7 @@ def test_a_connection_that_could_not_be_made_is_to_get_nothing():
     )
     assert (result.summary["connections"], result.summary["connections_failed"]) == (1, 1)
     assert result.summary["expected"] == 1
-    assert "1 of 2 connections could not be made" in assembly.shortfall(result.summary)
+    assert "1 of 2 connections could not be made" in results.shortfall(result.summary)
 
 
 def test_the_warm_up_is_recorded_but_left_out_of_the_figures():
@@ -230,7 +230,7 @@ def test_every_delivery_that_was_due_is_accounted_for(data):
     assert first.sum() == summary["delivered"]
     assert len(result.deliveries) == summary["delivered"] + summary["duplicate"] + summary["unexpected"]
     for table in (result.broadcasts, result.connections):
-        for name in assembly.COUNTS:
+        for name in results.COUNTS:
             assert table[name].sum() == summary[name]
 
 
@@ -265,4 +265,4 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 
 
 def test_quantiles_of_nothing_are_none():
-    assert assembly.quantiles(pd.Series([np.nan]), (0.5,), with_max=True) == {"p50": None, "max": None}
+    assert results.quantiles(pd.Series([np.nan]), (0.5,), with_max=True) == {"p50": None, "max": None}

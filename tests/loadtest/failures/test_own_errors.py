@@ -63,10 +63,10 @@ def test_any_error_of_its_own_ends_it(failure, name):
 def test_when_the_result_fails_the_records_are_there(failure):
     failure.begin(
         """
-        from loadtest import assembly
+        from loadtest import results
         def broken(**tables):
             raise RuntimeError("injected")
-        assembly.assemble = broken
+        results.assemble = broken
         """
     )
     test = failure.end()
