@@ -54,6 +54,7 @@ def test_every_file_module_and_command_that_a_document_names_exists(page):
     makefile = (ROOT / "Makefile").read_text()
     assert [file for file in re.findall(FILE, code) if not (ROOT / file).exists()] == []
     modules = re.findall(r"python -m ((?:benchmarks|chatlab|loadtest)[\w.]*)", code)
+    modules += re.findall(r"(?<![\w/])((?:benchmarks|chatlab|loadtest)\.[a-z_]+)", code)
     assert [module for module in modules if not find_spec(module)] == []
     commands = re.findall(r"python -m chatlab ([a-z]+)", code)
     assert [command for command in commands if command not in COMMANDS] == []
