@@ -302,11 +302,13 @@ def bound_faults(bounds: Bounds, table: pd.DataFrame) -> None:
 
 
 def bound_forecasts(bounds: Bounds, table: pd.DataFrame) -> None:
-    # Where no quota binds, this machine's CPU does, and how fast that is changes from one minute to the next.
-    under_quota = table[table["case"].str.contains("quota")]
-    bounds.at_most("time foreseen / measured under a quota, the largest error", under_quota["error"].abs().max(), 0.20)
-    apart = (table["lost"] - table["foreseen_lost"]).abs() / table["ids"]
-    bounds.at_most("lost, foreseen or measured: the largest difference, of all", apart.max(), 0.01)
+    is_quota = table["case"] == "quota"
+    bounds.at_most(
+        "time foreseen / measured under a quota, the largest error", table[is_quota]["error"].abs().max(), 0.20
+    )
+    # Where no quota binds, this machine's CPU does, which others may take a part of: so this is the usual error.
+    bounds.at_most("time foreseen / measured without, the median error", table[~is_quota]["error"].abs().median(), 0.20)
+    bounds.at_most("lost", table["lost"].sum(), 0)
 
 
 def bound_local(bounds: Bounds, table: pd.DataFrame) -> None:

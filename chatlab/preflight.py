@@ -17,10 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chatlab import ledger, permissions
 from chatlab.capacity import cost
 from chatlab.capacity.prices import read_prices
-from chatlab.capacity.quotas import DEFAULT_CONCURRENCY, read_quotas
 from chatlab.credentials import DENIED
 from chatlab.errors import NOT_FOUND, LabError
 from chatlab.lab import Lab
+from chatlab.limits import DEFAULT_CONCURRENCY, read_quotas
 from chatlab.names import Tags
 from chatlab.permissions import Need
 from chatlab.public_access import ask_why_forbidden

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from chatlab.capacity.prices import PRICES, Prices
-from chatlab.capacity.quotas import default_requests_per_s
+from chatlab.limits import default_requests_per_s
 
 # The steps in which AWS bills, and what the lab's own code and settings use of each.
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out

@@ -29,9 +29,9 @@ from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 from chatlab import permissions
-from chatlab.capacity.quotas import default_requests_per_s
 from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
+from chatlab.limits import default_requests_per_s
 from chatlab.local_cloud import SERVER
 from chatlab.paths import ROOT
 from chatlab.settings import Variable

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from chatlab.capacity.quotas import read_quotas
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.exercises.stand_ins import GONE, THERE, Room
 from chatlab.lab import Lab
+from chatlab.limits import read_quotas
 
 SHARE = 0.8  # of the account's requests a second, as in the notebook
 TABLE, MESSAGE = "chat", '{"text": "Grüße"}'.encode()

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from chatlab.capacity import model, simulation
+from chatlab import limits
 from chatlab.capacity.prices import PRICES
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
@@ -18,13 +18,13 @@ def check_room(lab: Lab, people: object) -> Answer:
     if not isinstance(people, int) or people < 1:
         return not_yet("give a whole number of people.")
     if people > 100_000:
-        return not_yet(f"the quota alone takes {people / model.DEFAULT.shared_per_s:.0f} s for so many.")
-    last_s, more_s = (simulation.simulate(model.DEFAULT, number).last_s for number in (people, people * 11 // 10))
+        return not_yet(f"the quota alone takes {people / limits.DEFAULT.shared_per_s:.0f} s for so many.")
+    last_s, more_s = (limits.forecast(limits.DEFAULT, number).last_s for number in (people, people * 11 // 10))
     if last_s > 1:
         return not_yet(f"the model says {last_s:.2f} s for {people:,} people: try fewer.")
     if more_s <= 1:
         return not_yet(f"the model says {last_s:.2f} s for {people:,} people: there is time for more.")
-    rate = f"{model.DEFAULT.shared_per_s:,.0f} posts a second"
+    rate = f"{limits.DEFAULT.shared_per_s:,.0f} posts a second"
     return right(f"{people:,} people take {last_s:.2f} s: {rate}, less what it takes to begin.")
 
 

@@ -9,7 +9,7 @@ import websocket
 from botocore.config import Config
 
 from chatlab import poll
-from chatlab.capacity.quotas import read_quotas
+from chatlab.limits import read_quotas
 from loadtest import warm_up
 from tests.support.labs import chat_in
 

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from chatlab.capacity.quotas import read_quotas
+from chatlab.limits import read_quotas
 
 
 def test_the_local_cloud_tells_an_accounts_quotas(chat):

@@ -83,7 +83,7 @@ READ_QUOTAS_AND_PRICES = """
 import os
 from chatlab import Lab
 from chatlab.capacity.prices import PRICES, read_prices
-from chatlab.capacity.quotas import read_quotas
+from chatlab.limits import read_quotas
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
 quotas, prices = read_quotas(lab), read_prices(lab)
 print(quotas.requests_per_s, quotas.is_live("requests_per_s"))

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from chatlab.capacity import cost, model
+from chatlab import limits
+from chatlab.capacity import cost
 from chatlab.paths import ROOT
 from tests.support.cells import cells
 
@@ -57,7 +58,7 @@ def test_shards_cost_calls_and_no_more_time_of_posting():
 
 
 def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
-    parameters = model.DEFAULT
+    parameters = limits.DEFAULT
     assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
     assert (parameters.share, parameters.requests_per_s) == (cost.POSTS_SHARE, cost.REQUESTS_PER_S)
     assert (parameters.hand_over_s, parameters.timeout_s) == (cost.HAND_OVER_S, cost.TIMEOUT_S)

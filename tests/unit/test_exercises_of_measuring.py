@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from chatlab.capacity import model, simulation
+from chatlab import limits
 from chatlab.exercises import load_test, scaling
 from tests.support.cells import run_cell
 from tests.support.exercises import exercises
@@ -12,8 +12,7 @@ from tests.support.exercises import exercises
 NAMES = {
     "exercises": SimpleNamespace(load_test=load_test, scaling=scaling),
     "lab": None,
-    "model": model,
-    "simulation": simulation,
+    "limits": limits,
 }
 
 

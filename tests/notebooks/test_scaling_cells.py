@@ -12,8 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
 from scipy import stats
 
-from chatlab import LabError
-from chatlab.capacity import model, simulation
+from chatlab import LabError, limits
 from chatlab.names import STAGE
 from chatlab.paths import NOTEBOOKS
 
@@ -45,7 +44,7 @@ def run_lines(ms):
     }
     fits = run("07-08", measured=measured, stats=stats)
     names = {name: fits[name] for name in ("broadcasts", "fitted", "fits")}
-    return run("07-14", replace=replace, model=model, simulation=simulation, parameters=model.DEFAULT, **names)
+    return run("07-14", replace=replace, limits=limits, parameters=limits.DEFAULT, **names)
 
 
 @pytest.mark.parametrize(
