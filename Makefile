@@ -76,7 +76,7 @@ check: setup
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@cd frontend && npm run --silent check
-	@$(BIN)/python -m pytest --quiet tests/docs/test_links.py tests/unit/test_packages.py
+	@$(BIN)/python -m pytest --quiet tests/docs/test_links.py tests/chatlab/test_packages.py
 
 test-fast: setup
 	@cd frontend && npm test --silent

@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks import api_gateway
 from benchmarks.endpoint import Settings
 from benchmarks.senders import sender_environment
-from chatlab.capacity.prices import PRICES
+from chatlab.cost import PRICES
 from chatlab.paths import LAMBDAS
 
 FUNCTIONS = ("connect", "default", "broadcast", "disconnect")

@@ -1,4 +1,4 @@
-"""What a WebSocket server of your own can do, for `chatlab.capacity.alternatives`: `python -m benchmarks.server`.
+"""What a WebSocket server of your own can do, for `chatlab.cost`: `python -m benchmarks.server`.
 
 The server is the one that calibrates the load test (`loadtest.calibration.reference_server`, on `websockets`), in a
 process of its own. Measured is the CPU time that this process takes for a delivery, which a busy machine and slow
@@ -33,7 +33,7 @@ BROADCASTS = 20  # in a round, sent at once: so few that the kernel takes them a
 PAYLOAD_BYTES = 200
 FRAME_BYTES = PAYLOAD_BYTES + 4  # with the header that a server's frame of this size has
 ANSWER_S = 30.0  # nothing is waited for longer
-CORES = 4  # of the server in `chatlab.capacity.alternatives`; connections are spread over a process for each
+CORES = 4  # of the server in `chatlab.cost`; connections are spread over a process for each
 MEMORY_GB = 6  # of its 8: the rest is for the system, the processes themselves, and 5 KB a socket in the kernel
 
 

@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chatlab.errors import LabError
+    from chatlab.errors import LabError, poll
     from chatlab.inventory import list_resources
     from chatlab.lab import Lab
-    from chatlab.polling import poll
 
 __all__ = ["Lab", "LabError", "list_resources", "poll"]
 
@@ -18,7 +17,7 @@ MODULES = {
     "Lab": "chatlab.lab",
     "LabError": "chatlab.errors",
     "list_resources": "chatlab.inventory",
-    "poll": "chatlab.polling",
+    "poll": "chatlab.errors",
 }
 
 

@@ -1,20 +1,26 @@
-"""The exceptions that you may meet: a sentence that says what is wrong and what to do."""
+"""The exceptions that you may meet, each a sentence that says what is wrong and what to do; and waiting for AWS."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
 from chatlab.privacy import redact
 
+T = TypeVar("T")
+
 NOT_FOUND = frozenset(
     {"404", "NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
 )
-"""Error codes of what does not exist. 404 is what S3 answers to a HEAD, which has no room for words."""
+"""Error codes for what does not exist. S3 answers 404 to a HEAD request, which has no body for a longer code."""
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "403"})
+"""Error codes for what you may not do; the last one is S3's answer to a HEAD request."""
 
 
 class LabError(Exception):
-    """Something that you can put right. What is private in its sentence is redacted."""
+    """Something that you can put right. Whatever is private in its sentence is redacted."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(redact(sentence))
@@ -25,14 +31,44 @@ class LabError(Exception):
 
 
 class NotOurs(LabError):
-    """What has the lab's name belongs to somebody else, and was left as it was."""
+    """Something that belongs to somebody else has the lab's name. It was left as it was."""
+
+
+def error_code(error: ClientError) -> str:
+    """The code of an AWS error, such as "AccessDenied"."""
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager
 def ignore_missing() -> Iterator[None]:
-    """Ignore that AWS does not find something within: its lists and tags lag behind, and still name what is deleted."""
+    """Ignore that AWS does not find something: its lists and tags lag behind, and still name what is deleted."""
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] not in NOT_FOUND:
+        if error_code(error) not in NOT_FOUND:
             raise
+
+
+def poll(
+    check: Callable[[], T | None],
+    what: str,
+    timeout_s: float = 60,
+    every_s: float = 0.5,
+    ignoring: type[Exception] | tuple[type[Exception], ...] = (),
+) -> T:
+    """Call `check()` until it returns something true, and return that. (Use a boto3 waiter where there is one.)
+
+    An exception of a type in `ignoring` counts as "not yet". After `timeout_s` seconds raises LabError, which names
+    `what` was waited for ("Waited 60 s for ...") and the last exception, if there was one.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        last: Exception | None = None
+        try:
+            if result := check():
+                return result
+        except ignoring as error:
+            last = error
+        if time.monotonic() + every_s > deadline:
+            raise LabError(f"Waited {timeout_s:g} s for {what}, in vain.{f' Last answer: {last}' if last else ''}")
+        time.sleep(every_s)

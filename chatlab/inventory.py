@@ -10,11 +10,9 @@ from typing import Any
 import pandas as pd
 from botocore.exceptions import ClientError
 
-from chatlab import credentials
-from chatlab.errors import NOT_FOUND, ignore_missing
+from chatlab.errors import DENIED, NOT_FOUND, ignore_missing
 from chatlab.lab import Lab
 
-DENIED = credentials.DENIED | {"403"}  # which is what S3 answers to a HEAD
 COLUMNS = ["service", "kind", "id", "created"]
 
 Resource = tuple[str, str, str, datetime | str | None]

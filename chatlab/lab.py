@@ -1,9 +1,8 @@
-"""The lab: its settings and names, and every client and URL that follows from them."""
+"""The lab: its settings, and the names, tags, clients and URLs that follow from them."""
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +11,27 @@ import pandas as pd
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud, page, transport
-from chatlab.credentials import explaining
-from chatlab.errors import LabError
-from chatlab.names import STAGE, Names
+from chatlab import ledger, local_cloud, page
+from chatlab.aws import (
+    aws_session,
+    bypass_proxies_for_loopback,
+    explaining,
+    let_waiters_ask_often,
+    partitions,
+    session_without_profile,
+    trust,
+)
+from chatlab.errors import LabError, NotOurs
 from chatlab.paths import ensure_writable, in_a_run, state_dir
-from chatlab.privacy import add_secrets, add_session_secrets, redact_kernel_output
-from chatlab.sessions import aws_session, let_waiters_ask_often, session_without_profile
+from chatlab.privacy import add_secrets, add_session_secrets, redact, redact_kernel_output
 from chatlab.settings import Settings
-from chatlab.tables import format_table
+
+STAGE = "production"
+ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
+
+Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service says
+Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
+"""Tags as the services return them: a dict, or a list of `{"Key": ..., "Value": ...}`."""
 
 MAX_HOURS = 30 * 24  # a stage that is removed later than this is as good as forgotten
 
@@ -32,12 +43,43 @@ DASHED_WEBSITE_REGIONS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Lab(Names):
+class Lab:
     """One lab. `Lab.choose` makes it in notebook 00, `Lab.load` finds it again in every other kernel.
 
-    Both, and `Lab.find`, redact what is private in all that the kernel shows from then on.
+    Both, and `Lab.find`, redact what is private in everything that the kernel shows from then on.
     """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.target, self.name, self.region = settings.target, settings.name, settings.region
+        self.partition = partitions()[self.region]
+        """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
+        self.tags = {"chatlab": self.name, "chatlab-region": self.region}
+        """The tags that everything carries, as a dict. Some services want `tag_list` instead.
+
+        The Region is one of them because IAM knows no Regions: two labs of one name share its list of roles."""
+        self.tag_list = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        """The same as a list of `{"Key": ..., "Value": ...}`."""
+
+        self.table = self.name
+        """The DynamoDB table of connection ids."""
+        self.role = f"{self.name}-lambda-{self.region}"
+        """The IAM role of the three functions. IAM knows no Regions, so the name includes the Region; 64 at most."""
+        self.functions = {part: f"{self.name}-{part}" for part in ROUTES}
+        """The Lambda functions' names, by what they do: connect, default, disconnect."""
+        self.log_groups = {part: f"/aws/lambda/{function}" for part, function in self.functions.items()}
+        """The functions' log groups, by what they do."""
+        self.api = self.name
+        """The WebSocket API's name. AWS makes its id: see `find_api`."""
+        self.switch = f"{self.name}-switch"
+        """The group of EventBridge Scheduler's schedule that removes the stage after some hours."""
+        self.switch_role = f"{self.switch}-{self.region}"
+        """The IAM role of that schedule."""
+        self.alarm = f"{self.name}-{self.region}"
+        """The budget with an alarm by e-mail. AWS Budgets knows no Regions, so the name includes the Region."""
+
+    def __str__(self) -> str:
+        return str(self.settings)
 
     # --- choosing and finding -----------------------------------------------------------------------------------
 
@@ -57,7 +99,7 @@ class Lab(Names):
         credentials: before anything is created.
         """
         redact_kernel_output()
-        lab = cls.from_settings(Settings.resolve(target, name, region, profile))
+        lab = cls(Settings.resolve(target, name, region, profile))
         if hours is not None and not 0 < hours <= MAX_HOURS:
             raise LabError(f"HOURS is {hours}: it has to be a number of hours above 0, {MAX_HOURS} at most, or None.")
         lab._open()
@@ -74,7 +116,7 @@ class Lab(Names):
         entry = ledger.current()
         if entry is None:
             raise LabError("No lab is chosen yet: run notebook 00_start first.")
-        lab = cls.from_settings(entry.settings)
+        lab = cls(entry.settings)
         if lab.target == "local":
             local_cloud.require_running()
         ledger.require_same_account(lab, [entry])
@@ -96,15 +138,10 @@ class Lab(Names):
             current = ledger.current()
             entries = [current] if current else []
         settings = entries[0].settings if entries else Settings.resolve(target, name, region, profile)
-        lab = cls.from_settings(settings)
+        lab = cls(settings)
         lab._open()
         ledger.require_same_account(lab, entries)
         return lab
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Lab":
-        """The lab with these settings."""
-        return cls(settings.target, settings.name, settings.region, settings.profile)
 
     def _open(self) -> None:
         """On `local`, start the local cloud unless it runs; on `aws`, raise LabError without credentials."""
@@ -119,7 +156,7 @@ class Lab(Names):
 
         The last lab on a local cloud stops it. A run stops its own, after it has taken the inventory.
         """
-        page.stop(self)
+        page.stop(self.settings)
         ledger.remove(self)
         others = ledger.entries()
         if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
@@ -150,10 +187,10 @@ class Lab(Names):
     def session(self) -> boto3.Session:
         """A boto3 session with the target's credentials and Region."""
         if self.target == "aws":
-            session = aws_session(profile_name=self.profile, region_name=self.region)
-            transport.trust(session._session)
+            session = aws_session(profile_name=self.settings.profile, region_name=self.region)
+            trust(session._session)
         else:
-            transport.bypass_proxies_for_loopback()
+            bypass_proxies_for_loopback()
             session = session_without_profile(self.region, **local_cloud.credentials())
             session.events.register("before-sign.s3-control", _without_account_in_host)
             session.events.register("creating-client-class", let_waiters_ask_often)
@@ -189,9 +226,50 @@ class Lab(Names):
         """Raises LabError without credentials that AWS knows."""
         _ = self.account_id
 
-    def show(self, answer: Mapping[str, Any] | Sequence[Mapping[str, Any]], *columns: str) -> pd.DataFrame:
-        """What AWS answered as a small table: see `chatlab.tables.format_table`."""
-        return format_table(answer, *columns)
+    def show(self, answer: Row | Sequence[Row], *columns: str) -> pd.DataFrame:
+        """What AWS answered as a small table of texts, without what is private.
+
+        Args:
+            answer: one dict (shown as two columns) or a list of dicts (rows). What a row lacks is left blank, and so is
+                a time that is not known (NaT).
+            columns: the keys to show; by default all but `ResponseMetadata`.
+        """
+
+        def text(value: object) -> str:
+            return "" if value is None or value is pd.NaT else redact(str(value))
+
+        def texts(row: Row) -> dict[str, str]:
+            keys = columns or [key for key in row if key != "ResponseMetadata"]
+            return {key: text(row.get(key)) for key in keys}
+
+        if isinstance(answer, Mapping):
+            return _Table(texts(answer).items(), columns=["", "value"])
+        return _Table([texts(row) for row in answer], columns=columns or None)
+
+    # --- whose is it? -------------------------------------------------------------------------------------------
+
+    def owns(self, tags: Tags) -> bool:
+        """Whether something with these tags is this lab's own."""
+        if not isinstance(tags, Mapping):
+            tags = {tag["Key"]: tag["Value"] for tag in tags}
+        return self.tags.items() <= tags.items()
+
+    def require_own(self, thing: str, tags: Tags) -> None:
+        """Raises NotOurs if something that has the lab's name is not the lab's: call it before you change anything.
+
+        A new thing's tags can take a few seconds to appear. Wait for them first: something without tags is somebody
+        else's.
+
+        Args:
+            thing: what to call it, as in "a table chat".
+            tags: its tags.
+        """
+        if not self.owns(tags):
+            missing = " and ".join(f"{key}={value}" for key, value in self.tags.items())
+            raise NotOurs(
+                f"There is {thing} already, and it is not this lab's: it lacks the tags {missing}. "
+                "Nothing of it was changed. Choose another name in notebook 00."
+            )
 
     # --- what the account's id is part of -----------------------------------------------------------------------
 
@@ -240,7 +318,7 @@ class Lab(Names):
 
         If no bucket may be public, notebook 05 serves the page from this machine, and it is there.
         """
-        return page.url(self) or self.object_url("index.html")
+        return page.url(self.settings) or self.object_url("index.html")
 
     @property
     def website_url(self) -> str | None:
@@ -266,6 +344,25 @@ class Lab(Names):
     @property
     def _dns_suffix(self) -> str:
         return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+
+class _Table(pd.DataFrame):
+    """A DataFrame of texts: aligned to the left, and shown without row numbers."""
+
+    @property
+    def _constructor(self) -> type["_Table"]:
+        return _Table
+
+    def __repr__(self) -> str:
+        return self.to_string(index=False)
+
+    def _repr_html_(self) -> str:
+        styled = (
+            self.style.format(escape="html")
+            .hide(axis="index")
+            .set_table_styles([{"selector": "th, td", "props": "text-align: left; white-space: pre-wrap"}])
+        )
+        return styled.set_table_attributes('class="dataframe"').set_uuid("texts").to_html()
 
 
 def _without_account_in_host(request: AWSRequest, **_: object) -> None:

@@ -7,10 +7,12 @@ memory, so they end when it stops.
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -19,9 +21,7 @@ import psutil
 
 from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
-from chatlab.locks import locked
-from chatlab.paths import ROOT, ensure_writable, state_dir, write_atomically
-from chatlab.processes import end_tree
+from chatlab.paths import ROOT, ensure_writable, locked, state_dir, write_atomically
 from chatlab.settings import Variable
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
@@ -263,3 +263,46 @@ def _allow_many_sockets() -> None:
     # macOS says that there is no hard limit, and then takes no more than this, its OPEN_MAX: see setrlimit(2) there.
     soft = 10_240 if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# --- ending processes, whoever started them -------------------------------------------------------------------------
+
+
+def process_tree(process: psutil.Process) -> list[psutil.Process]:
+    """The process and all its descendants; an empty list if it has ended."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end_tree(process: psutil.Process, grace_s: float = 5) -> None:
+    """End a process politely, by SIGTERM. After `grace_s` seconds kill it and its descendants."""
+    members = process_tree(process)
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+    psutil.wait_procs([process], timeout=grace_s)
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(members, timeout=5)
+
+
+def kill_session(leader: int) -> None:
+    """Kill all processes of the session that the process with the pid `leader` began.
+
+    A process stays in its session when its parent is killed, and is no descendant of anybody's then.
+    """
+    killed: set[int] = set()
+    while members := {pid for pid in psutil.pids() if _session_of(pid) == leader} - killed:
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= members
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None

@@ -22,9 +22,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 from chatlab import local_cloud
+from chatlab.local_cloud import kill_session
 from chatlab.paths import NOTEBOOKS, write_atomically
 from chatlab.privacy import redact, redact_notebook
-from chatlab.processes import kill_session
 from chatlab.signals import discard_output
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]

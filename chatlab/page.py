@@ -22,10 +22,9 @@ import psutil
 
 from chatlab import ledger
 from chatlab.emulator.process import end_with_the_run
-from chatlab.errors import LabError
+from chatlab.errors import LabError, poll
+from chatlab.local_cloud import end_tree
 from chatlab.paths import FRONTEND, ROOT, ensure_writable, state_dir
-from chatlab.polling import poll
-from chatlab.processes import end_tree
 from chatlab.settings import Settings
 
 HOST = "127.0.0.1"

@@ -1,7 +1,9 @@
-"""Where things are: the repository's own folders, and the folder with the state of this machine's lab."""
+"""Folders and files: the repository's own, the state of this machine's lab, and locks between processes."""
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -19,7 +21,7 @@ RUNS = ROOT / "runs"
 def state_dir() -> Path:
     """The folder with the lab's state: which lab notebook 00 chose, and the local cloud's pid, port and log.
 
-    `CHATLAB_HOME` names another one, so that a run or a test has a lab of its own beside the one in use.
+    `CHATLAB_HOME` names another folder, so that a run or a test has its own lab beside the one in use.
     """
     return Variable.HOME.path() or ROOT / ".chatlab"
 
@@ -65,6 +67,22 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: Path, or_else: str | None = None) -> Iterator[None]:
+    """Hold the lock of the file `path`. If another process holds it, wait for that, or raise LabError(`or_else`).
+
+    The system releases a lock when its process ends, however that ends. Raises LabError if the lock's folder can't be
+    written to.
+    """
+    ensure_writable(path.parent)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if or_else else 0))
+        except BlockingIOError:
+            raise LabError(f"{or_else}") from None
+        yield
 
 
 def display_path(path: Path) -> Path:

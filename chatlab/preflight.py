@@ -8,22 +8,17 @@ Nothing is changed, and what you may not ask is "not checked". Nobody can know b
 resource control policies forbid, which AWS's simulator ignores, and whether a policy has conditions of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import ledger, permissions
-from chatlab.capacity import cost
-from chatlab.capacity.prices import read_prices
-from chatlab.credentials import DENIED
-from chatlab.errors import NOT_FOUND, LabError
-from chatlab.lab import Lab
+from chatlab import cost, ledger, permissions
+from chatlab.errors import DENIED, NOT_FOUND, LabError
+from chatlab.lab import STAGE, Lab, Tags
 from chatlab.limits import DEFAULT_CONCURRENCY, read_quotas
-from chatlab.names import Tags
 from chatlab.permissions import Need
-from chatlab.public_access import ask_why_forbidden
 
 OK, WARNING, NOT_CHECKED, STOP = "ok", "warning", "not checked", "stop"
 
@@ -253,6 +248,55 @@ def check_public_access(lab: Lab) -> Check:
     return Check(check, OK, "the account does not forbid it")
 
 
+BY_ACCOUNT = (
+    "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
+    "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
+)
+BY_ORGANISATION = (
+    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
+    "exempt an account."
+)
+BY_EITHER = (
+    f"Your account, or the organisation that it belongs to, forbids public buckets. {BY_ACCOUNT.partition('. ')[2]}"
+)
+
+NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException"})
+
+
+def why_forbidden(lab: Lab) -> str:
+    """A sentence if no bucket of the account may be public by a policy; "" if one may, or if you may not ask."""
+    try:
+        return ask_why_forbidden(lab)
+    except ClientError:
+        return ""
+
+
+def ask_why_forbidden(lab: Lab) -> str:
+    """The same, but raises ClientError if you may not ask for the account's settings."""
+    try:
+        answer = lab.client("s3control").get_public_access_block(AccountId=lab.account_id)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
+            raise
+        return ""
+    # What is in force: an organisation's settings are in here, too.
+    block = answer["PublicAccessBlockConfiguration"]
+    if not block.get("BlockPublicPolicy") and not block.get("RestrictPublicBuckets"):
+        return ""
+    try:
+        policy = lab.client("organizations").describe_effective_policy(PolicyType="S3_POLICY")["EffectivePolicy"]
+    except ClientError as error:
+        return BY_ACCOUNT if error.response["Error"]["Code"] in NO_POLICY else BY_EITHER
+    return BY_ORGANISATION if '"all"' in policy["PolicyContent"] else BY_ACCOUNT
+
+
+def why_refused(refusal: str) -> str:
+    """The same sentence for what S3 says when it refuses a public policy; "" if something else is the reason."""
+    if "service control policy" in refusal or "resource control policy" in refusal:
+        return BY_ORGANISATION
+    return BY_EITHER if "BlockPublicPolicy" in refusal else ""
+
+
 # --- how much -------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +316,63 @@ def check_quotas(lab: Lab) -> Iterator[Check]:
 
 def check_price(lab: Lab) -> Check:
     """What the load test of notebook 06 costs."""
-    prices = read_prices(lab)
+    prices = cost.read_prices(lab)
     dollars = cost.estimate(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")
+
+
+# --- what a notebook needs of the earlier ones ------------------------------------------------------------------------
+
+
+def require_parts(lab: Lab, *parts: str) -> None:
+    """Raises LabError, with the notebook to run, if one of `parts` (keys of PARTS) does not exist.
+
+    Raises NotOurs if one with the lab's name is not the lab's.
+    """
+    for part in parts:
+        notebook, find = PARTS[part]
+        try:
+            for thing, tags in find(lab):
+                lab.require_own(f"a {thing}", tags)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in NOT_FOUND:
+                raise
+            raise LabError(f"{_missing(lab, part)} yet: run notebook {notebook} first.") from None
+
+
+def _missing(lab: Lab, part: str) -> str:
+    names = {"table": lab.table, "role": lab.role, "stage": STAGE}
+    if part == "functions":
+        return f"Not all of the functions {', '.join(lab.functions.values())} are there"
+    return f"There is no {part} {names[part]}"
+
+
+def _table(lab: Lab) -> Iterator[tuple[str, Tags]]:
+    dynamodb = lab.client("dynamodb")
+    table = dynamodb.describe_table(TableName=lab.table)["Table"]
+    yield f"table {lab.table}", dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+
+
+def _role(lab: Lab) -> Iterator[tuple[str, Tags]]:
+    yield f"role {lab.role}", lab.client("iam").list_role_tags(RoleName=lab.role)["Tags"]
+
+
+def _functions(lab: Lab) -> Iterator[tuple[str, Tags]]:
+    for function in lab.functions.values():
+        yield f"function {function}", lab.client("lambda").get_function(FunctionName=function).get("Tags", {})
+
+
+def _stage(lab: Lab) -> tuple[()]:
+    # The API was found by its tag, and what is in an API of ours is ours.
+    lab.client("apigatewayv2").get_stage(ApiId=lab.require_api(), StageName=STAGE)
+    return ()
+
+
+PARTS: dict[str, tuple[str, Callable[[Lab], Iterable[tuple[str, Tags]]]]] = {
+    "table": ("01_dynamodb_table", _table),
+    "role": ("02_iam_role", _role),
+    "functions": ("03_lambda_functions", _functions),
+    "stage": ("04_websocket_api", _stage),
+}
+"""By part: the notebook that creates it, and what finds it: pairs of what to call it and its tags."""

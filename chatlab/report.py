@@ -10,9 +10,8 @@ from typing import Any
 from jinja2 import Template
 from PIL import Image
 
-from chatlab import paths
-from chatlab.capacity import cost
-from chatlab.capacity.prices import PRICES
+from chatlab import cost, paths
+from chatlab.cost import PRICES
 from chatlab.privacy import redact, redact_values
 
 Summary = dict[str, Any]  # JSON: see the README

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from chatlab.aws import aws_session, partitions
 from chatlab.errors import LabError
 from chatlab.privacy import redact
-from chatlab.sessions import aws_session, partitions
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import ledger, local_cloud, notebooks, room
+from chatlab import ledger, local_cloud, notebooks, room_key
 from chatlab.cli.options import Options, parse
 from chatlab.errors import LabError
 from chatlab.inventory import list_lab_names, list_resources
 from chatlab.lab import Lab
-from chatlab.locks import locked
-from chatlab.paths import ensure_writable, state_dir
+from chatlab.paths import ensure_writable, locked, state_dir
 from chatlab.settings import Settings
 
 
@@ -37,7 +36,7 @@ def up(arguments: Sequence[str]) -> int:
     if not outcomes[-1].ok:
         raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n{what_next}")
     lab = Lab.load()
-    with_key = ", with #key= and the room's key behind it" if room.key(lab) else ""
+    with_key = ", with #key= and the room's key behind it" if room_key.read(lab) else ""
     print(f"\nThe chat is at {lab.page_url}{with_key}\n`{removes}` removes it.")
     _print_labs_of_others(settings)
     return 0
@@ -80,13 +79,13 @@ def _tear_down(options: Options, entries: list[ledger.Entry]) -> None:
 def require_credentials(settings: Settings) -> None:
     """Raises LabError on `aws` without credentials."""
     if settings.target == "aws":
-        Lab.from_settings(settings).require_credentials()
+        Lab(settings).require_credentials()
 
 
 def count_resources(settings: Settings) -> tuple[int | None, str]:
     """How many resources exist of a lab; None, and a sentence that says why, if it is impossible to know."""
     try:
-        return len(list_resources(Lab.from_settings(settings))), ""
+        return len(list_resources(Lab(settings))), ""
     except LabError as error:
         return None, str(error)
     except (ClientError, BotoCoreError) as error:
@@ -109,7 +108,7 @@ def _print_labs_of_others(settings: Settings) -> None:
         return
     known = {entry.settings.name for entry in ledger.entries() if entry.settings.region == settings.region}
     try:
-        labs = [replace(settings, name=name) for name in list_lab_names(Lab.from_settings(settings))]
+        labs = [replace(settings, name=name) for name in list_lab_names(Lab(settings))]
     except (LabError, ClientError, BotoCoreError) as error:
         print(f"It is impossible to know whether there are other labs in this account: {error}")
         return

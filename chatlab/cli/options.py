@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from chatlab import room
+from chatlab import room_key
+from chatlab.aws import resolve_profile
 from chatlab.cli import COMMANDS
 from chatlab.errors import LabError
-from chatlab.sessions import resolve_profile
 from chatlab.settings import Settings, Variable
 
 MAX_CONNECTIONS = 5_000
@@ -55,8 +55,8 @@ def parse(command: str, arguments: Sequence[str]) -> Options:
     if command in ("run", "notebooks", "up"):
         add("--hours", type=_hours, help="after how many hours AWS removes the stage (default: never)")
         add("--email", help="where AWS Budgets sends an alarm (default: there is none)")
-        room_key = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
-        add("--room-key", type=room.validate_key, default=Variable.ROOM_KEY.get(), help=room_key)
+        secret = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
+        add("--room-key", type=room_key.validate, default=Variable.ROOM_KEY.get(), help=secret)
     if command in ("run", "notebooks"):
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)

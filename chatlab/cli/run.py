@@ -11,9 +11,17 @@ from chatlab import ledger, local_cloud, machine, notebooks, page, report
 from chatlab.cli.chat import count_resources, require_credentials
 from chatlab.cli.options import Options, parse
 from chatlab.errors import LabError
-from chatlab.locks import locked
 from chatlab.notebooks import Outcome, print_line
-from chatlab.paths import NOTEBOOKS, ROOT, display_path, ensure_writable, make_run_dir, state_dir, write_atomically
+from chatlab.paths import (
+    NOTEBOOKS,
+    ROOT,
+    display_path,
+    ensure_writable,
+    locked,
+    make_run_dir,
+    state_dir,
+    write_atomically,
+)
 from chatlab.settings import Settings, Variable
 from chatlab.signals import uninterrupted
 from loadtest import comparison, results

@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection
 
 import websocket
 
-from chatlab import room
-from chatlab.capacity import cost
+from chatlab import cost, room_key
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
@@ -59,7 +58,7 @@ def check_route(lab: Lab, route: Callable[[str, Collection[str]], str | None]) -
 @forgiving
 def check_say(lab: Lab, say: Callable[[str, str], float | None]) -> Answer:
     """A client that says something, in a room in which the check listens and talks."""
-    url, text = room.websocket_url(lab, lab.require_api()), f"exercise {uuid.uuid4().hex}"
+    url, text = room_key.websocket_url(lab, lab.require_api()), f"exercise {uuid.uuid4().hex}"
     listener = websocket.create_connection(url, timeout=10)
     try:
         connected = _ids(lab)

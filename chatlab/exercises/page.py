@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from chatlab.capacity.prices import PRICES
+from chatlab.cost import PRICES
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import websocket
 
-from chatlab import room
+from chatlab import room_key
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
@@ -80,7 +80,7 @@ def _new_room() -> str:
 def _clients(lab: Lab, rooms: Sequence[str | None]) -> Iterator[list[tuple[websocket.WebSocket, dict[str, Any]]]]:
     """An open socket in each of these rooms, and its item in the table."""
     url = lab.websocket_url(lab.require_api())
-    key = {"key": secret} if (secret := room.key(lab)) else {}
+    key = {"key": secret} if (secret := room_key.read(lab)) else {}
     opened: list[tuple[websocket.WebSocket, dict[str, Any]]] = []
     known = set(_items(lab))
     try:
@@ -131,7 +131,7 @@ def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise") -
     """What the function says if it is called by hand, where that is an error; else ""."""
     event = {
         "requestContext": {"connectionId": connection_id, "routeKey": route_key, "eventType": "MESSAGE"},
-        "queryStringParameters": {"key": room.key(lab)}, "body": "exercise", "isBase64Encoded": False,
+        "queryStringParameters": {"key": room_key.read(lab)}, "body": "exercise", "isBase64Encoded": False,
     }  # fmt: skip
     answer = lab.client("lambda").invoke(FunctionName=lab.functions[part], Payload=json.dumps(event), LogType="Tail")
     returned = json.loads(answer["Payload"].read()) or {}

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from chatlab import limits
-from chatlab.capacity.prices import PRICES
+from chatlab.cost import PRICES
 from chatlab.exercises.answer import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 

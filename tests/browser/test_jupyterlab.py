@@ -18,9 +18,9 @@ import pytest
 from playwright.sync_api import expect
 
 from chatlab import local_cloud, poll
+from chatlab.local_cloud import kill_session
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import ROOT, RUNS, ensure_writable
-from chatlab.processes import kill_session
 from tests.support.processes import documented, environment_of_a_run, processes_of, what_listens
 
 TOKEN = "for-this-test"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from chatlab import poll
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from tests.support.chat import delete_items, people
 
 

@@ -82,7 +82,7 @@ print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(webs
 READ_QUOTAS_AND_PRICES = """
 import os
 from chatlab import Lab
-from chatlab.capacity.prices import PRICES, read_prices
+from chatlab.cost import PRICES, read_prices
 from chatlab.limits import read_quotas
 lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
 quotas, prices = read_quotas(lab), read_prices(lab)

@@ -6,7 +6,7 @@ import time
 import pytest
 import websocket
 
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from tests.support.labs import lab_in
 
 

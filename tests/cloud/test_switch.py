@@ -6,7 +6,7 @@ import pytest
 import websocket
 
 from chatlab import Lab, LabError, list_resources, poll
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from chatlab.notebooks import TEARDOWN
 from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard

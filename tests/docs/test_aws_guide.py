@@ -8,8 +8,9 @@ import botocore.session
 from botocore import xform_name
 
 from chatlab import Lab
-from chatlab.credentials import GUIDE
+from chatlab.aws import GUIDE
 from chatlab.paths import ROOT
+from chatlab.settings import Settings
 
 TEXT = (ROOT / GUIDE).read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
@@ -46,7 +47,7 @@ def test_the_shell_can_read_every_block():
 
 
 def test_the_names_are_the_labs(monkeypatch):
-    lab = Lab("aws", "chat", "eu-central-1")
+    lab = Lab(Settings("aws", "chat", "eu-central-1"))
     monkeypatch.setattr(Lab, "account_id", "111122223333")
     shell = "\n".join(BLOCKS)
     spelled = {shell.replace("$part", part) for part in lab.functions}

@@ -5,7 +5,7 @@ import time
 import websocket
 
 from chatlab import poll
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from loadtest import messages
 from tests.support.chat import delete_items, ids, people, put_items
 

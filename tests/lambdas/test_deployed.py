@@ -5,8 +5,7 @@ from select import select
 
 import pytest
 
-from chatlab import packages
-from chatlab.capacity import cost
+from chatlab import cost, packages
 from tests.support.chat import heard, people, say
 from tests.support.labs import sharding, without_policy
 

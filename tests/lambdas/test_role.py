@@ -12,7 +12,7 @@ import pytest
 import websocket
 from botocore.exceptions import ClientError
 
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from tests.support.chat import ids, people, put_items, say
 from tests.support.labs import sharding
 from tests.support.linter import complaints

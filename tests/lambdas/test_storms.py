@@ -9,8 +9,8 @@ import time
 import pytest
 import websocket
 
-from chatlab.capacity import cost
-from chatlab.names import STAGE
+from chatlab import cost
+from chatlab.lab import STAGE
 from tests.support.chat import people
 from tests.support.hostile import meanwhile
 from tests.support.labs import chat_in

@@ -28,9 +28,9 @@ SOURCES = {
         "429": "the status of a throttle",
         "15": "minutes that Lambda lets a function run: the page of its quotas",
         "100,000": "the room to think about, at the sliders",
-        "5": "KB, the steps in which IoT Core and AppSync meter: alternatives.ALTERNATIVES",
+        "5": "KB, the steps in which IoT Core and AppSync meter: cost.ALTERNATIVES",
         "32": "KB, the steps in which API Gateway meters: cost.MESSAGE_BYTES",
-        "2026": "when the prices were read: prices.PRICES",
+        "2026": "when the prices were read: cost.PRICES",
         "30": "days, of an exercise",
     },
 }

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 import chatlab
-from chatlab import LabError, page, poll, public_access
+from chatlab import LabError, page, poll, preflight
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
 from tests.support.cells import cells, run_cells
@@ -65,7 +65,7 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
     with chat_in(tmp_path) as lab:
         try:
             text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
-            assert public_access.BY_ACCOUNT in text
+            assert preflight.BY_ACCOUNT in text
             assert lab.page_url == page.url(lab)
             assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
             assert '"image/png"' in text  # of two people who chat

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from scipy import stats
 
 from chatlab import LabError, limits
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 from chatlab.paths import NOTEBOOKS
 
 CELLS = {

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 import psutil
 
-from chatlab import processes
+from chatlab import local_cloud
 from chatlab.paths import ROOT
 
 # What a person's shell may say, and what a run sets, is not for the tests.
@@ -25,7 +25,7 @@ SET_ASIDE = [
 
 def listening(pid):
     """Addresses, as (host, port), that a process and its children listen on."""
-    members = processes.tree(psutil.Process(pid))
+    members = local_cloud.process_tree(psutil.Process(pid))
     return {c.laddr for member in members for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
 
 

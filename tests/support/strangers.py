@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 
-from chatlab.names import STAGE
+from chatlab.lab import STAGE
 
 TRUST = {
     "Version": "2012-10-17",

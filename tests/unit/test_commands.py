@@ -13,9 +13,8 @@ from botocore.exceptions import NoCredentialsError
 
 from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, notebooks, paths
 from chatlab.cli import chat, options, run
-from chatlab.locks import locked
 from chatlab.notebooks import Outcome, _save
-from chatlab.paths import ROOT, ensure_writable, make_run_dir
+from chatlab.paths import ROOT, ensure_writable, locked, make_run_dir
 from tests.support.processes import environment_of_a_run
 
 

@@ -6,8 +6,7 @@ import platform
 
 import pytest
 
-from chatlab import machine, report
-from chatlab.capacity import cost
+from chatlab import cost, machine, report
 from tests.support.measured import run_with_pictures
 
 SUMMARY = {

@@ -2,11 +2,11 @@
 
 import pytest
 
-from chatlab.capacity import alternatives, cost, prices
+from chatlab import cost
 
 
 def test_an_hour_of_a_busy_room_elsewhere():
-    hour = alternatives.compare(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
+    hour = cost.compare_alternatives(connections=1000, broadcasts_per_s=10)["dollars_per_hour"]
     out = 36e6 * 240 / 1e9 * 0.09
     assert hour["IoT Core"] == pytest.approx(36.036 + 60_000 * 0.08e-6 + out)
     assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
@@ -14,9 +14,9 @@ def test_an_hour_of_a_busy_room_elsewhere():
 
 
 def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
-    dear = {what: 1.7 * price for what, price in prices.PRICES.items()}
+    dear = {what: 1.7 * price for what, price in cost.PRICES.items()}
     options = {"payload_bytes": 300, "shards": 3, "posts_per_second": 777, "prices": dear}
-    hour = alternatives.compare(1000, 1, **options)["dollars_per_hour"]
+    hour = cost.compare_alternatives(1000, 1, **options)["dollars_per_hour"]
     bill = cost.estimate(1000, 3600, minutes=60, **options)
     assert hour["API Gateway (this chat)"] == bill.dollars
     out = bill.table.loc["GB out", "dollars"]
@@ -25,13 +25,13 @@ def test_the_chats_own_line_is_the_bill_of_the_same_hour_at_whatever_prices():
 
 
 def test_this_chat_delivers_what_the_accounts_quota_lets_it():
-    assert alternatives.compare(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
-    low = alternatives.compare(10, 1, requests_per_s=2_500)
+    assert cost.compare_alternatives(10, 1).loc["API Gateway (this chat)", "deliveries_per_s"] == 10_000
+    low = cost.compare_alternatives(10, 1, requests_per_s=2_500)
     assert low.loc["API Gateway (this chat)", "deliveries_per_s"] == 2_500
 
 
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
-    small, large = (alternatives.compare(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
+    small, large = (cost.compare_alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
     assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
     assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
 
@@ -40,10 +40,10 @@ def test_larger_messages_cost_more_where_the_steps_are_smaller():
     ("connections", "broadcasts_per_s", "servers"),
     [
         (1, 1, 2),
-        (7 * alternatives.SERVER_CONNECTIONS, 0.01, 7),
-        (1000, 3 * alternatives.SERVER_DELIVERIES_PER_S / 1000, 3),
+        (7 * cost.SERVER_CONNECTIONS, 0.01, 7),
+        (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3),
     ],
 )
 def test_servers_are_as_many_as_connections_and_deliveries_need(connections, broadcasts_per_s, servers):
-    hour = alternatives.compare(connections, broadcasts_per_s)
-    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * alternatives.SERVER_DELIVERIES_PER_S
+    hour = cost.compare_alternatives(connections, broadcasts_per_s)
+    assert hour.loc["servers of your own", "deliveries_per_s"] == servers * cost.SERVER_DELIVERIES_PER_S

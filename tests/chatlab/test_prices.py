@@ -9,9 +9,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.httpsession import URLLib3Session
 from botocore.stub import Stubber
 
-from chatlab import Lab
-from chatlab.capacity import prices
+from chatlab import Lab, cost
 from chatlab.emulator.traits import with_traits
+from chatlab.settings import Settings
 from tests.support.asynchronous import run_async
 
 
@@ -40,7 +40,7 @@ def product(usage, *tiers, published="2026-11-01"):
 
 def price_list(stub, region, products):
     """Let the price list answer with these products, by their service, one on each page."""
-    for service in prices._PRODUCTS:
+    for service in cost._PRODUCTS:
         expected = {
             "ServiceCode": service,
             "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}],
@@ -73,8 +73,8 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
             ],
         },
     )
-    fetched = prices.fetch_prices(client, "eu-central-1")
-    assert fetched == prices.PRICES | {
+    fetched = cost.fetch_prices(client, "eu-central-1")
+    assert fetched == cost.PRICES | {
         "WebSocket messages": 1.2e-6,
         "connection minutes": 0.3e-6,
         "Lambda requests": 0.2e-6,
@@ -82,7 +82,7 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
         "DynamoDB write units": 7e-7,
         "log GB": 0.63,
     }
-    others = f"DynamoDB read units, GB out: {prices.PRICES}"
+    others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
 
 
@@ -96,15 +96,15 @@ def test_what_only_ends_with_a_usages_name_is_another_thing(pricing, region, cod
     units = ["ReadRequestUnits", "WriteRequestUnits"]
     dear = [product(f"{code}{other}{unit}", (0, 9)) for other in others for unit in units]
     price_list(stub, region, {"AmazonDynamoDB": [*dear, *(product(f"{code}{unit}", (0, 1e-7)) for unit in units)]})
-    fetched = prices.fetch_prices(client, region)
+    fetched = cost.fetch_prices(client, region)
     assert fetched["DynamoDB read units"] == fetched["DynamoDB write units"] == 1e-7
 
 
 def test_where_the_price_list_does_not_answer_the_table_does(pricing):
     client, stub = pricing
     stub.add_client_error("get_products", "AccessDeniedException")
-    fetched = prices.fetch_prices(client, "us-east-1")
-    assert fetched == prices.PRICES
+    fetched = cost.fetch_prices(client, "us-east-1")
+    assert fetched == cost.PRICES
     assert str(fetched) == "AWS's pricing pages, us-east-1, November 2026"
 
 
@@ -112,12 +112,12 @@ def test_what_the_price_list_told_before_it_stopped_answering_counts(pricing):
     client, stub = pricing
     stub.add_response("get_products", {"PriceList": [product("ApiGatewayMessage", (0, 2e-6))]})
     stub.add_client_error("get_products", "ThrottlingException")
-    assert prices.fetch_prices(client, "us-east-1") == prices.PRICES | {"WebSocket messages": 2e-6}
+    assert cost.fetch_prices(client, "us-east-1") == cost.PRICES | {"WebSocket messages": 2e-6}
 
 
 @pytest.mark.parametrize("settings", [{"target": "local"}, {"target": "aws", "region": "cn-north-1"}])
 def test_where_no_price_list_is_in_us_dollars_the_table_is_taken(settings):
-    assert prices.read_prices(Lab(**settings)) is prices.PRICES
+    assert cost.read_prices(Lab(Settings(**settings))) is cost.PRICES
 
 
 def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
@@ -144,8 +144,8 @@ def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
     monkeypatch.setattr(URLLib3Session, "send", send)
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
     for region, factor in [("us-east-1", 1), ("eu-west-1", 1.2)]:
-        fetched = prices.fetch_prices(boto3.client("pricing", "us-east-1", **keys), region)
-        expected = {what: factor * price for what, price in prices.PRICES.items()} | {"GB out": prices.PRICES["GB out"]}
+        fetched = cost.fetch_prices(boto3.client("pricing", "us-east-1", **keys), region)
+        expected = {what: factor * price for what, price in cost.PRICES.items()} | {"GB out": cost.PRICES["GB out"]}
         assert fetched == pytest.approx(expected, rel=1e-5)  # the list has ten digits
         assert fetched.source.startswith(f"AWS's price list of {region} (GB out: ")
-    assert len(asked) > 2 * len(prices._PRODUCTS)
+    assert len(asked) > 2 * len(cost._PRODUCTS)

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from chatlab import Lab, LabError, cli
-from chatlab.sessions import aws_session
+from chatlab.aws import aws_session
+from chatlab.settings import Settings
 
 CONFIGURATION = """
 [default]
@@ -71,7 +72,7 @@ def configuration(tmp_path, monkeypatch):
 
 def said(profile=None, region="eu-west-1", **options):
     """What a person is told who asks, with this profile, who they are."""
-    lab = Lab("aws", "chat", region, profile)
+    lab = Lab(Settings("aws", "chat", region, profile))
     with pytest.raises(LabError) as error:
         lab.client("sts", **options).get_caller_identity()
     return str(error.value)
@@ -79,7 +80,7 @@ def said(profile=None, region="eu-west-1", **options):
 
 def refused(code, message="no", profile="keys", region="eu-west-1", date=None):
     """What a person is told where AWS answers with this error, and at this time."""
-    sts = Lab("aws", "chat", region, profile).client("sts")
+    sts = Lab(Settings("aws", "chat", region, profile)).client("sts")
     with Stubber(sts) as stubber:
         stubber.add_client_error("get_caller_identity", code, message)
         answer = stubber._queue[0]["response"][1]["ResponseMetadata"]
@@ -109,7 +110,7 @@ def test_each_way_to_sign_in_has_its_own_advice(profile, sentence):
 @pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"])
 def test_credentials_that_expired(code):
     assert str(refused(code, profile="temporary")) == (
-        "The AWS credentials of the profile temporary have expired: write new temporary keys into the profile "
+        "Your AWS credentials of the profile temporary have expired: write new temporary keys into the profile "
         "temporary, and try again."
     )
 
@@ -127,7 +128,7 @@ def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatc
 @pytest.mark.parametrize("code", ["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"])
 def test_keys_that_aws_does_not_know_and_a_region_that_may_be_off(code):
     told = str(refused(code))
-    assert told.startswith("AWS does not know the credentials of the profile keys: the access key or its session")
+    assert told.startswith("AWS does not know your credentials of the profile keys: the access key or its session")
     assert "`aws configure --profile keys`" in told
     assert "the Region me-south-1 is not switched on in your account" in str(refused(code, region="me-south-1"))
     assert "switched on" not in str(refused(code, region="cn-north-1"))
@@ -143,7 +144,7 @@ def test_a_clock_that_is_wrong_has_its_own_sentence(behind, words):
 
 
 def test_a_secret_that_is_wrong_is_not_the_clock():
-    assert "The secret access key of the profile keys does not belong to its access key" in str(
+    assert "Your secret access key of the profile keys does not belong to its access key" in str(
         refused("SignatureDoesNotMatch", "The request signature we calculated does not match")
     )
 
@@ -200,7 +201,7 @@ def test_a_certificate_of_a_proxy_that_is_not_trusted():
 
 
 def test_waiters_and_pages_pass_the_sentence_on():
-    dynamodb = Lab("aws", "chat", "eu-west-1", "work").client("dynamodb")
+    dynamodb = Lab(Settings("aws", "chat", "eu-west-1", "work")).client("dynamodb")
     for ask in (
         lambda: dynamodb.get_waiter("table_exists").wait(TableName="chat"),
         lambda: list(dynamodb.get_paginator("list_tables").paginate()),

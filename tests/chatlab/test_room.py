@@ -8,7 +8,7 @@ import pytest
 import websocket
 from playwright.sync_api import expect, sync_playwright
 
-from chatlab import LabError, browser, room
+from chatlab import LabError, browser, room_key
 from chatlab.notebooks import BUILD
 from loadtest import warm_up
 from tests.support.cells import creating, run_cells
@@ -81,7 +81,7 @@ def test_a_page_of_another_site_is_not(refusal, monkeypatch, origin, header):
 @pytest.mark.parametrize("key", ["short", "a key with spaces in it", "a-key-with-&-in-it-too", "ü" * 20, "x" * 129])
 def test_a_key_that_can_not_be_one_is_one_sentence_without_it(key):
     with pytest.raises(LabError, match="ROOM_KEY has to be 16 to 128 letters") as error:
-        room.validate_key(key)
+        room_key.validate(key)
     assert key not in str(error.value)
 
 
@@ -119,13 +119,13 @@ def test_whoever_has_the_key_gets_in_and_nobody_else(locked):
     api = locked.require_api()
     assert status(locked.websocket_url(api)) == 403
     assert status(f"{locked.websocket_url(api)}?key={KEY}-") == 403
-    assert status(room.websocket_url(locked, api)) == 101
+    assert status(room_key.websocket_url(locked, api)) == 101
 
 
 def test_a_load_test_takes_the_key_and_shows_it_nowhere(locked, run, monkeypatch, tmp_path):
     monkeypatch.setenv("LOADTEST_QUERY", "")
     url = locked.websocket_url(locked.require_api())
-    room.give_to_load_test(locked)
+    room_key.give_to_load_test(locked)
     assert warm_up.handshake_s(url, people=1) < 30
     test = run(
         *[
@@ -170,7 +170,7 @@ def test_a_whole_chat_with_a_key_and_its_page_take_it_along_and_nothing_that_is_
         chromium = playwright.chromium.launch(
             executable_path=browser.find_executable(), args=browser.launch_arguments()
         )
-        for address, reached in ((room.page_url(lab), "connected"), (lab.page_url, "refused")):
+        for address, reached in ((room_key.page_url(lab), "connected"), (lab.page_url, "refused")):
             page, asked = chromium.new_page(), []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(address)

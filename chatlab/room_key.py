@@ -17,7 +17,7 @@ T = TypeVar("T", str, str | None)
 KEY_PATTERN = re.compile(r"[A-Za-z0-9._~-]{16,128}")  # what no URL has to quote, and nobody guesses
 
 
-def validate_key(key: T) -> T:
+def validate(key: T) -> T:
     """Return `key` itself, and redact it from now on wherever it is shown. None and "" mean no key, and pass.
 
     Raises LabError for an impossible key.
@@ -31,16 +31,16 @@ def validate_key(key: T) -> T:
     return key
 
 
-def key(lab: Lab) -> str:
+def read(lab: Lab) -> str:
     """The room's key; "" if it has none."""
     configuration = lab.client("lambda").get_function_configuration(FunctionName=lab.functions["connect"])
     found: str = configuration["Environment"]["Variables"].get("ROOM_KEY", "")
-    return validate_key(found)
+    return validate(found)
 
 
 def query_string(lab: Lab) -> str:
     """What a client's URL needs after its "?"; "" if the room has no key."""
-    return urllib.parse.urlencode({"key": secret}) if (secret := key(lab)) else ""
+    return urllib.parse.urlencode({"key": secret}) if (secret := read(lab)) else ""
 
 
 def websocket_url(lab: Lab, api_id: str) -> str:

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from chatlab import limits
-from chatlab.capacity import cost
+from chatlab import cost, limits
 from chatlab.paths import ROOT
 from tests.support.cells import cells
 

@@ -1,5 +1,5 @@
 """What the checks before the first creation make of AWS's answers, which are botocore's Stubber's: no machine here has
-an account. `tests/cloud/test_restricted_person.py` asks the local cloud's policy simulator."""
+an account. `tests/chatlab/test_restricted_person.py` asks the local cloud's policy simulator."""
 
 from types import SimpleNamespace
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlab import Lab, LabError, cli, ledger, local_cloud, notebooks
+from chatlab.aws import partitions
 from chatlab.cli import chat
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.paths import NOTEBOOKS
-from chatlab.sessions import partitions
 from chatlab.settings import NAME_PATTERN, TARGETS, Settings
 from tests.support.strategies import ANY_JSON, objects
 
@@ -24,7 +24,9 @@ def home(tmp_path, monkeypatch):
     credentials.write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setattr(Lab, "account_id", property(lambda lab: "222222222222" if lab.profile == "work" else "1" * 12))
+    monkeypatch.setattr(
+        Lab, "account_id", property(lambda lab: "222222222222" if lab.settings.profile == "work" else "1" * 12)
+    )
     return tmp_path
 
 
@@ -90,7 +92,8 @@ def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():
     (entry,) = ledger.entries()
     assert entry.settings == Settings("aws", "mine", "eu-west-1")
     assert "1" * 12 not in json.dumps(ledger._read(ledger._path(entry)).place)
-    assert Lab.load() == Lab.find() == Lab.choose("aws", "mine", "eu-west-1") == lab
+    for found in (Lab.load(), Lab.find(), Lab.choose("aws", "mine", "eu-west-1")):
+        assert found.settings == lab.settings
     assert len(ledger.entries()) == 1
     lab.close()
     assert ledger.entries() == []
@@ -132,7 +135,7 @@ def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, caps
 
 def test_a_profile_is_remembered_and_another_account_is_refused(monkeypatch):
     Lab.choose("aws", "chat", "eu-west-1", "work")
-    assert Lab.find("aws", "chat").profile == "work"
+    assert Lab.find("aws", "chat").settings.profile == "work"
     Lab.choose("aws", "chat", "us-west-2")
     monkeypatch.setattr(Lab, "account_id", "333333333333")
     for open_it in (Lab.load, Lab.find, lambda: Lab.find("aws", "chat", "us-west-2")):

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from chatlab import Lab, LabError, permissions
-from chatlab.permissions.command import main
+from chatlab.permissions import main
+from chatlab.settings import Settings
 from tests.support.linter import complaints
 from tests.support.policies import allows
 
@@ -58,7 +59,7 @@ def test_an_api_is_deleted_by_its_tag_because_it_has_no_name():
 
 
 def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
-    lab = Lab("local", "chat", "eu-west-1")
+    lab = Lab(Settings("local", "chat", "eu-west-1"))
     monkeypatch.setattr(Lab, "account_id", "111122223333")
     needs = permissions.list_needs(lab)
     assert {need.action for need in needs} == {action for s in permissions.STATEMENTS for action in s.actions}

@@ -1,10 +1,12 @@
 """The lab's target, Region and name, and what follows from them."""
 
+import pandas as pd
 import pytest
 
 from chatlab import Lab, local_cloud
+from chatlab.aws import partitions
 from chatlab.errors import NotOurs
-from chatlab.sessions import partitions
+from chatlab.settings import Settings
 
 ACCOUNT = "123456789012"
 
@@ -15,7 +17,7 @@ def aws(monkeypatch):
     monkeypatch.setattr(Lab, "account_id", ACCOUNT)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    return lambda region="eu-central-1", name="chat": Lab("aws", name, region)
+    return lambda region="eu-central-1", name="chat": Lab(Settings("aws", name, region))
 
 
 def test_urls_on_aws(aws):
@@ -64,7 +66,7 @@ def test_what_is_shown_has_no_account_number(aws):
 
 
 def test_tags_in_either_form_say_whose_a_thing_is():
-    lab = Lab("local", "chat")
+    lab = Lab(Settings("local", "chat"))
     own = {"chatlab": "chat", "chatlab-region": "us-east-1"}
     assert lab.tags == own
     assert lab.owns(own | {"more": "x"})
@@ -96,5 +98,34 @@ def test_waiters_ask_the_local_cloud_more_often_and_for_as_long(aws, monkeypatch
     monkeypatch.setattr(local_cloud, "credentials", dict)
     monkeypatch.setattr(local_cloud, "url", lambda: "http://127.0.0.1:9")
     for _ in range(2):  # each waiter is a new one
-        waiter = Lab(target, "chat", "eu-central-1").client("lambda").get_waiter("function_updated_v2")
+        waiter = Lab(Settings(target, "chat", "eu-central-1")).client("lambda").get_waiter("function_updated_v2")
         assert (waiter.config.delay, waiter.config.max_attempts) == (delay_s, attempts)
+
+
+def test_one_answer_becomes_two_columns_without_the_metadata():
+    shown = Lab(Settings()).show({"Name": "chat", "ResponseMetadata": {"RequestId": "x"}})
+    assert shown.values.tolist() == [["Name", "chat"]]
+
+
+def test_several_answers_become_rows_with_the_columns_asked_for():
+    shown = Lab(Settings()).show([{"a": 1, "b": 2, "c": 3}, {"a": 4}], "a", "b")
+    assert shown.values.tolist() == [["1", "2"], ["4", ""]]
+
+
+def test_a_time_that_is_not_known_is_left_blank():
+    assert Lab(Settings()).show([{"id": "x", "created": pd.NaT}]).values.tolist() == [["x", ""]]
+
+
+def test_no_rows_is_an_empty_table_with_the_columns_asked_for():
+    assert Lab(Settings()).show([]).empty
+    assert Lab(Settings()).show([], "a", "b").columns.tolist() == ["a", "b"]
+
+
+def test_what_is_shown_is_text_and_never_markup():
+    page = Lab(Settings()).show([{"said": "<b>bold</b>"}])._repr_html_()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "text-align: left" in page
+
+
+def test_one_column_is_shown_as_a_column():
+    assert Lab(Settings()).show([{"connection_id": "x"}])["connection_id"].tolist() == ["x"]

@@ -4,8 +4,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chatlab import public_access
-from chatlab.public_access import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION
+from chatlab import preflight
+from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION
 
 OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
 NOT_IN_ONE = ("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
@@ -49,7 +49,7 @@ class Played:
     ],
 )
 def test_what_is_in_force_for_the_account_says_it(block, policy, sentence):
-    assert public_access.why_forbidden(Played(block, policy)) == sentence
+    assert preflight.why_forbidden(Played(block, policy)) == sentence
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_what_is_in_force_for_the_account_says_it(block, policy, sentence):
     ],
 )  # fmt: skip
 def test_so_does_a_refusal_by_its_text(refusal, sentence):
-    assert public_access.why_refused(refusal) == sentence
+    assert preflight.why_refused(refusal) == sentence

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chatlab import Lab, LabError, local_cloud, poll, processes
-from chatlab.names import STAGE
+from chatlab import Lab, LabError, local_cloud, poll
+from chatlab.lab import STAGE
+from chatlab.settings import Settings
 from tests.support import hostile
 from tests.support.guard import ask
 from tests.support.hostile_messages import TEXT, frame
@@ -30,7 +31,7 @@ def test_it_listens_on_loopback_and_nowhere_else(chat):
 
 def test_starting_again_keeps_the_one_that_runs(chat):
     before = local_cloud.status()["pid"]
-    assert Lab.choose() == chat
+    assert Lab.choose().settings == chat.settings
     assert local_cloud.status()["pid"] == before
 
 
@@ -51,7 +52,7 @@ def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
 
 def test_stopping_leaves_no_process(lab):
     process = psutil.Process(local_cloud.status()["pid"])
-    family = processes.tree(process)
+    family = local_cloud.process_tree(process)
     assert local_cloud.stop() is True
     assert not any(member.is_running() for member in family)
     assert local_cloud.stop() is False
@@ -102,7 +103,7 @@ def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
         assert len(urls) == 2
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
-            assert Lab("local").account_id
+            assert Lab(Settings()).account_id
     finally:
         for home in homes:
             monkeypatch.setenv("CHATLAB_HOME", str(home))
@@ -162,7 +163,7 @@ def test_a_run_that_is_killed_takes_its_local_cloud_along(tmp_path, monkeypatch)
     monkeypatch.setenv("CHATLAB_UNTIL", str(tmp_path / "run.lock"))
     run = [
         sys.executable, "-c",
-        "import pathlib, time; from chatlab import local_cloud; from chatlab.locks import locked\n"
+        "import pathlib, time; from chatlab import local_cloud; from chatlab.paths import locked\n"
         f"with locked(pathlib.Path({str(tmp_path / 'run.lock')!r})):\n"
         "    print(local_cloud.start(), flush=True); time.sleep(60)",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab import LabError
-from chatlab.sessions import partitions, resolve_profile
+from chatlab.aws import partitions, resolve_profile
 from chatlab.settings import Settings
 
 

@@ -5,8 +5,8 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from chatlab import LabError, removal
-from chatlab.removal import Attempts, remove
+from chatlab import LabError, teardown
+from chatlab.teardown import Attempts, remove
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def clock(monkeypatch):
         def sleep(seconds):
             Clock.now += seconds
 
-    monkeypatch.setattr(removal, "time", Clock)
+    monkeypatch.setattr(teardown, "time", Clock)
     return Clock
 
 

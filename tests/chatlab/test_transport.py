@@ -14,7 +14,7 @@ import trustme
 import websocket
 from websockets.sync.server import serve
 
-from chatlab import LabError, transport
+from chatlab import LabError, aws
 from loadtest.connection import Connection
 from loadtest.sockets import tls_context
 
@@ -37,7 +37,7 @@ def environment(monkeypatch, tmp_path):
 
 def trust(profile=None):
     """What `SSL_CERT_FILE` is after `trust`."""
-    transport.trust(boto3.Session(profile_name=profile)._session)
+    aws.trust(boto3.Session(profile_name=profile)._session)
     return os.environ.get("SSL_CERT_FILE")
 
 
@@ -48,7 +48,7 @@ def test_where_the_system_names_nobody_certifis_list_is_taken(monkeypatch):
 
 
 def test_where_the_system_names_somebody_that_is_left_alone(monkeypatch):
-    monkeypatch.setattr(transport, "_system_has_certificates", lambda: True)
+    monkeypatch.setattr(aws, "_system_has_certificates", lambda: True)
     assert trust() is None
 
 
@@ -174,8 +174,8 @@ def test_a_proxy_that_refuses_is_named(echo, monkeypatch):
 def test_no_proxy_comes_between_this_machine_and_itself(echo, monkeypatch, named):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", named)
-    transport.bypass_proxies_for_loopback()
-    transport.bypass_proxies_for_loopback()
+    aws.bypass_proxies_for_loopback()
+    aws.bypass_proxies_for_loopback()
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == ",".join(filter(None, [named, "127.0.0.1,localhost"]))
     url = f"wss://127.0.0.1:{echo}/"
     websocket.create_connection(url, timeout=10, sslopt={"server_hostname": HOST, "check_hostname": False}).close()

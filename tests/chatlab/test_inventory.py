@@ -2,7 +2,8 @@
 
 import pytest
 
-from chatlab import LabError, list_resources
+from chatlab import Lab, LabError, list_resources
+from chatlab.settings import Settings
 from tests.support.labs import lab_in
 from tests.support.strangers import KINDS
 
@@ -45,7 +46,7 @@ def test_everything_that_the_notebooks_make_is_found(chat):
 
 
 def test_a_lab_of_another_name_is_not_seen(chat):
-    other = type(chat)("local", "chat-2", chat.region)
+    other = Lab(Settings("local", "chat-2", chat.region))
     assert list_resources(other).empty
 
 

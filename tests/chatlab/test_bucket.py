@@ -38,8 +38,8 @@ REFUSED = [
 CODE = """
 import gzip, http.client, json, os, re, sys
 from urllib.parse import urlsplit
-from chatlab import Lab, parts
-from chatlab.names import STAGE
+from chatlab import Lab, preflight
+from chatlab.lab import STAGE
 from tests.support.cells import creating, run_cells
 
 lab = Lab.choose("aws", "chat", os.environ["AWS_DEFAULT_REGION"])
@@ -48,7 +48,7 @@ expression = "$request.body.action"
 api = gateway.create_api(
     Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression=expression, Tags=lab.tags)["ApiId"]
 gateway.create_stage(ApiId=api, StageName=STAGE, Tags=lab.tags)
-parts.require_parts = lambda *_: None  # there are no functions here, which the last cell before Verify is about
+preflight.require_parts = lambda *_: None  # there are no functions here, which the last cell before Verify is about
 run_cells("05_frontend_on_s3", creating("05_frontend_on_s3") - 1)
 
 s3 = lab.client("s3")

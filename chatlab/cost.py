@@ -1,0 +1,462 @@
+"""What a chat costs: the prices of what AWS meters, times the quantities that the lab's functions use.
+
+    cost.estimate(connections=1_000, broadcasts=20, payload_bytes=200, minutes=2).dollars
+
+The quantities follow from what the functions do; nothing is read from a bill. The chat's own traffic is the only one.
+Prices are a dated table, or the live ones of a Region, both without the free tier. What the notebooks are going to
+create, and what the same room costs with other services, is here, too.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+import pandas as pd
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatlab import ledger
+from chatlab.errors import LabError
+from chatlab.lab import Lab
+from chatlab.limits import default_requests_per_s
+
+# The steps in which AWS bills, and what the lab's own code and settings use of each.
+MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
+READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
+ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
+MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
+SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
+# Of one invocation: the part of the account's default quota that notebook 03 gives it. It could post over 20,000
+# (docs/fanout.md), so the quota is what it waits for.
+REQUESTS_PER_S, POSTS_SHARE = default_requests_per_s("us-east-1"), 0.8
+POSTS_PER_SECOND = POSTS_SHARE * REQUESTS_PER_S
+LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
+HAND_OVER_S = 18  # after which a broadcast's first invocation hands the rest to a second one: lambda_broadcast.py
+TIMEOUT_S = 30  # of that second one: notebook 03
+READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/post_queue.py
+METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
+HOURS_A_MONTH = 730
+FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
+
+
+# --- prices -----------------------------------------------------------------------------------------------------------
+
+
+class Prices(dict[str, float]):
+    """US dollars for one of each thing that is metered, by its name. As a text it is where they come from."""
+
+    def __init__(self, dollars: Mapping[str, float], source: str, date: str) -> None:
+        super().__init__(dollars)
+        self.source = source
+        """Such as "AWS's price list of eu-central-1"."""
+        self.date = date
+        """Of the source, such as "November 2026"."""
+
+    def __str__(self) -> str:
+        return f"{self.source}, {self.date}"
+
+
+PRICES = Prices(
+    {
+        "WebSocket messages": 1.00e-6,
+        "connection minutes": 0.25e-6,
+        "Lambda requests": 0.20e-6,
+        "Lambda GB-seconds": 0.0000133334,
+        "DynamoDB read units": 0.125e-6,
+        "DynamoDB write units": 0.625e-6,
+        "log GB": 0.50,
+        "metric months": 0.30,
+        "GB out": 0.09,
+    },
+    source="AWS's pricing pages, us-east-1",
+    date="November 2026",
+)
+"""arm64, on demand, the first tier. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
+
+# Of the Price List API: for each service its usages, and their names here. Data out is not among them, because its
+# tiers depend on the month's other traffic.
+_PRODUCTS = {
+    "AmazonApiGateway": {"ApiGatewayMessage": "WebSocket messages", "ApiGatewayMinute": "connection minutes"},
+    "AWSLambda": {"Request-ARM": "Lambda requests", "Lambda-GB-Second-ARM": "Lambda GB-seconds"},
+    "AmazonDynamoDB": {"ReadRequestUnits": "DynamoDB read units", "WriteRequestUnits": "DynamoDB write units"},
+    "AmazonCloudWatch": {"DataProcessing-Bytes": "log GB", "CW:MetricMonitorUsage": "metric months"},
+}
+# A usage type is "ReadRequestUnits", or "USE2-ReadRequestUnits" with the Region's short code before it, which most of
+# us-east-1's lack. "USE2-IA-ReadRequestUnits" is another class of table, "USE1-BOS1-..." a Local Zone. The oldest code
+# is eu-west-1's, and shorter than the others.
+_REGION_CODE = re.compile(r"^(?:[A-Z]{3}\d|EU)-")
+_PRICE_LIST_REGION = "us-east-1"  # there are few with the Price List API, and each of them knows all Regions' prices
+
+
+def read_prices(lab: Lab) -> Prices:
+    """The prices of a lab's Region: on `aws` the live ones, and else, or if you may not ask, `PRICES`.
+
+    China and other partitions have price lists of their own, in other currencies: for these it is `PRICES`, too.
+    """
+    if lab.target != "aws" or lab.partition != "aws":
+        return PRICES
+    patience = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=20)
+    return fetch_prices(lab.client("pricing", region_name=_PRICE_LIST_REGION, config=patience), lab.region)
+
+
+def fetch_prices(pricing: Any, region: str) -> Prices:
+    """The prices of a Region, from the Price List API; what it does not have stays as in `PRICES`.
+
+    Args:
+        pricing: a boto3 client of `pricing`.
+        region: such as "eu-west-1".
+    """
+    found: dict[str, float] = {}
+    published: list[str] = []
+    with suppress(LabError, ClientError, BotoCoreError):  # you may not ask, or there is no answer: `PRICES` stays
+        for service, usages in _PRODUCTS.items():
+            for usage, dollars, date in _products(pricing, service, region):
+                if usage in usages and dollars is not None:
+                    found.setdefault(usages[usage], dollars)
+                    published.append(date)
+    if not found:
+        return PRICES
+    others = ", ".join(name for name in PRICES if name not in found)
+    source = f"AWS's price list of {region} ({others}: {PRICES})"
+    return Prices(PRICES | found, source, max(published))
+
+
+def _products(pricing: Any, service: str, region: str) -> Iterator[tuple[str, float | None, str]]:
+    """All products of a service in a Region: each one's usage, the price in US dollars of its first tier that costs
+    anything (None without one), and the day of its publication."""
+    filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
+    pages = pricing.get_paginator("get_products").paginate(ServiceCode=service, Filters=filters)
+    for product in (json.loads(text) for page in pages for text in page["PriceList"]):
+        tiers = [
+            (float(tier["beginRange"]), float(tier["pricePerUnit"].get("USD", 0)))
+            for term in product["terms"].get("OnDemand", {}).values()
+            for tier in term["priceDimensions"].values()
+        ]
+        paid = sorted(tier for tier in tiers if tier[1] > 0)
+        usage = _REGION_CODE.sub("", product["product"]["attributes"].get("usagetype", ""))
+        yield usage, paid[0][1] if paid else None, product.get("publicationDate", "")[:10]
+
+
+# --- bills ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Quantities of what is metered, by the names of `PRICES`, and what they cost."""
+
+    quantities: dict[str, float]
+    prices: Prices
+
+    @property
+    def dollars(self) -> float:
+        """The total, in US dollars."""
+        return sum(quantity * self.prices[what] for what, quantity in self.quantities.items())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A DataFrame: `quantity`, `price` (for one) and `dollars` of what is metered; the last row is the total."""
+        rows = pd.DataFrame({"quantity": self.quantities, "price": pd.Series(self.prices)}).loc[list(self.quantities)]
+        rows["dollars"] = rows["quantity"] * rows["price"]
+        rows.loc["in all", "dollars"] = rows["dollars"].sum()
+        return rows
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The same as texts, to be read: no more digits than are known, and small prices by the million."""
+
+        def price(dollars: float) -> str:
+            return f"{dollars:.2f}" if dollars >= 0.01 else f"{1e6 * dollars:,.3g} a million"
+
+        rows = [
+            (what, _three_digits(quantity), price(self.prices[what]), _dollars(quantity * self.prices[what]))
+            for what, quantity in self.quantities.items()
+        ]
+        rows.append(("in all", "", "", _dollars(self.dollars)))
+        return pd.DataFrame(rows, columns=["", "quantity", "price in US dollars", "US dollars"]).set_index("")
+
+    def __add__(self, other: "Bill") -> "Bill":
+        """Both together, at this one's prices."""
+        names = [*self.quantities, *(name for name in other.quantities if name not in self.quantities)]
+        quantities = {name: self.quantities.get(name, 0) + other.quantities.get(name, 0) for name in names}
+        return Bill(quantities, self.prices)
+
+
+def estimate(
+    connections: int,
+    broadcasts: int,
+    payload_bytes: int = 200,
+    minutes: float = 0.0,
+    shards: int = 1,
+    posts_per_second: float = POSTS_PER_SECOND,
+    prices: Prices = PRICES,
+) -> Bill:
+    """What a load test, or an hour of a room, uses.
+
+    Args:
+        connections: how many connect, stay, and receive every broadcast.
+        broadcasts: how many messages are broadcast in all.
+        payload_bytes: of each.
+        minutes: for how long the connections are open.
+        shards: into how many invocations each broadcast is split.
+        posts_per_second: of one invocation. If shards wait for the account's quota, each one's part of it.
+        prices: `PRICES`, or what `read_prices` returned.
+    """
+    deliveries = broadcasts * connections
+    steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
+    shard_s = connections / shards / posts_per_second
+    reads = shards * math.ceil(max(1, connections / shards * ITEM_BYTES / READ_UNIT_BYTES)) / 2
+    calls = 2 * connections + broadcasts * shards
+    gb_seconds = (
+        connections * SHORT_CALL_S * (MEMORY_GB["connect"] + MEMORY_GB["disconnect"])
+        + broadcasts * shards * shard_s * MEMORY_GB["default"]
+    )
+    hours = max(1, math.ceil(minutes / 60)) if broadcasts else 0
+    quantities = {
+        "WebSocket messages": (deliveries + broadcasts) * steps,
+        "connection minutes": connections * math.ceil(minutes),  # each connection's are rounded up
+        "Lambda requests": calls,
+        "Lambda GB-seconds": gb_seconds,
+        "DynamoDB read units": broadcasts * reads,
+        "DynamoDB write units": 2 * connections,  # the item is put, and deleted
+        "log GB": calls * LOG_LINE_BYTES / 1e9,
+        "metric months": METRICS * hours / HOURS_A_MONTH,
+        "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
+    }
+    return Bill(quantities, prices)
+
+
+def _three_digits(value: float) -> str:
+    """A number with three significant digits, whole from 100 on, never as a power of ten."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+
+
+def _dollars(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.00005 or not value else "under 0.0001"
+
+
+class Load(TypedDict):
+    """A load, as arguments of `estimate`."""
+
+    connections: int
+    broadcasts: int
+    payload_bytes: NotRequired[int]
+    minutes: float
+
+
+LOAD_TEST: Load = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
+"""Notebook 06 as it stands, its warm-up included."""
+COMPARISON_STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
+"""Notebook 07 as it stands, on an account with AWS's default quotas: for each run its numbers of connections."""
+COMPARISON_BROADCASTS_PER_S = {"fanout": 3, "sequential": 0.25}
+"""The same: for each run its broadcasts a second."""
+BUILD_AND_TRY: Load = {"connections": 20, "broadcasts": 50, "minutes": 10}
+"""Of notebooks 01 to 05, whose checks are some connections and messages, and of a person in a browser."""
+
+
+def estimate_comparison(
+    steps: Mapping[str, Sequence[int]],
+    broadcasts_per_s: Mapping[str, float],
+    broadcasts_each: int = 9,
+    payload_bytes: int = 200,
+    prices: Prices = PRICES,
+) -> Bill:
+    """What notebook 07's runs use, as if everybody connected anew for each step, which is a little too much.
+
+    Args:
+        steps: for each run its numbers of connections, as `COMPARISON_STEPS`.
+        broadcasts_per_s: for each run, as `COMPARISON_BROADCASTS_PER_S`.
+        broadcasts_each: how many in each step, the warm-up included.
+    """
+    minutes = sum(broadcasts_each * len(steps[run]) / broadcasts_per_s[run] for run in steps) / 60
+    return estimate(sum(map(sum, steps.values())), broadcasts_each, payload_bytes, minutes, prices=prices)
+
+
+def estimate_whole_lab(prices: Prices = PRICES) -> Bill:
+    """All notebooks, run once within an hour, at AWS's default quotas."""
+    parts = estimate(**BUILD_AND_TRY, prices=prices) + estimate(**LOAD_TEST, prices=prices)
+    together = parts + estimate_comparison(COMPARISON_STEPS, COMPARISON_BROADCASTS_PER_S, prices=prices)
+    return Bill(together.quantities | {"metric months": METRICS / HOURS_A_MONTH}, prices)
+
+
+def estimate_abuse(
+    connections: int,
+    messages_per_s: float,
+    connects_per_s: float,
+    payload_bytes: int = 200,
+    requests_per_s: float = REQUESTS_PER_S,
+    concurrency: float = 1_000,
+    timeout_s: float = TIMEOUT_S,
+    prices: Prices = PRICES,
+) -> Bill:
+    """The most that a stranger who has found the chat's URL can cost in an hour.
+
+    Strangers hold some connections open and send all the time as many messages as the stage lets them, each of which
+    goes to everybody; and with others they connect and leave as fast as the stage lets them. Bounds, each taken at its
+    worst: what the stage takes; the account's quota, which all messages count against, in and out; and the concurrency,
+    because a broadcast that has to wait for the quota is paid for until its time-out. Some connections never read: if
+    they are the majority, that looks like a quota that is used up, and each broadcast tries until its time-out.
+    Assumed: a refused request costs nothing, and each client's network is fast enough.
+    API Gateway's throttling is a target, and can be overrun:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
+
+    Args:
+        connections: how many receive each message, the strangers' own and everybody else's.
+        messages_per_s: what the stage takes on `$default`.
+        connects_per_s: what it takes on `$connect`.
+        payload_bytes: of each message; API Gateway takes up to 128 KB, in frames of 32.
+        requests_per_s: the account's quota, as `chatlab.quotas` has it.
+        concurrency: the account's quota of Lambda.
+        timeout_s: of the broadcast's function.
+    """
+    posts_per_s = min(messages_per_s * connections, requests_per_s)
+    metered_per_s = min(messages_per_s + posts_per_s, requests_per_s)
+    steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
+    # A broadcast alone takes its share of the quota's time; beside others it has what they do not use.
+    unused = 1 - messages_per_s * connections / requests_per_s
+    longest_s = HAND_OVER_S + timeout_s
+    each_s = min(longest_s, connections / (POSTS_SHARE * requests_per_s) / unused) if unused > 0 else longest_s
+    invocations = min(concurrency, messages_per_s * max(each_s, timeout_s))
+    items_per_s = min(messages_per_s * connections, posts_per_s + messages_per_s * READ_AHEAD)
+    calls_per_s = messages_per_s * (2 if each_s > HAND_OVER_S else 1)
+    per_s = {
+        "WebSocket messages": metered_per_s * steps,
+        "connection minutes": connections / 60,
+        "Lambda requests": calls_per_s,
+        "Lambda GB-seconds": invocations * MEMORY_GB["default"],
+        "DynamoDB read units": items_per_s * ITEM_BYTES / READ_UNIT_BYTES / 2 + calls_per_s,  # a begun page, each
+        "log GB": calls_per_s * LOG_LINE_BYTES / 1e9,
+        "metric months": METRICS / HOURS_A_MONTH / 3600,
+        "GB out": posts_per_s * (payload_bytes + FRAME_BYTES) / 1e9,
+    }
+    messages = Bill({what: 3600 * quantity for what, quantity in per_s.items()}, prices)
+    return messages + estimate(connections=round(3600 * connects_per_s), broadcasts=0, minutes=1, prices=prices)
+
+
+# --- other services, and servers of your own --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another way to hold the connections and deliver to them: its list prices, and how much it delivers at once."""
+
+    message_dollars: float
+    """One message in or out."""
+    step_bytes: int
+    """A message is metered in steps of so many bytes."""
+    minute_dollars: float
+    """One connection minute."""
+    deliveries_per_s: int
+    """The account's default quota of deliveries a second."""
+
+
+ALTERNATIVES = {
+    "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
+    "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
+}
+"""List prices of us-east-1, November 2026. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
+per second per account"). AppSync's is not from a page of AWS: before you rely on it, ask Service Quotas."""
+
+SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB. A load balancer would be extra
+# Of one server: 200 bytes over wss://, its connections spread over a process for each vCPU. Measured on two cores of an
+# Intel Xeon by `python -m benchmarks.server`, 25 November 2026: 15 to 17 µs of CPU a delivery with 5,000 connections,
+# which is 240,000 to 260,000 a second of four cores; 290 KB a connection, of which 21,700 fit into 6 GB. Rounded down.
+# The figures are that machine's and not AWS's: measure yours.
+SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 20_000, 200_000
+MIN_SERVERS = 2  # one may fail
+
+
+def compare_alternatives(
+    connections: int,
+    broadcasts_per_s: float,
+    payload_bytes: int = 200,
+    shards: int = 1,
+    posts_per_second: float = POSTS_PER_SECOND,
+    prices: Prices = PRICES,
+    requests_per_s: float = REQUESTS_PER_S,
+) -> pd.DataFrame:
+    """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
+
+    The arguments are those of `estimate`, and the first row is its sum; `requests_per_s` is the account's quota of
+    API Gateway, which this chat's deliveries count against. Bytes out are in all rows, at the same price; the
+    functions, their metrics and the table in the first row only, since the others need none. What else the others cost
+    is us-east-1's, whatever `prices` are.
+    """
+    count = round(broadcasts_per_s * 3600)
+    deliveries = count * connections
+    bill = estimate(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
+    out = bill.quantities["GB out"] * prices["GB out"]
+    rows: dict[str, tuple[float, float]] = {"API Gateway (this chat)": (bill.dollars, requests_per_s)}
+    for name, other in ALTERNATIVES.items():
+        steps = max(1, math.ceil(payload_bytes / other.step_bytes))
+        messages = (deliveries + count) * steps * other.message_dollars
+        rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
+    servers = max(
+        MIN_SERVERS,
+        math.ceil(connections / SERVER_CONNECTIONS),
+        math.ceil(connections * broadcasts_per_s / SERVER_DELIVERIES_PER_S),
+    )
+    rows["servers of your own"] = servers * SERVER_HOUR_DOLLARS + out, servers * SERVER_DELIVERIES_PER_S
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["dollars_per_hour", "deliveries_per_s"])
+
+
+# --- what the notebooks are going to create ---------------------------------------------------------------------------
+
+
+def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]]:
+    """A list of dicts, for `lab.show`: one for each kind of resource. Prices are in US dollars.
+
+    `with_alarm`: with the budget that notebook 00 creates if EMAIL is set.
+
+    How long each takes is what AWS's users report, rounded up; nothing of this was measured on AWS.
+    """
+    prices = read_prices(lab)
+
+    def a_million(what: str) -> str:
+        return f"{prices[what] * 1e6:.3g} a million"
+
+    nothing = "nothing"
+    rows = [
+        ("01", "table", lab.table, nothing, f"{a_million('DynamoDB write units')} writes", "10 s", "delete_table"),
+        ("02", "role with its policies", lab.role, nothing, nothing, "15 s until Lambda may use it", "delete_role"),
+        (
+            "03", "three functions", ", ".join(lab.functions.values()), nothing,
+            f"{a_million('Lambda requests')} calls, {a_million('Lambda GB-seconds')} GB-seconds", "10 s",
+            "delete_function",
+        ),
+        (
+            "03", "three log groups", ", ".join(lab.log_groups.values()), nothing,
+            f"{prices['log GB']:.3g} a GB, kept for a day; {METRICS} metrics at {prices['metric months']:.3g} a "
+            "month, for the hours of use", "1 s", "delete_log_group",
+        ),
+        (
+            "04", "WebSocket API with its stage", lab.api, nothing,
+            f"{a_million('WebSocket messages')} messages, {a_million('connection minutes')} connection minutes", "10 s",
+            "delete_api",
+        ),
+        (
+            "05", "bucket with the page", lab.bucket, "less than a cent a month", "0.005 a thousand uploads",
+            "10 s, and the page's build", "delete_bucket",
+        ),
+    ]  # fmt: skip
+    rows.append(
+        (
+            "08", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
+            f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 08 itself by update_table",
+        )
+    )  # fmt: skip
+    if hours := ledger.lifetime_hours():
+        switch = f"{lab.switch}, {lab.switch_role}"
+        what = f"schedule that removes the stage after {hours:g} hours, and its role"
+        rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))
+    if with_alarm:
+        rows.insert(0, ("00", "budget with an alarm by e-mail", lab.alarm, nothing, nothing, "1 s", "delete_budget"))
+    tag = " ".join(f"{key}={value}" for key, value in lab.tags.items())
+    keys = ("notebook", "what", "name", "while nobody talks", "in use", "takes about", "99 removes it by")
+    return [dict(zip(keys, row, strict=True)) | {"tags": tag} for row in rows]
