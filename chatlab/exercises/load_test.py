@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from chatlab.exercises.answer import Answer, forgiving, not_yet, right
+from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 from loadtest.intervals import sufficient_groups
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chatlab import limits
 from chatlab.cost import PRICES
-from chatlab.exercises.answer import Answer, forgiving, not_yet, right
+from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
 TOGETHER = 8

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from chatlab import exercises
-from chatlab.exercises.answer import forgiving
-from chatlab.exercises.page import HASHED, OTHERS
+from chatlab.exercises import forgiving
+from chatlab.exercises.building import HASHED, OTHERS
 
 
 def post_to_all(dynamodb, connections, table, data, *, pages=2, catches=True, forgets=True, payload=None):
@@ -25,16 +25,16 @@ def post_to_all(dynamodb, connections, table, data, *, pages=2, catches=True, fo
 
 
 @pytest.mark.parametrize(("mistake", "sentence"), [
-    ({}, "^everyone heard it, and who is gone is forgotten"),
+    ({}, "^everyone heard it, and the id that is gone is deleted"),
     ({"pages": 0}, "^nobody was posted to"),
     ({"pages": 1}, "^edsger, barbara heard nothing: a scan has pages"),
-    ({"catches": False}, r"^one client is gone \(410\), and those behind it hear nothing"),
+    ({"catches": False}, r"^one client is gone \(410\), and everyone after it hears nothing"),
     ({"forgets": False}, "^delete the id that answers 410, and no other; you deleted none"),
     ({"payload": b"(something else)"}, "^what was posted is not what was said"),
     ({"nonsense": 1}, "^it ended with TypeError: .*nobody was posted to"),
 ])  # fmt: skip
 def test_a_broadcast_is_told_what_is_wrong_with_it(mistake, sentence):
-    answer = exercises.functions.check_sequential(None, lambda *given: post_to_all(*given, **mistake))
+    answer = exercises.building.check_sequential(None, lambda *given: post_to_all(*given, **mistake))
     assert re.search(sentence, answer.message)
     assert answer.is_right == (mistake == {})
 
@@ -44,19 +44,19 @@ def test_who_hears_it_twice_is_no_solution():
         post_to_all(*given)
         post_to_all(*given)
 
-    assert "posted to twice" in exercises.functions.check_sequential(None, twice).message
+    assert "posted to twice" in exercises.building.check_sequential(None, twice).message
 
 
 @pytest.mark.parametrize(("check", "mistake"), [
-    (exercises.functions.check_outdated, lambda disk, deployed: [part for part in deployed if deployed[part] > "b"]),
-    (exercises.api.check_route, lambda message, keys: "$default"),
-    (exercises.api.check_route, lambda message, keys: __import__("json").loads(message)["action"]),
-    (exercises.api.check_limit, 20),
-    (exercises.api.check_limit, 1),
-    (exercises.api.check_limit, 0),
-    (exercises.page.check_cache_control, lambda key: HASHED if "assets" in key else OTHERS),
-    (exercises.page.check_may_read, lambda policy, arn: True),
-    (exercises.page.check_may_read, lambda policy, arn: any(arn in each["Resource"] for each in policy["Statement"])),
+    (exercises.building.check_outdated, lambda disk, deployed: [part for part in deployed if deployed[part] > "b"]),
+    (exercises.chatting.check_route, lambda message, keys: "$default"),
+    (exercises.chatting.check_route, lambda message, keys: __import__("json").loads(message)["action"]),
+    (exercises.chatting.check_limit, 20),
+    (exercises.chatting.check_limit, 1),
+    (exercises.chatting.check_limit, 0),
+    (exercises.building.check_cache_control, lambda key: HASHED if "assets" in key else OTHERS),
+    (exercises.building.check_may_read, lambda policy, arn: True),
+    (exercises.building.check_may_read, lambda policy, arn: any(arn in s["Resource"] for s in policy["Statement"])),
 ])  # fmt: skip
 def test_a_mistake_is_not_yet_right(check, mistake):
     assert not check(None, mistake).is_right

@@ -1,30 +1,101 @@
-"""The exercises of notebook 08: rooms. Each check connects real clients to the chat as it runs now."""
+"""The exercises of notebooks 04 and 08, whose checks connect real clients to the chat as it runs now."""
 
 import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 import websocket
 
-from chatlab import room_key
-from chatlab.exercises.answer import Answer, forgiving, not_yet, right
+from chatlab import cost, room_key
+from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
+CONNECTIONS, CONNECTS_PER_S, DOLLARS_AN_HOUR = 100, 200, 20
 PATIENCE_S = 5.0
-"""How long a delivery may take, and an index may lag behind its table."""
+"""How long a delivery may take, and how long an index may lag behind its table."""
 SILENCE_S = 1.0
-"""How long somebody in another room has to hear nothing."""
+"""How long a person in another room has to hear nothing."""
 CONNECT, DEFAULT = "$connect", "$default"
+
+# --- 04: a limit, the route of a message, and a client that measures --------------------------------------------------
+
+
+@forgiving
+def check_limit(lab: Lab, messages_per_s: float) -> Answer:
+    """The most messages a second, a whole number, with which strangers stay below a bill."""
+
+    def dollars(limit: float) -> float:
+        return cost.estimate_abuse(CONNECTIONS, limit, CONNECTS_PER_S).dollars
+
+    if messages_per_s <= 0:
+        return not_yet("nobody could say anything.")
+    if dollars(messages_per_s) > DOLLARS_AN_HOUR:
+        return not_yet(f"with {messages_per_s:g} a second an hour can cost {dollars(messages_per_s):.2f} dollars.")
+    if dollars(messages_per_s + 1) <= DOLLARS_AN_HOUR:
+        return not_yet(f"an hour costs {dollars(messages_per_s):.2f} dollars at most: more messages fit in.")
+    return right(
+        f"{dollars(messages_per_s):.2f} dollars. A message that comes in is paid {CONNECTIONS} times going out, and "
+        "its function waits for slow clients: that is why this limit is worth more than any other."
+    )
+
+
+@forgiving
+def check_route(lab: Lab, route: Callable[[str, Collection[str]], str | None]) -> Answer:
+    """Which route takes a message, by `$request.body.action`."""
+    route_keys = ["$connect", "$disconnect", "$default", "join", "leave"]
+    cases = [
+        ('{"action": "join", "room": "tea"}', "join"),
+        ('{"action": "leave"}', "leave"),
+        ('{"action": "dance"}', "$default"),
+        ('{"type": "chat", "text": "join"}', "$default"),
+        ("join", "$default"),
+        ("", "$default"),
+        ("[1, 2]", "$default"),
+        ('{"action": ["join"]}', "$default"),
+        ('{"action": "$connect"}', "$default"),
+    ]
+    for message, expected in cases:
+        found = route(message, route_keys)
+        if found != expected:
+            return not_yet(f"the message {message!r} goes to {expected}, and you say {found}.")
+    return right("an API with such routes needs no `if` in its functions: API Gateway chooses.")
+
+
+@forgiving
+def check_say(lab: Lab, say: Callable[[str, str], float | None]) -> Answer:
+    """A client that says something, in a room in which the check listens and talks."""
+    url, text = room_key.websocket_url(lab, lab.require_api()), f"exercise {uuid.uuid4().hex}"
+    listener = websocket.create_connection(url, timeout=10)
+    try:
+        connected = _items(lab).keys()
+        started = time.perf_counter()
+        latency_ms = say(url, text)
+        took_ms = 1000 * (time.perf_counter() - started)
+        if not _hears(listener, text, 2 * SILENCE_S):
+            return not_yet("nobody heard the text: connect to the URL, and send it as it is.")
+        if not isinstance(latency_ms, int | float):
+            return not_yet(f"everyone heard it, but you returned {latency_ms!r}: return the milliseconds.")
+        if not 0 < latency_ms <= took_ms:
+            return not_yet(f"you returned {latency_ms:.3g}, and the whole call took {took_ms:.0f} ms.")
+        # `$disconnect` runs a moment after the socket is closed.
+        if not _happens_within(2 * PATIENCE_S, lambda: _items(lab).keys() <= connected):
+            return not_yet("your client is still in the table: close its socket.")
+        return right(f"your own message came back after {latency_ms:.1f} ms, by way of API Gateway and Lambda.")
+    finally:
+        listener.close()
+
+
+# --- 08: rooms --------------------------------------------------------------------------------------------------------
 
 
 @forgiving
 def check_connect(lab: Lab) -> Answer:
-    """Whether `$connect` writes the room beside the id; "lobby" for whoever names none."""
+    """Whether `$connect` writes the room beside the id; "lobby" if the URL names none."""
     for name, expected in ((_new_room(), None), (None, "lobby")):
         wanted = name or expected
         try:
@@ -78,7 +149,7 @@ def _new_room() -> str:
 
 @contextmanager
 def _clients(lab: Lab, rooms: Sequence[str | None]) -> Iterator[list[tuple[websocket.WebSocket, dict[str, Any]]]]:
-    """An open socket in each of these rooms, and its item in the table."""
+    """For each of these rooms an open socket and its item in the table."""
     url = lab.websocket_url(lab.require_api())
     key = {"key": secret} if (secret := room_key.read(lab)) else {}
     opened: list[tuple[websocket.WebSocket, dict[str, Any]]] = []
@@ -98,20 +169,19 @@ def _clients(lab: Lab, rooms: Sequence[str | None]) -> Iterator[list[tuple[webso
 
 
 def _items(lab: Lab) -> dict[str, dict[str, Any]]:
-    """By connection id, the items of the table."""
+    """The items of the table, by connection id."""
     pages = lab.client("dynamodb").get_paginator("scan").paginate(TableName=lab.table, ConsistentRead=True)
     return {item["connection_id"]["S"]: item for page in pages for item in page["Items"]}
 
 
 def _is_heard(speaker: websocket.WebSocket, listeners: Sequence[websocket.WebSocket], text: str) -> bool:
-    """Whether all of them hear the speaker, who says it again while the index may not know everybody yet."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+    """Whether all listeners hear the speaker, who repeats it while the index may not yet know everybody."""
+
+    def say() -> bool:
         speaker.send(text)
-        if all(_hears(listener, text, 2 * SILENCE_S) for listener in listeners):
-            return True
-        if time.monotonic() > deadline:
-            return False
+        return all(_hears(listener, text, 2 * SILENCE_S) for listener in listeners)
+
+    return _happens_within(PATIENCE_S, say)
 
 
 def _hears(socket: websocket.WebSocket, text: str, patience_s: float) -> bool:
@@ -127,8 +197,16 @@ def _hears(socket: websocket.WebSocket, text: str, patience_s: float) -> bool:
     return False
 
 
+def _happens_within(patience_s: float, check: Callable[[], bool]) -> bool:
+    """Whether the check succeeds within this time; it is called at least once."""
+    deadline = time.monotonic() + patience_s
+    while not (succeeded := check()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return succeeded
+
+
 def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise") -> str:
-    """What the function says if it is called by hand, where that is an error; else ""."""
+    """The error that the function returns or logs if it is called by hand; "" if there is none."""
     event = {
         "requestContext": {"connectionId": connection_id, "routeKey": route_key, "eventType": "MESSAGE"},
         "queryStringParameters": {"key": room_key.read(lab)}, "body": "exercise", "isBase64Encoded": False,

@@ -1,0 +1,376 @@
+"""The exercises of the notebooks that build: 01 the table, 02 the role, 03 the functions, 05 the page."""
+
+import io
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+
+from chatlab.cost import PRICES
+from chatlab.exercises import Answer, forgiving, not_yet, right
+from chatlab.lab import Lab
+from chatlab.limits import read_quotas
+
+# --- 01: how long an item lives, a put that replaces nothing, and a scan of all pages ---------------------------------
+
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+MAX_CONNECTION_S = 2 * 3600
+MAX_LIFETIME_S = 24 * 3600
+NOW = 1_800_000_000.5  # a Unix time with half a second, as time.time() gives it
+
+Item = dict[str, dict[str, str]]
+"""An item as DynamoDB takes it: each value with its type."""
+
+
+@forgiving
+def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
+    """When the item of a connection expires: after the connection's end, and within a day."""
+    answer = expires_at(NOW)
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        return not_yet(f"a Unix time for DynamoDB is a whole number of seconds, an int, and this is {answer!r}.")
+    lives_s = answer - NOW
+    if lives_s < MAX_CONNECTION_S:
+        return not_yet(
+            f"the item may be deleted after {lives_s / 3600:.1f} hours, and a connection can last 2: after that the "
+            "person would be connected, and hear nothing."
+        )
+    if lives_s >= MAX_LIFETIME_S:
+        return not_yet(f"an item lives for {lives_s / 3600:.0f} hours: each broadcast posts to ghosts until then.")
+    return right("no item ends before its connection, and ghosts are gone a few hours, or days, later.")
+
+
+@forgiving
+def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
+    """A put that tells whether the item was new, and leaves an older one as it is."""
+    first, second = {"said": {"S": "first"}}, {"said": {"S": "second"}}
+    with _items(lab, 0) as (key,):
+        answers = put_new(key | first), put_new(key | second)
+        stored = lab.client("dynamodb").get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
+    if stored is None:
+        return not_yet("the item is not in the table.")
+    if stored != key | first:
+        return not_yet("the second item took the place of the first: put_item needs a ConditionExpression.")
+    if answers[0] is not True:
+        return not_yet(f"for a new item it has to return True, and it returned {answers[0]!r}.")
+    if answers[1] is not False:
+        return not_yet(f"for an item that is there already it has to return False, and it returned {answers[1]!r}.")
+    return right("DynamoDB looks and writes in one step: of two puts at the same moment it refuses one.")
+
+
+@forgiving
+def check_connection_ids(lab: Lab, connection_ids: Callable[[int], Iterable[str]]) -> Answer:
+    """All connection ids, whatever the size of a page."""
+    with _items(lab, 5) as keys:
+        expected = {key["connection_id"]["S"] for key in keys}
+        for limit in (2, 1_000):
+            found = list(connection_ids(limit) or [])
+            if missing := len(expected - set(found)):
+                return not_yet(
+                    f"with pages of {limit:,}, {missing} of 5 ids are missing: as long as a page has a "
+                    "LastEvaluatedKey, there is another one."
+                )
+            if len(found) > len(set(found)):
+                return not_yet(f"with pages of {limit:,}, some ids come twice: their people would read it twice.")
+    return right("a page at a time, until one has no LastEvaluatedKey. The broadcast reads the table like this.")
+
+
+@contextmanager
+def _items(lab: Lab, number: int) -> Iterator[list[Item]]:
+    """The keys of `number` new items, or of one that is not there yet; the items are deleted at the end."""
+    dynamodb: Any = lab.client("dynamodb")
+    keys = [{"connection_id": {"S": f"exercise-{uuid.uuid4().hex}"}} for _ in range(number or 1)]
+    try:
+        for key in keys[:number]:
+            dynamodb.put_item(TableName=lab.table, Item=key)
+        yield keys
+    finally:
+        for key in keys:
+            dynamodb.delete_item(TableName=lab.table, Key=key)
+
+
+# --- 02: what a report needs, a Deny that wins, and how IAM decides ---------------------------------------------------
+
+ALLOWED, IMPLICIT, EXPLICIT = "allowed", "implicitDeny", "explicitDeny"
+
+Statement = Mapping[str, str | Sequence[str]]
+"""Effect, Action and Resource, as in a policy's document; Action and Resource may be a text or a list."""
+
+
+def decide(statements: Sequence[Statement], action: str, resource: str) -> str:
+    """What IAM decides by statements without conditions: what its simulator calls EvalDecision.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_AccessPolicyLanguage_Interplay.html
+    """
+
+    def fits(patterns: str | Sequence[str], name: str) -> bool:
+        listed = [patterns] if isinstance(patterns, str) else patterns
+        return any(fnmatchcase(name, pattern) for pattern in listed)
+
+    effects = {
+        statement["Effect"]
+        for statement in statements
+        if fits(statement["Action"], action) and fits(statement["Resource"], resource)
+    }
+    return EXPLICIT if "Deny" in effects else ALLOWED if "Allow" in effects else IMPLICIT
+
+
+@forgiving
+def check_report(lab: Lab, statement: Statement) -> Answer:
+    """A statement for a function that counts who is connected, and does nothing else."""
+    table = lab.arn("dynamodb", f"table/{lab.table}")
+    if decide([statement], "dynamodb:Scan", table) != ALLOWED:
+        return not_yet("to count the items it has to read them, with dynamodb:Scan on this table.")
+    for action in ("PutItem", "UpdateItem", "DeleteItem", "DeleteTable", "UpdateTimeToLive"):
+        if decide([statement], f"dynamodb:{action}", table) != IMPLICIT:
+            return not_yet(f"it may also do dynamodb:{action}, which a report does not need.")
+    if decide([statement], "dynamodb:Scan", lab.arn("dynamodb", "table/somebody-elses")) != IMPLICIT:
+        return not_yet("it may also read the tables of others: name this one as the Resource.")
+    return right("one action on one table. A mistake in that function can do no more than read who is connected.")
+
+
+@forgiving
+def check_guard(lab: Lab, guard: Statement) -> Answer:
+    """A statement that keeps the table, whatever other policies allow, and forbids nothing else."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    table = lab.arn("dynamodb", f"table/{lab.table}")
+    decision = decide([everything, guard], "dynamodb:DeleteTable", table)
+    if decision != EXPLICIT:
+        return not_yet(f"beside a policy that allows everything, DeleteTable on this table is still {decision}.")
+    for action, resource in (
+        ("dynamodb:DeleteItem", table),
+        ("dynamodb:Scan", table),
+        ("dynamodb:DeleteTable", lab.arn("dynamodb", "table/somebody-elses")),
+        ("lambda:InvokeFunction", lab.arn("lambda", f"function:{lab.functions['default']}")),
+    ):
+        if decide([everything, guard], action, resource) != ALLOWED:
+            return not_yet(f"it forbids {action} on {resource.rpartition(':')[2]}, too.")
+    return right("a Deny wins over every Allow, in whichever policy either of them is.")
+
+
+@forgiving
+def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], object]) -> Answer:
+    """IAM's own decision, for statements whose Action and Resource are lists."""
+    put_one = {"Effect": "Allow", "Action": ["dynamodb:PutItem"], "Resource": ["table/chat"]}
+    all_tables = {"Effect": "Allow", "Action": ["dynamodb:*"], "Resource": ["table/*"]}
+    keep_chat = {"Effect": "Deny", "Action": ["dynamodb:Delete*"], "Resource": ["table/chat"]}
+    questions: list[tuple[str, list[Statement], str, str]] = [
+        ("no statement at all", [], "dynamodb:PutItem", "table/chat"),
+        ("the very action and thing", [put_one], "dynamodb:PutItem", "table/chat"),
+        ("another action", [put_one], "dynamodb:DeleteItem", "table/chat"),
+        ("another table", [put_one], "dynamodb:PutItem", "table/others"),
+        ("a star in both", [all_tables], "dynamodb:Scan", "table/others"),
+        ("a Deny after an Allow", [all_tables, keep_chat], "dynamodb:DeleteTable", "table/chat"),
+        ("a Deny before an Allow", [keep_chat, all_tables], "dynamodb:DeleteItem", "table/chat"),
+        ("a Deny of something else", [keep_chat, all_tables], "dynamodb:DeleteTable", "table/others"),
+        ("a Deny and nothing else", [keep_chat], "dynamodb:PutItem", "table/chat"),
+    ]
+    for what, statements, action, resource in questions:
+        expected, found = decide(statements, action, resource), decides(statements, action, resource)
+        if found != expected:
+            return not_yet(f"{what}: {action} on {resource} is {expected}, and yours says {found!r}.")
+    return right("this is IAM's whole logic but for conditions, boundaries, and the policies of organisations.")
+
+
+# --- 03: the size of a room, what has to be deployed, and a broadcast of your own -------------------------------------
+
+SHARE = 0.8  # of the account's requests a second, as in the notebook
+TABLE, MESSAGE = "chat", '{"text": "Grüße"}'.encode()
+
+Hashes = Mapping[str, str]
+"""The hash of each function's code, by the part of the chat."""
+
+
+@forgiving
+def check_largest_room(lab: Lab, people: float) -> Answer:
+    """How many people a broadcast reaches within one second, by the account's quota alone."""
+    posts_per_second = SHARE * read_quotas(lab).requests_per_s
+    seconds = people / posts_per_second
+    if seconds > 1:
+        return not_yet(f"a broadcast to {people:,.0f} people takes {seconds:.2f} s: fewer fit into one second.")
+    if seconds < 0.95:
+        return not_yet(f"a broadcast to {people:,.0f} people takes only {1000 * seconds:.0f} ms: more fit.")
+    return right(f"one post for each person, and {posts_per_second:,.0f} posts a second: the quota is the limit.")
+
+
+@forgiving
+def check_outdated(lab: Lab, outdated: Callable[[Hashes, Hashes], Iterable[str] | None]) -> Answer:
+    """Which functions need an update: their code on the disk is not what Lambda has."""
+    disk = {"connect": "a", "default": "b", "disconnect": "c"}
+    cases: list[tuple[str, Hashes, list[str]]] = [
+        ("all three are as on the disk", dict(disk), []),
+        ("the broadcast has other code", disk | {"default": "of yesterday"}, ["default"]),
+        ("two have each other's code", disk | {"connect": "c", "disconnect": "a"}, ["connect", "disconnect"]),
+        ("disconnect is not there at all", {"connect": "a", "default": "b"}, ["disconnect"]),
+    ]
+    for what, deployed, expected in cases:
+        found = sorted(outdated(disk, deployed) or [])
+        if found != expected:
+            return not_yet(f"where {what}, it has to name {_named(expected)}, and it names {_named(found)}.")
+    return right("equal hashes mean equal code, so nothing is uploaded twice: that is what makes the cell idempotent.")
+
+
+@forgiving
+def check_sequential(lab: Lab, sequential: Callable[[Any, Any, str, bytes], object]) -> Answer:
+    """A broadcast to a room of five ids on two pages, one client gone: who hears what, and which id is deleted?"""
+    room, failed = StandInRoom(), ""
+    try:
+        sequential(room.client("dynamodb"), room.client("apigatewaymanagementapi"), TABLE, MESSAGE)
+    except Exception as error:
+        failed = f"it ended with {type(error).__name__}: {error}. "
+    posted = [connection_id for connection_id, _ in room.posts]
+    if not posted:
+        return not_yet(f"{failed}nobody was posted to: scan the table, and post to each id.")
+    if failed and posted[-1] == GONE:
+        return not_yet("one client is gone (410), and everyone after it hears nothing: catch GoneException, and go on.")
+    if failed:
+        return not_yet(failed)
+    if missing := [name for name in THERE if name not in posted]:
+        return not_yet(f"{_named(missing)} heard nothing: a scan has pages, and LastEvaluatedKey leads to the next.")
+    if len(posted) > len(set(posted)):
+        return not_yet("somebody was posted to twice, and would read the message twice.")
+    if any(data != MESSAGE for _, data in room.posts):
+        return not_yet("what was posted is not what was said: pass `data` on as it is.")
+    if room.deleted != [GONE]:
+        return not_yet(f"delete the id that answers 410, and no other; you deleted {_named(room.deleted)}.")
+    return right(
+        "everyone heard it, and the id that is gone is deleted. Each post waits for the one before: at 8 ms each, the "
+        "last of 1,000 people hears it after 8 s. Notebook 07 deploys such a broadcast, and measures that."
+    )
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+GONE = "left-without-a-word"
+FIRST_PAGE, SECOND_PAGE = ["ada", GONE, "grace"], ["edsger", "barbara"]
+THERE = [name for name in FIRST_PAGE + SECOND_PAGE if name != GONE]
+"""Who has to hear a broadcast."""
+
+
+@dataclass
+class StandInRoom:
+    """Five connection ids on two pages of a scan, of which one client is gone; and a record of the calls.
+
+    Its boto3 clients are real, but their requests are answered here and never sent.
+    """
+
+    posts: list[tuple[str, bytes]] = field(default_factory=list)
+    """Connection ids and messages, in order."""
+    deleted: list[str] = field(default_factory=list)
+
+    def client(self, service: str) -> Any:  # boto3 makes the class of each client when it runs
+        """A boto3 client of `dynamodb` or `apigatewaymanagementapi`."""
+        session = boto3.Session("none", "none", region_name="us-east-1")
+        client = session.client(service, endpoint_url="http://127.0.0.1:9")
+        client.meta.events.register("before-send", self._answer)
+        return client
+
+    def _answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        if target := request.headers.get("X-Amz-Target"):
+            operation = (target if isinstance(target, str) else target.decode()).rpartition(".")[2]
+            status, answer = self._table(operation, json.loads(body))
+        else:
+            status, answer = self._post(unquote(urlsplit(request.url).path).rpartition("/")[2], body)
+        headers = HTTPHeaders.from_dict({"x-amzn-ErrorType": answer["__type"]} if "__type" in answer else {})
+        return AWSResponse(request.url, status, headers, _Raw(json.dumps(answer).encode()))
+
+    def _table(self, operation: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if operation == "Scan" and not asked.get("ExclusiveStartKey"):
+            return 200, _page(FIRST_PAGE) | {"LastEvaluatedKey": {"connection_id": {"S": FIRST_PAGE[-1]}}}
+        if operation == "Scan":
+            return 200, _page(SECOND_PAGE)
+        if operation == "DeleteItem":
+            self.deleted.append(asked["Key"]["connection_id"]["S"])
+            return 200, {}
+        return 400, {"__type": "ValidationException", "message": f"This exercise needs no {operation}."}
+
+    def _post(self, connection_id: str, data: bytes) -> tuple[int, dict[str, Any]]:
+        self.posts.append((connection_id, data))
+        return (410, {"__type": "GoneException"}) if connection_id == GONE else (200, {})
+
+
+def _page(names: list[str]) -> dict[str, Any]:
+    return {"Items": [{"connection_id": {"S": name}} for name in names], "Count": len(names)}
+
+
+class _Raw(io.BytesIO):
+    """A response's body, as botocore reads it."""
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+# --- 05: what a dollar pays, how long a browser keeps a file, and who may read an object ------------------------------
+
+GET_DOLLARS = 0.0004 / 1_000  # S3, us-east-1
+HASHED, OTHERS = "public, max-age=31536000, immutable", "no-cache"
+PRIVATE = "private/"
+
+PAGE, NEIGHBOUR, ASSET = (
+    f"arn:aws:s3:::bucket/{key}" for key in ("index.html", "private/neighbour.txt", "assets/a.js")
+)
+ALLOW = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+
+
+@forgiving
+def check_visits(lab: Lab, visits: float) -> Answer:
+    """How many first visits to the page a dollar pays, after the free 100 GB: each fetches every file once."""
+    pages = lab.client("s3").get_paginator("list_objects_v2").paginate(Bucket=lab.bucket)
+    sizes = [found["Size"] for page in pages for found in page["Contents"] if not found["Key"].startswith(PRIVATE)]
+    dollars = visits * (len(sizes) * GET_DOLLARS + sum(sizes) / 1e9 * PRICES["GB out"])
+    if dollars > 1.001:
+        return not_yet(f"{visits:,.0f} visits cost {dollars:.2f} dollars.")
+    if dollars < 0.95:
+        return not_yet(f"{visits:,.0f} visits cost {dollars:.4f} dollars: more of them are in one.")
+    return right(f"{len(sizes)} requests and {sum(sizes):,} bytes a visit; nothing runs while nobody comes.")
+
+
+@forgiving
+def check_cache_control(lab: Lab, cache_control: Callable[[str], str | None]) -> Answer:
+    """How long a browser may keep a file, by its key."""
+    cases = {
+        "index.html": OTHERS, "assets/index-B7f3x2.js": HASHED, "assets/index-Cq81.css": HASHED,
+        "favicon.svg": OTHERS, "old-assets/index.html": OTHERS, PRIVATE + "assets/note.txt": OTHERS,
+    }  # fmt: skip
+    for key, expected in cases.items():
+        found = cache_control(key)
+        if found != expected:
+            return not_yet(f'{key} needs "{expected}", and you say "{found}".')
+    return right(
+        "a new build has new names for what changed, so the old may stay; only what names them is asked for again."
+    )
+
+
+@forgiving
+def check_may_read(lab: Lab, may_read: Callable[[dict[str, Any], str], bool | None]) -> Answer:
+    """Whether a bucket's policy lets a stranger read an object."""
+    deny = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "s3:*"}
+    somebody = {"AWS": "arn:aws:iam::111122223333:role/editor"}
+    cases: list[tuple[str, list[dict[str, Any]], str, bool]] = [
+        ("the page's own policy", [ALLOW | {"Resource": [PAGE, ASSET]}], ASSET, True),
+        ("the page's own policy", [ALLOW | {"Resource": [PAGE, ASSET]}], NEIGHBOUR, False),
+        ("no statement at all", [], PAGE, False),
+        ("one resource, not a list", [ALLOW | {"Resource": PAGE}], PAGE, True),
+        ("a wildcard for all assets", [ALLOW | {"Resource": "arn:aws:s3:::bucket/assets/*"}], ASSET, True),
+        ("everyone as {'AWS': '*'}", [ALLOW | {"Principal": {"AWS": "*"}, "Resource": PAGE}], PAGE, True),
+        ("somebody else's permission", [ALLOW | {"Principal": somebody, "Resource": PAGE}], PAGE, False),
+        ("another action", [ALLOW | {"Action": ["s3:PutObject"], "Resource": PAGE}], PAGE, False),
+        ("s3:* and all objects", [ALLOW | {"Action": "s3:*", "Resource": "arn:aws:s3:::bucket/*"}], NEIGHBOUR, True),
+        ("Deny beside Allow", [ALLOW | {"Resource": PAGE}, deny | {"Resource": "arn:aws:s3:::*"}], PAGE, False),
+    ]
+    for what, statements, arn, expected in cases:
+        found = may_read({"Version": "2012-10-17", "Statement": statements}, arn)
+        if bool(found) != expected or found is None:
+            answer = "may" if expected else "may not"
+            return not_yet(f"{what}: a stranger {answer} read {arn.partition('/')[2]}, and you say {found}.")
+    return right("nothing is allowed unless a statement says so, and one Deny outweighs every Allow.")
