@@ -11,8 +11,9 @@ import psutil
 import pytest
 from botocore.loaders import Loader
 
+from chatlab import browser
 from tests.support.fork_server import ForkServer
-from tests.support.labs import chat_in, lab_in
+from tests.support.labs import chat_in, lab_in, run_notebook
 from tests.support.processes import SET_ASIDE, listening, listening_to_others, processes_of
 
 # Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
@@ -124,3 +125,29 @@ def fork_server():
     server = ForkServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def page_url(chat, tmp_path_factory):
+    """The address of the page, deployed by notebook 05."""
+    run_notebook("05_frontend_on_s3", tmp_path_factory.mktemp("page"))
+    return chat.page_url
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """`launch(rule)`: a browser that finds its servers by this rule. Playwright is there once: it allows no second."""
+    from playwright.sync_api import expect, sync_playwright  # here, so that other tests need not wait for it
+
+    from tests.support.pages import PATIENCE_MS
+
+    expect.set_options(timeout=PATIENCE_MS)
+    executable = browser.find_executable()
+    assert executable, "There is no Chromium on this machine: `make test` installs one."
+    with sync_playwright() as playwright:
+
+        def launch_one(rule):
+            arguments = [*browser.launch_arguments(), f"--host-resolver-rules={rule}"]
+            return playwright.chromium.launch(executable_path=executable, args=arguments)
+
+        yield launch_one

@@ -2,6 +2,11 @@
 
 from playwright.sync_api import expect
 
+PATIENCE_MS = 15_000
+# What Chromium reports when the wire is cut. The 403 is the local cloud's: the wire may be whole again between a failed
+# handshake and the page's question whether anything is there.
+CUT = "net::ERR_|Connection closed before|status of 403"
+
 
 def state(page):
     """The element that says how the connection is."""
@@ -29,3 +34,8 @@ def messages(page):
 def texts(page):
     """What the messages in view say."""
     return messages(page).locator(".text").all_inner_texts()
+
+
+def fits(page):
+    """Whether nothing is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

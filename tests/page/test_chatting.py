@@ -1,0 +1,133 @@
+"""People chat in a real browser: they hear each other, few or many messages, and leave."""
+
+import http.client
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from chatlab import local_cloud, poll
+from tests.support.chat import ids
+from tests.support.pages import fits, join, messages, say, state, texts
+from tests.support.requests import signed
+
+LONGEST_NAME = "Bartholomäus Kunigunde von Hohenlohe-Lan"  # 40 characters
+
+
+def test_people_hear_each_other_in_the_same_order_and_see_who_leaves(joined, picture):
+    names = ["Ada", "Grace", LONGEST_NAME]
+    pages = ada, grace, _ = [joined(name, width=320, height=1000) for name in names]  # only what is in view is there
+    for page in pages:
+        expect(page.get_by_test_id("people")).to_have_text("3 people")
+    said = []
+    for round_number in (1, 2):
+        for name, page in zip(names, pages, strict=True):
+            said.append(f"{name} {round_number}")
+            say(page, said[-1])
+            poll(lambda page=page: texts(page)[-1:] == said[-1:], "a message to come back", timeout_s=10, every_s=0.05)
+    for page in pages:
+        poll(lambda page=page: texts(page) == said, "everyone to have heard everything", timeout_s=15)
+        expect(page.locator("[data-own=true]")).to_have_count(2)
+        expect(page.get_by_test_id("delivery").first).to_have_text(re.compile(r"\d+ ms"))
+        expect(page.get_by_test_id("median")).to_have_text(re.compile(r"\d+ ms"))
+        assert fits(page)
+    expect(messages(ada).last).to_contain_text(LONGEST_NAME)
+    picture(ada, "three people")
+    grace.close(run_before_unload=True)
+    expect(ada.get_by_test_id("people")).to_have_text("2 people")
+    ada.reload()
+    expect(ada.get_by_label("Your name")).to_have_value("Ada")
+    join(ada, "Ada")
+    say(ada, "I am back")
+    expect(messages(ada)).to_have_count(1)
+
+
+def test_every_text_is_shown_as_it_was_written(joined):
+    """Emoji, Arabic, Hebrew, one long word, lines, what a program may take for nothing, and thirty kilobytes."""
+    said = [
+        "🎉👩‍👩‍👧‍👦🇺🇳",
+        "مرحبا بالعالم",
+        "שלום",
+        "W" * 300,
+        "one\ntwo\n\nthree",
+        "0",
+        "null",
+        "{}",
+        "0123456789 " * 2790,
+    ]
+    ada, grace = joined("Ada", width=320, height=1600), joined("Grace", height=1600)  # only what is in view is there
+    for number, text in enumerate(said, 1):
+        say(ada, text)
+        for page in (ada, grace):
+            expect(messages(page)).to_have_count(number)
+            assert texts(page)[-1].strip() == text.strip()
+            assert fits(page)
+
+
+def flood(lab, connection_id, count, rate):
+    """Post messages to a connection as the broadcast does, at most `rate` a second: the futures of four threads."""
+    url = urlsplit(lab.connections_url(lab.require_api()))
+    path = f"{url.path}/%40connections/{quote(connection_id, safe='')}"
+    credentials, started = local_cloud.credentials(), time.monotonic()
+
+    def post(first, step):
+        connection = http.client.HTTPConnection(url.netloc)
+        for number in range(first, count, step):
+            time.sleep(max(0, started + number / rate - time.monotonic()))
+            message = {"type": "chat", "id": f"f{number}", "client": "flood", "name": "Flood", "sent_at": number}
+            body = json.dumps(message | {"text": f"flood {number}"})
+            headers = signed((url.hostname, url.port), "execute-api", "POST", path, {}, body, credentials)
+            connection.request("POST", path, body, headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+
+    pool = ThreadPoolExecutor(4)
+    return [pool.submit(post, first, 4) for first in range(4)]
+
+
+@pytest.mark.slow
+def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, terminal, picture):
+    """Typing is timed from the key to the next frame. Then the reader scrolls up, and is not moved."""
+    before = ids(chat)
+    ada = joined("Ada")
+    (own,) = ids(chat) - before
+    ada.evaluate("""() => {
+        window.typing = [];
+        document.addEventListener('keydown', event => requestAnimationFrame(() => {
+            const channel = new MessageChannel();  // the task after the frame: it has been painted
+            channel.port1.onmessage = () => window.typing.push(performance.now() - event.timeStamp);
+            channel.port2.postMessage(0);
+        }), true);
+    }""")
+    posts = flood(chat, own, 3000, 500)
+    composer = ada.get_by_label("Message")
+    composer.focus()
+    while not all(post.done() for post in posts):
+        ada.keyboard.press("a")
+        ada.wait_for_timeout(50)
+    assert [post.exception() for post in posts] == [None] * 4
+    terminal.send("the end")
+    end = ada.get_by_text("the end", exact=True)
+    expect(end).to_be_in_viewport()
+    typing = sorted(ada.evaluate("window.typing"))
+    assert len(typing) > 50
+    assert typing[len(typing) // 2] < 100
+    assert messages(ada).count() < 200
+    assert ada.evaluate("performance.memory.usedJSHeapSize") < 100e6
+    assert composer.input_value() == "a" * len(typing)
+
+    ada.get_by_role("log").hover()
+    ada.mouse.wheel(0, -1500)
+    expect(end).not_to_be_in_viewport()
+    terminal.send("the newest")
+    button = ada.get_by_test_id("new-messages")
+    expect(button).to_have_text("1 new message")
+    picture(ada, "after 3,000 messages")
+    button.click()
+    expect(ada.get_by_text("the newest", exact=True)).to_be_in_viewport()
+    expect(state(ada)).to_have_attribute("data-state", "connected")
