@@ -151,3 +151,14 @@ def launch():
             return playwright.chromium.launch(executable_path=executable, args=arguments)
 
         yield launch_one
+
+
+@pytest.fixture(scope="module")
+def report(request):
+    """`report({column: value, ...})`: a row of the table that is printed at the end, past pytest's capturing."""
+    rows = []
+    yield rows.append
+    if rows:
+        lines = [rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)]
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print("", *(f"| {' | '.join(map(str, line))} |" for line in lines), sep="\n")

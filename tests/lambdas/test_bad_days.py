@@ -1,4 +1,5 @@
-"""All that is built and removed, on a day on which AWS's control plane is not well."""
+"""Building and removing when something goes wrong: a run is killed between two cells, AWS's control plane fails, is
+slow or lags, an answer gets lost, a thing belongs to somebody else. And the budget with an alarm by e-mail."""
 
 import time
 from contextlib import nullcontext
@@ -6,10 +7,89 @@ from contextlib import nullcontext
 import pytest
 from botocore.exceptions import ClientError
 
-from chatlab import poll
+from chatlab import Lab, list_resources, poll
+from chatlab.errors import NotOurs
+from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import BUILD, TEARDOWN
-from tests.support.cells import cells, run_cells
+from tests.support.cells import cells, creating, run_cells
+from tests.support.chat import is_heard
 from tests.support.labs import lab_in
+
+CREATING = BUILD[1:]
+EVERY = [(name, number) for name in [*CREATING, TEARDOWN] for number in range(1, len(cells(name)) + 1)]
+SOME = ("04_websocket_api", 2)  # an API without routes
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """A lab that is built whole, in the local cloud in which the others are killed."""
+    with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
+        for name in CREATING:
+            run_cells(name, creating(name))
+        yield lab
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+
+def as_records(lab):
+    return list_resources(lab).astype(str).to_dict("records")
+
+
+def names(lab):
+    """Everything in the cloud that begins with the lab's name, whoever's it is: not asked by way of the inventory."""
+    client = lab.client
+    found = [
+        *client("dynamodb").list_tables()["TableNames"],
+        *(role["RoleName"] for role in client("iam").list_roles()["Roles"]),
+        *(function["FunctionName"] for function in client("lambda").list_functions()["Functions"]),
+        *(api["Name"] for api in client("apigatewayv2").get_apis()["Items"]),
+        *(bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]),
+        *(group["logGroupName"].rpartition("/")[2] for group in client("logs").describe_log_groups()["logGroups"]),
+    ]
+    return [name for name in found if name == lab.name or name.startswith(f"{lab.name}-")]
+
+
+def build_until(notebook, number):
+    """Build the chosen lab until the cell `number` of `notebook` is done, as if the kernel were killed then."""
+    for name in [*CREATING, TEARDOWN][: [*CREATING, TEARDOWN].index(notebook)]:
+        run_cells(name, creating(name))
+    run_cells(notebook, number)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "number"),
+    [pytest.param(*case, marks=() if case == SOME else pytest.mark.long) for case in EVERY],
+    ids=str,
+)
+def test_killed_anywhere_nothing_is_left_and_the_lab_beside_it_is_whole(beside, report, notebook, number):
+    whole, lab = as_records(beside), Lab.choose("local", f"k{notebook[:2]}-{number}")
+    build_until(notebook, number)
+    made, left, seconds = len(list_resources(lab)), [], []
+    for _ in range(2):
+        began = time.monotonic()
+        assert "Nothing is left" in run_cells(TEARDOWN)
+        seconds.append(time.monotonic() - began)
+        left.append(len([*list_resources(lab)["id"], *list_tagged_arns(lab), *names(lab)]))
+    report({
+        "killed after": f"{notebook}, cell {number}", "things made": made, "left by the teardown": left[0],
+        "seconds": f"{seconds[0]:.1f}", "by a second one": left[1],
+    })  # fmt: skip
+    assert left == [0, 0]
+    assert as_records(beside) == whole
+    assert is_heard(beside)
+
+
+def test_a_lab_whose_teardown_was_killed_can_be_built_again(beside):
+    lab = Lab.choose("local", "again")
+    build_until(TEARDOWN, 4)
+    for name in CREATING:
+        run_cells(name, creating(name))
+    assert is_heard(lab)
+    assert "Nothing is left" in run_cells(TEARDOWN)
+
+
+# --- AWS fails, is slow or lags --------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -18,43 +98,94 @@ from tests.support.labs import lab_in
 def test_a_control_plane_that_fails_or_is_slow_does_not_stop_a_run(tmp_path, monkeypatch, trait):
     monkeypatch.setenv("CHATLAB_TRAITS", trait)
     with lab_in(tmp_path):
-        for name in [*BUILD[1:], TEARDOWN]:
+        for name in [*CREATING, TEARDOWN]:
             said = run_cells(name)
         assert "Nothing is left" in said
 
 
-def test_the_name_of_a_bucket_that_was_just_deleted_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "busy-bucket-name=3")
+def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "stale-lists=30")
+    with lab_in(tmp_path):  # the cloud stays for the lab that is chosen here
+        lab = Lab.choose("local", "lag")
+        for name in CREATING:
+            run_cells(name, creating(name))
+        assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)  # so that the lists are read, and told again
+        for _ in range(2):
+            assert "Nothing is left" in run_cells(TEARDOWN)
+
+
+def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "late-tags=3,busy-bucket-name=3")
     with lab_in(tmp_path) as lab:
         s3 = lab.client("s3")
         make = next(source for source in cells("05_frontend_on_s3") if "create_bucket(" in source)
-        exec(make, names := {"lab": lab, "s3": s3, "poll": poll, "ClientError": ClientError})
+        exec(make, variables := {"lab": lab, "s3": s3, "poll": poll, "ClientError": ClientError})
         s3.delete_bucket(Bucket=lab.bucket)
         began = time.monotonic()
-        exec(make, names)
+        exec(make, variables)
         assert time.monotonic() - began > 2
         assert lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"])
 
+        # Killed within the cell that makes the table: to the teardown, a second later, it looks like a stranger's.
+        lab.client("dynamodb").create_table(
+            TableName=lab.table,
+            AttributeDefinitions=[{"AttributeName": "connection_id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "connection_id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+            Tags=lab.tag_list,
+        )
+        assert "table" not in list_resources(lab)["kind"].tolist()
+        assert f"Deleted the table {lab.table}" in run_cells(TEARDOWN)
 
-@pytest.mark.parametrize("is_done", [True, False])
-def test_an_error_from_time_to_live_is_none_if_it_is_on(tmp_path, is_done):
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_an_error_from_time_to_live_is_none_if_it_is_on(beside, is_on):
     """The answer got lost, boto3 asked again, and DynamoDB takes one change an hour."""
     turn_on = next(source for source in cells("01_dynamodb_table") if "update_time_to_live(" in source)
-    with lab_in(tmp_path) as lab:
-        run_cells("01_dynamodb_table", 2)
-        dynamodb = lab.client("dynamodb")
-        update, told = (
-            dynamodb.update_time_to_live,
-            "Time to live has been modified multiple times within a fixed interval",
-        )
+    lab, message = Lab.choose("local", f"ttl-{is_on}".lower()), "Time to live has been modified multiple times"
+    run_cells("01_dynamodb_table", 2)
+    dynamodb = lab.client("dynamodb")
+    update = dynamodb.update_time_to_live
 
-        def again(**specification):
-            if is_done:
-                update(**specification)
-            raise ClientError({"Error": {"Code": "ValidationException", "Message": told}}, "UpdateTimeToLive")
+    def again(**specification):
+        if is_on:
+            update(**specification)
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "UpdateTimeToLive")
 
-        dynamodb.update_time_to_live = again
-        with nullcontext() if is_done else pytest.raises(ClientError, match=told):
-            exec(turn_on, {"lab": lab, "dynamodb": dynamodb})
-        status = dynamodb.describe_time_to_live(TableName=lab.table)["TimeToLiveDescription"]["TimeToLiveStatus"]
-        assert (status == "ENABLED") == is_done
+    dynamodb.update_time_to_live = again
+    with nullcontext() if is_on else pytest.raises(ClientError, match=message):
+        exec(turn_on, {"lab": lab, "dynamodb": dynamodb})
+    status = dynamodb.describe_time_to_live(TableName=lab.table)["TimeToLiveDescription"]["TimeToLiveStatus"]
+    assert (status == "ENABLED") == is_on
+
+
+# --- the alarm: chosen and made in 00, found by the inventory, removed by 99 -----------------------------------------
+
+ADDRESS = "ada@example.com"
+
+
+def test_an_alarm_is_made_once_found_and_removed(beside):
+    chosen = {"NAME": "alarmed", "EMAIL": ADDRESS}
+    said = run_cells("00_start", **chosen)
+    lab = Lab.load()
+    budgets, budget = lab.client("budgets"), {"AccountId": lab.account_id, "BudgetName": lab.alarm}
+    (notification,) = budgets.describe_notifications_for_budget(**budget)["Notifications"]
+    assert (notification["Threshold"], notification["NotificationType"]) == (80, "ACTUAL")
+    (who,) = budgets.describe_subscribers_for_notification(Notification=notification, **budget)["Subscribers"]
+    assert who == {"SubscriptionType": "EMAIL", "Address": ADDRESS}
+    said += run_cells("00_start", **chosen)
+    assert "The budget exists already." in said
+    assert ADDRESS not in said
+    assert list_resources(lab)[["service", "kind", "id"]].values.tolist() == [
+        ["budgets", "budget", "alarmed-us-east-1"]
+    ]
+    assert "Deleted the budget alarmed-us-east-1" in run_cells(TEARDOWN)
+    assert list_resources(lab).empty
+
+
+def test_a_strangers_budget_of_the_alarms_name_stops_notebook_00(beside):
+    lab = Lab.choose("local", "taken")
+    budget = {"BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "MONTHLY"}
+    lab.client("budgets").create_budget(AccountId=lab.account_id, Budget=budget)
+    with pytest.raises(NotOurs, match="There is a budget taken-us-east-1 already"):
+        run_cells("00_start", NAME="taken", EMAIL=ADDRESS)

@@ -1,13 +1,26 @@
-"""The broadcast on the local cloud: its log line, its shards as real invocations, and its permissions."""
+"""What the notebooks have deployed: code that is that of `lambdas/`, and a role of which every action is needed.
 
+Each action is taken away alone, and something stops working. The exception is logs: the local cloud writes them itself,
+and not with the role's permission as Lambda does, so about these only the policy simulator is asked.
+"""
+
+import json
 from contextlib import contextmanager
-from select import select
 
+import boto3
 import pytest
+import websocket
+from botocore.exceptions import ClientError
 
-from chatlab import cost, packages
-from tests.support.chat import heard, people, say
-from tests.support.labs import sharding, without_policy
+from benchmarks import variants
+from chatlab import LabError, cost
+from chatlab.lab import STAGE
+from chatlab.packages import require_deployed
+from tests.support.chat import heard, ids, people, put_items, say
+from tests.support.labs import sharding
+from tests.support.linter import complaints
+
+# --- the code --------------------------------------------------------------------------------------------------------
 
 PEOPLE = 30  # so many that somebody is in the first of three shards, but for one chance in 200,000
 
@@ -19,12 +32,12 @@ def sockets(chat):
         yield sockets
 
 
-def test_the_log_line_tells_what_became_of_a_broadcast(chat, sockets):
+def test_notebook_03_deploys_the_fast_broadcast_whose_log_line_has_the_metrics_that_are_paid_for(chat, sockets):
+    assert require_deployed(chat) == "lambda_broadcast.handler"
     log = say(chat, "hello")
     assert heard(sockets) == [["hello"]] * PEOPLE
     outcomes = (log["connections"], log["delivered"], log["gone"], log["failed"], log["shards"])
     assert outcomes == (PEOPLE, PEOPLE, 0, 0, 1)
-    assert log["scan_ms"] > 0 and log["post_ms"] > 0
     assert len(log["_aws"]["CloudWatchMetrics"][0]["Metrics"]) == cost.METRICS
 
 
@@ -32,43 +45,193 @@ def test_a_split_broadcast_reaches_everyone_once(chat, sockets):
     with sharding(chat, shards=3, above=0):
         assert say(chat, "hello")["shards"] == 3
         assert heard(sockets) == [["hello"]] * PEOPLE
-        sockets[0].send("and over the socket")
-        assert heard(sockets) == [["and over the socket"]] * PEOPLE
-        nothing_more_is_heard(sockets)
+        for text in ("and over the socket", "and no copy before this"):
+            sockets[0].send(text)
+            assert heard(sockets) == [[text]] * PEOPLE
+
+
+@pytest.mark.parametrize("variant", ["sequential", "threads", "ceiling"])
+def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_found(chat, sockets, variant):
+    variants.deploy(chat, variant)
+    try:
+        log = say(chat, variant)
+        assert (heard(sockets), log["delivered"]) == ([[variant]] * PEOPLE, PEOPLE)
+        if variant == "sequential":
+            assert require_deployed(chat) == "lambda_default.handler"
+        else:
+            with pytest.raises(LabError, match=r"^The function chat-default runs other code .* Run notebook 03_"):
+                require_deployed(chat)
+    finally:
+        variants.deploy(chat, "fanout")
+
+
+# --- the role --------------------------------------------------------------------------------------------------------
+
+LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
+# What the lab's services can be asked for, by IAM's name of each service.
+SERVICES = {
+    "dynamodb": "dynamodb", "execute-api": "apigatewaymanagementapi", "lambda": "lambda", "logs": "logs",
+    "apigateway": "apigatewayv2", "iam": "iam", "s3": "s3", "sts": "sts", "scheduler": "scheduler",
+    "cloudwatch": "cloudwatch", "secretsmanager": "secretsmanager",
+}  # fmt: skip
+
+
+def policies(lab):
+    """The statements of the role, which has inline policies of one statement alone, by the policy's name."""
+    iam = lab.client("iam")
+    assert iam.list_attached_role_policies(RoleName=lab.role)["AttachedPolicies"] == []
+    found = {}
+    for name in iam.list_role_policies(RoleName=lab.role)["PolicyNames"]:
+        (found[name],) = iam.get_role_policy(RoleName=lab.role, PolicyName=name)["PolicyDocument"]["Statement"]
+    return found
+
+
+def listed(value):
+    return [value] if isinstance(value, str) else value
+
+
+def permissions(lab):
+    """All that the role may do, as pairs of an action and a resource."""
+    return {
+        (action, resource)
+        for statement in policies(lab).values()
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
 
 
 @contextmanager
-def impatient(lab):
-    """The broadcast with small pages, after the first of which it hands the rest over."""
+def without(lab, action):
+    """The role without one action."""
+    iam = lab.client("iam")
+    ((name, statement),) = ((n, s) for n, s in policies(lab).items() if action in listed(s["Action"]))
 
-    files = packages.read_files(*packages.PARTS["default"])
-    files["lambda_broadcast.py"] += b"\nHAND_OVER_S, FIRST_PAGE_ITEMS, MAX_PAGE_ITEMS = -1, 5, 5\n"
-    packages.deploy(lab, "default", packages.build_zip(files))
+    def put(actions):
+        policy = {"Version": "2012-10-17", "Statement": [statement | {"Action": actions}]}
+        iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+    put([other for other in listed(statement["Action"]) if other != action] or ["none:None"])
     try:
         yield
     finally:
-        packages.deploy(lab, "default", packages.build_package("default"))
+        put(statement["Action"])
 
 
-def test_what_is_handed_over_reaches_everyone_once(chat, sockets):
-    with impatient(chat):
-        log = say(chat, "hello")
-        assert (log["handed_over"], log["delivered"]) == (1, 5)
-        assert heard(sockets) == [["hello"]] * PEOPLE
-        sockets[0].send("and over the socket")
-        assert heard(sockets) == [["and over the socket"]] * PEOPLE
-        nothing_more_is_heard(sockets)
+def one_can_connect(lab):
+    try:
+        with people(lab, 1):
+            return True
+    except websocket.WebSocketBadStatusException as refused:
+        return refused.status_code != 403
 
 
-def nothing_more_is_heard(sockets):
-    readable, _, _ = select([socket.sock for socket in sockets], [], [], 0.3)
-    assert not readable
+def who_leaves_is_forgotten(lab):
+    put_items(lab, ["leaving"])
+    event = {"requestContext": {"connectionId": "leaving", "routeKey": "$disconnect"}}
+    lab.client("lambda").invoke(FunctionName=lab.functions["disconnect"], Payload=json.dumps(event))
+    return "leaving" not in ids(lab)
 
 
-def test_without_the_permission_to_invoke_itself_it_is_not_split_and_still_reaches_everyone(chat, sockets):
-    with sharding(chat, shards=3, above=0):
-        with without_policy(chat, "invoke-itself"):
-            assert say(chat, "hello")["shards"] == 1
-        assert heard(sockets) == [["hello"]] * PEOPLE
-        assert say(chat, "again")["shards"] == 3
-        assert heard(sockets) == [["again"]] * PEOPLE
+def somebody_is_heard(lab):
+    with people(lab, 1) as (ada,):
+        is_delivered = say(lab, "hello?").get("delivered")
+        ada.settimeout(10 if is_delivered else 0.2)
+        try:
+            return ada.recv() == "hello?"
+        except websocket.WebSocketTimeoutException:
+            return False
+
+
+def a_large_broadcast_is_split(lab):
+    put_items(lab, [f"of-many-{number}" for number in range(30)])
+    with sharding(lab, shards=3, above=5):
+        return say(lab, "hello")["shards"] == 3
+
+
+NEEDED = {
+    "dynamodb:PutItem": one_can_connect,
+    "dynamodb:DeleteItem": who_leaves_is_forgotten,
+    "dynamodb:Scan": somebody_is_heard,
+    "execute-api:ManageConnections": somebody_is_heard,
+    "lambda:InvokeFunction": a_large_broadcast_is_split,
+}
+
+
+@pytest.mark.parametrize(("action", "works"), NEEDED.items(), ids=NEEDED)
+def test_without_an_action_something_stops_working(chat, action, works):
+    with without(chat, action):
+        assert not works(chat)
+    assert works(chat)
+
+
+def test_the_role_has_no_action_that_is_not_needed(chat):
+    """Each is tried above, or is one of those with which Lambda writes the function's logs."""
+    assert {action for action, _ in permissions(chat)} == {*NEEDED, *LOGS}
+
+
+def decisions(lab, actions, *resources):
+    """The pairs of an action and a resource that the policy simulator allows the role."""
+    iam = lab.client("iam")
+    role = iam.get_role(RoleName=lab.role)["Role"]["Arn"]
+    results = [
+        result
+        for resource in resources
+        for page in iam.get_paginator("simulate_principal_policy").paginate(
+            PolicySourceArn=role, ActionNames=actions, ResourceArns=[resource]
+        )
+        for result in page["EvaluationResults"]
+    ]
+    assert len(results) == len(actions) * len(resources)
+    return {(r["EvalActionName"], r["EvalResourceName"]) for r in results if r["EvalDecision"] == "allowed"}
+
+
+def test_the_role_may_do_nothing_else_with_what_is_the_labs(chat):
+    """All that the services can be asked for, on each of the things that the role may use."""
+    session = boto3.Session(region_name=chat.region)
+    asked = [
+        f"{prefix}:{operation}"
+        for prefix, service in SERVICES.items()
+        for operation in session.client(service, endpoint_url="http://127.0.0.1:9").meta.service_model.operation_names
+    ]
+    asked += [f"apigateway:{method}" for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    mine = {(action, resource.replace("*", "any")) for action, resource in permissions(chat)}
+    asked = sorted({*asked, *(action for action, _ in mine), "execute-api:Invoke", "iam:PassRole"})
+    assert len(asked) > 500
+    assert decisions(chat, asked, *sorted({resource for _, resource in mine})) == mine
+
+
+def test_the_role_may_do_nothing_with_what_is_beside(chat):
+    api = chat.require_api()
+    actions = sorted({action for action, _ in permissions(chat)})
+    beside = [
+        "*",
+        chat.arn("dynamodb", f"table/{chat.table}-2"),
+        chat.arn("dynamodb", f"table/{chat.table}/index/any"),
+        chat.arn("lambda", f"function:{chat.functions['connect']}"),
+        chat.arn("lambda", f"function:{chat.functions['disconnect']}"),
+        chat.arn("lambda", f"function:{chat.functions['default']}-2"),
+        chat.arn("execute-api", f"{api}/{STAGE}/PUT/@connections/any"),
+        chat.arn("execute-api", f"{api}/{STAGE}/GET/@connections/any"),
+        chat.arn("execute-api", f"{api}/another/POST/@connections/any"),
+        chat.arn("execute-api", f"another/{STAGE}/POST/@connections/any"),
+        chat.arn("logs", f"log-group:{chat.log_groups['default']}-2:log-stream:any"),
+        *(f"arn:aws:{service}:eu-west-3:{chat.account_id}:{name}" for service, name in [
+            ("dynamodb", f"table/{chat.table}"), ("lambda", f"function:{chat.functions['default']}"),
+        ]),
+    ]  # fmt: skip
+    assert decisions(chat, actions, *beside) == set()
+
+
+def test_a_linter_has_nothing_against_its_policies(chat):
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
+    assert complaints("trust", role["AssumeRolePolicyDocument"]) == []
+    statements = list(policies(chat).values())  # at once, since the linter takes its time
+    assert complaints("identity", {"Version": "2012-10-17", "Statement": statements}) == []
+
+
+def test_only_lambda_may_put_the_role_on(chat):
+    role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    with pytest.raises(ClientError, match="not authorized to perform: sts:AssumeRole"):
+        chat.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="mine")

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 
 import websocket
@@ -72,3 +74,63 @@ def is_heard(lab):
     with people(lab, 2) as (ada, grace):
         ada.send("still here")
         return grace.recv() == "still here"
+
+
+class Room:
+    """People in the chat who listen all the time, each in a thread. `heard[person][text]` is how often each heard it.
+
+    `beside` is another room in the same chat.
+    """
+
+    def __init__(self, lab, number, beside=None):
+        url = lab.websocket_url(lab.require_api())
+        self._sockets = [websocket.create_connection(url, timeout=30) for _ in range(number)]
+        self.heard = [Counter() for _ in self._sockets]
+        self._threads = [
+            threading.Thread(target=self._listen, args=pair, daemon=True)
+            for pair in zip(self._sockets, self.heard, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+        # Each connection is sent its own id, since nobody else can tell which socket has which.
+        api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
+        for connection_id in ids(lab).difference(beside.ids if beside else []):
+            api.post_to_connection(ConnectionId=connection_id, Data=connection_id.encode())
+        poll(lambda: all(self.heard), "everybody to hear their id", every_s=0.02)
+        self.ids = [next(iter(heard)) for heard in self.heard]
+        """Their connections' ids, in the same order."""
+
+    def _listen(self, socket, heard):
+        try:
+            while text := socket.recv():
+                heard[text] += 1
+        except (OSError, websocket.WebSocketException):
+            pass
+
+    def say(self, person, text):
+        self._sockets[person].send(text)
+
+    def copies(self, text):
+        """How often each has heard it."""
+        return [heard[text] for heard in self.heard]
+
+    def wait_until_all_hear(self, text):
+        poll(lambda: all(self.copies(text)), f"everybody to hear {text!r}", timeout_s=5, every_s=0.02)
+
+    def leave(self):
+        for socket in self._sockets:
+            socket.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@contextmanager
+def people_in(lab, number, beside=None):
+    """A `Room` of so many, who leave at the end."""
+    before = len(ids(lab))
+    room = Room(lab, number, beside)
+    try:
+        yield room
+    finally:
+        room.leave()
+        poll(lambda: len(ids(lab)) == before, "the table to forget those who left", every_s=0.02)

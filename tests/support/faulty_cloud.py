@@ -1,7 +1,7 @@
 """The local cloud with injected faults: what `local_cloud.SERVER` names in a test instead of the real one.
 
 Only calls of functions fail. Which ones, and how, is in the file `faults.json` beside the key, which may change at any
-time: a list of `Fault`, of which the first that fits counts. `count_faults(folder)` tells what was done so far.
+time: a list of `Fault`. The first that fits a call counts.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from chatlab.emulator.calls import (
     read_body,
 )
 from chatlab.emulator.traits import internal_error
+from chatlab.paths import state_dir
 
 SLOW_S = 1.5
 
@@ -49,17 +50,16 @@ class Fault:
     """Only the first so many, of each connection's posts, or of another operation's calls."""
 
 
-def set_faults(folder: Path, *faults: Fault) -> None:
-    """Inject these from now on, and no others, in the local cloud at home in `folder`."""
-    draft = folder / "faults.draft"
+def set_faults(*faults: Fault) -> None:
+    """Inject these from now on, and no others."""
+    draft = state_dir() / "faults.draft"
     draft.write_text(json.dumps([asdict(fault) for fault in faults]))
-    draft.replace(folder / "faults.json")
+    draft.replace(state_dir() / "faults.json")
 
 
-def count_faults(folder: Path) -> Counter[tuple[str, ...]]:
+def count_faults() -> Counter[tuple[str, ...]]:
     """How many calls failed for a fault since the local cloud started: a Counter by (operation, kind)."""
-    lines = (folder / "faults.log").read_text().splitlines() if (folder / "faults.log").exists() else []
-    return Counter(tuple(line.split()) for line in lines)
+    return Counter(tuple(line.split()) for line in (state_dir() / "faults.log").read_text().splitlines())
 
 
 class FaultyCloud:
