@@ -1,5 +1,3 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { loadEnv, type Plugin } from "vite";
@@ -9,20 +7,14 @@ import { readWebSocketUrl } from "./src/config.ts";
 
 const BUNDLE_LIMIT_BYTES = 100_000;
 
-/** Prints what a first visit downloads, gzipped, and fails the build when that has grown past the limit. */
+/** Prints what a first visit downloads, gzipped, and fails the build if that has grown past the limit. */
 function bundleSize(): Plugin {
-  let folder = "";
   return {
     name: "bundle-size",
     apply: "build",
-    configResolved(config) {
-      folder = resolve(config.root, config.build.outDir);
-    },
-    closeBundle() {
-      const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-      const bytes = files
-        .map((entry) => gzipSync(readFileSync(join(entry.parentPath, entry.name))).length)
-        .reduce((sum, size) => sum + size, 0);
+    writeBundle(_, bundle) {
+      const files = Object.values(bundle).map((file) => (file.type === "chunk" ? file.code : file.source));
+      const bytes = files.reduce((sum, file) => sum + gzipSync(file).length, 0);
       const total = `${(bytes / 1000).toFixed(1)} KB gzipped in ${files.length} files`;
       if (bytes >= BUNDLE_LIMIT_BYTES) {
         throw new Error(`The page is ${total}; the limit is ${BUNDLE_LIMIT_BYTES / 1000} KB.`);
@@ -41,7 +33,7 @@ export default defineConfig(({ mode }) => {
     plugins: [react(), contentSecurityPolicy(target), bundleSize()],
     build: {
       outDir: process.env.BUILD_PATH ?? "build",
-      emptyOutDir: true, // also where it is outside of this folder
+      emptyOutDir: true, // also if it is outside of this folder
       assetsInlineLimit: 0,
       modulePreload: false,
       reportCompressedSize: false,

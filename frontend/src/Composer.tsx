@@ -1,12 +1,12 @@
 import { type KeyboardEvent, memo, type SubmitEvent, useRef, useState } from "react";
-import type { Chat, SendProblem } from "./chat";
-import { MAX_FRAME_BYTES } from "./protocol";
+import type { Chat } from "./chat";
+import { isBlank, MAX_FRAME_BYTES } from "./protocol";
 
 /** The counter appears when no more than this is left. */
 const COUNTER_BYTES = 0.1 * MAX_FRAME_BYTES;
 const whole = new Intl.NumberFormat("en");
 
-/** Where one writes. Enter sends, Shift+Enter begins a new line. */
+/** Where people write. Enter sends, Shift+Enter begins a new line. */
 export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
   const [text, setText] = useState("");
   const [problem, setProblem] = useState<string>();
@@ -14,9 +14,12 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
   const bytesLeft = MAX_FRAME_BYTES - chat.bytesOnTheWire(text);
 
   const send = () => {
-    const found = chat.say(text);
-    setProblem(found && explain(found, bytesLeft));
-    if (found === undefined) setText("");
+    const found = problemOf(text, bytesLeft);
+    setProblem(found);
+    if (found === undefined) {
+      chat.say(text);
+      setText("");
+    }
     field.current?.focus();
   };
   const submitted = (event: SubmitEvent) => {
@@ -67,7 +70,8 @@ function remaining(bytesLeft: number): string {
   return bytesLeft >= 0 ? `${whole.format(bytesLeft)} bytes left` : `${whole.format(-bytesLeft)} bytes too long`;
 }
 
-function explain(problem: SendProblem, bytesLeft: number): string {
-  if (problem === "empty") return "Write something first: an empty message can’t be sent.";
+function problemOf(text: string, bytesLeft: number): string | undefined {
+  if (isBlank(text)) return "Write something first: an empty message can’t be sent.";
+  if (bytesLeft >= 0) return undefined;
   return `This is too long: a message may have 32 KB at the most, its envelope included. Shorten it by ${whole.format(-bytesLeft)} bytes.`;
 }

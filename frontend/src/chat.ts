@@ -7,15 +7,7 @@ import { Connection, type ConnectionState } from "./connection";
 import { type LoadSummary, LoadTraffic } from "./load";
 import { Outbox, type OutboxMessage } from "./outbox";
 import { answerDelayMs, type Person, Roster } from "./presence";
-import {
-  type ChatMessage,
-  frameBytes,
-  isBlank,
-  MAX_FRAME_BYTES,
-  type PresenceMessage,
-  parse,
-  serialise,
-} from "./protocol";
+import { type ChatMessage, frameBytes, type PresenceMessage, parse, serialise } from "./protocol";
 import { Timeline, type TimelineStep } from "./timeline";
 
 /** An echo that takes longer is missing: the message is in doubt. */
@@ -33,9 +25,6 @@ export interface Snapshot extends TimelineStep {
   deliveriesMs: readonly number[];
   load: LoadSummary | undefined;
 }
-
-/** Why a message can't be sent. */
-export type SendProblem = "empty" | "too-large";
 
 /** One person's stay. React subscribes to it with `useSyncExternalStore`. */
 export class Chat {
@@ -92,13 +81,10 @@ export class Chat {
     this.#outbox.doubt();
   }
 
-  /** Takes a message into the outbox, or says why it can't be sent. */
-  say(text: string): SendProblem | undefined {
-    if (isBlank(text)) return "empty";
-    if (this.bytesOnTheWire(text) > MAX_FRAME_BYTES) return "too-large";
+  /** Takes a message into the outbox. It must not be blank or too long. */
+  say(text: string): void {
     this.#outbox.add(randomId(), text.trimEnd());
     this.#flush();
-    return undefined;
   }
 
   /** The size in bytes of the whole frame, which is what the limit is about. */

@@ -1,13 +1,12 @@
 /** Load-test traffic, counted instead of shown: one number and a rate instead of thousands of lines. */
 import type { LoadMessage } from "./protocol";
 
-const BUCKET_MS = 250;
 const RATE_WINDOW_MS = 2000;
 const RUNS_KEPT = 5;
 const BROADCASTS_KEPT = 8;
 
 /** One broadcast, as it arrived. */
-export interface LoadBroadcast {
+interface LoadBroadcast {
   key: number;
   id: number;
   bytes: number;
@@ -15,7 +14,7 @@ export interface LoadBroadcast {
 }
 
 /** What arrived from one run of the load test. */
-export interface LoadRun {
+interface LoadRun {
   run: string;
   count: number;
   bytes: number;
@@ -36,7 +35,7 @@ export class LoadTraffic {
   #count = 0;
   #runs: LoadRun[] = [];
   #latest: LoadBroadcast[] = [];
-  #buckets: { startMs: number; count: number }[] = [];
+  #arrivalsMs: number[] = [];
 
   /** Takes a broadcast of `bytes` that arrived at `nowMs` of the monotonic clock. */
   add(message: LoadMessage, bytes: number, nowMs: number): void {
@@ -51,28 +50,18 @@ export class LoadTraffic {
     run.bytes += bytes;
     const broadcast = { key: this.#count, id: message.id, bytes, receivedAt: Date.now() };
     this.#latest = [broadcast, ...this.#latest.slice(0, BROADCASTS_KEPT - 1)];
-
-    const startMs = Math.floor(nowMs / BUCKET_MS) * BUCKET_MS;
-    const bucket = this.#buckets.at(-1);
-    if (bucket?.startMs === startMs) bucket.count += 1;
-    else this.#buckets.push({ startMs, count: 1 });
-    this.#dropOldBuckets(nowMs);
+    this.#arrivalsMs.push(nowMs);
   }
 
   /** Undefined while no broadcast has come. */
   summary(nowMs: number): LoadSummary | undefined {
     if (this.#count === 0) return undefined;
-    this.#dropOldBuckets(nowMs);
-    const recent = this.#buckets.reduce((sum, bucket) => sum + bucket.count, 0);
+    this.#arrivalsMs = this.#arrivalsMs.filter((arrivalMs) => arrivalMs > nowMs - RATE_WINDOW_MS);
     return {
       count: this.#count,
-      perSecond: Math.round((recent * 1000) / RATE_WINDOW_MS),
+      perSecond: Math.round((this.#arrivalsMs.length * 1000) / RATE_WINDOW_MS),
       runs: this.#runs.map((run) => ({ ...run })),
       latest: this.#latest,
     };
-  }
-
-  #dropOldBuckets(nowMs: number): void {
-    this.#buckets = this.#buckets.filter((bucket) => bucket.startMs > nowMs - RATE_WINDOW_MS);
   }
 }

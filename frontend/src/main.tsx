@@ -3,10 +3,7 @@ import { createRoot } from "react-dom/client";
 import { App } from "./App";
 import { readWebSocketUrl } from "./config";
 
-const root = document.getElementById("root");
-if (root === null) throw new Error("index.html has no element #root");
-
-createRoot(root).render(
+createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <App target={readWebSocketUrl(import.meta.env.REACT_APP_WEBSOCKET_URL)} />
   </StrictMode>,

@@ -20,7 +20,7 @@ export function randomName(random: () => number = Math.random): string {
   return `${pick(MANNERS)} ${pick(ANIMALS)}`;
 }
 
-/** Says in a sentence what is wrong with a name; nothing when it is fine. */
+/** What is wrong with a name, in a sentence; undefined if it is fine. */
 export function nameProblem(name: string): string | undefined {
   if (isBlank(name)) return "Please enter a name: the others see it beside what you say.";
   const length = characterCount(name.trim());
@@ -28,7 +28,7 @@ export function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
-/** The name of the last time, if there is one that is allowed. Storage can be forbidden; the chat works without it. */
+/** The last visit's name, if that is allowed. A browser can forbid storage; the chat works without it. */
 export function rememberedName(): string | undefined {
   try {
     const name = localStorage.getItem(STORAGE_KEY);
@@ -38,11 +38,11 @@ export function rememberedName(): string | undefined {
   }
 }
 
-/** Keeps the name for the next time, where the browser allows it. */
+/** Keeps the name for the next visit, if the browser allows it. */
 export function rememberName(name: string): void {
   try {
     localStorage.setItem(STORAGE_KEY, name);
   } catch {
-    return;
+    // Then the next visit begins with a random name.
   }
 }

@@ -37,20 +37,17 @@ export interface LoadMessage {
   id: number;
 }
 
-/** API Gateway's own answer when a route's integration failed or is missing. Not forwarded: only the sender gets it. */
-export interface CloudErrorMessage {
-  type: "cloud-error";
-  text: string;
-}
-
-/** Everything else, as it came. */
-export interface PlainText {
-  type: "plain";
+/**
+ * Everything else: `plain` is a frame as it came, `cloud-error` API Gateway's own answer when a route's integration failed
+ * or is missing, which only the sender gets.
+ */
+export interface OtherMessage {
+  type: "plain" | "cloud-error";
   text: string;
 }
 
 /** What a frame can turn out to be. */
-export type Received = ChatMessage | PresenceMessage | LoadMessage | CloudErrorMessage | PlainText;
+export type Received = ChatMessage | PresenceMessage | LoadMessage | OtherMessage;
 
 /** Counts characters as people do, an emoji of two UTF-16 units being one. */
 export function characterCount(text: string): number {
@@ -75,7 +72,7 @@ export function serialise(message: ChatMessage | PresenceMessage): string {
 
 /** The message of a frame, whatever the frame is. */
 export function parse(frame: string): Received {
-  const plain: PlainText = { type: "plain", text: frame };
+  const plain: OtherMessage = { type: "plain", text: frame };
   const fields = parseObject(frame);
   if (fields === undefined) return plain;
   switch (fields.type) {
@@ -118,7 +115,7 @@ function parseLoad({ run, id }: Fields): LoadMessage | undefined {
   return typeof run === "string" && Number.isInteger(id) ? { type: "load", run, id: id as number } : undefined;
 }
 
-function parseCloudError({ message, connectionId, requestId }: Fields): CloudErrorMessage | undefined {
+function parseCloudError({ message, connectionId, requestId }: Fields): OtherMessage | undefined {
   const isCloudError = typeof message === "string" && typeof connectionId === "string" && typeof requestId === "string";
   return isCloudError ? { type: "cloud-error", text: message } : undefined;
 }

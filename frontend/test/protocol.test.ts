@@ -1,16 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { nameProblem } from "../src/names";
-import { characterCount, frameBytes, isBlank, MAX_FRAME_BYTES, parse, serialise } from "../src/protocol";
+import { characterCount, frameBytes, isBlank, parse, serialise } from "../src/protocol";
 
 const chat = { type: "chat", id: "1", client: "c", name: "Ada", text: "hello", sent_at: 1_700_000_000_000 } as const;
 
 describe("parse", () => {
-  it("reads back what serialise wrote, whatever is in the text", () => {
-    const message = { ...chat, text: '<script>"\n\u2028 שלום 👩‍👩‍👧‍👦' };
-    expect(parse(serialise(message))).toEqual(message);
-  });
-
   it("ignores unknown fields, and allows a name of 40 emoji", () => {
     const message = { ...chat, name: "🎉".repeat(40) };
     expect(parse(JSON.stringify({ ...message, action: "x", __proto__: 1 }))).toEqual(message);
@@ -105,15 +100,9 @@ describe("parse, of anything", () => {
   });
 });
 
-describe("sizes", () => {
-  it("counts bytes of UTF-8 for a frame and characters for a name", () => {
-    expect(frameBytes("aé👍")).toBe(7);
-    expect(characterCount("aé👍")).toBe(3);
-    expect(MAX_FRAME_BYTES).toBe(32_768);
-  });
-
-  it("takes invisible text for blank", () => {
-    expect(isBlank(" \n\t\u200b\ufeff")).toBe(true);
-    expect(isBlank("\u200bx")).toBe(false);
-  });
+it("counts bytes of UTF-8 for a frame, characters for a name, and nothing of what is invisible", () => {
+  expect(frameBytes("aé👍")).toBe(7);
+  expect(characterCount("aé👍")).toBe(3);
+  expect(isBlank(" \n\t\u200b\ufeff")).toBe(true);
+  expect(isBlank("\u200bx")).toBe(false);
 });
