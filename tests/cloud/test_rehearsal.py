@@ -58,7 +58,8 @@ print(identity["Arn"].rpartition("/")[2], region)
 SERVE_A_PAGE = """
 import json, os, urllib.error, urllib.request
 from chatlab import Lab
-lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
+from chatlab.settings import Settings
+lab = Lab(Settings("aws", region=os.environ["AWS_DEFAULT_REGION"]))
 s3 = lab.client("s3")
 where = {} if lab.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": lab.region}}
 s3.create_bucket(Bucket=lab.bucket, **where)
@@ -82,9 +83,10 @@ print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(webs
 READ_QUOTAS_AND_PRICES = """
 import os
 from chatlab import Lab
+from chatlab.settings import Settings
 from chatlab.cost import PRICES, read_prices
 from chatlab.limits import read_quotas
-lab = Lab("aws", region=os.environ["AWS_DEFAULT_REGION"])
+lab = Lab(Settings("aws", region=os.environ["AWS_DEFAULT_REGION"]))
 quotas, prices = read_quotas(lab), read_prices(lab)
 print(quotas.requests_per_s, quotas.is_live("requests_per_s"))
 dearer = round(prices["DynamoDB read units"] / PRICES["DynamoDB read units"], 3)
