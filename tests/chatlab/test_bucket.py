@@ -13,7 +13,7 @@ import pytest
 from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from tests.support.linter import complaints
+from tests.support.policies import complaints
 from tests.support.processes import processes_of
 
 REFUSED = [

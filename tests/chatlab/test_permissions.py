@@ -7,8 +7,7 @@ import pytest
 from chatlab import Lab, LabError, permissions
 from chatlab.permissions import main
 from chatlab.settings import Settings
-from tests.support.linter import complaints
-from tests.support.policies import allows
+from tests.support.policies import allows, complaints
 
 
 def allowed(action, resource):

@@ -32,7 +32,6 @@ from tests.support.hostile_messages import (
     text_frames,
 )
 from tests.support.labs import chat_in
-from tests.support.tables import reported
 
 
 @pytest.fixture(scope="module")
@@ -179,15 +178,6 @@ def test_who_asks_for_pongs_and_takes_none_is_dropped(others, url):
 
 
 @pytest.fixture(scope="module")
-def report(request):
-    """Rows of the table that is printed at the end."""
-    yield from reported(
-        request, "what the client does", "messages heard", "usual: median, p99, ms", "meanwhile", "done elsewhere",
-        "ratio of medians", "of p99", "elsewhere: of medians", "of p99",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
 def elsewhere(chat, tmp_path_factory):
     """The URL of another chat, on a local cloud of its own."""
     home = os.environ["CHATLAB_HOME"]
@@ -230,7 +220,12 @@ def notice(chat, urls, name, rounds, number, report, text=""):
     (median, p99), *slower = map(two_figures, [usual, *then])
     ratios = [f"{slow / fast:.2f}" for pair in slower for slow, fast in zip(pair, (median, p99), strict=True)]
     figures = [f"{median:.0f}, {p99:.0f}", *(f"{slow:.0f}, {worst:.0f}" for slow, worst in slower)]
-    report.append([name.replace("_", " "), f"{len(then[0])} of {len(then[0])}", *figures, *ratios])
+    columns = (
+        "usual: median, p99, ms", "meanwhile", "done elsewhere", "ratio of medians", "of p99",
+        "elsewhere: of medians", "elsewhere: of p99",
+    )  # fmt: skip
+    row = {"what the client does": name.replace("_", " "), "messages heard": f"{len(then[0])} of {len(then[0])}"}
+    report(row | dict(zip(columns, [*figures, *ratios], strict=True)))
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from chatlab.lab import STAGE
 from chatlab.packages import require_deployed
 from tests.support.chat import heard, ids, people, put_items, say
 from tests.support.labs import sharding
-from tests.support.linter import complaints
+from tests.support.policies import complaints
 
 # --- the code --------------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,6 @@ import pytest
 
 from loadtest.calibration import reference_server
 from tests.support.failures import LOCUST_S, Failure, longest_s
-from tests.support.tables import reported
-
-
-@pytest.fixture(scope="session")
-def report(request):
-    """Rows of the table that is printed at the end."""
-    yield from reported(request, "what fails", "ends after", "of at most", "deliveries on disk", "status and sentence")
 
 
 @pytest.fixture
@@ -30,4 +23,7 @@ def failure(start, tmp_path, request, report):
     said = "; ".join(one.test.errors[-1:]).replace(str(tmp_path), "…")
     name = request.node.callspec.id if hasattr(request.node, "callspec") else request.node.name.removeprefix("test_")
     ended, at_most = f"{one.seconds:.1f} s", f"{longest_s() + LOCUST_S:.0f} s"
-    report.append((name.replace("_", " "), ended, at_most, on_disk, f"{one.test.status}: {said}"))
+    report({
+        "what fails": name.replace("_", " "), "ends after": ended, "of at most": at_most, "deliveries on disk": on_disk,
+        "status and sentence": f"{one.test.status}: {said}",
+    })  # fmt: skip
