@@ -1,76 +1,51 @@
-"""Renew the pictures at the notebooks' heads, `docs/architecture.svg` with a part lit: `python -m chatlab.pictures`."""
+"""The pictures at the notebooks' heads: `docs/architecture.svg` with a part lit."""
 
+import json
 import re
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from chatlab.paths import ROOT
+from chatlab.paths import NOTEBOOKS, ROOT
 
 SOURCE = ROOT / "docs" / "architecture.svg"
 PICTURES = ROOT / "docs" / "pictures"
 
 LIT = {
-    "00": ("Nothing is built yet: all parts of the chat are outlines.", ()),
-    "01": ("The table of connection ids, in DynamoDB, is lit.", ("table",)),
-    "02": (
-        "The functions' role is lit, and what it lets them do with the table: put, delete, scan.",
-        ("role", "access"),
-    ),
-    "03": ("The three Lambda functions are lit.", ("functions",)),
-    "04": (
-        "The API is lit: its routes, the functions that it calls, and the posts to every connection.",
-        ("api", "websocket", "invocations", "fan-out"),
-    ),
-    "05": ("The page in its S3 bucket is lit, and the browsers that load it.", ("page", "browsers")),
-    "06": (
-        "Locust's users are lit beside the browsers, and the fan-out, which they measure.",
-        ("load-test", "websocket", "fan-out"),
-    ),
-    "07": (
-        "Locust's users, the fan-out and the table are lit: what grows with the number of people.",
-        ("load-test", "fan-out", "shards", "table"),
-    ),
-    "08": (
-        "The functions and the table are lit: the table has an index of rooms now.",
-        ("functions", "access", "table", "rooms"),
-    ),
-    "99": ("Page, API, functions and table are crossed out.", ("crosses",)),
+    "00": [],
+    "01": ["table"],
+    "02": ["role", "access"],
+    "03": ["functions"],
+    "04": ["api", "websocket", "invocations", "fan-out"],
+    "05": ["page", "browsers"],
+    "06": ["load-test", "websocket", "fan-out"],
+    "07": ["load-test", "fan-out", "shards", "table"],
+    "08": ["functions", "access", "table", "rooms"],
+    "99": ["crosses"],
 }
-"""By a notebook's number: what its picture says to whoever can't see it, and the groups of the source that are lit.
-
-The text is the picture's title, and its alternative text in the notebook.
-"""
+"""The groups of the source that a notebook's picture lights, by the notebook's number."""
 
 
-def draw(number: str, source: str) -> str:
-    """The SVG `source` for the notebook with this number: its part lit, the others dimmed, or all but outlined.
+def draw(number: str) -> str:
+    """The picture of the notebook with this number, as SVG: its parts lit, the others dimmed, or all but outlined.
 
-    Raises ValueError if the source has no such group.
+    Its title is its alternative text in the notebook. Raises ValueError if the notebook does not show it, or if the
+    source has no such part.
     """
-    description, parts = LIT[number]
-    picture = re.sub(r"(<title[^>]*>)[^<]*", rf"\g<1>{description}", source, count=1)
+    (notebook,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    head = "".join(json.loads(notebook.read_text())["cells"][0]["source"])
+    description = re.search(rf"!\[(.*)\]\(\.\./docs/pictures/architecture-{number}\.svg\)", head)
+    if not description:
+        raise ValueError(f"{notebook.name} does not begin with its picture")
+    picture = re.sub(r"(<title[^>]*>)[^<]*", rf"\g<1>{description[1]}", SOURCE.read_text(), count=1)
     picture = re.sub(r"  <!--.*-->\n", "", picture)
-    for part in parts:
+    for part in LIT[number]:
         before = f'<g id="{part}" class="part'
         if before not in picture:
             raise ValueError(f"{SOURCE.name} has no part {part}")
         picture = picture.replace(before, f"{before} lit")
-    return picture.replace("<svg ", f'<svg class="{"one-part" if parts else "plan"}" ', 1)
+    return picture.replace("<svg ", f'<svg class="{"one-part" if LIT[number] else "plan"}" ', 1)
 
 
-def path(number: str) -> Path:
-    """Where the picture of the notebook with this number is."""
-    return PICTURES / f"architecture-{number}.svg"
-
-
-def main() -> int:
-    """Write all pictures; the exit status."""
-    source = SOURCE.read_text()
-    PICTURES.mkdir(exist_ok=True)
+def main(arguments: Sequence[str]) -> None:
+    """Renew all pictures."""
     for number in LIT:
-        path(number).write_text(draw(number, source))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        (PICTURES / f"architecture-{number}.svg").write_text(draw(number))

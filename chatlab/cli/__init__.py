@@ -12,6 +12,7 @@ COMMANDS = {
     "down": ("cli.chat:down", "remove the chat"),
     "page": ("page:main", "serve the page that is built from this machine"),
     "browser": ("browser:main", "succeed if there is a Chromium on this machine"),
+    "pictures": ("pictures:main", "renew the pictures at the notebooks' heads"),
     "permissions": ("permissions:main", "renew docs/aws-policy.json, or print the policy of another NAME"),
     "rehearse": ("emulator.rehearsal:main", "run a command with AWS played on this machine (Linux)"),
 }

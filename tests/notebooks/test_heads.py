@@ -1,0 +1,34 @@
+"""The notebooks' heads, the pictures in them, and the order of their sections."""
+
+import re
+
+import nbformat
+import pytest
+
+from chatlab import pictures
+from chatlab.notebooks import BUILD, MEASURE
+from chatlab.paths import NOTEBOOKS
+
+ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+ROWS = ["time", "cost on AWS", "in the console", "AWS's pages"]
+SECTIONS = ["Create", "Verify", "Break it", "Exercises", "Recap"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_notebook_begins_with_its_picture_and_ends_with_what_comes_next(name):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    head, *_, end = texts
+    picture = pictures.PICTURES / f"architecture-{name[:2]}.svg"
+    assert picture.read_text() == pictures.draw(name[:2])
+    assert re.findall(r"^\| ([^|]+) \| ", head, re.MULTILINE)[1:5] == ROWS
+    assert "## Recap" in end and "**Next:**" in end
+    if name in [*BUILD[1:], *MEASURE]:
+        headings = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
+        assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
+        assert "**delete it or pay.**" in end
+
+
+def test_each_part_of_the_picture_is_lit_somewhere():
+    drawn = set(re.findall(r'<g id="([\w-]+)" class="part', pictures.SOURCE.read_text()))
+    assert drawn == {part for parts in pictures.LIT.values() for part in parts}
