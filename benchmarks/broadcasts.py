@@ -9,29 +9,49 @@ time for a post is most of it.
 """
 
 import argparse
+import asyncio
 import base64
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
+import uvloop
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 
-from benchmarks.bounds import Bounds, add_options, report
-from benchmarks.deployed_chat import deployed_chat
-from benchmarks.open_connections import open_connections
-from benchmarks.variants import deploy
-from chatlab import Lab, LabError, poll
+from benchmarks.support import Bounds, add_options, child, deployed_chat, report
+from chatlab import Lab, LabError, packages, poll
 from chatlab.paths import ROOT
 from chatlab.signals import exit_status
-from loadtest import live, plots, results
+from loadtest import live, results
+
+HANDLERS = {
+    "sequential": "lambda_default.handler",
+    "fanout": packages.HANDLERS["default"],
+    "threads": "lambda_variants.threads",
+    "ceiling": "lambda_variants.ceiling",
+}
+"""The broadcasts that are compared. The first two are the chat's own, in one deployment package."""
 
 RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}
 """Broadcasts a second, low enough for each to end before the next one begins."""
 CEILING_SHARE = 0.85
 """How much of the posts a second that a bare client makes the fan-out has to make, at least."""
-COLORS = {"sequential": plots.ORANGE, "threads": plots.GREY, "fanout": plots.BLUE}
+
+
+def deploy(lab: Lab, variant: str) -> None:
+    """Make `variant` the chat's broadcast."""
+    files = packages.read_files(*packages.PARTS["default"])
+    if variant in ("threads", "ceiling"):
+        name = "lambda_variants.py"
+        files[name] = (Path(__file__).parent / "lambdas" / name).read_bytes()
+    packages.deploy(lab, "default", packages.build_zip(files), HANDLERS[variant])
 
 
 def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: Path) -> pd.DataFrame:
@@ -70,6 +90,51 @@ def wait_for_empty_table(lab: Lab) -> None:
     """Wait until everybody has left: an item without a connection would cost the next broadcast a post."""
     scan = lab.client("dynamodb").scan
     poll(lambda: not scan(TableName=lab.table, Limit=1, ConsistentRead=True)["Items"], "the table to be empty")
+
+
+@contextlib.contextmanager
+def open_connections(url: str, number: int) -> Iterator[None]:
+    """So many connections, whose messages a process of its own reads and drops.
+
+    Raises:
+        LabError: in one sentence, if not all of them can be opened, or if one closes before the end.
+    """
+
+    def check(timeout_s: float) -> None:
+        if problem := pipe.recv() if pipe.poll(timeout_s) else "there is no answer":
+            raise LabError(f"{number} connections can't be held open: {problem}.")
+
+    with child(_hold_open, url, number) as pipe:
+        check(30 + number / 20)
+        yield
+        pipe.send("close")
+        check(5)
+
+
+def _hold_open(pipe: "Connection[str | None, str]", url: str, number: int) -> None:
+    """Sends None when all are open, and again when they were until the other end sent something; or what is wrong."""
+    with contextlib.suppress(BrokenPipeError):  # that process has ended
+        try:
+            uvloop.run(_receive(url, number, pipe))
+        except (OSError, WebSocketException) as error:
+            pipe.send(f"{error}".rstrip("."))
+
+
+async def _receive(url: str, number: int, pipe: "Connection[str | None, str]") -> None:
+    close = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pipe.fileno(), close.set)  # also if the process at the other end has ended
+    tasks: list[asyncio.Task[object]] = [asyncio.create_task(close.wait())]
+    for _ in range(number):
+        tasks.append(asyncio.create_task(_drop_messages(await connect(url, compression=None, ping_interval=None))))
+    pipe.send(None)
+    for task in (await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))[0]:
+        await task
+    pipe.send(None)
+
+
+async def _drop_messages(websocket: ClientConnection) -> None:
+    while True:  # until it is closed, which is raised
+        await websocket.recv()
 
 
 def posts_per_second(lab: Lab, variant: str, invocations: int) -> list[float]:
@@ -111,31 +176,6 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     groups = rows.groupby([name for name in ("connections", "variant") if name in rows], sort=False)[value]
     table = pd.DataFrame({"median": groups.median(), "p10": groups.quantile(0.1), "p90": groups.quantile(0.9)})
     return table.assign(n=groups.size())
-
-
-def plot(broadcasts: pd.DataFrame) -> plots.NotebookFigure:
-    """Time to last delivery over connections, a line through the medians for each variant."""
-    median = broadcasts.groupby(["variant", "connections"])["last_ms"].median()
-    largest = median["sequential"].index.max()  # the fan-out may have been measured with more
-    times = median["sequential"][largest] / median["fanout"][largest]
-    figure, axes = plots.new_figure(
-        f"{largest:,} connections: everyone has heard it {times:.1f} times sooner",
-        "Connections",
-        "Time to last delivery (ms)",
-    )
-    for variant in broadcasts["variant"].unique():
-        rows, color = broadcasts[broadcasts["variant"] == variant], COLORS[variant]
-        axes.plot(rows["connections"], rows["last_ms"], "o", ms=4, alpha=0.25, color=color)
-        axes.plot(median[variant].index, median[variant], "o-", ms=5, lw=2, color=color, label=variant)
-    axes.set_xlim(0)
-    axes.set_ylim(0)
-    axes.legend(frameon=False, loc="upper left")
-    lines = (
-        f"{variant} {rows.iloc[0]:,.0f} ms with {rows.index[0]:,} and {rows.iloc[-1]:,.0f} ms with {rows.index[-1]:,}"
-        for variant, rows in ((variant, median[variant]) for variant in broadcasts["variant"].unique())
-    )
-    figure.alt = f"Lines of the median time to last delivery over the connections: {'; '.join(lines)}."
-    return figure
 
 
 def numbers(text: str) -> list[int]:
@@ -193,7 +233,9 @@ def main(arguments: list[str] | None = None) -> int:
         f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can."
     )
     if options.plot:
-        plot(broadcasts).savefig(options.plot, dpi=120)
+        from chatlab.scaling import plot_measured  # a second, which a sender's process need not wait for
+
+        plot_measured(broadcasts).savefig(options.plot, dpi=120)
     report(bounds, options.json, options.check, broadcasts=broadcasts, posts=posts)
     return 0
 

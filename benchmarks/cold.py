@@ -1,7 +1,7 @@
 """What a first invocation computes, and what memory makes of it: `python -m benchmarks.cold`.
 
 Lambda gives CPU by memory: a whole one at 1,769 MB, a seventh of it with 256. Each function begins in a process of its
-own, and is called again and again; DynamoDB and `@connections` are endpoints over TLS (`benchmarks.api_gateway`). What
+own, and is called again and again; DynamoDB and `@connections` are endpoints over TLS (`benchmarks.endpoint`). What
 is measured is CPU time, since that is what memory buys; the waiting is AWS's.
 """
 
@@ -17,9 +17,8 @@ from pathlib import Path
 import certifi
 import pandas as pd
 
-from benchmarks import api_gateway
-from benchmarks.endpoint import Settings
-from benchmarks.senders import sender_environment
+from benchmarks.endpoint import Settings, run_endpoint
+from benchmarks.support import sender_environment
 from chatlab.cost import PRICES
 from chatlab.paths import LAMBDAS
 
@@ -52,8 +51,8 @@ def measure(rounds: int) -> pd.DataFrame:
     table = Settings(delay_ms=1, spread_ms=0, body=json.dumps({"Items": [{"connection_id": {"S": "one"}}]}))
     with (
         tempfile.TemporaryDirectory() as folder,
-        api_gateway.run(table) as dynamodb,
-        api_gateway.run(Settings(delay_ms=1, spread_ms=0)) as gateway,
+        run_endpoint(table) as dynamodb,
+        run_endpoint(Settings(delay_ms=1, spread_ms=0)) as gateway,
     ):
         trusted = Path(folder) / "trusted.pem"
         # And whom boto3 trusts by itself: reading so many certificates is a good part of a first call.

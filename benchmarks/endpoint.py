@@ -1,13 +1,44 @@
-"""What an `@connections` endpoint as AWS's answers to each post, and what it counts. `api_gateway` serves it."""
+"""An `@connections` endpoint that answers as AWS does: over TLS, after a delay, under quotas, and for bad clients.
 
+The local cloud answers in a third of a millisecond over plain HTTP and never throttles, so it teaches nothing about a
+broadcast under a quota. Here, what each id got and what was refused is the endpoint's count and not the sender's word.
+It checks no signature.
+
+It runs as a process of its own, on loopback, for as long as its `with` block lasts:
+
+    with run_endpoint(Settings(quotas=[(2_000, 1_000)])) as gateway:
+        ...                                    # post to gateway.url, trusting gateway.ca_file
+        gateway.report()["refused"]
+"""
+
+import asyncio
+import contextlib
+import gc
 import json
-import math
 import random
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
 import time
 import zlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TypedDict
+from urllib.parse import unquote_to_bytes
+
+import httptools
+import psutil
+import trustme
+import uvloop
+
+from chatlab.paths import ROOT
+from chatlab.signals import children_uninterrupted
+
+PATH = b"/production/@connections/"
 
 PHRASES = {200: "OK", 410: "Gone", 429: "Too Many Requests", 500: "Internal Server Error"}
 SLOT_S = 0.05
@@ -22,8 +53,7 @@ class Settings:
     delay_ms: float = 8.0
     """Mean time until a response; 0 responds at once."""
     spread_ms: float = 2.0
-    """Its standard deviation; with `long_tail`, the shape of a log-normal distribution of the same mean."""
-    long_tail: bool = False
+    """Its standard deviation."""
     quotas: tuple[tuple[float, float], ...] = ()
     """Token buckets, each as (posts a second, burst): a post needs a token of every one, or is answered 429."""
     drained: tuple[float, float] | None = None
@@ -42,7 +72,6 @@ class Settings:
     silent: float = 0.0
     body: str = ""
     """What a response of 200 holds: with a service's own, in JSON, the endpoint stands for that service."""
-    seed: int = 1
 
 
 class Report(TypedDict):
@@ -64,8 +93,6 @@ class Report(TypedDict):
     """Connections."""
     accepted_by_slot: list[int]
     """Posts that were not answered 429, in each `SLOT_S` since the first post."""
-    seconds: float
-    """From the first post to the last one."""
 
 
 class TokenBucket:
@@ -93,7 +120,7 @@ class Endpoint:
     """What all connections share."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.random = settings, random.Random(settings.seed)
+        self.settings, self.random = settings, random.Random(1)
         self.responses: dict[tuple[int | str, bool], bytes] = {
             (status, closes): response(status, closes, settings.body) for status in PHRASES for closes in (False, True)
         }
@@ -108,11 +135,11 @@ class Endpoint:
         self.posts: Counter[bytes] = Counter()
         self.refused: Counter[bytes] = Counter()
         self.accepted: Counter[int] = Counter()
-        self.opened, self.first_s, self.last_s = 0, 0.0, 0.0
+        self.opened, self.first_s = 0, 0.0
 
     def kind(self, connection_id: bytes) -> str:
         """What becomes of posts to this id: drawn once, by the id itself."""
-        drawn = zlib.crc32(connection_id + b"%d" % self.settings.seed) / 2**32
+        drawn = zlib.crc32(connection_id) / 2**32
         for kind in ("gone", "error", "reset", "silent", "full"):
             if (drawn := drawn - getattr(self.settings, kind)) < 0:
                 return kind
@@ -120,7 +147,7 @@ class Endpoint:
 
     def status(self, connection_id: bytes, now: float) -> int | str:
         """Decide on a post, and count it: a status, "reset" or "silent"."""
-        self.first_s, self.last_s = self.first_s or now, now
+        self.first_s = self.first_s or now
         sender = connection_id.partition(b"-")[0]
         self.posts[sender] += 1
         since_s, drained, (refused, refused_s) = now - self.first_s, self.settings.drained, self.settings.refused
@@ -145,12 +172,7 @@ class Endpoint:
     def delay_s(self) -> float:
         """Seconds until a response."""
         mean, spread = self.settings.delay_ms, self.settings.spread_ms
-        if not mean:
-            return 0.0
-        if self.settings.long_tail:
-            variance = math.log(1 + (spread / mean) ** 2)
-            return mean * self.random.lognormvariate(-variance / 2, math.sqrt(variance)) / 1000
-        return max(0.0, self.random.gauss(mean, spread)) / 1000
+        return max(0.0, self.random.gauss(mean, spread)) / 1000 if mean else 0.0
 
     def report(self) -> Report:
         """What was counted since the beginning, or since `clear`."""
@@ -164,7 +186,6 @@ class Endpoint:
             "refused_by_sender": {name.decode(): count for name, count in self.refused.items()},
             "opened": self.opened,
             "accepted_by_slot": [self.accepted[slot] for slot in range(max(self.accepted, default=-1) + 1)],
-            "seconds": self.last_s - self.first_s,
         }
 
 
@@ -177,3 +198,142 @@ def response(status: int, closes: bool, content: str) -> bytes:
         f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         f"{kind}x-amzn-RequestId: 00000000-0000-0000-0000-000000000000\r\nConnection: {keep}\r\n\r\n"
     ).encode() + body
+
+
+# --- its process ------------------------------------------------------------------------------------------------------
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
+        self.endpoint, self.loop, self.requests = endpoint, loop, 0
+        self.idle_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(
+        self,
+        transport: asyncio.Transport,  # type: ignore[override]  # which is what asyncio gives the protocol of a stream
+    ) -> None:
+        self.transport = transport
+        self.parser = httptools.HttpRequestParser(self)
+        self.endpoint.opened += 1
+        self._begin_idle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle_timer:
+            self.idle_timer.cancel()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.transport.abort()
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_message_complete(self) -> None:
+        endpoint, self.requests = self.endpoint, self.requests + 1
+        status = endpoint.status(unquote_to_bytes(self.url.removeprefix(PATH)), time.monotonic())
+        if status == "silent":
+            return
+        closes = 0 < endpoint.settings.close_after <= self.requests
+        if delay_s := endpoint.delay_s():
+            self.loop.call_later(delay_s, self._respond, status, closes)
+        else:
+            self._respond(status, closes)
+
+    def _respond(self, status: int | str, closes: bool) -> None:
+        if status == "reset":
+            self.transport.abort()
+            return
+        self.transport.write(self.endpoint.responses[status, closes])
+        if closes:
+            self.transport.close()
+        else:
+            self._begin_idle()
+
+    def _begin_idle(self) -> None:
+        if self.endpoint.settings.idle_s:
+            self.idle_timer = self.loop.call_later(self.endpoint.settings.idle_s, self.transport.close)
+
+
+async def serve(settings: Settings, folder: Path) -> None:
+    """Serve, with the certificate in `folder`, until standard input ends; answers "report" and "clear" from there."""
+    gc.disable()  # a collection would be a pause that no network has; what is left of a connection is small
+    loop, endpoint, tls = asyncio.get_running_loop(), Endpoint(settings), None
+    if settings.tls:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    async with await loop.create_server(lambda: Connection(endpoint, loop), sock=listener, ssl=tls):
+        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+        requests = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
+        while request := await requests.readline():
+            report = endpoint.report()
+            if request.strip() == b"clear":
+                endpoint.clear()
+            print(json.dumps(report), flush=True)
+
+
+class Gateway:
+    """The endpoint's process, seen from outside. `url` is the stage's; `ca_file` is whom to trust, None without TLS."""
+
+    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str], url: str, ca_file: Path | None) -> None:
+        self._process, self._stdin, self._stdout = psutil.Process(pid), stdin, stdout
+        self.url, self.ca_file = url, ca_file
+
+    def report(self) -> Report:
+        """What it has counted since it was cleared."""
+        return self._ask("report")
+
+    def clear(self) -> Report:
+        """The report, after which all counts are 0 and all buckets full."""
+        return self._ask("clear")
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that its process has taken, user and system."""
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def _ask(self, request: str) -> Report:
+        self._stdin.write(f"{request}\n")
+        self._stdin.flush()
+        report: Report = json.loads(self._stdout.readline())
+        return report
+
+
+@contextlib.contextmanager
+def run_endpoint(settings: Settings | None = None) -> Iterator[Gateway]:
+    """The endpoint in a process of its own, on a free port of 127.0.0.1."""
+    settings = settings or Settings()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.endpoint", json.dumps(asdict(settings)), folder]
+        with children_uninterrupted():
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdin and process.stdout  # they are pipes
+        try:
+            port = json.loads(process.stdout.readline())["port"]
+            scheme = "https" if settings.tls else "http"
+            ca_file = Path(folder) / "ca.pem" if settings.tls else None
+            url = f"{scheme}://127.0.0.1:{port}/production"
+            yield Gateway(process.pid, process.stdin, process.stdout, url, ca_file)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+if __name__ == "__main__":
+    settings = json.loads(sys.argv[1])
+    settings["quotas"] = tuple(map(tuple, settings["quotas"]))  # JSON has lists alone
+    uvloop.run(serve(Settings(**settings), Path(sys.argv[2])))

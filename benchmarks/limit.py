@@ -1,9 +1,9 @@
 """What the broadcast does at the account's limit, and how fast it is below it: `python -m benchmarks.limit --check`.
 
-The broadcast posts to an endpoint as AWS's looks (`benchmarks.api_gateway`): over TLS, with a delay, with a quota. Each
+The broadcast posts to an endpoint as AWS's looks (`benchmarks.endpoint`): over TLS, with a delay, with a quota. Each
 invocation is a process of its own, as on Lambda. What was delivered and refused is the endpoint's count, never the
-sender's. With `--all` the model has to foresee such broadcasts, too, and on the local cloud the deployed function has
-to come near to what a bare client can do. Machines differ, so what is bounded is ratios of what one run measures.
+sender's. With `--all`, `chatlab.limits` has to foresee such broadcasts, and on the local cloud the deployed function
+has to come near to what a bare client can do. Machines differ, so what is bounded is ratios of what one run measures.
 """
 
 import argparse
@@ -11,20 +11,21 @@ import gc
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
 import pandas as pd
 
-from benchmarks import api_gateway, broadcasts, forecasts, senders
-from benchmarks.bounds import Bounds, add_options, report
-from benchmarks.endpoint import SLOT_S, Endpoint, Settings
-from benchmarks.environment import environment
-from benchmarks.functions import ConnectionPool
-from benchmarks.senders import sender_environment
+from benchmarks import broadcasts, support
+from benchmarks.endpoint import SLOT_S, Endpoint, Gateway, Settings, run_endpoint
+from benchmarks.support import Bounds, environment, sender_environment
+from chatlab import limits
+from chatlab.fanout import POOLS, ConnectionPool
 from chatlab.signals import exit_status
 
 SIZES = (100, 1_000, 10_000)
@@ -48,21 +49,28 @@ CASES = {
 DRAINED_S = (2.0, 4.0)
 STORM = (0.95, 15.0)  # the share of all posts that is refused, and for how long
 
+# Of the forecasts.
+SIZES_QUOTAS = {1_000: 400, 10_000: 2_000, 100_000: 10_000}  # posts a second, for so many ids
+SHARDS = (1, 4, 10)  # under a quota; without one, several would be more than two cores can carry
+OPENING, POSTING = 400, 2_000  # ids, for the calibration
+SETTINGS = Settings()
+
 
 def speed(rounds: int) -> pd.DataFrame:
     """One invocation with a delay and without, and boto3, in turn; rates in posts a second."""
     rows: list[dict[str, object]] = []
-    with api_gateway.run(Settings()) as delayed, api_gateway.run(Settings(delay_ms=0)) as instant:
+    with run_endpoint(Settings()) as delayed, run_endpoint(Settings(delay_ms=0)) as instant:
         for _ in range(rounds):
             for name, gateway in (("delay", delayed), ("no delay", instant)):
                 with environment(sender_environment(gateway)):
                     for is_cold in (True, False):
-                        sent = senders.post(name, 10_000, is_cold)
+                        sent = support.post(name, 10_000, is_cold)
                         rate = 10_000 / sent.seconds
                         rows.append({"what": name, "cold": is_cold, "rate": rate, "cpu_ms": sent.cpu_ms})
             with environment(sender_environment(delayed)):
                 for name, number, threads in (("boto3", 200, 1), ("boto3, 32 threads", 1_500, 32)):
-                    rows.append({"what": name, "cold": False, "rate": senders.boto3_rate(number, threads)})
+                    posts = support.boto3_posts(name, number, threads, "standard", warm_up=threads)
+                    rows.append({"what": name, "cold": False, "rate": number / posts.seconds})
     return pd.DataFrame(rows)
 
 
@@ -72,12 +80,12 @@ def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
     Warm is a broadcast that has all the connections that pay: the first few of a room open them.
     """
     rows: list[dict[str, object]] = []
-    with api_gateway.run(Settings()) as gateway, environment(sender_environment(gateway)):
+    with run_endpoint(Settings()) as gateway, environment(sender_environment(gateway)):
         for size in SIZES:
             kinds: dict[str | int, Callable[[str], ConnectionPool]] = {"by need": ConnectionPool}
-            kinds |= {number: partial(senders.FixedConnections, number) for number in fixed if number <= 2 * size}
+            kinds |= {number: partial(support.FixedConnections, number) for number in fixed if number <= 2 * size}
             for _, (name, make_pool) in product(range(rounds), kinds.items()):
-                post = partial(senders.post, "size", size, make_pool=make_pool)
+                post = partial(support.post, "size", size, make_pool=make_pool)
                 sent, kept = post(True), 0
                 rows.append({"size": size, "connections": name, "cold": True, "seconds": sent.seconds})
                 while sent.kept > kept:
@@ -112,26 +120,26 @@ class Case:
         return Settings(quotas=((self.quota, burst),), drained=drained)
 
 
-def limit(case: Case, pipes: list[senders.Invocation]) -> dict[str, object]:
+def broadcast_under_quota(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
     """All invocations of a case share its ids; what the endpoint saw of it."""
     ids, quota, is_known = case.ids, case.quota, case.who == "share known"
     share = KNOWN_SHARE * quota
     stop = threading.Event()
     with (
-        api_gateway.run(case.endpoint) as gateway,
+        run_endpoint(case.endpoint) as gateway,
         environment(sender_environment(gateway)),
         ThreadPoolExecutor(1) as beside,
     ):
-        client = beside.submit(senders.polite, POLITE_PER_S, stop) if case.bucket == "full" else None
+        client = beside.submit(support.post_politely, POLITE_PER_S, stop) if case.bucket == "full" else None
         try:
             if case.who == "boto3 adaptive":
-                sent = senders.run_together(pipes[: case.invocations], gateway, senders.boto3_adaptive, ids)
+                sent = support.run_together(pipes[: case.invocations], gateway, support.boto3_posts, ids)
             else:
                 sender = partial(
-                    senders.post, is_cold=True, seconds=60, rate=share if is_known else None,
+                    support.post, is_cold=True, seconds=60, rate=share if is_known else None,
                     invocations=case.invocations,
                 )  # fmt: skip
-                sent = senders.run_together(pipes[: case.invocations], gateway, sender, ids)
+                sent = support.run_together(pipes[: case.invocations], gateway, sender, ids)
             seen = gateway.report()
         finally:
             stop.set()
@@ -169,7 +177,7 @@ def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
     return math.inf
 
 
-def limits(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
+def under_quota(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
     """Each case of a bucket so often, with the share known and with nothing known: a row for each."""
     whos = ("share known", "nothing known")
     cases = [Case(bucket, *each, who) for each in CASES[bucket][every] for who in whos]
@@ -177,15 +185,15 @@ def limits(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
         cases.append(Case(bucket, *ADAPTIVE, "boto3 adaptive"))
     if every and bucket in ("full", "drained"):
         rounds = 1
-    with senders.invocations(max(case.invocations for case in cases)) as pipes:
-        return pd.DataFrame([limit(case, pipes) for _ in range(rounds) for case in cases])
+    with support.invocations(max(case.invocations for case in cases)) as pipes:
+        return pd.DataFrame([broadcast_under_quota(case, pipes) for _ in range(rounds) for case in cases])
 
 
 def storm() -> pd.DataFrame:
     """Most posts are refused for a while, whoever they are for."""
     number = 4_000
-    with api_gateway.run(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
-        sent = senders.post("storm", number, True, seconds=60)
+    with run_endpoint(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
+        sent = support.post("storm", number, True, seconds=60)
         lost = number - gateway.report()["delivered"]
     return pd.DataFrame([{"seconds": sent.seconds, "lost": lost} | sent.counts])
 
@@ -195,9 +203,9 @@ def faults() -> pd.DataFrame:
     rows = []
     for tls in (True, False):
         settings = replace(FAULTS, tls=tls)
-        with api_gateway.run(settings) as gateway, environment(sender_environment(gateway)):
+        with run_endpoint(settings) as gateway, environment(sender_environment(gateway)):
             seconds, number = 8, 5_000
-            sent = senders.post("fault", number, True, seconds)
+            sent = support.post("fault", number, True, seconds)
             endpoint = Endpoint(settings)
             here = sum(endpoint.kind(b"fault-%d" % n) == "here" for n in range(number))
             outcomes = sum(sent.counts[name] for name in ("delivered", "gone", "failed", "unreached"))
@@ -209,6 +217,75 @@ def faults() -> pd.DataFrame:
                     "accounted for": outcomes == number,
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def calibrated(gateway: Gateway) -> limits.Parameters:
+    """What the forecast is to know of this machine now: the CPU of a post, of a new connection and of a kept one.
+
+    The sender and the endpoint work at the same time, so the larger one counts.
+    """
+
+    def cpu_ms(ids: int, is_cold: bool) -> "pd.Series[float]":
+        """Of a post, by both sides."""
+        before_s = gateway.cpu_s()
+        own_ms = support.post("calibration", ids, is_cold).cpu_ms
+        return pd.Series([own_ms, 1000 * (gateway.cpu_s() - before_s) / ids])
+
+    with environment(support.sender_environment(gateway)):
+        gateway.clear()
+        first_ms = cpu_ms(OPENING, is_cold=True)
+        opened = gateway.report()["opened"]
+        later = pd.DataFrame([cpu_ms(POSTING, is_cold=False) for _ in range(6)])
+        later_ms = later[3:].median()  # the first ones open more connections
+        (pool,) = POOLS.values()
+        before_s = time.process_time()
+        for connection in pool.idle:
+            connection.is_dropped()
+        check_ms = 1000 * (time.process_time() - before_s) / len(pool.idle)
+    return replace(
+        limits.DEFAULT, opening_ms=max(first_ms - later_ms) * OPENING / opened, cpu_ms=max(later_ms), check_ms=check_ms,
+        post_ms=SETTINGS.delay_ms, opening_wait_ms=0.5, timeout_s=900.0, first_page=10**9,
+        arrive_ms=0.0, page_ms=0.0, item_ms=0.0, invoke_ms=0.0, begin_ms=0.0, cold_ms=0.0,
+    )  # fmt: skip
+
+
+def compare(pipes: list[support.Invocation], shards: int, ids: int, rounds: int, case: str) -> dict[str, object]:
+    """A case, foreseen and measured so often: the medians of both times in seconds, and of their ratio less 1."""
+    is_cold, quota, rows = case == "cold", SIZES_QUOTAS[ids] if case == "quota" else 0, []
+    settings = replace(SETTINGS, quotas=((quota, quota / 2),) if quota else ())
+    rate = limits.DEFAULT.share * quota if quota else None
+    sender = partial(support.post, is_cold=is_cold, rate=rate, invocations=shards)
+
+    def broadcast(gateway: Gateway) -> list[support.Sent]:
+        if shards > 1:
+            return support.run_together(pipes[:shards], gateway, sender, ids)
+        with environment(support.sender_environment(gateway)):  # in this process: to wake another one takes time
+            return [sender("s0", ids)]
+
+    with ExitStack() as stack:
+        gateway, reference = (stack.enter_context(run_endpoint(each)) for each in (settings, SETTINGS))
+        for _ in range(rounds):
+            known, kept = calibrated(reference), 0
+            for _ in range(0 if is_cold else 1 if quota or ids > 10_000 else 5):  # until no more connections are opened
+                kept = broadcast(gateway)[0].kept
+            measured_s = max(sent.seconds for sent in broadcast(gateway))
+            known = replace(known, kept=kept, requests_per_s=quota or 1e15)
+            foreseen_s = limits.forecast(known, ids, shards).last_s
+            error = foreseen_s / measured_s - 1
+            rows.append({"seconds": measured_s, "foreseen_s": foreseen_s, "error": error})
+        lost = ids - gateway.report()["delivered"]
+    return {"shards": shards, "ids": ids, "case": case} | dict(pd.DataFrame(rows).median()) | {"lost": lost}
+
+
+def forecasts(rounds: int = 3) -> pd.DataFrame:
+    """All cases: a row for each, as `compare` makes it; `error` is the foreseen time over the measured one, less 1."""
+    rows = []
+    with support.invocations(max(SHARDS)) as pipes:
+        for ids in SIZES_QUOTAS:
+            for case, shards in [("cold", 1), ("kept", 1), *(("quota", shards) for shards in SHARDS)]:
+                rows.append(compare(pipes, shards, ids, 1 if case == "quota" else rounds, case))
+                print(pd.DataFrame(rows[-1:]).round(3).to_string(index=False, header=len(rows) == 1), flush=True)
     return pd.DataFrame(rows)
 
 
@@ -329,13 +406,13 @@ def bound_local(bounds: Bounds, table: pd.DataFrame) -> None:
 PARTS: dict[str, tuple[Callable[[int, bool], pd.DataFrame], Callable[[Bounds, pd.DataFrame], None]]] = {
     "speed": (lambda rounds, every: speed(rounds), bound_speed),
     "sizes": (lambda rounds, every: sizes(rounds, ALL_FIXED if every else FIXED), bound_sizes),
-    "empty": (partial(limits, "empty"), bound_empty),
-    "of one": (partial(limits, "of one"), bound_of_one),
-    "drained": (partial(limits, "drained"), bound_drained),
+    "empty": (partial(under_quota, "empty"), bound_empty),
+    "of one": (partial(under_quota, "of one"), bound_of_one),
+    "drained": (partial(under_quota, "drained"), bound_drained),
     "storm": (lambda rounds, every: storm(), bound_storm),
-    "full": (partial(limits, "full"), bound_full),
+    "full": (partial(under_quota, "full"), bound_full),
     "faults": (lambda rounds, every: faults(), bound_faults),
-    "forecasts": (lambda rounds, every: forecasts.forecasts(rounds), bound_forecasts),
+    "forecasts": (lambda rounds, every: forecasts(rounds), bound_forecasts),
     "local": (lambda rounds, every: local(rounds), bound_local),
 }
 """What is measured, in so many rounds, every case or some; and what must hold of it."""
@@ -349,7 +426,7 @@ def main(arguments: list[str] | None = None) -> int:
         LabError: with `--check`, if a bound does not hold.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limit", description=__doc__.split("\n")[0])
-    add_options(parser)
+    support.add_options(parser)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Repetitions of each time (default: 3)")
     parser.add_argument("--all", action="store_true", help="Every case, in three quarters of an hour")
     parser.add_argument("--only", nargs="*", choices=PARTS, metavar="PART", help=", ".join(PARTS))
@@ -364,7 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
             shown = shown.groupby(keys, sort=False).median()
         print(f"\n{shown.round(4).to_string()}", flush=True)
         bound(bounds, measured[name])
-    report(bounds, options.json, options.check, **measured)
+    support.report(bounds, options.json, options.check, **measured)
     return 0
 
 

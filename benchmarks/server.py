@@ -23,8 +23,7 @@ import psutil
 import trustme
 import websocket
 
-from benchmarks.bounds import machine
-from benchmarks.children import child
+from benchmarks.support import child, machine
 from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server

@@ -14,6 +14,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,11 +26,8 @@ import pandas as pd
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks.bounds import Bounds, report
-from benchmarks.deployed_chat import deployed_chat
-from benchmarks.environment import environment
-from benchmarks.memory import CLOUD, LOAD_TEST, MemorySampler, by_process, growth, repeating
-from chatlab import Lab, LabError
+from benchmarks.support import Bounds, deployed_chat, environment, report
+from chatlab import Lab, LabError, local_cloud
 from chatlab.paths import ROOT
 from chatlab.signals import exit_status
 from loadtest import live, plots, results
@@ -57,6 +57,7 @@ FUNCTION_MB_PER_HOUR = 8.0
 LOAD_TEST_MB_PER_HOUR = 250.0
 """The load test keeps what it has seen until its end: 25 bytes for each delivery, and four times a second a table."""
 
+CLOUD, LOAD_TEST = "local cloud", "load test"
 COLORS = (plots.BLUE, plots.ORANGE, plots.PURPLE, plots.GREY, "black")
 
 
@@ -84,6 +85,82 @@ def write_traits(file: Path, traits: str) -> None:
     """Let these traits stand in the file that `CHATLAB_TRAITS` names, whole from one moment to the next."""
     (beside := file.with_suffix(".new")).write_text(traits)
     beside.replace(file)
+
+
+@contextlib.contextmanager
+def repeating(every_s: float, *actions: Callable[[float], None]) -> Iterator[None]:
+    """Call these again and again in a thread, each with the seconds since the beginning."""
+    began, end = time.monotonic(), threading.Event()
+
+    def run() -> None:
+        while not end.wait(every_s):
+            seconds = time.monotonic() - began
+            for action in actions:
+                action(seconds)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+class MemorySampler:
+    """Writes down who takes how much memory: the load test, the local cloud and its functions."""
+
+    def __init__(self, load_test: psutil.Process) -> None:
+        self._load_test = load_test
+        self._rows: list[tuple[float, str, int, float]] = []
+
+    def sample(self, seconds: float) -> None:
+        """Look at all processes once."""
+        for who, process in processes(self._load_test):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                self._rows.append((round(seconds, 1), who, process.pid, process.memory_info().rss / 1024**2))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each sample of each process: `seconds` since the beginning, `who`, `pid`, and `mb` resident."""
+        return pd.DataFrame(self._rows, columns=["seconds", "who", "pid", "mb"])
+
+
+def processes(load_test: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
+    """Whose memory it is about: a function's name, `CLOUD` or `LOAD_TEST`, and the process."""
+    with contextlib.suppress(psutil.Error):
+        for process in (load_test, *load_test.children(recursive=True)):
+            yield LOAD_TEST, process
+    with contextlib.suppress(psutil.Error):
+        cloud = psutil.Process(local_cloud.status()["pid"])
+        yield CLOUD, cloud
+        for process in cloud.children(recursive=True):
+            yield process.environ().get("AWS_LAMBDA_FUNCTION_NAME", "other"), process
+
+
+def by_process(memory: pd.DataFrame) -> list[tuple[str, int]]:
+    """Each process in the table, as (who, pid), in the order in which they began."""
+    return list(dict.fromkeys(zip(memory["who"], memory["pid"], strict=True)))
+
+
+def growth(memory: pd.DataFrame, measured_from_s: float) -> pd.DataFrame:
+    """How the memory of each process has grown since then: a row for each, `who` and
+
+    `mb` (median), `mb_per_hour` (Theil and Sen's slope: the median of all slopes between two samples), `low` and `high`
+    (its 95 % interval, in which samples are taken for independent), `hours`, and `grown_mb`, slope times hours.
+    """
+    from scipy import stats  # a second, which Ctrl-C need not wait for
+
+    rows = []
+    for who, pid in by_process(memory):
+        samples = memory[(memory["who"] == who) & (memory["pid"] == pid) & (memory["seconds"] >= measured_from_s)]
+        if samples["seconds"].nunique() < 3:
+            continue  # it began or ended in between
+        hours = samples["seconds"] / 3600
+        slope, _, low, high = stats.theilslopes(samples["mb"], hours)
+        span = hours.max() - hours.min()
+        rows.append((who, pid, samples["mb"].median(), slope, low, high, span, slope * span))
+    return pd.DataFrame(rows, columns=["who", "pid", "mb", "mb_per_hour", "low", "high", "hours", "grown_mb"])
 
 
 def judge(summary: dict[str, Any], grown: pd.DataFrame) -> Bounds:

@@ -14,6 +14,14 @@ if not find_spec("fanout"):
     sys.modules["fanout"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["fanout"])
 
-from fanout import Fanout, http_connections, pacing, posting
+from fanout import Fanout
+from fanout.http_connections import (
+    INITIAL_WINDOW,
+    MAX_CONNECTIONS,
+    MIN_WINDOW,
+    POOLS,
+    ConnectionPool,
+    close_pools,
+)
 
-__all__ = ["Fanout", "http_connections", "pacing", "posting"]
+__all__ = ["INITIAL_WINDOW", "MAX_CONNECTIONS", "MIN_WINDOW", "POOLS", "ConnectionPool", "Fanout", "close_pools"]

@@ -34,7 +34,7 @@ import pandas as pd
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab.errors import LabError
-from chatlab.fanout import http_connections
+from chatlab.fanout import INITIAL_WINDOW, MAX_CONNECTIONS, MIN_WINDOW
 from chatlab.lab import Lab
 
 # --- the account's quotas --------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Parameters:
     )
     kept: int = _is(0, "connections that the last broadcast has left open; none, in the worst case")
     in_flight: int = _is(
-        http_connections.MAX_CONNECTIONS,
+        MAX_CONNECTIONS,
         "posts under way in one invocation, at most; lambdas/fanout/http_connections.py",
     )
     memory_mb: int = _is(1769, "of the function, and CPU goes with it, up to one; notebook 03")
@@ -239,7 +239,7 @@ class Forecast:
 def forecast(parameters: Parameters, connections: int, shards: int = 1) -> Forecast:
     """How long one broadcast takes, in so many invocations; this module's head derives it."""
     p, n = parameters, connections / shards
-    window = max(http_connections.MIN_WINDOW, http_connections.INITIAL_WINDOW // shards)
+    window = max(MIN_WINDOW, INITIAL_WINDOW // shards)
     round_trip_ms, post_ms, opening_ms = p.post_ms, (p.cpu_ms + p.item_ms) / p.cpu, p.opening_ms / p.cpu
     if p.kept:
         k = float(min(p.kept, p.in_flight))

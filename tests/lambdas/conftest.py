@@ -6,8 +6,7 @@ import boto3
 import pytest
 from fanout.http_connections import close_pools
 
-from benchmarks import api_gateway
-from benchmarks.endpoint import Settings
+from benchmarks.endpoint import Settings, run_endpoint
 from chatlab import local_cloud
 from tests.support.functions import ConnectionTable, connections_endpoint, load_function, set_environment
 from tests.support.load_tests import run, start
@@ -82,7 +81,7 @@ def running_gateways():
 
         def find(settings):
             if settings not in running:
-                running[settings] = stack.enter_context(api_gateway.run(settings))
+                running[settings] = stack.enter_context(run_endpoint(settings))
             running[settings].clear()
             return running[settings]
 

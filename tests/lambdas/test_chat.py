@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import websocket
 
-from benchmarks.open_connections import open_connections
+from benchmarks.broadcasts import open_connections
 from chatlab import cost, poll
 from chatlab.lab import STAGE
 from tests.support.chat import delete_items, ids, people, put_items, say

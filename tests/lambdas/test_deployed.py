@@ -12,7 +12,7 @@ import pytest
 import websocket
 from botocore.exceptions import ClientError
 
-from benchmarks import variants
+from benchmarks import broadcasts
 from chatlab import LabError, cost
 from chatlab.lab import STAGE
 from chatlab.packages import require_deployed
@@ -52,7 +52,7 @@ def test_a_split_broadcast_reaches_everyone_once(chat, sockets):
 
 @pytest.mark.parametrize("variant", ["sequential", "threads", "ceiling"])
 def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_found(chat, sockets, variant):
-    variants.deploy(chat, variant)
+    broadcasts.deploy(chat, variant)
     try:
         log = say(chat, variant)
         assert (heard(sockets), log["delivered"]) == ([[variant]] * PEOPLE, PEOPLE)
@@ -62,7 +62,7 @@ def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_fou
             with pytest.raises(LabError, match=r"^The function chat-default runs other code .* Run notebook 03_"):
                 require_deployed(chat)
     finally:
-        variants.deploy(chat, "fanout")
+        broadcasts.deploy(chat, "fanout")
 
 
 # --- the role --------------------------------------------------------------------------------------------------------

@@ -1,12 +1,8 @@
 """Importing the lab's modules, or the benchmarks, changes nothing of the process that does so."""
 
-import os
 import subprocess
 import sys
 
-import pytest
-
-from benchmarks.environment import environment
 from chatlab.paths import ROOT
 
 CODE = """
@@ -34,18 +30,6 @@ assert len(names) > 30, names
 for known, now in zip(before, state(), strict=True):
     assert known == now
 """
-
-
-def test_a_benchmarks_variables_are_put_back(monkeypatch):
-    monkeypatch.setenv("WAS_SET", "before")
-    monkeypatch.delenv("WAS_NOT_SET", raising=False)
-    monkeypatch.setenv("IS_UNSET", "before")
-    within = {"WAS_SET": "within", "WAS_NOT_SET": "within", "IS_UNSET": None}
-    before = dict(os.environ)
-    with pytest.raises(KeyError), environment(within):
-        assert {name: os.environ.get(name) for name in within} == within
-        raise KeyError
-    assert dict(os.environ) == before
 
 
 def test_no_module_changes_the_environment_signals_or_options_when_it_is_imported():

@@ -1,0 +1,103 @@
+"""The benchmarks as commands. What they measure is theirs to check: `--check`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import server
+from benchmarks.broadcasts import open_connections
+from chatlab import LabError, poll
+from chatlab.paths import ROOT
+from loadtest.calibration import reference_server
+from tests.support.processes import processes_of
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """`benchmark("server", "--rounds", "1")`: a benchmark, begun; and what runs on its account."""
+    (temporary := tmp_path / "temporary").mkdir()
+    begun = []
+
+    def begin(name, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{name}", *arguments],
+            cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        begun.append(process)
+        return process
+
+    yield begin, lambda: processes_of(tmp_path)
+    for process in begun:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def test_a_comparison_that_is_ended_leaves_nothing_running(benchmark):
+    begin, running = benchmark
+    process = begin("broadcasts", "--rounds", "1", "--connections", "20")
+    poll(lambda: any("emulator" in " ".join(p.cmdline()) for p in running()), "the local cloud to start", timeout_s=60)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.endswith("Stopped.\n")
+    assert "Traceback" not in said
+    assert running() == []
+
+
+def test_connections_are_held_open_until_the_end_and_a_refused_or_closed_one_is_a_sentence():
+    with reference_server.run() as other:
+        with open_connections(other.url, 20):
+            poll(lambda: len(other.ports) == 20, "the last one to be let in", timeout_s=10)
+        poll(lambda: not other.ports, "everyone to have left", timeout_s=10)
+        with (
+            pytest.raises(LabError, match=r"^10 connections can't be held open: .* 1001"),
+            open_connections(other.url, 10),
+        ):
+            other.close(1)
+        poll(lambda: not other.ports, "everyone to have left", timeout_s=10)
+        other.max_connections = 5
+        with (
+            pytest.raises(LabError, match=r"^10 connections can't be held open: .* HTTP 403"),
+            open_connections(other.url, 10),
+        ):
+            pytest.fail("There are 10.")
+
+
+def test_a_server_is_measured_with_few_and_more_connections_with_tls_and_without(benchmark, tmp_path):
+    begin, running = benchmark
+    told = tmp_path / "server.json"
+    process = begin("server", "--connections", "2", "10", "--rounds", "3", "--json", f"{told}")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    measured, table = (json.loads(told.read_text())[name] for name in ("measured", "table"))
+    cases = [("ws", 2), ("ws", 10), ("wss", 2), ("wss", 10)]
+    assert [(row["scheme"], row["connections"]) for row in measured] == cases
+    for row, shown in zip(measured, table, strict=True):
+        assert len(row["us_per_delivery"]) == 3
+        assert 0 < shown["least"] <= shown["us_per_delivery"] <= shown["most"]
+        assert shown["per_s_4_cores"] == 4 * shown["per_s_one_core"] == 4 * int(1e6 / shown["us_per_delivery"])
+        assert shown["kb_per_connection"] > 0
+        assert f"{shown['per_s_4_cores']}" in said
+    assert running() == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_measurement_that_is_ended_leaves_no_server(benchmark, how):
+    begin, running = benchmark
+    process = begin("server", "--connections", "20", "--rounds", "100000")
+    poll(lambda: any(p.net_connections("tcp") for p in running() if p.pid != process.pid), "the server", timeout_s=60)
+    process.send_signal(how)
+    said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    poll(lambda: not running(), "the server to end", timeout_s=10)
+
+
+def test_a_measurement_that_needs_more_sockets_than_it_may_have_says_so():
+    with pytest.raises(LabError, match=r"^This needs 100,000,100 open files"):
+        server.main(["--connections", "100000000"])
