@@ -2,7 +2,7 @@ import { type KeyboardEvent, memo, type SubmitEvent, useRef, useState } from "re
 import type { Chat } from "./chat";
 import { isBlank, MAX_FRAME_BYTES } from "./protocol";
 
-/** The counter appears when no more than this is left. */
+/** The counter appears when only this many are left. */
 const COUNTER_BYTES = 0.1 * MAX_FRAME_BYTES;
 const whole = new Intl.NumberFormat("en");
 
@@ -48,7 +48,7 @@ export const Composer = memo(function Composer({ chat }: { chat: Chat }) {
           setProblem(undefined);
         }}
         onKeyDown={keyPressed}
-        // biome-ignore lint/a11y/noAutofocus: one joins to write
+        // biome-ignore lint/a11y/noAutofocus: people join to write
         autoFocus
         aria-describedby="message-problem message-counter"
         aria-invalid={problem !== undefined || bytesLeft < 0}

@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import type { ConnectionState } from "./connection";
 
 /**
- * How the connection stands, in words, which are announced when they change. The countdown is for eyes only, since it
+ * How the connection stands, in words that a screen reader announces when they change. It leaves out the countdown, which
  * changes every second.
  */
 export function ConnectionStatus({ state, onRetry }: { state: ConnectionState; onRetry: () => void }) {

@@ -1,7 +1,7 @@
 import { type SubmitEvent, useRef, useState } from "react";
 import { nameProblem, randomName, rememberedName } from "./names";
 
-/** The way in: a name, remembered from the last time or a friendly one to start with. */
+/** The way in: a name, first the last visit's or a friendly random one. */
 export function JoinForm({ onJoin }: { onJoin: (name: string) => void }) {
   const [name, setName] = useState(() => rememberedName() ?? randomName());
   const [problem, setProblem] = useState<string>();

@@ -46,8 +46,8 @@ interface PendingProps {
 }
 
 /**
- * One message of this page that has not come back yet. On its way it looks just as it will when it has arrived, so that
- * nothing moves then; queued, it says so and can be discarded.
+ * One message of this page that has not come back yet. On its way it already looks as it will on arrival, so that nothing
+ * moves then; queued, it says so and can be discarded.
  */
 export function PendingMessage({ message, startsGroup, isConnected, onTryAgain, onDiscard }: PendingProps) {
   const isFailed = message.status === "failed";
@@ -90,7 +90,7 @@ const LINKS = {
   target: "_blank",
 };
 
-/** A longer text is shown folded, so that one message does not push the conversation out of view. */
+/** A longer text is shown folded, so that it does not push the conversation out of view. */
 const LONG_CHARACTERS = 3000;
 
 /** What someone said: data, in which only web addresses become more than text. */

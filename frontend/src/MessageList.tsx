@@ -18,7 +18,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   const conversation = useRef<HTMLDivElement>(null);
   const list = useRef<VListHandle>(null);
   const lastOffset = useRef(0);
-  /** Beside the state, since the next messages may be shown before React has taken the state over. */
+  /** Beside the state: React may show the next messages before it has taken over a new state. */
   const isFollowing = useRef(true);
   /** How many messages there had been when the reader scrolled up; undefined while the list follows the newest. */
   const [leftAt, setLeftAt] = useState<number>();
@@ -26,7 +26,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   const unseen = leftAt === undefined ? 0 : messageCount - leftAt;
 
   const findLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]");
-  /** For a button that goes away when it is pressed, so that the keyboard does not lose its place. */
+  /** After a press on a button that then vanishes, so that the keyboard does not lose its place. */
   const focusLog = () => findLog()?.focus();
 
   const follow = useCallback(() => {
@@ -34,13 +34,13 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
     setLeftAt(undefined);
   }, []);
   const toEndIfFollowing = () => {
-    // The list's own scrollToIndex goes on for a while, and would take back what the reader does meanwhile.
+    // The list's own scrollToIndex goes on for a while, and would undo what the reader does meanwhile.
     const log = findLog();
     if (!isFollowing.current || !log) return;
     log.scrollTop = log.scrollHeight;
     lastOffset.current = log.scrollTop;
   };
-  // biome-ignore lint/correctness/useExhaustiveDependencies: it follows what is shown, and needs nothing of it
+  // biome-ignore lint/correctness/useExhaustiveDependencies: it runs whenever the rows change, but reads none of them
   useLayoutEffect(toEndIfFollowing, [rows, leftAt]);
 
   // What this person says is always shown.

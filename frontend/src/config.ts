@@ -1,6 +1,6 @@
 /** Where the page's WebSocket goes: read at build time from `REACT_APP_WEBSOCKET_URL`. */
 
-/** What a page uses that was built without a URL. */
+/** For a page that was built without a URL. */
 export const DEFAULT_WEBSOCKET_URL = "ws://localhost:8080";
 
 const EXAMPLE = "wss://API-ID.execute-api.REGION.amazonaws.com/production";

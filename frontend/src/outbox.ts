@@ -1,17 +1,16 @@
 /**
  * What this page has to say and has not yet seen come back.
  *
- * The server forwards a message to its sender too. That echo proves the delivery, and until it comes the message stays
- * here. The rules lose nothing silently and show nothing twice:
+ * The server forwards a message to its sender too. That echo proves the delivery; until it comes, the message stays here.
+ * These rules lose nothing silently and show nothing twice:
  *
- * - In order, one in flight: a message is handed to the socket when the echo of the one before has come, or after
- *   `ORDER_PATIENCE_MS` without it. The cloud may handle two frames at the same time, and then the second can overtake.
- * - Handed over but not echoed when the connection broke: nobody can know whether it arrived. It is `unconfirmed`, and is
- *   handed over again on the next connection as the same frame with the same `id`, which receivers show once.
- * - After `MAX_TRIES` it is `failed` and waits for the person: send again, or discard.
- * - One for whose length the server closed the connection is `refused` and never sent again.
+ * - In order: the next message is handed to the socket when the echo of the previous one has come, or after
+ *   `ORDER_PATIENCE_MS`. The cloud may handle two frames at the same time, so the second could overtake the first.
+ * - If the connection breaks before the echo, nobody knows whether the message arrived. It is `unconfirmed`, and the next
+ *   connection gets the same frame with the same `id`, which receivers show once.
+ * - After `MAX_TRIES` a message is `failed`, and the person decides: send again, or discard.
+ * - If the server closed the connection because a message was too long, that one is `refused` and never sent again.
  */
-
 import { frameBytes } from "./protocol";
 
 /** How often a message is handed over before it waits for the person. */
@@ -46,7 +45,7 @@ export class Outbox {
     return this.#messages;
   }
 
-  /** Whether this page made the message, delivered and discarded ones included. */
+  /** Whether this page wrote the message, even if it is delivered or discarded. */
   owns(id: string): boolean {
     return this.#ownIds.has(id);
   }
@@ -97,7 +96,7 @@ export class Outbox {
     }
   }
 
-  /** The connection was closed because something in flight was too long: that was the longest of them. */
+  /** The server closed the connection because something in flight was too long: surely the longest. */
   refuseLongest(): void {
     const inFlight = this.#messages.filter(({ status }) => status === "sent");
     const [longest] = inFlight.toSorted((a, b) => bytesOf(b) - bytesOf(a));

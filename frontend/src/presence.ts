@@ -1,4 +1,4 @@
-/** Who is here, as far as their own messages show: the server says nothing about it. */
+/** Who is here, as far as people's own messages show: the server does not say. */
 
 /** Someone who is here. */
 export interface Person {
@@ -10,13 +10,13 @@ export interface Person {
 export const EXPIRY_MS = 10 * 60_000;
 const PEOPLE_KEPT = 2000;
 const DEPARTED_KEPT = 500;
-/** About how many answer one newcomer. In a larger room the others become known when they say something. */
+/** About how many people answer one newcomer. In a larger room the others appear when they say something. */
 const ANSWERS_WANTED = 50;
 
 /** Who is here. */
 export class Roster {
   readonly #people = new Map<string, { name: string; lastHeardMs: number }>();
-  /** A message can overtake another. One that its author's leaving has overtaken must not bring the author back. */
+  /** One message can overtake another. If a `leave` overtakes a message, that message must not bring its author back. */
   readonly #departed = new Set<string>();
   #sorted: readonly Person[] | undefined;
 

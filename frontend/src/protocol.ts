@@ -1,11 +1,11 @@
 /**
  * The wire format of docs/protocol.md: turning frames into messages and messages into frames.
  *
- * Everything that arrives was written by someone else, and the server looks into nothing, so `parse` never throws and
- * lets through only what has exactly the documented shape. The rest is plain text.
+ * Someone else wrote what arrives, and the server checks none of it. So `parse` never throws, and accepts only messages of
+ * exactly the documented shape; the rest is plain text.
  */
 
-/** API Gateway's limit for one WebSocket frame, and a browser sends a text as one; a whole message may have 128 KB. */
+/** API Gateway's limit for one WebSocket frame. A message may have several, but a browser sends each text as one. */
 export const MAX_FRAME_BYTES = 32_768;
 export const MAX_NAME_LENGTH = 40;
 const MAX_ID_LENGTH = 64;
@@ -49,7 +49,7 @@ export interface OtherMessage {
 /** What a frame can turn out to be. */
 export type Received = ChatMessage | PresenceMessage | LoadMessage | OtherMessage;
 
-/** Counts characters as people do, an emoji of two UTF-16 units being one. */
+/** Counts an emoji of two UTF-16 units as one character. */
 export function characterCount(text: string): number {
   return [...text].length;
 }
@@ -59,7 +59,7 @@ export function frameBytes(frame: string): number {
   return new TextEncoder().encode(frame).length;
 }
 
-/** Whether nothing of a text can be seen. */
+/** Whether a text has nothing that can be seen. */
 export function isBlank(text: string): boolean {
   // Zero-width characters alone would be an invisible message.
   return !/[^\s\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u.test(text);
@@ -70,7 +70,7 @@ export function serialise(message: ChatMessage | PresenceMessage): string {
   return JSON.stringify(message);
 }
 
-/** The message of a frame, whatever the frame is. */
+/** The message that a frame holds, whatever the frame is. */
 export function parse(frame: string): Received {
   const plain: OtherMessage = { type: "plain", text: frame };
   const fields = parseObject(frame);

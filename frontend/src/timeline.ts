@@ -2,7 +2,7 @@
 
 /** After the oldest are dropped, this many messages are left. */
 export const MESSAGES_KEPT = 2000;
-/** To drop many now and then, instead of one for each that arrives, keeps the list from moving all the time. */
+/** Dropping many now and then, instead of one for each that arrives, keeps the list from moving all the time. */
 const SLACK = 500;
 /** A few thousand messages of 128 KB would be too much as well. */
 const CHARACTERS_KEPT = 16_000_000;
@@ -12,7 +12,7 @@ const IDS_KEPT = 10_000;
 /** One message that is shown. `client`, `name`, `own` and `deliveryMs` are those of the kind `chat` only. */
 export interface Entry {
   key: string;
-  /** `plain` is the text of a client that does not speak the wire format, `cloud-error` a word from the cloud itself. */
+  /** `plain` is the text of a client that does not speak the wire format, `cloud-error` an error from the cloud itself. */
   kind: "chat" | "plain" | "cloud-error";
   text: string;
   receivedAt: number;

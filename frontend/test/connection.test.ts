@@ -31,6 +31,7 @@ beforeEach(() => {
   isReachable = false;
   isOnline = true;
   frames = [];
+  location.hash = "#key=a-secret";
   connection = new Connection(
     { ok: true, url: new URL("ws://a.example"), httpOrigin: "http://a.example" },
     { onState: () => {}, onOpen, onLost, onFrame: (frame) => frames.push(frame), onSignOfLifeDue },
@@ -51,7 +52,8 @@ const online = () => window.dispatchEvent(new Event("online"));
 const offline = () => window.dispatchEvent(new Event("offline"));
 
 describe("states", () => {
-  it("connects, and says when the connection is lost", () => {
+  it("connects with the room's key, and says when the connection is lost", () => {
+    expect(latest().url.href).toBe("ws://a.example/?key=a-secret");
     expect(connection.state.name).toBe("connecting");
     latest().opens();
     expect(connection.state.name).toBe("connected");
@@ -76,6 +78,12 @@ describe("states", () => {
     isOnline = false;
     await refuse();
     expect(connection.state.name).toBe("offline");
+    isOnline = true;
+    connection.retryNow();
+    latest().breaks();
+    connection.stop();
+    await vi.advanceTimersByTimeAsync(0); // the answer comes after the end, and changes nothing
+    expect(connection.state.name).toBe("closed");
   });
 });
 
@@ -164,6 +172,7 @@ describe("a connection in doubt", () => {
     shown();
     expect(onSignOfLifeDue).not.toHaveBeenCalled();
     await vi.advanceTimersByTimeAsync(60_000);
+    shown();
     shown();
     expect(onSignOfLifeDue).toHaveBeenCalledOnce();
     await vi.advanceTimersByTimeAsync(PROOF_OF_LIFE_MS);

@@ -148,6 +148,8 @@ describe("without a connection", () => {
     vi.spyOn(Math, "random").mockReturnValue(0.1);
     await joinAndConnect();
     const broken = cloud();
+    broken.says({ type: "presence", client: "z", name: "Zoë", state: "here" });
+    await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("2 people"));
     broken.breaks();
     await waitFor(() => expect(status()).toHaveAttribute("data-state", "reconnecting"));
     for (const text of ["one", "two", "three"]) await write(text);
@@ -161,6 +163,7 @@ describe("without a connection", () => {
     await waitFor(() => expect(texts()).toEqual(["one", "three"]));
     expect(cloud().said.map(({ text }) => text)).toEqual(["one", "three"]);
     expect(screen.queryByTestId("queued")).toBeNull();
+    expect(screen.getByTestId("people")).toHaveTextContent("1 person"); // Zoë may have left meanwhile
   });
 
   it("never sends again what was too long for the server", async () => {
