@@ -1,6 +1,6 @@
-"""What exists of a lab: AWS is asked twice, by name and by tag, and nothing is remembered.
+"""What exists of a lab: ask AWS twice, by name and by tag, and remember nothing.
 
-It is written apart from the teardown on purpose, so that it finds what the teardown forgets.
+This is written apart from the teardown on purpose, so that it finds what the teardown forgets.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from botocore.exceptions import ClientError
 
-from chatlab.errors import DENIED, NOT_FOUND, ignore_missing
+from chatlab.errors import DENIED, NOT_FOUND, error_code, ignore_missing
 from chatlab.lab import Lab
 
 COLUMNS = ["service", "kind", "id", "created"]
@@ -22,8 +22,8 @@ Resource = tuple[str, str, str, datetime | str | None]
 def list_resources(lab: Lab) -> pd.DataFrame:
     """A DataFrame of all that carries the lab's name and tags: `service`, `kind`, `id`, `created` (UTC, or missing).
 
-    It looks for the name in the services' own lists, and then asks for the tags of each resource that has the name.
-    What has the lab's name but somebody else's tags is left out: the notebooks do not touch it.
+    It looks for the name in the services' own lists, and then asks for the tags of each resource that has the name. A
+    resource with the lab's name but somebody else's tags is left out: the notebooks do not touch it.
     """
     finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets)
     found = [resource for find in finders for resource in find(lab)]
@@ -53,9 +53,14 @@ def list_lab_names(lab: Lab) -> list[str]:
 
 def _tagged(lab: Lab, filters: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """By ARN, the tags of what the tagging API lists."""
-    pages = lab.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=filters)
-    found = [mapping for page in pages for mapping in page["ResourceTagMappingList"]]
+    tagging = lab.client("resourcegroupstaggingapi")
+    found = _items(tagging, "get_resources", "ResourceTagMappingList", TagFilters=filters)
     return {mapping["ResourceARN"]: {tag["Key"]: tag["Value"] for tag in mapping["Tags"]} for mapping in found}
+
+
+def _items(client: Any, operation: str, key: str, **arguments: object) -> list[Any]:
+    """All items of a list that AWS hands out in pages, which have them under `key`."""
+    return [item for page in client.get_paginator(operation).paginate(**arguments) for item in page.get(key, [])]
 
 
 def _exists(lab: Lab, arn: str) -> bool:
@@ -74,122 +79,109 @@ def _exists(lab: Lab, arn: str) -> bool:
     try:
         describe.get(service, lambda: None)()
     except ClientError as error:
-        code = error.response["Error"]["Code"]
+        code = error_code(error)
         if code not in NOT_FOUND | DENIED:
             raise
         return code in DENIED
     return True
 
 
+# Each yields the resources of one service.
+
+
 def _dynamodb(lab: Lab) -> Iterator[Resource]:
     dynamodb = lab.client("dynamodb")
-    for page in dynamodb.get_paginator("list_tables").paginate():
-        for name in page["TableNames"]:
-            if name != lab.table and not name.startswith(f"{lab.name}-"):
-                continue
-            with ignore_missing():
-                table = dynamodb.describe_table(TableName=name)["Table"]
-                tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])
-                if lab.owns(tags):
-                    yield "dynamodb", "table", name, table["CreationDateTime"]
-                    for index in table.get("GlobalSecondaryIndexes", []):
-                        yield "dynamodb", "index", f"{name}/{index['IndexName']}", None
+    for name in _items(dynamodb, "list_tables", "TableNames"):
+        if name != lab.table and not name.startswith(f"{lab.name}-"):
+            continue
+        with ignore_missing():
+            table = dynamodb.describe_table(TableName=name)["Table"]
+            if lab.owns(dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])):
+                yield "dynamodb", "table", name, table["CreationDateTime"]
+                for index in table.get("GlobalSecondaryIndexes", []):
+                    yield "dynamodb", "index", f"{name}/{index['IndexName']}", None
 
 
 def _iam(lab: Lab) -> Iterator[Resource]:
     iam = lab.client("iam")
-    for page in iam.get_paginator("list_roles").paginate():
-        for role in page["Roles"]:
-            name = role["RoleName"]
-            if not name.startswith(f"{lab.name}-"):
-                continue
-            with ignore_missing():
-                if not lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
-                    continue
+    for role in _items(iam, "list_roles", "Roles"):
+        name = role["RoleName"]
+        if not name.startswith(f"{lab.name}-"):
+            continue
+        with ignore_missing():
+            if lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
                 yield "iam", "role", name, role["CreateDate"]
                 for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
                     yield "iam", "role policy", f"{name}/{policy}", None
-                for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
-                    yield "iam", "attached policy", f"{name}/{policy['PolicyName']}", None
+                for attached in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+                    yield "iam", "attached policy", f"{name}/{attached['PolicyName']}", None
 
 
 def _lambda(lab: Lab) -> Iterator[Resource]:
     functions = lab.client("lambda")
-    for page in functions.get_paginator("list_functions").paginate():
-        for function in page["Functions"]:
-            name = function["FunctionName"]
-            if not name.startswith(f"{lab.name}-"):
-                continue
-            with ignore_missing():
-                if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
-                    yield "lambda", "function", name, function["LastModified"]
+    for function in _items(functions, "list_functions", "Functions"):
+        name = function["FunctionName"]
+        if not name.startswith(f"{lab.name}-"):
+            continue
+        with ignore_missing():
+            if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
+                yield "lambda", "function", name, function["LastModified"]
 
 
 def _logs(lab: Lab) -> Iterator[Resource]:
     logs = lab.client("logs")
     for name in lab.log_groups.values():
-        for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name):
-            for group in page["logGroups"]:
-                if group["logGroupName"] != name:
-                    continue
-                with ignore_missing():
-                    arn = lab.arn("logs", f"log-group:{name}")
-                    if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
-                        yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
+        for group in _items(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=name):
+            if group["logGroupName"] != name:
+                continue
+            with ignore_missing():
+                arn = lab.arn("logs", f"log-group:{name}")
+                if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
+                    yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
 
 
 def _apigateway(lab: Lab) -> Iterator[Resource]:
     gateway = lab.client("apigatewayv2")
-
-    def items(operation: str, api_id: str) -> Iterator[dict[str, Any]]:
-        return (item for page in gateway.get_paginator(operation).paginate(ApiId=api_id) for item in page["Items"])
-
-    for page in gateway.get_paginator("get_apis").paginate():
-        for api in page["Items"]:
-            if not lab.owns(api.get("Tags", {})):
-                continue
-            api_id = api["ApiId"]
-            with ignore_missing():
-                routes, integrations, stages = (
-                    list(items(operation, api_id)) for operation in ("get_routes", "get_integrations", "get_stages")
-                )
-                yield "apigateway", "api", api_id, api["CreatedDate"]
-                for route in routes:
-                    yield "apigateway", "route", f"{api_id}/{route['RouteKey']}", None
-                for integration in integrations:
-                    yield "apigateway", "integration", f"{api_id}/{integration['IntegrationId']}", None
-                for stage in stages:
-                    yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
+    for api in _items(gateway, "get_apis", "Items"):
+        if not lab.owns(api.get("Tags", {})):
+            continue
+        api_id = api["ApiId"]
+        with ignore_missing():  # of an API that is gone nothing is yielded: all is asked first
+            routes, integrations, stages = (
+                _items(gateway, operation, "Items", ApiId=api_id)
+                for operation in ("get_routes", "get_integrations", "get_stages")
+            )
+            yield "apigateway", "api", api_id, api["CreatedDate"]
+            for route in routes:
+                yield "apigateway", "route", f"{api_id}/{route['RouteKey']}", None
+            for integration in integrations:
+                yield "apigateway", "integration", f"{api_id}/{integration['IntegrationId']}", None
+            for stage in stages:
+                yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
 
 
 def _s3(lab: Lab) -> Iterator[Resource]:
     s3 = lab.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
-        name = bucket["Name"]
-        if name != lab.bucket:
+        if bucket["Name"] != lab.bucket:
             continue
         with ignore_missing():
-            if not lab.owns(s3.get_bucket_tagging(Bucket=name)["TagSet"]):
-                continue
-            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name)
-            objects = sum(page["KeyCount"] for page in pages)
-            yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]
+            if lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"]):
+                objects = len(_items(s3, "list_objects_v2", "Contents", Bucket=lab.bucket))
+                yield "s3", f"bucket with {objects} objects", lab.bucket, bucket["CreationDate"]
 
 
 def _scheduler(lab: Lab) -> Iterator[Resource]:
     scheduler = lab.client("scheduler")
-    for page in scheduler.get_paginator("list_schedule_groups").paginate(NamePrefix=lab.name):
-        for group in page["ScheduleGroups"]:
-            name = group["Name"]
-            if not name.startswith(f"{lab.name}-"):
-                continue
-            with ignore_missing():
-                if not lab.owns(scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]):
-                    continue
+    for group in _items(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=lab.switch):
+        name = group["Name"]
+        if name != lab.switch:  # another lab's, whose tags the lab's policy does not let you ask for
+            continue
+        with ignore_missing():
+            if lab.owns(scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]):
                 yield "scheduler", "schedule group", name, group["CreationDate"]
-                for schedules in scheduler.get_paginator("list_schedules").paginate(GroupName=name):
-                    for schedule in schedules["Schedules"]:
-                        yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]
+                for schedule in _items(scheduler, "list_schedules", "Schedules", GroupName=name):
+                    yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]
 
 
 def _budgets(lab: Lab) -> Iterator[Resource]:
@@ -197,19 +189,12 @@ def _budgets(lab: Lab) -> Iterator[Resource]:
         return
     budgets = lab.client("budgets")
     try:
-        found = [
-            budget
-            for page in budgets.get_paginator("describe_budgets").paginate(AccountId=lab.account_id)
-            for budget in page.get("Budgets", [])
-        ]
-    except (
-        ClientError
-    ) as error:  # in many accounts only some users may look at the bills; the others can't have created any
-        if error.response["Error"]["Code"] not in DENIED:
+        found = _items(budgets, "describe_budgets", "Budgets", AccountId=lab.account_id)
+    except ClientError as error:
+        if error_code(error) not in DENIED:
             raise
-        return
-    for budget in found:
-        name = budget["BudgetName"]
+        return  # in many accounts only some users may look at the bills; the others can't have created any
+    for name in (budget["BudgetName"] for budget in found):
         if not name.startswith(f"{lab.name}-"):
             continue
         arn = f"arn:{lab.partition}:budgets::{lab.account_id}:budget/{name}"

@@ -1,28 +1,28 @@
-"""Checks before anything is created: whether the lab would work in this account, and what it would use.
+"""Checks before anything is created: would the lab work in this account, and is there what a notebook needs?
 
     checks = run_checks(lab)
     lab.show([check.row for check in checks])
     require_passed(checks)
 
-Nothing is changed, and what you may not ask is "not checked". Nobody can know beforehand what session policies and
-resource control policies forbid, which AWS's simulator ignores, and whether a policy has conditions of its own.
+The checks change nothing, and what you may not ask is "not checked". Nobody can know beforehand what session policies
+and resource control policies forbid, since AWS's simulator ignores them, or whether a policy has conditions of its own.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import cost, ledger, permissions
-from chatlab.errors import DENIED, NOT_FOUND, LabError
+from chatlab.errors import DENIED, NOT_FOUND, LabError, error_code
 from chatlab.lab import STAGE, Lab, Tags
 from chatlab.limits import DEFAULT_CONCURRENCY, read_quotas
 from chatlab.permissions import Need
 
 OK, WARNING, NOT_CHECKED, STOP = "ok", "warning", "not checked", "stop"
 
-# Actions that the lab can do without: it has AWS's defaults, and workarounds.
+# Actions that the lab can do without: it takes AWS's defaults, or a workaround.
 DISPENSABLE = frozenset(
     "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
     " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
@@ -109,7 +109,7 @@ def check_permissions(lab: Lab) -> list[Check]:
         arn = principal(lab)
         refused = _refused(lab, arn) if arn else None
     except ClientError as error:
-        if error.response["Error"]["Code"] not in DENIED | {"NoSuchEntity"}:
+        if error_code(error) not in DENIED | {"NoSuchEntity"}:
             raise
         return [Check("permissions", NOT_CHECKED, "you may not ask (iam:SimulatePrincipalPolicy)", _ADVICE)]
     if refused is None:
@@ -118,13 +118,15 @@ def check_permissions(lab: Lab) -> list[Check]:
     services: dict[str, set[str]] = {}
     for need in _needs(lab):
         services.setdefault(need.action.partition(":")[0], set()).add(need.action)
-    return [_permission(service, len(actions), refused.get(service, {})) for service, actions in services.items()]
+    return [_check_service(service, actions, refused) for service, actions in services.items()]
 
 
-def _permission(service: str, count: int, refused: dict[str, str]) -> Check:
-    """The check of one service: of its `count` actions, those in `refused` (action: why) are not allowed."""
+def _check_service(service: str, actions: set[str], refused: dict[str, str]) -> Check:
+    """The check of one service, where `refused` says why an action, of any service, is not allowed."""
+    refused = {action: why for action, why in refused.items() if action in actions}
     if not refused:
-        return Check(f"permissions: {service}", OK, f"all {count} actions" if count > 1 else "the one action")
+        found = f"all {len(actions)} actions" if len(actions) > 1 else "the one action"
+        return Check(f"permissions: {service}", OK, found)
     first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
@@ -139,10 +141,10 @@ def _needs(lab: Lab) -> list[Need]:
     return permissions.list_needs(lab, with_switch=ledger.lifetime_hours() is not None)
 
 
-def _refused(lab: Lab, principal_arn: str) -> dict[str, dict[str, str]]:
-    """What the policy simulator says is not allowed: {service: {action: why, unless a policy is missing}}."""
+def _refused(lab: Lab, principal_arn: str) -> dict[str, str]:
+    """The actions that are not allowed, says the policy simulator, and why ("" if just no policy allows it)."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
-    refused: dict[str, dict[str, str]] = {}
+    refused: dict[str, str] = {}
     questions = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
     for (resource, context), needs in questions:
         actions = [need.action for need in needs]
@@ -150,15 +152,13 @@ def _refused(lab: Lab, principal_arn: str) -> dict[str, dict[str, str]]:
         try:
             pages = list(paginator.paginate(**question, ContextEntries=[*context, _region_of(lab, actions[0])]))
         except ClientError as error:
-            if error.response["Error"]["Code"] != "InvalidInput":
+            if error_code(error) != "InvalidInput":
                 raise
-            pages = []
-            for action in actions:
-                refused.setdefault(action.partition(":")[0], {}).setdefault(action, f"{_UNSURE}can't be simulated)")
+            refused = dict.fromkeys(actions, f"{_UNSURE}can't be simulated)") | refused
+            continue
         for answer in (answer for page in pages for answer in page["EvaluationResults"]):
             if answer["EvalDecision"] != "allowed":
-                action = answer["EvalActionName"]
-                refused.setdefault(action.partition(":")[0], {})[action] = _why(answer)
+                refused[answer["EvalActionName"]] = _why(answer)
     return refused
 
 
@@ -191,28 +191,59 @@ def check_names(lab: Lab) -> list[Check]:
     own = 0
     checks: list[Check] = []
     for kind, name, tags in _named(lab):
+        found, what_to_do = "it is there, and is not this lab's", "Choose another NAME in the first cell."
         try:
             if lab.owns(tags()):
                 own += 1
                 continue
         except ClientError as error:
-            code = error.response["Error"]["Code"]
+            code = error_code(error)
             if code in DENIED:  # the notebooks ask the same
-                checks.append(Check(f"name: {kind} {name}", STOP, "you may not ask whose it is", _ADVICE))
+                found, what_to_do = "you may not ask whose it is", _ADVICE
+            elif code != "NoSuchTagSet":  # a bucket without tags is there
+                if code not in NOT_FOUND:
+                    raise
                 continue
-            if code in NOT_FOUND and code != "NoSuchTagSet":
-                continue
-            if code != "NoSuchTagSet":
-                raise
-        found = "it is there, and is not this lab's"
-        checks.append(Check(f"name: {kind} {name}", STOP, found, "Choose another NAME in the first cell."))
+        checks.append(Check(f"name: {kind} {name}", STOP, found, what_to_do))
     if not checks:
         checks.append(Check("names", OK, f"{own} things are this lab's own already" if own else "all free"))
     return checks
 
 
+NOTEBOOKS = {
+    "table": "01_dynamodb_table",
+    "role": "02_iam_role",
+    "functions": "03_lambda_functions",
+    "stage": "04_websocket_api",
+}
+"""The notebook that creates each part of the lab."""
+
+
+def require_parts(lab: Lab, *parts: str) -> None:
+    """Raises LabError, with the notebook to run, if one of `parts` (keys of NOTEBOOKS) does not exist.
+
+    Raises NotOurs if something that has the lab's name is not the lab's.
+    """
+    for part in parts:
+        try:
+            if part == "stage":  # of the API that was found by its tag, and what is in an API of ours is ours
+                lab.client("apigatewayv2").get_stage(ApiId=lab.require_api(), StageName=STAGE)
+            for kind, name, tags in _named(lab):
+                if part in (kind, f"{kind}s"):
+                    lab.require_own(f"a {kind} {name}", tags())
+        except ClientError as error:
+            if error_code(error) not in NOT_FOUND:
+                raise
+            missing = {
+                "table": f"There is no table {lab.table}", "role": f"There is no role {lab.role}",
+                "functions": f"Not all of the functions {', '.join(lab.functions.values())} are there",
+                "stage": f"There is no stage {STAGE}",
+            }  # fmt: skip
+            raise LabError(f"{missing[part]} yet: run notebook {NOTEBOOKS[part]} first.") from None
+
+
 def _named(lab: Lab) -> Iterator[tuple[str, str, Callable[[], Tags]]]:
-    """What will have one of the lab's names: its kind, the name, and a function that asks for its tags."""
+    """What has, or will have, one of the lab's names: its kind, the name, and a function that asks for its tags."""
     dynamodb, iam, functions, logs, s3 = map(lab.client, ("dynamodb", "iam", "lambda", "logs", "s3"))
 
     def answer(key: str, ask: Callable[..., dict[str, Any]], **arguments: str) -> Callable[[], Tags]:
@@ -233,6 +264,22 @@ def _named(lab: Lab) -> Iterator[tuple[str, str, Callable[[], Tags]]]:
     yield "bucket", lab.bucket, answer("TagSet", s3.get_bucket_tagging, Bucket=lab.bucket)
 
 
+# --- may a bucket be public? ----------------------------------------------------------------------------------------
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+
+BY_ACCOUNT = (
+    "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
+    "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
+)
+BY_ORGANISATION = (
+    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
+    "exempt an account."
+)
+BY_EITHER = (
+    f"Your account, or the organisation that it belongs to, forbids public buckets. {BY_ACCOUNT.partition('. ')[2]}"
+)
+
+
 def check_public_access(lab: Lab) -> Check:
     """Whether the account lets a bucket be public, as the page's is. Notebook 05 changes the bucket's own block."""
     check = "public page"
@@ -248,23 +295,8 @@ def check_public_access(lab: Lab) -> Check:
     return Check(check, OK, "the account does not forbid it")
 
 
-BY_ACCOUNT = (
-    "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
-    "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
-)
-BY_ORGANISATION = (
-    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
-    "exempt an account."
-)
-BY_EITHER = (
-    f"Your account, or the organisation that it belongs to, forbids public buckets. {BY_ACCOUNT.partition('. ')[2]}"
-)
-
-NO_POLICY = frozenset({"AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException"})
-
-
 def why_forbidden(lab: Lab) -> str:
-    """A sentence if no bucket of the account may be public by a policy; "" if one may, or if you may not ask."""
+    """Who forbids a policy that makes a bucket public, and what to do; "" if nobody does, or if you may not ask."""
     try:
         return ask_why_forbidden(lab)
     except ClientError:
@@ -276,7 +308,7 @@ def ask_why_forbidden(lab: Lab) -> str:
     try:
         answer = lab.client("s3control").get_public_access_block(AccountId=lab.account_id)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
+        if error_code(error) != "NoSuchPublicAccessBlockConfiguration":
             raise
         return ""
     # What is in force: an organisation's settings are in here, too.
@@ -286,12 +318,13 @@ def ask_why_forbidden(lab: Lab) -> str:
     try:
         policy = lab.client("organizations").describe_effective_policy(PolicyType="S3_POLICY")["EffectivePolicy"]
     except ClientError as error:
-        return BY_ACCOUNT if error.response["Error"]["Code"] in NO_POLICY else BY_EITHER
+        no_policy = ("AWSOrganizationsNotInUseException", "EffectivePolicyNotFoundException")
+        return BY_ACCOUNT if error_code(error) in no_policy else BY_EITHER
     return BY_ORGANISATION if '"all"' in policy["PolicyContent"] else BY_ACCOUNT
 
 
 def why_refused(refusal: str) -> str:
-    """The same sentence for what S3 says when it refuses a public policy; "" if something else is the reason."""
+    """The same sentence if S3 refuses a public policy for that reason; "" if it refuses for another one."""
     if "service control policy" in refusal or "resource control policy" in refusal:
         return BY_ORGANISATION
     return BY_EITHER if "BlockPublicPolicy" in refusal else ""
@@ -320,59 +353,3 @@ def check_price(lab: Lab) -> Check:
     dollars = cost.estimate(**cost.LOAD_TEST, prices=prices).dollars
     where = "nothing here; on AWS " if lab.target == "local" else ""
     return Check("price of the load test", OK, f"{where}about {dollars:.3f} US dollars ({prices})")
-
-
-# --- what a notebook needs of the earlier ones ------------------------------------------------------------------------
-
-
-def require_parts(lab: Lab, *parts: str) -> None:
-    """Raises LabError, with the notebook to run, if one of `parts` (keys of PARTS) does not exist.
-
-    Raises NotOurs if one with the lab's name is not the lab's.
-    """
-    for part in parts:
-        notebook, find = PARTS[part]
-        try:
-            for thing, tags in find(lab):
-                lab.require_own(f"a {thing}", tags)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in NOT_FOUND:
-                raise
-            raise LabError(f"{_missing(lab, part)} yet: run notebook {notebook} first.") from None
-
-
-def _missing(lab: Lab, part: str) -> str:
-    names = {"table": lab.table, "role": lab.role, "stage": STAGE}
-    if part == "functions":
-        return f"Not all of the functions {', '.join(lab.functions.values())} are there"
-    return f"There is no {part} {names[part]}"
-
-
-def _table(lab: Lab) -> Iterator[tuple[str, Tags]]:
-    dynamodb = lab.client("dynamodb")
-    table = dynamodb.describe_table(TableName=lab.table)["Table"]
-    yield f"table {lab.table}", dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
-
-
-def _role(lab: Lab) -> Iterator[tuple[str, Tags]]:
-    yield f"role {lab.role}", lab.client("iam").list_role_tags(RoleName=lab.role)["Tags"]
-
-
-def _functions(lab: Lab) -> Iterator[tuple[str, Tags]]:
-    for function in lab.functions.values():
-        yield f"function {function}", lab.client("lambda").get_function(FunctionName=function).get("Tags", {})
-
-
-def _stage(lab: Lab) -> tuple[()]:
-    # The API was found by its tag, and what is in an API of ours is ours.
-    lab.client("apigatewayv2").get_stage(ApiId=lab.require_api(), StageName=STAGE)
-    return ()
-
-
-PARTS: dict[str, tuple[str, Callable[[Lab], Iterable[tuple[str, Tags]]]]] = {
-    "table": ("01_dynamodb_table", _table),
-    "role": ("02_iam_role", _role),
-    "functions": ("03_lambda_functions", _functions),
-    "stage": ("04_websocket_api", _stage),
-}
-"""By part: the notebook that creates it, and what finds it: pairs of what to call it and its tags."""

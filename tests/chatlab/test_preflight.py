@@ -91,25 +91,30 @@ def test_what_is_not_allowed_is_named_and_by_whom():
     lab.iam += [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
     refused = preflight._refused(lab, f"arn:aws:iam::{ACCOUNT}:user/ada")
     assert refused == {
-        "dynamodb": {"dynamodb:CreateTable": ""},
-        "iam": {"iam:CreateRole": " (by your organisation)"},
-        "pricing": {"pricing:GetProducts": ""},
-        "logs": {"logs:CreateLogGroup": " (it depends on aws:SourceIp)"},
+        "dynamodb:CreateTable": "",
+        "iam:CreateRole": " (by your organisation)",
+        "pricing:GetProducts": "",
+        "logs:CreateLogGroup": " (it depends on aws:SourceIp)",
     }
-    assert preflight._permission("iam", 15, refused["iam"]).result == STOP
-    assert preflight._permission("pricing", 1, refused["pricing"]).result == WARNING  # there is a table of prices
-    forbidden = {"s3:PutBucketPolicy": " (by your organisation)"}
-    assert preflight._permission("s3", 19, forbidden).result == WARNING  # the page is served from this machine then
-    assert preflight._permission("s3", 19, {"s3:PutBucketPolicy": ""}).result == STOP
-    assert preflight._permission("logs", 6, refused["logs"]).result == NOT_CHECKED
-    assert preflight._permission("logs", 6, {}) == Check("permissions: logs", OK, "all 6 actions")
+
+    def result(action, refused=refused):
+        return preflight._check_service("any", {action, "any:Other"}, refused).result
+
+    assert result("iam:CreateRole") == STOP
+    assert result("pricing:GetProducts") == WARNING  # there is a table of prices
+    by_organisation = {"s3:PutBucketPolicy": " (by your organisation)"}
+    assert result("s3:PutBucketPolicy", by_organisation) == WARNING  # the page is served from this machine then
+    assert result("s3:PutBucketPolicy", {"s3:PutBucketPolicy": ""}) == STOP
+    assert result("logs:CreateLogGroup") == NOT_CHECKED
+    others = preflight._check_service("logs", {"logs:TagResource", "logs:DeleteLogGroup"}, refused)
+    assert others == Check("permissions: logs", OK, "all 2 actions")
 
 
 def test_what_the_simulator_can_not_be_asked_is_not_known():
     denied = [("simulate_principal_policy", "InvalidInput")]
     answers = [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
     refused = preflight._refused(Account(iam=denied + answers), f"arn:aws:iam::{ACCOUNT}:user/ada")
-    check = preflight._permission("dynamodb", 12, refused["dynamodb"])
+    check = preflight._check_service("dynamodb", {"dynamodb:CreateTable"}, refused)
     assert check.result == NOT_CHECKED and check.found.startswith(
         "not known: dynamodb:CreateTable (it can't be simulated)"
     )
