@@ -29,16 +29,17 @@ from chatlab.signals import discard_output
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 MEASURE = ["06_load_test", "07_scaling"]
-CAPSTONE = "08_your_turn"  # is for learners alone: a run leaves it out
+CAPSTONE = "08_your_turn"  # for learners alone: a run leaves it out
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
-SOCKETS = "/tmp"  # where a kernel's folder is made: a socket's path may have 107 characters, and a checkout lie deep
+# Where a kernel's sockets are: their path may have 107 characters at most, and the lab's folder may lie deep.
+SOCKETS = "/tmp"
 PRACTICE = "practice"  # the tag of cells that break something, or are exercises
 SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
-CELL_TIMEOUT_S = 3 * 60 * 60  # enough for the cell that takes longest, the largest load test
-START_TIMEOUT_S = 120  # for a kernel to be ready: it takes one second on an idle machine
-GRACE_S = 35  # for an interrupted cell to stop what it started: a load test takes longest, loadtest.live.STOP_S
+CELL_TIMEOUT_S = 3 * 60 * 60  # the cell that takes longest is the largest load test
+START_TIMEOUT_S = 120  # for a kernel to be ready: on an idle machine it takes a second
+GRACE_S = 35  # for an interrupted cell to stop what it started: longest takes a load test, loadtest.live.STOP_S
 
 
 @dataclass
@@ -64,33 +65,26 @@ def to_text(notebook: NotebookNode) -> str:
 
 
 def execute_all(
-    names: Iterable[str],
-    folder: Path,
-    parameters: Mapping[str, object],
-    outcomes: list[Outcome],
-    practice: bool = False,
-) -> None:
-    """Run the notebooks until one fails, save them into `folder`, and add each one's outcome to `outcomes`.
+    names: Iterable[str], folder: Path, parameters: Mapping[str, object], practice: bool = False
+) -> Iterator[Outcome]:
+    """Run the notebooks until one fails, and save them into `folder`; yields the outcome of each, and prints a line.
 
-    Prints a line for each. Raises BrokenPipeError if nobody reads them.
+    Raises BrokenPipeError if nobody reads the lines.
     """
     if not local_cloud.status()["running"]:
         local_cloud.stop()  # clean up after one that died before this began, which is no reason to stop now
     for name in names:
         line = _Line(name)
-        health_check = _find_cloud_alive if name != TEARDOWN else lambda: None  # the teardown ends the cloud itself
-        saved = folder / f"{name}.ipynb"
-        outcome = execute(
-            name, saved, parameters, practice=practice, on_progress=line.update, health_check=health_check
-        )
-        outcomes.append(outcome)
+        health_check = (lambda: None) if name == TEARDOWN else _cloud_is_alive  # the teardown ends it itself
+        outcome = execute(name, folder / f"{name}.ipynb", parameters, practice, line.update, health_check)
+        yield outcome
         line.end(outcome)
         if not outcome.ok:
             break
 
 
-def _find_cloud_alive() -> str | None:
-    """A sentence if the local cloud was started and has died."""
+def _cloud_is_alive() -> str | None:
+    """None; a sentence if the local cloud was started and has died."""
     if local_cloud.has_died():
         return "the local cloud died, and everything in it is gone with it: run it again."
     return None
@@ -141,29 +135,32 @@ def execute(
     """Run the notebook `name` in a kernel of its own, and save it with its outputs, finished or not.
 
     Args:
-        parameters: the notebook takes those that it has: see `inject`.
-        practice: whether the cells that are tagged `practice` run, too.
-        on_progress: is given each new last line of what the running cell shows.
-        health_check: is called twice a second. A sentence from it ends the notebook, and becomes its reason.
+        parameters: the values of the notebook's parameters; it ignores those that it does not have. See `inject`.
+        practice: whether the cells with the tag `practice` run, too.
+        on_progress: is given the last line that the running cell shows, each time that it changes.
+        health_check: is called twice a second. If it returns a sentence, that ends the notebook and is its reason.
 
-    Ctrl-C ends the notebook, too, and is raised again afterwards. What the kernel itself prints, beside the cells'
-    outputs, is in a `.log` beside `save_as`, unless it is nothing.
+    Ctrl-C ends the notebook, too, and is raised again afterwards. If the kernel itself prints something, beside the
+    cells' outputs, that is in a `.log` beside `save_as`.
     """
-    notebook = without_outputs(inject(read(NOTEBOOKS / f"{name}.ipynb"), parameters))
+    notebook = inject(read(NOTEBOOKS / f"{name}.ipynb"), parameters)
+    for cell in notebook.cells:  # each output that is there later is of this run
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     client = _Client(
         notebook,
         on_progress=on_progress,
         kernel_name="python3",
         timeout=CELL_TIMEOUT_S,
-        startup_timeout=CELL_TIMEOUT_S,  # of the wall clock, which may be set meanwhile: START_TIMEOUT_S is not
+        startup_timeout=CELL_TIMEOUT_S,  # by the wall clock, which may be set meanwhile; START_TIMEOUT_S is not
         skip_cells_with_tag="" if practice else PRACTICE,
-        record_timing=False,  # a notebook that is run twice is the same twice
+        record_timing=False,  # so a notebook that is run twice is the same
         coalesce_streams=True,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     )
     started = time.monotonic()
     reason = ""
-    # nbclient leaves the signals alone in a thread of its own, and this thread is free to watch.
+    # In a thread of its own, nbclient leaves the signals alone, and this thread is free to watch.
     with (
         tempfile.TemporaryDirectory(prefix="chatlab-", dir=SOCKETS) as sockets,
         _kernel_log(save_as) as log,
@@ -212,16 +209,8 @@ def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> Notebook
     return notebook
 
 
-def without_outputs(notebook: NotebookNode) -> NotebookNode:
-    """Remove all outputs, so that each output that is there later is of this run."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return notebook
-
-
 def without_injected(notebook: NotebookNode) -> NotebookNode:
-    """Remove the injected cell of an executed notebook, and number the others as if it had not been there."""
+    """Remove the injected cell from an executed notebook, and number the others as if it had never been there."""
     notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
     for number, cell in enumerate(code, start=1):
@@ -232,7 +221,7 @@ def without_injected(notebook: NotebookNode) -> NotebookNode:
 
 
 def _save(notebook: NotebookNode, path: Path) -> str:
-    """Write it, redacted; a sentence if that is impossible, for example because the disk is full; else ""."""
+    """Write the notebook, redacted. Returns a sentence if that fails, for example because the disk is full; else ""."""
     try:
         write_atomically(path, to_text(redact_notebook(notebook)))
     except OSError as error:
@@ -242,7 +231,7 @@ def _save(notebook: NotebookNode, path: Path) -> str:
 
 @contextmanager
 def _kernel_log(save_as: Path) -> Iterator[IO[bytes]]:
-    """A file for a kernel's standard error: a kernel that is ended may print there that it could not clean up."""
+    """A file for a kernel's standard error, to which a kernel that is killed may write that it could not clean up."""
     path = save_as.with_suffix(".log")
     try:
         path.touch()
@@ -265,7 +254,7 @@ class _Client(NotebookClient):
         self._on_progress = on_progress
         self.has_begun = self.is_stopped = False
         self.cell_index = 0
-        """Of the cell that runs, or ran last, among all cells."""
+        """The index of the cell that runs, or ran last, among all cells."""
         self.kernel_pid: int | None = None
         self.ended = threading.Event()
 
@@ -288,16 +277,16 @@ class _Client(NotebookClient):
         self.kernel_pid = provisioner.pid
 
     def _cleanup_kernel(self) -> None:
-        """nbclient calls this when this process ends, and it would fail, since `_stop` has ended the kernel."""
+        """Nothing: nbclient calls this when this process ends, where it would fail, since `_stop` ended the kernel."""
 
     def _cell_started(self, cell: NotebookNode, cell_index: int) -> None:
-        if self.is_stopped:  # before there was a kernel to end
+        if self.is_stopped:  # before there was a kernel that `_stop` could end
             raise DeadKernelError("stopped")
         self.has_begun, self.cell_index = True, cell_index
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         content = msg["content"]
-        data = content.get("data", {})  # if it has a richer form, a table or a picture, a line of its text says nothing
+        data = content.get("data", {})  # of a table or a picture, the form as text says nothing
         text = content.get("text") or (data["text/plain"] if data.keys() == {"text/plain"} else "")
         lines = text.replace("\r", "\n").split("\n")
         if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
@@ -308,14 +297,14 @@ class _Client(NotebookClient):
 def _stop(client: _Client) -> None:
     """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes.
 
-    What a cell started is in the kernel's session, even if the kernel was killed. The local cloud and the page's
-    server, which outlive the kernel, have sessions of their own.
+    The processes that a cell started are in the kernel's session, even if the kernel was killed. The local cloud and
+    the page's server outlive the kernel, since they have sessions of their own.
     """
     client.is_stopped = True
     if client.kernel_pid is None:
         return
     try:
-        if client.has_begun and not client.ended.is_set():  # a kernel that is only starting would print a traceback
+        if client.has_begun and not client.ended.is_set():  # a kernel that is still starting would print a traceback
             with suppress(ProcessLookupError):
                 os.kill(client.kernel_pid, signal.SIGINT)
             client.ended.wait(GRACE_S)
@@ -324,7 +313,7 @@ def _stop(client: _Client) -> None:
 
 
 def _failed_cell(notebook: NotebookNode, cell_index: int) -> str:
-    """The cell with this index, as "cell 5 (Verify)": its number among the code cells and the heading above it."""
+    """The cell with this index as "cell 5 (Verify)": its number among the code cells, and the heading above it."""
     above = notebook.cells[: cell_index + 1]
     texts = [line for cell in above if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     heading = next((line.lstrip("# ") for line in reversed(texts) if line.startswith("#")), "")

@@ -20,8 +20,8 @@ Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.s
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command that is all that this process does, and return its exit status.
 
-    It is 1 after a LabError or a LoadTestError, which are printed, and after Ctrl-C. SIGTERM, and SIGHUP, which says
-    that the terminal was closed, count as Ctrl-C, so that the command stops what it has started; a signal that is
+    The status is 1 after a LabError or a LoadTestError, which are printed, and after Ctrl-C. SIGTERM counts as Ctrl-C,
+    and so does SIGHUP, which says that the terminal was closed: the command stops what it has started. A signal that is
     ignored (by nohup, for example) stays ignored.
     """
     interrupting = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.default_int_handler}
@@ -29,7 +29,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
         _set_handlers(interrupting | {signal.SIGHUP: _terminal_closed})
         try:
             return command() or 0
-        finally:  # the command has stopped all that it started: from here on a signal ends this process, without a word
+        finally:  # the command has stopped all that it started: from now on a signal ends this process without a word
             _set_handlers(dict.fromkeys(STOPPING, signal.SIG_DFL))
     except (LabError, LoadTestError) as error:
         print(redact(f"{error}"), file=sys.stderr)
@@ -44,9 +44,9 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 @contextmanager
 def children_uninterrupted() -> Iterator[None]:
-    """Ctrl-C, which a terminal sends to all that runs in it, does not reach what is started within.
+    """Keep Ctrl-C, which a terminal sends to every process in it, from the processes that are started within.
 
-    It has a traceback to show for it, and ends with whoever has started it.
+    They would print a traceback; the process that started them ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -57,7 +57,7 @@ def children_uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore all signals that stop a command, around what takes seconds and must not be half done."""
+    """Ignore all signals that stop a command, while it does what takes seconds and must not be half done."""
     before: dict[signal.Signals, Handler] = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         yield
@@ -67,7 +67,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Discard what this process still prints: writing to a terminal or a pipe that is closed would be an error."""
+    """Discard what this process prints from now on: writing to a closed terminal or pipe would be an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

@@ -26,15 +26,14 @@ def up(arguments: Sequence[str]) -> int:
         print(f"{settings} exists already, and was not made from this folder: its parts are found by their tag.")
     goes_on, removes = settings.make_command("up"), settings.make_command("down")
     what_next = f"What was built is still there: `{goes_on}` goes on, `{removes}` removes it."
-    outcomes: list[notebooks.Outcome] = []
     with _one_command_at_a_time():
         try:
             parameters = settings.parameters | options.optional_parts
-            notebooks.execute_all(notebooks.BUILD, _folder(), parameters, outcomes)
+            *_, last = notebooks.execute_all(notebooks.BUILD, _folder(), parameters)
         except KeyboardInterrupt:
             raise LabError(f"Stopped. {what_next}") from None
-    if not outcomes[-1].ok:
-        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n{what_next}")
+    if not last.ok:
+        raise LabError(f"{last.name}, {last.reason}\n{what_next}")
     lab = Lab.load()
     with_key = ", with #key= and the room's key behind it" if room_key.read(lab) else ""
     print(f"\nThe chat is at {lab.page_url}{with_key}\n`{removes}` removes it.")
@@ -66,13 +65,12 @@ def _tear_down(options: Options, entries: list[ledger.Entry]) -> None:
     require_credentials(settings)
     print(f"{settings}{'' if entries else ', which was not made from this folder: it is found by its tag'}.")
     again = settings.make_command("down")
-    outcomes: list[notebooks.Outcome] = []
     try:
-        notebooks.execute_all([notebooks.TEARDOWN], _folder(), settings.parameters, outcomes)
+        (outcome,) = notebooks.execute_all([notebooks.TEARDOWN], _folder(), settings.parameters)
     except KeyboardInterrupt:
         raise LabError(f"Stopped. `{again}` goes on.") from None
-    if not outcomes[-1].ok:
-        raise LabError(f"{outcomes[-1].name}, {outcomes[-1].reason}\n`{again}` tries again.")
+    if not outcome.ok:
+        raise LabError(f"{outcome.name}, {outcome.reason}\n`{again}` tries again.")
     _print_labs_of_others(settings)
 
 

@@ -75,15 +75,15 @@ def _run_all(options: Options, practice: bool = False) -> int:
     folder = make_run_dir()
     ensure_writable(folder / "notebooks")
     Variable.RUN.set(folder)
-    # A state of its own, so that it does not touch a lab that is up. It is not among the results, because the local
-    # cloud's key is in it.
+    # The run has a state of its own, so that it does not touch a lab that is up. The local cloud's key is in it: it is
+    # not among the results.
     base = state_dir()
     Variable.HOME.set(base / "runs" / folder.name)
-    if settings.target == "aws":  # the local cloud is the run's own, AWS is not: you are to know what stays there
+    if settings.target == "aws":  # unlike the local cloud, AWS goes on after the run: the ledger says what stays there
         if not Variable.LEDGER.is_set():
             Variable.LEDGER.set(base / "labs")
         _require_unused_name(settings)
-    # The system releases this lock even if the run is killed, so the processes that it started know that it is over.
+    # The system releases this lock even if the run is killed. So the processes that it started know when it is over.
     lock = state_dir() / "run.lock"
     Variable.UNTIL.set(lock.resolve())
     busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
@@ -93,7 +93,7 @@ def _run_all(options: Options, practice: bool = False) -> int:
 
 
 def _require_unused_name(settings: Settings) -> None:
-    """Raises LabError if anything exists of a lab of this name, which a run would use and then remove."""
+    """Raises LabError if anything of a lab of this name exists: a run would use it and then remove it."""
     count, why_unknown = count_resources(settings)
     if count is None:
         raise LabError(why_unknown)
@@ -136,7 +136,8 @@ class _Run:
         return 1 if self.failures else 0
 
     def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
-        notebooks.execute_all(names, self.folder / "notebooks", parameters, self.outcomes, self.practice)
+        # What is done before an exception is kept.
+        self.outcomes.extend(notebooks.execute_all(names, self.folder / "notebooks", parameters, self.practice))
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:
@@ -150,7 +151,7 @@ class _Run:
             self.failures.append("What read this run's lines has ended.")
 
     def _tear_down(self, parameters: Mapping[str, object]) -> None:
-        with suppress(BrokenPipeError):  # everything but its line is done then
+        with suppress(BrokenPipeError):  # only the line was still to do
             self._execute([notebooks.TEARDOWN], parameters)
         self.leftovers, why_unknown = count_resources(self.settings)
         if why_unknown:

@@ -35,7 +35,7 @@ def executed(monkeypatch):
     """What would be run: (notebook, parameters) each time. The teardown takes its lab out of the ledger, as it does."""
     calls = []
 
-    def execute(name, save_as, parameters, **_):
+    def execute(name, save_as, parameters, *_):
         calls.append((name, parameters))
         if name == TEARDOWN:
             Lab.find(*(parameters[key] for key in ("TARGET", "NAME", "REGION", "PROFILE"))).close()

@@ -137,7 +137,7 @@ def aws(home, tmp_path, monkeypatch):
             raise answers["left"]
         return pd.DataFrame([("dynamodb", "table", "chat", None)] * answers["left"])
 
-    def execute(name, save_as, parameters, **_):
+    def execute(name, save_as, parameters, *_):
         answers["run"].append(name)
         if name == "00_start":
             Lab.choose(parameters["TARGET"], parameters["NAME"], parameters["REGION"], parameters["PROFILE"])
