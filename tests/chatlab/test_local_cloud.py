@@ -18,10 +18,10 @@ from chatlab import Lab, LabError, local_cloud, poll
 from chatlab.lab import STAGE
 from chatlab.settings import Settings
 from tests.support import hostile
-from tests.support.guard import ask
 from tests.support.hostile_messages import TEXT, frame
 from tests.support.labs import lab_in
 from tests.support.processes import environment_of_a_run, listening, processes_of
+from tests.support.requests import ask
 
 
 def test_it_listens_on_loopback_and_nowhere_else(chat):

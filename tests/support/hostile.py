@@ -1,8 +1,6 @@
-"""What a client does that misbehaves, in a process of its own: `python -m tests.support.hostile URL NAME ...` does all
-that is named at once, until it is ended."""
+"""What a client does that misbehaves, in a process of its own: `python -m tests.support.hostile URL NAME`, until it is
+ended."""
 
-import json
-import os
 import socket
 import struct
 import subprocess
@@ -15,7 +13,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from chatlab.paths import ROOT
-from tests.support.hostile_messages import BAD_FRAMES, BOMBS, PING, TEXT, WRONG_DOORS, fragments, frame, text_frames
+from tests.support.hostile_messages import BAD_FRAMES, PING, TEXT, fragments, frame
 
 
 def opened(url):
@@ -57,15 +55,6 @@ def never_read(url, number=20):
     yield
     while clients:
         time.sleep(0.1)
-        yield
-
-
-def ping(url):
-    """Pings as fast as it goes, whose pongs are read."""
-    client = opened(url)
-    listens(client)
-    while True:
-        client.sock.sendall(frame(PING, b"x" * 125) * 100)
         yield
 
 
@@ -139,27 +128,6 @@ def half_a_handshake(url, number=500):
         time.sleep(0.1)
 
 
-def knock_at_wrong_doors(url):
-    """What is no handshake, or none of this API's."""
-    parts = urlsplit(url)
-    while True:
-        for data in WRONG_DOORS:
-            client, _ = raw(url)
-            with client, suppress(OSError):
-                client.sendall(data.replace(b"PATH", parts.path.encode()).replace(b"HOST", parts.netloc.encode()))
-                client.recv(1024)
-            yield
-
-
-def send_bombs(url):
-    client = opened(url)
-    listens(client)
-    while True:
-        for text in BOMBS:
-            client.sock.sendall(text_frames(text))
-            yield
-
-
 def echo(url, number=2, refusals=False):
     """Clients that say again whatever they hear, by mistake: each message becomes two, these four, and so on."""
     clients = [opened(url) for _ in range(number)]
@@ -187,44 +155,33 @@ def echo_everything(url):
 DEEDS = {
     deed.__name__: deed
     for deed in (
-        never_read, ping, ping_and_never_read, send_bad_frames, fragment, flood, connect_and_drop, half_a_handshake,
-        knock_at_wrong_doors, send_bombs, echo, echo_everything,
+        never_read, ping_and_never_read, send_bad_frames, fragment, flood, connect_and_drop, half_a_handshake, echo,
+        echo_everything,
     )
 }  # fmt: skip
 
 
-def do(name, url, begun):
-    """Do it without end, over and over where the other end closes the connection."""
+def main(url, name):
+    """Do it over and over, also where the other end closes the connection; say when it has begun."""
+    begun = False
     while True:
         with suppress(OSError, websocket.WebSocketException):
             for _ in DEEDS[name](url):
-                begun.set()
-
-
-def main(url, *names):
-    """Begin, say so, and go on until ended."""
-    begun = {name: threading.Event() for name in names}
-    for name, event in begun.items():
-        threading.Thread(target=do, args=(name, url, event), daemon=True).start()
-    for event in begun.values():
-        event.wait()
-    print(json.dumps({"begun": list(names), "pid": os.getpid()}), flush=True)
-    sys.stdin.read()
+                if not begun:
+                    print("begun", flush=True)
+                begun = True
 
 
 @contextmanager
 def meanwhile(url, name):
     """Somebody does this, in a process of its own."""
     command = [sys.executable, "-m", "tests.support.hostile", url, name]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout.readline()
-        yield
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline()
+            yield
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":

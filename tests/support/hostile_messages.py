@@ -36,16 +36,8 @@ def fragments(number):
 
 BAD_FRAMES = {
     "unmasked": (frame(TEXT, b"x", masked=False), 1002),
-    "first reserved bit": (frame(TEXT, b"x", reserved=4), 1002),
-    "second reserved bit": (frame(TEXT, b"x", reserved=2), 1002),
-    "third reserved bit": (frame(TEXT, b"x", reserved=1), 1002),
-    "opcode 3": (frame(3, b"x"), 1002),
-    "opcode 11": (frame(11, b"x"), 1002),
     "no UTF-8": (frame(TEXT, b"\xff"), 1007),
-    "half a character": (frame(TEXT, "ü".encode()[:1]), 1007),
-    "a surrogate": (frame(TEXT, b"\xed\xa0\x80"), 1007),
     "a length of 2^62": (frame(TEXT, length=2**62), 1009),
-    "a length of 2^63": (frame(TEXT, length=2**63), 1009),
     "a frame of 32 KB and a byte": (frame(TEXT, b"x" * (32 * 1024 + 1)), 1009),
     "a message of 128 KB and a byte": (
         b"".join(frame(CONTINUATION if n else TEXT, b"x" * 32 * 1024, fin=False) for n in range(4))
@@ -53,31 +45,15 @@ BAD_FRAMES = {
         1009,
     ),
     "frames without a byte": (frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * (128 * 1024), 1009),
-    "a ping in two frames": (frame(PING, b"x", fin=False), 1002),
-    "a ping of 126 bytes": (frame(PING, b"x" * 126), 1002),
     "the end of no message": (frame(CONTINUATION, b"x"), 1002),
-    "a message within another": (frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
-    "a close of one byte": (frame(CLOSE, b"\x03"), 1002),
     "a close with 1005": (close(1005), 1002),
-    "a close with 999": (close(999), 1002),
-    "a close whose reason is no UTF-8": (close(1000, b"\xff"), 1007),
     "HTTP": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1002),
-    "zeros": (bytes(100), 1002),
     "binary": (frame(BINARY, b"x"), 1003),
 }
 """Frames that nobody may send, and the code with which the socket is closed for it."""
-STRANGE_FRAMES = {
-    "half a frame": frame(TEXT, b"hello")[:-2],
-    "half a header": frame(TEXT, b"hello")[:3],
-    "an empty message": frame(TEXT),
-    "a pong that nobody asked for": frame(PONG, b"x"),
-}
-"""Frames, or parts of them, after which nothing happens."""
 BOMBS = [
-    "[" * 60_000, '{"a":' * 20_000, '{"action":' * 10_000, '{"action":"$connect"}', '{"action":"$disconnect"}',
-    '{"action":"$default"}', '{"action":"$connect","action":"$disconnect"}', '{"action":1}', '{"action":null}',
-    '{"action":{"action":"$connect"}}', '{"action":["$disconnect"]}', '[{"action":"$connect"}]',
-    f'{{"action":{"9" * 20_000}}}', '{"action":1e999}', "NaN",
+    "[" * 60_000, '{"action":' * 10_000, '{"action":"$connect"}', '{"action":"$disconnect"}', '{"action":1}',
+    '{"action":["$disconnect"]}', f'{{"action":{"9" * 20_000}}}', "NaN",
 ]  # fmt: skip
 """Messages at which whoever chooses the route may fail, or choose wrongly."""
 
@@ -98,16 +74,10 @@ KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 WRONG_DOORS = {
     b"GET PATHx HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE + KEY + b"\r\n": 403,  # another stage
     b"GET /_aws/execute-api/abcdefghij/production HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE + KEY + b"\r\n": 403,
-    b"GET /elsewhere HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE + KEY + b"\r\n": 403,
-    b"GET PATH HTTP/1.1\r\nHost: elsewhere\r\n" + UPGRADE + KEY + b"\r\n": 403,
     b"GET PATH HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE + b"\r\n": 400,  # without a key
-    b"GET PATH HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE.replace(b"13", b"8") + KEY + b"\r\n": 400,
     b"POST PATH HTTP/1.1\r\nHost: HOST\r\n" + UPGRADE + KEY + b"\r\n": 405,
-    b"GET PATH HTTP/1.1\r\nHost: HOST\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n": 403,
     b"GET PATH HTTP/1.1\r\nHost: HOST\r\n\r\n": 403,  # HTTP
-    b"POST PATH HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\n\r\nhello": 403,
     b"GET PATH HTTP/1.1\r\nHost: HOST\r\nX-Long: " + b"x" * 70_000 + b"\r\n" + UPGRADE + KEY + b"\r\n": None,
-    b"nonsense\r\n\r\n": 400,
     bytes(100): 400,
 }
 """Requests, with PATH and HOST left open, and the status of the answer; None: it is dropped without one."""

@@ -22,29 +22,25 @@ except LabError as reason:
     pytestmark = pytest.mark.skip(reason=str(reason))
 
 
-@pytest.fixture(scope="module")
-def rehearse(tmp_path_factory):
+@pytest.fixture
+def rehearse(tmp_path):
     """`rehearse(code, *options)`: Python code, run in a rehearsal; the process, ended."""
-    folder = tmp_path_factory.mktemp("rehearsal")
-    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
     def run(code, *options, arguments=(), **more):
         command = [sys.executable, "-m", "chatlab", "rehearse", *options, "--", sys.executable, "-c", code, *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=120
-        )  # fmt: skip
-        assert processes_of(folder) == []
+        done = subprocess.run(command, cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=120)
+        assert processes_of(tmp_path) == []
         return done
 
     return run
 
 
 ASK = """
-import boto3, httpx, socket, ssl, os
+import boto3, os
 identity = boto3.client("sts").get_caller_identity()
 s3, region = boto3.client("s3"), os.environ["AWS_DEFAULT_REGION"]
-where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-s3.create_bucket(Bucket="rehearsed", **where)
+s3.create_bucket(Bucket="rehearsed", CreateBucketConfiguration={"LocationConstraint": region})
 assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["rehearsed"]
 api = boto3.client("apigatewayv2").create_api(
     Name="rehearsed", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action")
@@ -61,8 +57,7 @@ from chatlab import Lab
 from chatlab.settings import Settings
 lab = Lab(Settings("aws", region=os.environ["AWS_DEFAULT_REGION"]))
 s3 = lab.client("s3")
-where = {} if lab.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": lab.region}}
-s3.create_bucket(Bucket=lab.bucket, **where)
+s3.create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"LocationConstraint": lab.region})
 s3.put_object(Bucket=lab.bucket, Key="index.html", Body=b"the page")
 page = f"arn:aws:s3:::{lab.bucket}/index.html"
 allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": page}
@@ -112,62 +107,46 @@ os.environ["AWS_MAX_ATTEMPTS"] = "1"
 boto3.client("sts").get_caller_identity()
 """
 
-ALL = {
-    "ask": ASK, "page": SERVE_A_PAGE, "quotas": READ_QUOTAS_AND_PRICES, "elsewhere": LOOK_ELSEWHERE,
-    "credentials": LOOK_FOR_CREDENTIALS, "nobody": TRUST_NOBODY,
+SAID = {
+    "aws is on this machine, and everyone's certificates are verified": (ASK, "learner eu-south-1"),
+    "a page is served over https at its REST address and over http at its website": (
+        SERVE_A_PAGE, "404\nhttps the page 403 403\nhttp the page the page 403",
+    ),
+    "a Region has its own quota and its own prices": (
+        READ_QUOTAS_AND_PRICES, "2500.0 True\n1.2 AWS's price list of eu-south-1 2026-11-01",
+    ),
+    "nothing else can be reached": (LOOK_ELSEWHERE, "no such name\nno such name\n['lo']"),
+    "no credentials of the person's are taken along": (LOOK_FOR_CREDENTIALS, "[]"),
+    "whoever does not trust the rehearsal's authority is not connected": (TRUST_NOBODY, "certificate verify failed"),
 }  # fmt: skip
 RUN_ALL = """
-import contextlib, io, json, sys
-said = {}
-for name, code in json.loads(sys.argv[1]).items():
+import contextlib, io, json, subprocess, sys
+said = []
+subprocess.Popen(["sleep", sys.argv[2]], start_new_session=True)
+for code in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             exec(code, {})
         except Exception as error:
-            print(f"{error!r}")
-    said[name] = printed.getvalue()
+            print("certificate verify failed" if "certificate verify failed" in str(error) else repr(error))
+    said.append(printed.getvalue().strip())
 print(json.dumps(said))
+raise SystemExit(3)
 """
 
 
-@pytest.fixture(scope="module", params=["eu-south-1", "us-east-1"])
-def region(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def said(rehearse, region):
-    """What each of ALL printed in one rehearsal of this Region, one line an element, and what it raised."""
+def test_a_rehearsal_whose_status_is_the_commands_and_which_leaves_nothing(rehearse):
     mine = dict.fromkeys(["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"], "the person's")
-    done = rehearse(RUN_ALL, "--region", region, arguments=[json.dumps(ALL)], **mine)
-    assert done.returncode == 0, done.stderr
-    return {name: text.splitlines() for name, text in json.loads(done.stdout).items()}
+    codes, sleeps = [code for code, _ in SAID.values()], f"{os.getpid()}.5"
+    done = rehearse(RUN_ALL, "--region", "eu-south-1", arguments=[json.dumps(codes), sleeps], **mine)
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert dict(zip(SAID, json.loads(done.stdout), strict=True)) == {name: text for name, (_, text) in SAID.items()}
 
+    def survivors():
+        lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+        return [line for line in lines if sleeps in line and "sleep" in line]
 
-def test_aws_is_on_this_machine_and_everyone_s_certificates_are_verified(said, region):
-    assert said["ask"] == [f"learner {region}"]
-
-
-def test_a_page_is_served_over_https_at_its_rest_address_and_over_http_at_its_website(said):
-    assert said["page"] == ["404", "https the page 403 403", "http the page the page 403"]
-
-
-def test_a_region_has_its_own_quota_and_its_own_prices(said, region):
-    quota, dearer = {"eu-south-1": ("2500.0", "1.2"), "us-east-1": ("10000.0", "1.0")}[region]
-    assert said["quotas"] == [f"{quota} True", f"{dearer} AWS's price list of {region} 2026-11-01"]
-
-
-def test_nothing_else_can_be_reached(said):
-    assert said["elsewhere"] == ["no such name", "no such name", "['lo']"]
-
-
-def test_whoever_does_not_trust_the_rehearsals_authority_is_not_connected(said):
-    (raised,) = said["nobody"]
-    assert "certificate verify failed" in raised
-
-
-def test_no_credentials_of_the_persons_are_taken_along(said):
-    assert said["credentials"] == ["[]"]
+    poll(lambda: not survivors(), "what the command has left running to end", timeout_s=5, every_s=0.1)
 
 
 def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
@@ -176,24 +155,9 @@ def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
     assert done.stderr.startswith("There is no trait bad: the traits are delay, ")
 
 
-def test_the_commands_status_is_the_rehearsals_and_what_it_leaves_running_ends_with_it(rehearse):
-    sleeps = f"{os.getpid()}.5"
-    done = rehearse(
-        f"import subprocess; subprocess.Popen(['sleep', '{sleeps}'], start_new_session=True); raise SystemExit(3)"
-    )
-    assert done.returncode == 3
-    assert "Traceback" not in done.stderr
-
-    def survivors():
-        lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
-        return [line for line in lines if sleeps in line]
-
-    poll(lambda: not survivors(), "it to end", timeout_s=5, every_s=0.1)
-
-
 @pytest.mark.slow
 def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "new-role=5,late-policy=4")
+    monkeypatch.setenv("CHATLAB_TRAITS", "new-role=2,late-policy=2")
     with lab_in(tmp_path / "home"):
         for name in ("01_dynamodb_table", "02_iam_role", "03_lambda_functions"):
             run_cells(name)

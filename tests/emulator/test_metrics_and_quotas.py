@@ -1,9 +1,14 @@
-"""CloudWatch's figures on the local cloud: of invocations over the WebSocket, and of the broadcast's log line."""
+"""CloudWatch's figures on the local cloud: of invocations over the WebSocket, and of the broadcast's log line; and the
+account's quotas."""
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from botocore.exceptions import ClientError
+
 from chatlab import poll
 from chatlab.lab import STAGE
+from chatlab.limits import read_quotas
 from tests.support.chat import delete_items, people
 
 
@@ -46,3 +51,13 @@ def test_a_call_of_lambdas_own_counts_once(chat):
     chat.client("lambda").invoke(FunctionName=function, Payload=event)
     assert figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) == before + 1
     delete_items(chat, ["counted"])
+
+
+def test_the_local_cloud_tells_an_accounts_quotas(chat):
+    found = read_quotas(chat)
+    assert (found.requests_per_s, found.connects_per_s, found.concurrency) == (10_000, 500, 1_000)
+    assert all(found.is_live(name) for name in found.sources)
+    asked = chat.client("service-quotas")
+    assert asked.get_service_quota(ServiceCode="apigateway", QuotaCode="L-8A5B8E43")["Quota"]["Value"] == 10_000
+    with pytest.raises(ClientError, match="NoSuchResourceException"):
+        asked.get_service_quota(ServiceCode="apigateway", QuotaCode="L-00000000")

@@ -1,7 +1,6 @@
 """The local cloud under a policy: what it does not allow is refused, also what AWS asks beside a call's own action."""
 
 import json
-from contextlib import contextmanager
 
 import pytest
 from botocore.exceptions import ClientError
@@ -10,21 +9,21 @@ from chatlab import permissions
 from tests.support.labs import lab_in
 
 
-@contextmanager
-def under(policy, folder, monkeypatch):
-    """A lab in `folder` whose person has this policy alone; it is also told what they ask for."""
-    (folder / "policy.json").write_text(json.dumps(policy))
-    monkeypatch.setenv("CHATLAB_POLICY", str(folder / "policy.json"))
-    monkeypatch.setenv("CHATLAB_RECORD", str(folder / "asked"))
-    with lab_in(folder / "home") as lab:
-        yield lab, lambda: [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def restricted(tmp_path_factory):
+    """A lab under its own policy, and what is asked for in it, as a function."""
+    folder = tmp_path_factory.mktemp("restricted")
+    (folder / "policy.json").write_text(json.dumps(permissions.policy()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_POLICY", str(folder / "policy.json"))
+        patch.setenv("CHATLAB_RECORD", str(folder / "asked"))
+        with lab_in(folder / "home") as lab:
+            yield lab, lambda: [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
-    """A lab under its own policy."""
-    with under(permissions.policy(), tmp_path, monkeypatch) as (lab, _):
-        yield lab
+def lab(restricted):
+    return restricted[0]
 
 
 def code(error):
@@ -41,11 +40,14 @@ def create_table(lab, name):
     )
 
 
-def test_only_the_labs_own_names_can_be_used(lab):
+def test_only_the_labs_own_names_and_services_can_be_used(lab):
     create_table(lab, lab.table)
     with pytest.raises(ClientError) as error:
         create_table(lab, "somebody-elses")
     assert code(error) == "AccessDeniedException"
+    with pytest.raises(ClientError) as error:
+        lab.client("sqs").create_queue(QueueName="chat")
+    assert code(error) == "AccessDenied"
 
 
 def test_an_api_without_the_labs_tag_is_not_deleted(lab):
@@ -59,10 +61,18 @@ def test_an_api_without_the_labs_tag_is_not_deleted(lab):
     assert gateway.get_api(ApiId=foreign)
 
 
-def test_no_other_service_can_be_used(lab):
-    with pytest.raises(ClientError) as error:
-        lab.client("sqs").create_queue(QueueName="chat")
-    assert code(error) == "AccessDenied"
+def test_each_question_is_written_down_once(restricted):
+    lab, asked = restricted
+    for _ in range(2):
+        lab.client("dynamodb").list_tables()
+        with pytest.raises(ClientError):
+            lab.client("dynamodb").delete_table(TableName="any")
+    questions = asked()
+    assert questions.count({"action": "dynamodb:ListTables", "resource": "*", "allowed": True}) == 1
+    refused = [question for question in questions if question["action"] == "dynamodb:DeleteTable"]
+    assert [(question["resource"].endswith(":table/any"), question["allowed"]) for question in refused] == [
+        (True, False)
+    ]
 
 
 def create_role(lab):
@@ -114,8 +124,11 @@ ASKED_BESIDE = {
 @pytest.fixture(scope="module")
 def administrator(tmp_path_factory):
     """A lab whose person may do everything, which they can take away from themselves."""
-    with lab_in(tmp_path_factory.mktemp("administrator") / "home") as lab:
-        yield lab
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CHATLAB_POLICY", "CHATLAB_RECORD"):
+            patch.delenv(name, raising=False)
+        with lab_in(tmp_path_factory.mktemp("administrator") / "home") as lab:
+            yield lab
 
 
 @pytest.mark.parametrize(("action", "call"), ASKED_BESIDE.items(), ids=ASKED_BESIDE)
@@ -129,16 +142,3 @@ def test_what_aws_asks_beside_a_calls_own_action_is_asked_too(administrator, act
     finally:
         iam.delete_user_policy(**user)
     assert code(error) in ("AccessDenied", "AccessDeniedException")
-
-
-def test_each_question_is_written_down_once(tmp_path, monkeypatch):
-    with under(permissions.policy(), tmp_path, monkeypatch) as (lab, asked):
-        for _ in range(2):
-            lab.client("dynamodb").list_tables()
-            with pytest.raises(ClientError):
-                lab.client("dynamodb").delete_table(TableName="any")
-        questions = asked()
-    assert questions.count({"action": "dynamodb:ListTables", "resource": "*", "allowed": True}) == 1
-    (refused,) = (question for question in questions if not question["allowed"])
-    assert refused["action"] == "dynamodb:DeleteTable"
-    assert refused["resource"].endswith(":table/any")

@@ -1,4 +1,4 @@
-"""A new account's Lambda, which runs few invocations at a time, in the local cloud."""
+"""Limits that only a trait sets: a new account's Lambda, which runs few invocations at a time, and a stage's own."""
 
 import json
 import time
@@ -9,9 +9,10 @@ import websocket
 from botocore.config import Config
 
 from chatlab import poll
+from chatlab.lab import STAGE
 from chatlab.limits import read_quotas
 from loadtest import warm_up
-from tests.support.labs import chat_in
+from tests.support.labs import chat_in, lab_in
 
 AT_ONCE = 4  # a new account has 10; with fewer, the local cloud itself is quick enough to ask for more
 
@@ -58,10 +59,6 @@ def close(url, sockets):
         return status == 101
 
     poll(is_let_in, "the functions to be done with those who left")
-
-
-def test_the_account_says_so(new_account):
-    assert read_quotas(new_account).concurrency == AT_ONCE
 
 
 def test_of_many_handshakes_at_once_some_are_refused_with_500(url):
@@ -116,16 +113,49 @@ def test_a_call_beyond_that_is_refused_and_an_event_waits(new_account):
 
 def test_a_load_test_as_fast_as_the_rule_says_is_complete_and_hardly_anybody_is_refused(new_account, url, run):
     connect_s = warm_up.handshake_s(url)
-    rate = read_quotas(new_account).max_connects_per_s(connect_s)
+    quotas = read_quotas(new_account)
+    rate = quotas.max_connects_per_s(connect_s)
+    assert quotas.concurrency == AT_ONCE
     assert 0.03 < connect_s < 0.3 and rate > 10
-    test = run("--host", url, "--users", 60, "--spawn-rate", rate, "--broadcasts", 3, "--warm-up", 1)
+    test = run("--host", url, "--users", 40, "--spawn-rate", rate, "--broadcasts", 3, "--warm-up", 1)
     assert test.status == 0, test.output
-    assert sum(test.summary["refusals"].values()) < 12
+    assert sum(test.summary["refusals"].values()) < 8
 
 
-def test_a_load_test_that_is_too_fast_comes_to_its_end_and_names_what_it_met(url, run):
-    test = run("--host", url, "--users", 60, "--spawn-rate", 400, "--broadcasts", 3, "--warm-up", 1)
-    assert test.status == 0, test.output
-    assert test.summary["connections"] == 60 and test.summary["refusals"]["status 500"] > 10
-    (message,) = [check["message"] for check in test.summary["verdict"]["checks"] if check["check"] == "throttling"]
-    assert "Lambda, which runs as many invocations as it may" in message
+@pytest.fixture(scope="module")
+def limited_url(tmp_path_factory):
+    """An API that answers by itself, and takes 2 messages at once and 5 handshakes; then one in ten seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_TRAITS", "stage-limits")
+        with lab_in(tmp_path_factory.mktemp("limits") / "home") as lab:
+            gateway = lab.client("apigatewayv2")
+            api = gateway.create_api(
+                Name="limits", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action"
+            )["ApiId"]
+            mock = gateway.create_integration(ApiId=api, IntegrationType="MOCK")["IntegrationId"]
+            for route in ("$connect", "$default"):
+                gateway.create_route(ApiId=api, RouteKey=route, Target=f"integrations/{mock}")
+            gateway.create_stage(
+                ApiId=api,
+                StageName=STAGE,
+                DefaultRouteSettings={"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 5},
+                RouteSettings={"$default": {"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 2}},
+            )
+            yield lab.websocket_url(api)
+
+
+def test_each_route_takes_what_is_set_for_it_and_no_more(limited_url):
+    sockets = [websocket.create_connection(limited_url, timeout=10) for _ in range(5)]
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        websocket.create_connection(limited_url, timeout=10)
+    assert refused.value.status_code == 429
+    for socket in sockets[:3]:  # the limit is the route's, whoever speaks
+        socket.send("hello")
+        time.sleep(0.1)
+    frame = json.loads(sockets[2].recv())
+    assert frame["message"] == "Too Many Requests" and frame.keys() == {"message", "connectionId", "requestId"}
+    sockets[0].settimeout(0.2)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        sockets[0].recv()
+    for socket in sockets:
+        socket.close()
