@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,14 +31,14 @@ READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is ch
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
-# Of one invocation: the part of the account's default quota that notebook 03 gives it. It could post over 20,000
-# (docs/fanout.md), so the quota is what it waits for.
+# The part of the account's default quota that notebook 03 gives a broadcast. One invocation can make over 20,000 posts
+# a second (docs/fanout.md), so it waits for the quota.
 REQUESTS_PER_S, POSTS_SHARE = default_requests_per_s("us-east-1"), 0.8
 POSTS_PER_SECOND = POSTS_SHARE * REQUESTS_PER_S
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
 HAND_OVER_S = 18  # after which a broadcast's first invocation hands the rest to a second one: lambda_broadcast.py
 TIMEOUT_S = 30  # of that second one: notebook 03
-READ_AHEAD = 7_500  # items that an invocation has read and not posted to: lambdas/post_queue.py
+READ_AHEAD = 7_500  # items read and not posted to: MAX_READY of fanout/posting.py and one page of lambda_broadcast.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
@@ -48,7 +48,7 @@ FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP h
 
 
 class Prices(dict[str, float]):
-    """US dollars for one of each thing that is metered, by its name. As a text it is where they come from."""
+    """The price in US dollars of one of each thing that is metered, by its name. `str` says where they come from."""
 
     def __init__(self, dollars: Mapping[str, float], source: str, date: str) -> None:
         super().__init__(dollars)
@@ -94,9 +94,9 @@ _PRICE_LIST_REGION = "us-east-1"  # there are few with the Price List API, and e
 
 
 def read_prices(lab: Lab) -> Prices:
-    """The prices of a lab's Region: on `aws` the live ones, and else, or if you may not ask, `PRICES`.
+    """The prices of a lab's Region: the live ones on `aws`, if you may ask for them; else `PRICES`.
 
-    China and other partitions have price lists of their own, in other currencies: for these it is `PRICES`, too.
+    China and other partitions have price lists of their own, in other currencies: there, too, it is `PRICES`.
     """
     if lab.target != "aws" or lab.partition != "aws":
         return PRICES
@@ -181,9 +181,8 @@ class Bill:
 
     def __add__(self, other: "Bill") -> "Bill":
         """Both together, at this one's prices."""
-        names = [*self.quantities, *(name for name in other.quantities if name not in self.quantities)]
-        quantities = {name: self.quantities.get(name, 0) + other.quantities.get(name, 0) for name in names}
-        return Bill(quantities, self.prices)
+        both = self.quantities | other.quantities
+        return Bill({name: self.quantities.get(name, 0) + other.quantities.get(name, 0) for name in both}, self.prices)
 
 
 def estimate(
@@ -191,7 +190,6 @@ def estimate(
     broadcasts: int,
     payload_bytes: int = 200,
     minutes: float = 0.0,
-    shards: int = 1,
     posts_per_second: float = POSTS_PER_SECOND,
     prices: Prices = PRICES,
 ) -> Bill:
@@ -202,18 +200,15 @@ def estimate(
         broadcasts: how many messages are broadcast in all.
         payload_bytes: of each.
         minutes: for how long the connections are open.
-        shards: into how many invocations each broadcast is split.
-        posts_per_second: of one invocation. If shards wait for the account's quota, each one's part of it.
+        posts_per_second: of a broadcast.
         prices: `PRICES`, or what `read_prices` returned.
     """
     deliveries = broadcasts * connections
     steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
-    shard_s = connections / shards / posts_per_second
-    reads = shards * math.ceil(max(1, connections / shards * ITEM_BYTES / READ_UNIT_BYTES)) / 2
-    calls = 2 * connections + broadcasts * shards
+    calls = 2 * connections + broadcasts
     gb_seconds = (
         connections * SHORT_CALL_S * (MEMORY_GB["connect"] + MEMORY_GB["disconnect"])
-        + broadcasts * shards * shard_s * MEMORY_GB["default"]
+        + broadcasts * connections / posts_per_second * MEMORY_GB["default"]
     )
     hours = max(1, math.ceil(minutes / 60)) if broadcasts else 0
     quantities = {
@@ -221,7 +216,7 @@ def estimate(
         "connection minutes": connections * math.ceil(minutes),  # each connection's are rounded up
         "Lambda requests": calls,
         "Lambda GB-seconds": gb_seconds,
-        "DynamoDB read units": broadcasts * reads,
+        "DynamoDB read units": broadcasts * math.ceil(max(1, connections * ITEM_BYTES / READ_UNIT_BYTES)) / 2,
         "DynamoDB write units": 2 * connections,  # the item is put, and deleted
         "log GB": calls * LOG_LINE_BYTES / 1e9,
         "metric months": METRICS * hours / HOURS_A_MONTH,
@@ -241,22 +236,13 @@ def _dollars(value: float) -> str:
     return f"{value:.4f}" if value >= 0.00005 or not value else "under 0.0001"
 
 
-class Load(TypedDict):
-    """A load, as arguments of `estimate`."""
-
-    connections: int
-    broadcasts: int
-    payload_bytes: NotRequired[int]
-    minutes: float
-
-
-LOAD_TEST: Load = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
-"""Notebook 06 as it stands, its warm-up included."""
+LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
+"""Notebook 06 as it stands, its warm-up included: arguments of `estimate`."""
 COMPARISON_STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
 """Notebook 07 as it stands, on an account with AWS's default quotas: for each run its numbers of connections."""
 COMPARISON_BROADCASTS_PER_S = {"fanout": 3, "sequential": 0.25}
 """The same: for each run its broadcasts a second."""
-BUILD_AND_TRY: Load = {"connections": 20, "broadcasts": 50, "minutes": 10}
+BUILD_AND_TRY = {"connections": 20, "broadcasts": 50, "minutes": 10}
 """Of notebooks 01 to 05, whose checks are some connections and messages, and of a person in a browser."""
 
 
@@ -264,7 +250,6 @@ def estimate_comparison(
     steps: Mapping[str, Sequence[int]],
     broadcasts_per_s: Mapping[str, float],
     broadcasts_each: int = 9,
-    payload_bytes: int = 200,
     prices: Prices = PRICES,
 ) -> Bill:
     """What notebook 07's runs use, as if everybody connected anew for each step, which is a little too much.
@@ -275,7 +260,7 @@ def estimate_comparison(
         broadcasts_each: how many in each step, the warm-up included.
     """
     minutes = sum(broadcasts_each * len(steps[run]) / broadcasts_per_s[run] for run in steps) / 60
-    return estimate(sum(map(sum, steps.values())), broadcasts_each, payload_bytes, minutes, prices=prices)
+    return estimate(sum(map(sum, steps.values())), broadcasts_each, minutes=minutes, prices=prices)
 
 
 def estimate_whole_lab(prices: Prices = PRICES) -> Bill:
@@ -292,37 +277,36 @@ def estimate_abuse(
     payload_bytes: int = 200,
     requests_per_s: float = REQUESTS_PER_S,
     concurrency: float = 1_000,
-    timeout_s: float = TIMEOUT_S,
     prices: Prices = PRICES,
 ) -> Bill:
     """The most that a stranger who has found the chat's URL can cost in an hour.
 
-    Strangers hold some connections open and send all the time as many messages as the stage lets them, each of which
-    goes to everybody; and with others they connect and leave as fast as the stage lets them. Bounds, each taken at its
-    worst: what the stage takes; the account's quota, which all messages count against, in and out; and the concurrency,
-    because a broadcast that has to wait for the quota is paid for until its time-out. Some connections never read: if
-    they are the majority, that looks like a quota that is used up, and each broadcast tries until its time-out.
-    Assumed: a refused request costs nothing, and each client's network is fast enough.
-    API Gateway's throttling is a target, and can be overrun:
+    The stranger holds some connections open and sends as many messages as the stage takes, each to everybody. With
+    other connections, the stranger connects and leaves as fast as the stage takes it. Some connections never read: if
+    most do not, that looks like a quota that is used up, and each broadcast tries until its time-out. Three bounds,
+    each taken at its worst: what the stage takes; the account's quota, which counts all messages, in and out; and
+    Lambda's concurrency, because you pay for a broadcast that waits for the quota until its time-out.
+
+    This assumes that a refused request costs nothing, and that each client's network is fast enough. API Gateway's
+    throttling is a target, and can be overrun:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-protect.html
 
     Args:
-        connections: how many receive each message, the strangers' own and everybody else's.
+        connections: how many receive each message, the stranger's own and everybody else's.
         messages_per_s: what the stage takes on `$default`.
         connects_per_s: what it takes on `$connect`.
         payload_bytes: of each message; API Gateway takes up to 128 KB, in frames of 32.
-        requests_per_s: the account's quota, as `chatlab.quotas` has it.
+        requests_per_s: the account's quota, as `chatlab.limits` reads it.
         concurrency: the account's quota of Lambda.
-        timeout_s: of the broadcast's function.
     """
     posts_per_s = min(messages_per_s * connections, requests_per_s)
     metered_per_s = min(messages_per_s + posts_per_s, requests_per_s)
     steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
     # A broadcast alone takes its share of the quota's time; beside others it has what they do not use.
     unused = 1 - messages_per_s * connections / requests_per_s
-    longest_s = HAND_OVER_S + timeout_s
+    longest_s = HAND_OVER_S + TIMEOUT_S
     each_s = min(longest_s, connections / (POSTS_SHARE * requests_per_s) / unused) if unused > 0 else longest_s
-    invocations = min(concurrency, messages_per_s * max(each_s, timeout_s))
+    invocations = min(concurrency, messages_per_s * max(each_s, TIMEOUT_S))
     items_per_s = min(messages_per_s * connections, posts_per_s + messages_per_s * READ_AHEAD)
     calls_per_s = messages_per_s * (2 if each_s > HAND_OVER_S else 1)
     per_s = {
@@ -342,18 +326,13 @@ def estimate_abuse(
 # --- other services, and servers of your own --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Alternative:
+class Alternative(NamedTuple):
     """Another way to hold the connections and deliver to them: its list prices, and how much it delivers at once."""
 
-    message_dollars: float
-    """One message in or out."""
-    step_bytes: int
-    """A message is metered in steps of so many bytes."""
-    minute_dollars: float
-    """One connection minute."""
-    deliveries_per_s: int
-    """The account's default quota of deliveries a second."""
+    message_dollars: float  # of one message, in or out
+    step_bytes: int  # in which a message is metered
+    minute_dollars: float  # of one connection minute
+    deliveries_per_s: int  # the account's default quota
 
 
 ALTERNATIVES = {
@@ -376,21 +355,20 @@ def compare_alternatives(
     connections: int,
     broadcasts_per_s: float,
     payload_bytes: int = 200,
-    shards: int = 1,
     posts_per_second: float = POSTS_PER_SECOND,
     prices: Prices = PRICES,
     requests_per_s: float = REQUESTS_PER_S,
 ) -> pd.DataFrame:
-    """What an hour of a room costs elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`, by design.
+    """What an hour of a room costs here and elsewhere: a DataFrame with `dollars_per_hour` and `deliveries_per_s`.
 
-    The arguments are those of `estimate`, and the first row is its sum; `requests_per_s` is the account's quota of
-    API Gateway, which this chat's deliveries count against. Bytes out are in all rows, at the same price; the
-    functions, their metrics and the table in the first row only, since the others need none. What else the others cost
-    is us-east-1's, whatever `prices` are.
+    The first row is this chat, as `estimate` has it, whose arguments these are. `requests_per_s` is the account's quota
+    of API Gateway, which counts this chat's deliveries. All rows include the bytes out, at the same price. Only the
+    first one includes functions, metrics and a table, since the others need none. The other services' own prices are
+    us-east-1's, whatever `prices` are.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections
-    bill = estimate(connections, count, payload_bytes, 60, shards, posts_per_second, prices)
+    bill = estimate(connections, count, payload_bytes, 60, posts_per_second, prices)
     out = bill.quantities["GB out"] * prices["GB out"]
     rows: dict[str, tuple[float, float]] = {"API Gateway (this chat)": (bill.dollars, requests_per_s)}
     for name, other in ALTERNATIVES.items():
@@ -410,11 +388,10 @@ def compare_alternatives(
 
 
 def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]]:
-    """A list of dicts, for `lab.show`: one for each kind of resource. Prices are in US dollars.
+    """A dict for each kind of resource, for `lab.show`: its name, its price in US dollars, how it is removed.
 
-    `with_alarm`: with the budget that notebook 00 creates if EMAIL is set.
-
-    How long each takes is what AWS's users report, rounded up; nothing of this was measured on AWS.
+    `with_alarm` adds the budget that notebook 00 creates if EMAIL is set. How long each takes is what AWS's users
+    report, rounded up; none of it was measured on AWS.
     """
     prices = read_prices(lab)
 
@@ -444,13 +421,11 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             "05", "bucket with the page", lab.bucket, "less than a cent a month", "0.005 a thousand uploads",
             "10 s, and the page's build", "delete_bucket",
         ),
-    ]  # fmt: skip
-    rows.append(
         (
             "08", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
             f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 08 itself by update_table",
-        )
-    )  # fmt: skip
+        ),
+    ]  # fmt: skip
     if hours := ledger.lifetime_hours():
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"

@@ -1,12 +1,21 @@
-"""Quantities times prices, checked against sums that can be done by hand."""
+"""What a chat costs: sums done by hand, the notebooks' own loads, and the price list, as AWS has it and as played."""
 
 import inspect
+import json
 import re
 
+import boto3
+import httpx
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.httpsession import URLLib3Session
+from botocore.stub import Stubber
 
-from chatlab import cost, limits
+from chatlab import Lab, cost, limits
+from chatlab.emulator.traits import with_traits
 from chatlab.paths import ROOT
+from chatlab.settings import Settings
+from tests.support.asynchronous import run_async
 from tests.support.cells import cells
 
 
@@ -36,24 +45,14 @@ def test_a_bill_is_the_sum_of_its_rows():
     assert rows["in all"] == pytest.approx(bill.dollars) == pytest.approx(sum(by_hand.values()))
 
 
-@pytest.mark.parametrize(("payload_bytes", "steps"), [(1, 1), (32_768, 1), (32_769, 2), (131_072, 4)])
-def test_messages_are_metered_in_steps_of_32_kb(payload_bytes, steps):
-    bill = cost.estimate(connections=9, broadcasts=1, payload_bytes=payload_bytes)
-    assert bill.quantities["WebSocket messages"] == 10 * steps
+def test_aws_bills_in_whole_steps_of_32_kb_minutes_and_hours():
+    def quantities(**load):
+        return cost.estimate(**{"connections": 9, "broadcasts": 1} | load).quantities
 
-
-def test_a_begun_minute_of_a_connection_counts():
-    assert cost.estimate(connections=7, broadcasts=1, minutes=1.01).quantities["connection minutes"] == 14
-
-
-def test_each_metric_of_the_log_line_costs_for_each_hour_that_has_begun():
-    assert cost.estimate(connections=1, broadcasts=1, minutes=61).quantities["metric months"] == 2 * 10 / 730
-
-
-def test_shards_cost_calls_and_no_more_time_of_posting():
-    one, ten = (cost.estimate(connections=100_000, broadcasts=1, shards=shards).quantities for shards in (1, 10))
-    assert ten["Lambda requests"] - one["Lambda requests"] == 9
-    assert ten["Lambda GB-seconds"] == pytest.approx(one["Lambda GB-seconds"])
+    messages = [quantities(payload_bytes=size)["WebSocket messages"] for size in (32_768, 32_769, 131_072)]
+    assert messages == [10, 20, 40]
+    assert quantities(minutes=1.01)["connection minutes"] == 18
+    assert quantities(minutes=61)["metric months"] == 2 * 10 / 730
 
 
 def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
@@ -61,11 +60,6 @@ def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
     assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
     assert (parameters.share, parameters.requests_per_s) == (cost.POSTS_SHARE, cost.REQUESTS_PER_S)
     assert (parameters.hand_over_s, parameters.timeout_s) == (cost.HAND_OVER_S, cost.TIMEOUT_S)
-
-
-def test_bills_are_added():
-    one = cost.estimate(connections=10, broadcasts=2)
-    assert (one + one).dollars == pytest.approx(2 * one.dollars)
 
 
 WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -143,8 +137,10 @@ def test_coming_and_going_is_a_function_two_writes_and_a_minute_each():
     assert bill.quantities["WebSocket messages"] == 0
 
 
-@pytest.mark.parametrize(("requests_per_s", "concurrency"), [(10_000, 1_000), (2_500, 1_000), (10_000, 10)])
-@pytest.mark.parametrize("connections", [1_000, 100_000])
+@pytest.mark.parametrize(
+    ("connections", "requests_per_s", "concurrency"),
+    [(1_000, 10_000, 1_000), (100_000, 2_500, 1_000), (1_000, 10_000, 10)],
+)
 def test_above_the_quota_it_is_the_quota_and_functions_that_wait_for_it(connections, requests_per_s, concurrency):
     bill = cost.estimate_abuse(connections, 20, 0, requests_per_s=requests_per_s, concurrency=concurrency)
     assert bill.quantities["WebSocket messages"] == 3600 * requests_per_s
@@ -170,3 +166,166 @@ def test_a_shown_bill_has_no_more_digits_than_are_known():
     assert shown.loc["Lambda GB-seconds", "price in US dollars"] == "13.3 a million"
     assert shown.loc["DynamoDB read units", "US dollars"] == "under 0.0001"
     assert shown.loc["in all"].tolist() == ["", "", f"{cost.estimate(**cost.LOAD_TEST).dollars:.4f}"]
+
+
+# --- other services, and servers of your own ---
+
+
+def test_an_hour_of_a_room_elsewhere_is_its_messages_minutes_and_bytes_out():
+    dear = cost.Prices({what: 1.7 * price for what, price in cost.PRICES.items()}, "made up", "today")
+    options = {"payload_bytes": 300, "posts_per_second": 777, "prices": dear}
+    hour = cost.compare_alternatives(1000, 1, **options)["dollars_per_hour"]
+    bill = cost.estimate(1000, 3600, minutes=60, **options)
+    assert hour["API Gateway (this chat)"] == bill.dollars
+    out = 3.6e6 * 340 / 1e9 * 0.09 * 1.7
+    assert hour["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + 60_000 * 0.08e-6 + out)
+    assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
+
+
+def test_larger_messages_cost_more_where_the_steps_are_smaller():
+    small, large = (cost.compare_alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
+    assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
+    assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
+
+
+@pytest.mark.parametrize(
+    ("connections", "broadcasts_per_s", "servers"),
+    [(1, 1, 2), (7 * cost.SERVER_CONNECTIONS, 0.01, 7), (1000, 3 * cost.SERVER_DELIVERIES_PER_S / 1000, 3)],
+)
+def test_deliveries_are_bounded_by_the_quota_or_by_as_many_servers_as_are_needed(
+    connections, broadcasts_per_s, servers
+):
+    at_once = cost.compare_alternatives(connections, broadcasts_per_s, requests_per_s=2_500)["deliveries_per_s"]
+    assert at_once["API Gateway (this chat)"] == 2_500
+    assert at_once["servers of your own"] == servers * cost.SERVER_DELIVERIES_PER_S
+
+
+# --- prices ---
+
+
+@pytest.fixture
+def pricing():
+    client = boto3.client("pricing", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(client) as stub:
+        yield client, stub
+        stub.assert_no_pending_responses()
+
+
+def product(usage, *tiers, published="2026-11-01"):
+    """A price list's product, whose tiers are (from, US dollars)."""
+    dimensions = {
+        str(number): {"beginRange": str(begin), "pricePerUnit": {"USD": str(dollars)}}
+        for number, (begin, dollars) in enumerate(tiers)
+    }
+    return json.dumps(
+        {
+            "product": {"attributes": {"usagetype": usage}},
+            "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
+            "publicationDate": f"{published}T10:00:00Z",
+        }
+    )
+
+
+def price_list(stub, region, products):
+    """Let the price list answer with these products, by their service, one on each page."""
+    for service in cost._PRODUCTS:
+        expected = {
+            "ServiceCode": service,
+            "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}],
+        }
+        pages = products.get(service, [])
+        for number, text in enumerate(pages, start=1):
+            more = {"NextToken": str(number)} if number < len(pages) else {}
+            stub.add_response("get_products", {"PriceList": [text], **more}, expected)
+            expected = expected | {"NextToken": str(number)}
+        if not pages:
+            stub.add_response("get_products", {"PriceList": []}, expected)
+
+
+def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
+    client, stub = pricing
+    price_list(
+        stub,
+        "eu-central-1",
+        {
+            "AmazonApiGateway": [
+                product("EUC1-ApiGatewayRequest", (0, 9)),
+                product("EUC1-ApiGatewayMessage", (1_000_000_000, 0.9e-6), (0, 1.2e-6)),
+                product("EUC1-ApiGatewayMinute", (0, 0.3e-6), published="2026-11-20"),
+            ],
+            "AWSLambda": [product("EUC1-Request-ARM", (0, 0.2e-6)), product("EUC1-Lambda-GB-Second-ARM", (0, 1e-5))],
+            "AmazonDynamoDB": [product("EUC1-ReadRequestUnits", (0, 0)), product("EUC1-WriteRequestUnits", (0, 7e-7))],
+            "AmazonCloudWatch": [
+                product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63)),
+                product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
+            ],
+        },
+    )
+    fetched = cost.fetch_prices(client, "eu-central-1")
+    assert fetched == cost.PRICES | {
+        "WebSocket messages": 1.2e-6,
+        "connection minutes": 0.3e-6,
+        "Lambda requests": 0.2e-6,
+        "Lambda GB-seconds": 1e-5,
+        "DynamoDB write units": 7e-7,
+        "log GB": 0.63,
+    }
+    others = f"DynamoDB read units, GB out: {cost.PRICES}"
+    assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
+
+
+@pytest.mark.parametrize(("region", "code"), [("us-east-1", ""), ("us-east-1", "USE1-"), ("eu-west-1", "EU-")])
+def test_what_only_ends_with_a_usages_name_is_another_thing(pricing, region, code):
+    """As AWS's list has them, and here first: tables of the class Infrequent Access, global ones, a Local Zone."""
+    client, stub = pricing
+    others = ["IA-", "Repl", *(["BOS1-"] if code else [])]
+    units = ["ReadRequestUnits", "WriteRequestUnits"]
+    dear = [product(f"{code}{other}{unit}", (0, 9)) for other in others for unit in units]
+    price_list(stub, region, {"AmazonDynamoDB": [*dear, *(product(f"{code}{unit}", (0, 1e-7)) for unit in units)]})
+    fetched = cost.fetch_prices(client, region)
+    assert fetched["DynamoDB read units"] == fetched["DynamoDB write units"] == 1e-7
+
+
+def test_where_the_price_list_stops_answering_the_table_has_the_rest(pricing):
+    client, stub = pricing
+    stub.add_client_error("get_products", "AccessDeniedException")
+    assert str(cost.fetch_prices(client, "us-east-1")) == "AWS's pricing pages, us-east-1, November 2026"
+    stub.add_response("get_products", {"PriceList": [product("ApiGatewayMessage", (0, 2e-6))]})
+    stub.add_client_error("get_products", "ThrottlingException")
+    assert cost.fetch_prices(client, "us-east-1") == cost.PRICES | {"WebSocket messages": 2e-6}
+
+
+@pytest.mark.parametrize("settings", [{"target": "local"}, {"target": "aws", "region": "cn-north-1"}])
+def test_where_no_price_list_is_in_us_dollars_the_table_is_taken(settings):
+    assert cost.read_prices(Lab(Settings(**settings))) is cost.PRICES
+
+
+def test_the_rehearsals_price_list_is_one_as_awss(monkeypatch):
+    """boto3 against the trait: the trap is in it, and it has pages."""
+    app = with_traits(None, "price-list")
+    asked = []
+
+    def send(self, request):
+        async def ask():
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+                return await client.post(request.url, content=request.body, headers=dict(request.headers.items()))
+
+        answer = run_async(ask())
+        asked.append(request.body)
+        return AWSResponse(request.url, answer.status_code, answer.headers, Raw(answer.content))
+
+    class Raw:
+        def __init__(self, content):
+            self._content = content
+
+        def stream(self):
+            yield self._content
+
+    monkeypatch.setattr(URLLib3Session, "send", send)
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    for region, factor in [("us-east-1", 1), ("eu-west-1", 1.2)]:
+        fetched = cost.fetch_prices(boto3.client("pricing", "us-east-1", **keys), region)
+        expected = {what: factor * price for what, price in cost.PRICES.items()} | {"GB out": cost.PRICES["GB out"]}
+        assert fetched == pytest.approx(expected, rel=1e-5)  # the list has ten digits
+        assert fetched.source.startswith(f"AWS's price list of {region} (GB out: ")
+    assert len(asked) > 2 * len(cost._PRODUCTS)
