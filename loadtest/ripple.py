@@ -11,7 +11,7 @@ import base64
 import html
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ LASTS_MS, END_MS = 6_000, 3_000
 """About how long it takes until all is lit, and then stays so before it begins again."""
 FACTORS = tuple(step * 10.0**decade for decade in range(-2, 3) for step in (1, 2, 5))
 """How much slower than it was a picture may show it; less than 1 is faster."""
+COLORS = 128
 FRESH = 3
 """For so many frames a new dot is brighter."""
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
@@ -85,25 +86,25 @@ class Ripple:
         step_ms = FRAME_MS / self.slowed
         return step_ms * np.arange(np.ceil(max(wave.last_ms for wave in self.waves) / step_ms) + 1)
 
-    def gif(self) -> bytes:
-        """The animation."""
-        return self._gif
-
     @cached_property
-    def _gif(self) -> bytes:  # a second's work, and a notebook both saves and shows it
-        first, *others = (_to_palette(self.frame(moment_ms)) for moment_ms in self.moments_ms)
+    def gif(self) -> bytes:
+        """The animation. It is a second's work, and a notebook both saves and shows it."""
+        # In colours that all frames share, so that from one to the next only what changes is stored.
+        colors = self.frame(self.still_ms / 2).quantize(COLORS)
+        first, *others = (self.frame(ms).quantize(palette=colors, dither=Image.Dither.NONE) for ms in self.moments_ms)
         durations = [*[FRAME_MS] * len(others), END_MS]
         buffer = io.BytesIO()
         first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
         return buffer.getvalue()
 
+    @cached_property
     def png(self) -> bytes:
         """The moment at which the first of the broadcasts has reached everybody."""
         buffer = io.BytesIO()
         texts = PngImagePlugin.PngInfo()
         texts.add_itxt("Description", self.describe())
         texts.add_itxt("Source", "measured")
-        _to_palette(self.frame(self.still_ms, fresh=0)).save(buffer, "PNG", optimize=True, pnginfo=texts)
+        self.frame(self.still_ms, fresh=0).quantize(COLORS).save(buffer, "PNG", optimize=True, pnginfo=texts)
         return buffer.getvalue()
 
     @property
@@ -124,11 +125,11 @@ class Ripple:
         """Write the animation to `path` with `.gif` behind it, and the still picture with `.png`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(f"{path.name}.gif").write_bytes(self.gif())
-        path.with_name(f"{path.name}.png").write_bytes(self.png())
+        path.with_name(f"{path.name}.gif").write_bytes(self.gif)
+        path.with_name(f"{path.name}.png").write_bytes(self.png)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        gif, png = (base64.b64encode(each).decode() for each in (self.gif(), self.png()))
+        gif, png = (base64.b64encode(each).decode() for each in (self.gif, self.png))
         picture = (
             f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="data:image/png;base64,{png}">'
             f'<img width="{WIDTH}" src="data:image/gif;base64,{gif}" alt="{html.escape(self.describe())}"></picture>'
@@ -231,26 +232,6 @@ def _dot(diameter: int) -> Image.Image:
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(folder / f"DejaVuSans{'-Bold' if bold else ''}.ttf", size)
-
-
-def _to_palette(image: Image.Image) -> Image.Image:
-    """The same with colours that all frames share, so that from one to the next only what changed is stored."""
-    return image.quantize(palette=_palette(), dither=Image.Dither.NONE)
-
-
-@cache
-def _palette() -> Image.Image:
-    """The card's colour, and each other colour in eight steps from it, for smooth edges."""
-    palette = Image.new("P", (1, 1))
-    colors = [DIM, TEXT, QUIET, *(color for pair in LIT for color in pair)]
-    palette.putpalette([channel for color in (CARD, *colors) for channel in _shades(color)])
-    return palette
-
-
-def _shades(color: str) -> Iterator[int]:
-    near, far = (np.array([int(text[at : at + 2], 16) for at in (1, 3, 5)]) for text in (CARD, color))
-    for step in range(1, 9):
-        yield from (near + (far - near) * step / 8).round().astype(int).tolist()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,6 +26,10 @@ CLOCK_MS, CLOCK_SHARE = 1.0, 0.1
 """Uncertainty of the clocks' offsets: at most this, or this share of the median latency."""
 
 
+Finding = tuple[bool, str]
+"""Whether a check holds, and what it found, in a sentence."""
+
+
 def judge(result: Result) -> Json:
     """Judge a result.
 
@@ -36,144 +40,123 @@ def judge(result: Result) -> Json:
     """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
-        warning = "There is no delivery to judge."
-        checks = [_check("samples", False, warning)]
-        return {"believable": False, "uncertain": list(summary["latency_ms"]), "warnings": [warning], "checks": checks}
+        uncertain, found = list(summary["latency_ms"]), {"samples": (False, "There is no delivery to judge.")}
+        return _verdict(uncertain, found)
     uncertain = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
-    checks = [
-        _deliveries(summary),
-        _schedule(summary),
-        _settled(result),
-        _samples(uncertain),
-        _harness_lag(summary),
-        _saturation(summary),
-        _clocks(summary),
-        _throttling(summary),
-    ]
+    found = {
+        "deliveries": _deliveries(summary),
+        "schedule": _schedule(summary),
+        "settled": _settled(result),
+        "samples": _samples(uncertain),
+        "harness_lag": _harness_lag(summary),
+        "saturation": _saturation(summary),
+        "clocks": _clocks(summary),
+        "throttling": _throttling(summary),
+    }
+    return _verdict(uncertain, found)
+
+
+def _verdict(uncertain: list[str], found: dict[str, Finding]) -> Json:
+    checks = [{"check": name, "ok": bool(ok), "message": message} for name, (ok, message) in found.items()]
     warnings = [check["message"] for check in checks if not check["ok"]]
     return {"believable": not warnings, "uncertain": uncertain, "warnings": warnings, "checks": checks}
 
 
-def _check(name: str, ok: bool, message: str) -> Json:
-    return {"check": name, "ok": bool(ok), "message": message}
-
-
-def _deliveries(summary: Json) -> Json:
+def _deliveries(summary: Json) -> Finding:
     lost = summary["missing"] + summary["dropped"]
     if not lost:
-        return _check("deliveries", True, "Every expected delivery arrived.")
-    return _check(
-        "deliveries",
-        False,
-        f"{lost:,} of {summary['expected']:,} deliveries never arrived; the latencies are those of the others.",
-    )
+        return True, "Every expected delivery arrived."
+    expected = f"{summary['expected']:,}"
+    return False, f"{lost:,} of {expected} deliveries never arrived; the latencies are those of the others."
 
 
-def _schedule(summary: Json) -> Json:
+def _schedule(summary: Json) -> Finding:
     late_ms = summary["send_late_ms"]["p99"]
     limit_ms = max(SEND_LATE_MS, SEND_LATE_SHARE * summary["latency_ms"]["p50"])
     if late_ms <= limit_ms:
-        return _check("schedule", True, f"Broadcasts were sent on schedule (p99 {late_ms:.2f} ms late).")
-    return _check(
-        "schedule",
-        False,
-        f"Broadcasts were sent late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; "
-        "use more workers or a lower rate.",
+        return True, f"Broadcasts were sent on schedule (p99 {late_ms:.2f} ms late)."
+    return False, (
+        f"Broadcasts were sent late (p99 {late_ms:.1f} ms, over {limit_ms:.1f} ms), and the latency includes that; use "
+        "more workers or a lower rate."
     )
 
 
-def _settled(result: Result) -> Json:
+def _settled(result: Result) -> Finding:
     from scipy import stats  # here, as in `loadtest.intervals`
 
     broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
     if result.summary["settings"].get("shape") == "ramp":
-        return _check(
-            "settled", True, "The number of connections grew all the time, so the latency does not have to settle."
-        )
+        return True, "The number of connections grew all the time, so the latency does not have to settle."
     smallest = broadcasts.groupby("phase").size().min()
     if smallest < MIN_BROADCASTS:
-        return _check(
-            "settled",
-            False,
-            f"{smallest} broadcasts cannot show whether the latency had settled; send {MIN_BROADCASTS} or more.",
-        )
+        few = f"{smallest} broadcasts cannot show whether the latency had settled; send {MIN_BROADCASTS} or more."
+        return False, few
     for _, phase in broadcasts.groupby("phase"):
         seconds, median_ms = phase["intended_ns"].to_numpy() / 1e9, phase["median_ms"].to_numpy()
         change_ms = stats.theilslopes(median_ms, seconds).slope * (seconds[-1] - seconds[0])
         limit_ms = max(DRIFT_MS, DRIFT_SHARE * np.median(median_ms))
         if stats.kendalltau(seconds, median_ms).pvalue < DRIFT_P and abs(change_ms) > limit_ms:
             direction = "rose" if change_ms > 0 else "fell"
-            return _check(
-                "settled",
-                False,
+            return False, (
                 f"The latency had not settled: its median {direction} by {abs(change_ms):.1f} ms from the first "
-                "broadcast to the last; use a longer --warm-up, or a lower rate if it keeps rising.",
+                "broadcast to the last; use a longer --warm-up, or a lower rate if it keeps rising."
             )
-    return _check("settled", True, "The latency had settled: its median shows no trend.")
+    return True, "The latency had settled: its median shows no trend."
 
 
-def _samples(uncertain: list[str]) -> Json:
+def _samples(uncertain: list[str]) -> Finding:
     """The median has to have an interval. A higher quantile without one is no claim of the result's."""
     if not uncertain:
-        return _check("samples", True, "There are enough broadcasts for every quantile of the latency.")
+        return True, "There are enough broadcasts for every quantile of the latency."
     if "p50" in uncertain:
-        few = f"There are too few broadcasts: for a median send {_sufficient('p50')} or more."
-        return _check("samples", False, few)
+        return False, f"There are too few broadcasts: for a median send {_sufficient('p50')} or more."
     needed = " and ".join(f"for {name} send {_sufficient(name)}" for name in uncertain)
-    return _check("samples", True, f"There are enough broadcasts for a median; {needed} or more.")
+    return True, f"There are enough broadcasts for a median; {needed} or more."
 
 
 def _sufficient(name: str) -> int:
-    """So many broadcasts are enough for the quantile of this name."""
+    """This many broadcasts are enough for the quantile of this name."""
     return sufficient_groups(float(name.removeprefix("p")) / 100)
 
 
-def _harness_lag(summary: Json) -> Json:
-    if summary["clock"] != "kernel":
-        return _check(
-            "harness_lag",
-            False,
-            "This platform gives arrivals no timestamp, so the latency includes the load test's own lateness.",
-        )
+def _harness_lag(summary: Json) -> Finding:
     lag_ms, bounds = summary["harness_lag_ms"]["p99"], summary["upper_bounds"]
+    if summary["clock"] != "kernel":
+        return False, (
+            "This platform gives arrivals no timestamp, so the latency includes the load test's own lateness."
+        )
     if bounds > MAX_BOUND_SHARE * summary["delivered"]:
-        return _check(
-            "harness_lag",
-            False,
-            f"{bounds:,} arrivals are known as upper bounds only, since more arrived behind them; use more workers.",
+        return False, (
+            f"{bounds:,} arrivals are known as upper bounds only, since more arrived behind them; use more workers."
         )
     if lag_ms > MAX_LAG_MS:
-        return _check(
-            "harness_lag",
-            False,
+        return False, (
             f"The load test handled arrivals late (p99 {lag_ms:.0f} ms, over {MAX_LAG_MS:.0f} ms). That is not in the "
-            "latency, but the process can hardly keep up; use more workers.",
+            "latency, but the process can hardly keep up; use more workers."
         )
-    return _check("harness_lag", True, f"The load test kept up (p99 of its lag {lag_ms:.1f} ms, not in the latency).")
+    return True, f"The load test kept up (p99 of its lag {lag_ms:.1f} ms, not in the latency)."
 
 
-def _saturation(summary: Json) -> Json:
+def _saturation(summary: Json) -> Finding:
     used = max((process["cpu"]["p90"] or 0.0 for process in summary["processes"]), default=0.0)
     if used <= MAX_CPU_SHARE:
-        return _check("saturation", True, f"The busiest process used {used:.0%} of a core.")
-    return _check("saturation", False, f"A process of the load test used {used:.0%} of a core; use more workers.")
+        return True, f"The busiest process used {used:.0%} of a core."
+    return False, f"A process of the load test used {used:.0%} of a core; use more workers."
 
 
-def _throttling(summary: Json) -> Json:
+def _throttling(summary: Json) -> Finding:
     """Refused handshakes cost only time if all connections were made in the end; a refused message is lost."""
     refusals, error_frames = summary["refusals"], summary["error_frames"]
     message = explain_refusals(refusals, error_frames) or "The server refused nothing because of too much load."
-    return _check("throttling", not error_frames and not (refusals and summary["connections_failed"]), message)
+    return not error_frames and not (refusals and summary["connections_failed"]), message
 
 
-def _clocks(summary: Json) -> Json:
+def _clocks(summary: Json) -> Finding:
     uncertainty_ms = max((process["clock_uncertainty_ms"] for process in summary["processes"]), default=0.0)
     limit_ms = max(CLOCK_MS, CLOCK_SHARE * summary["latency_ms"]["p50"])
     if uncertainty_ms <= limit_ms:
-        return _check("clocks", True, f"The processes' clocks agree to {uncertainty_ms:.2f} ms.")
-    return _check(
-        "clocks",
-        False,
-        f"The workers' clocks are known to {uncertainty_ms:.1f} ms only, and so is the latency between them; "
-        "bring the workers closer to the master.",
+        return True, f"The processes' clocks agree to {uncertainty_ms:.2f} ms."
+    return False, (
+        f"The workers' clocks are known to {uncertainty_ms:.1f} ms only, and so is the latency between them; bring the "
+        "workers closer to the master."
     )

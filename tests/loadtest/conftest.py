@@ -10,6 +10,13 @@ from tests.support.load_tests import run, start
 __all__ = ["run", "start"]
 
 
+def pytest_collection_modifyitems(items):
+    """Whatever runs a load test is slow."""
+    for item in items:
+        if {"start", "measure"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def measure(fork_server, monkeypatch, tmp_path):
     """`readings.measure(case, folder)` in a folder of its own, with a load test that is forked."""

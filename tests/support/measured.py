@@ -9,8 +9,11 @@ MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
 
 
-def result_of(latency_ms, warm_up=1, **settings):
-    """A result from latencies, shape (broadcasts, connections); a NaN never arrived. The first ones are the warm-up."""
+def result_of(latency_ms, warm_up=1, speaker=None, **settings):
+    """A result from latencies, shape (broadcasts, connections); a NaN never arrived. The first ones are the warm-up.
+
+    `speaker` is the number of the connection that sends each broadcast; without it, number 0 does.
+    """
     latency_ms = np.asarray(latency_ms, dtype=float)
     log = records.DeliveryLog()
     due = [NOW + number * 500 * MS for number in range(len(latency_ms))]
@@ -18,13 +21,16 @@ def result_of(latency_ms, warm_up=1, **settings):
         if not np.isnan(latency):
             arrived_ns = due[number] + round(latency * MS)
             log.append(connection, number, arrived_ns, arrived_ns + MS // 10, KERNEL)
-    sent = [BroadcastRecord(number, 0, number < warm_up, 0, time, time) for number, time in enumerate(due)]
+    speaker = speaker or [0] * len(due)
+    sent = [
+        BroadcastRecord(number, 0, number < warm_up, speaker[number], time, time) for number, time in enumerate(due)
+    ]
     connections = [ConnectionRecord(number, NOW - 2, 1, NOW - 1) for number in range(latency_ms.shape[1])]
     result = results.assemble(
         log.take(),
         records.table("broadcasts", sent),
         records.table("connections", connections),
-        requested=len(latency_ms) - warm_up,
+        requested=max(0, len(latency_ms) - warm_up),
         users=latency_ms.shape[1],
         drain_s=10,
         metadata={

@@ -27,15 +27,9 @@ GOOD = {
 
 
 def judge(medians_ms=(10.0,) * 20, phase=0, **changes):
-    broadcasts = pd.DataFrame(
-        {
-            "phase": phase,
-            "warm_up": False,
-            "intended_ns": np.arange(len(medians_ms)) * 1_000_000_000,
-            "median_ms": medians_ms,
-        }
-    )
-    return verdict.judge(Result(pd.DataFrame(), broadcasts, pd.DataFrame(), GOOD | changes))
+    intended_ns = np.arange(len(medians_ms)) * 1_000_000_000
+    columns = {"phase": phase, "warm_up": False, "intended_ns": intended_ns, "median_ms": medians_ms}
+    return verdict.judge(Result(pd.DataFrame(), pd.DataFrame(columns), pd.DataFrame(), GOOD | changes))
 
 
 def failed(judged):
@@ -53,17 +47,18 @@ def test_a_good_result_is_believed():
     ("check", "changes", "message"),
     [
         ("deliveries", {"missing": 3}, "3 of 2,000 deliveries never arrived"),
-        ("schedule", {"send_late_ms": {"p99": 9.0}}, "use more workers or a lower rate"),
-        (
-            "samples",
-            {"interval_95": {"latency_ms": {"p50": [1.0, None], "p99": [1.0, None]}}},
-            "too few broadcasts: for a median send 7 or more",
-        ),
+        ("deliveries", {"dropped": 2}, "2 of 2,000 deliveries never arrived"),
+        ("schedule", {"send_late_ms": {"p99": 2.1}}, "use more workers or a lower rate"),
+        ("samples", {"interval_95": {"latency_ms": {"p50": [1.0, None]}}}, "for a median send 7 or more"),
         ("harness_lag", {"harness_lag_ms": {"p99": 150.0}}, "use more workers"),
         ("harness_lag", {"upper_bounds": 100}, "100 arrivals are known as upper bounds only"),
         ("harness_lag", {"clock": "user"}, "gives arrivals no timestamp"),
         ("saturation", {"processes": [{"cpu": {"p90": 0.97}, "clock_uncertainty_ms": 0}]}, "97% of a core"),
         ("clocks", {"processes": [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 7.0}]}, "known to 7.0 ms only"),
+        ("throttling", {"refusals": {"status 429": 3}, "connections_failed": 1}, "fewer: lower --spawn-rate"),
+        ("throttling", {"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as"),
+        ("throttling", {"error_frames": {"Too Many Requests": 2}}, "so many messages a second: lower --broadcast-rate"),
+        ("throttling", {"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_to_do(check, changes, message):
@@ -73,54 +68,38 @@ def test_what_is_wrong_is_named_with_what_to_do(check, changes, message):
     assert message in judged["warnings"][0]
 
 
-def test_a_latency_that_falls_had_not_settled():
-    judged = judge(medians_ms=np.linspace(30, 10, 20))
+@pytest.mark.parametrize(("first_ms", "last_ms", "says"), [(30, 10, "fell by 20.0 ms"), (10, 30, "rose by 20.0 ms")])
+def test_a_latency_that_falls_or_rises_had_not_settled(first_ms, last_ms, says):
+    judged = judge(medians_ms=np.linspace(first_ms, last_ms, 20))
     assert failed(judged) == ["settled"]
-    assert "fell by 20.0 ms" in judged["warnings"][0]
+    assert says in judged["warnings"][0]
 
 
-def test_a_queue_that_grows_had_not_settled():
-    assert "rose by" in judge(medians_ms=np.linspace(10, 30, 20))["warnings"][0]
-
-
-def test_noise_is_no_trend():
+def test_noise_a_tiny_trend_a_ramp_and_steps_are_no_drift():
     random = np.random.default_rng(1)
     alarms = sum(failed(judge(medians_ms=10 + 3 * random.normal(size=20))) == ["settled"] for _ in range(100))
     assert alarms <= 3
-
-
-def test_a_trend_too_small_to_matter_is_let_pass():
     assert judge(medians_ms=np.linspace(10, 10.4, 20))["believable"]
-
-
-def test_few_broadcasts_cannot_show_that_it_settled():
-    assert "5 broadcasts cannot show" in judge(medians_ms=[10.0] * 5)["warnings"][0]
-
-
-def test_a_ramp_is_not_to_settle():
     assert judge(medians_ms=np.linspace(10, 30, 20), settings={"shape": "ramp"})["believable"]
-
-
-def test_steps_are_tested_one_by_one():
     assert judge(medians_ms=[10.0] * 10 + [30.0] * 10, phase=[0] * 10 + [1] * 10)["believable"]
 
 
-def test_a_quantile_that_is_not_earned_puts_only_itself_in_doubt():
-    ends = {"p50": [9.0, 11.0], "p90": [14.0, None], "p99": [None, None]}
-    judged = judge(interval_95={"latency_ms": ends})
+def test_few_broadcasts_cannot_show_that_it_settled():
+    assert "7 broadcasts cannot show" in judge(medians_ms=[10.0] * 7)["warnings"][0]
+    assert judge(medians_ms=[10.0] * 8)["believable"]
+
+
+def test_a_quantile_without_an_interval_puts_only_itself_in_doubt():
+    judged = judge(interval_95={"latency_ms": {"p50": [9.0, 11.0], "p90": [14.0, None], "p99": [None, None]}})
     assert judged["believable"]
     assert judged["uncertain"] == ["p90", "p99"]
     (samples,) = (check["message"] for check in judged["checks"] if check["check"] == "samples")
     assert samples == "There are enough broadcasts for a median; for p90 send 37 and for p99 send 369 or more."
 
 
-def test_an_uncertain_median_puts_all_in_doubt():
-    assert not judge(interval_95={"latency_ms": {"p50": [None, None]}})["believable"]
-
-
 def test_nothing_is_not_believed():
     judged = judge(latency_ms={"p50": None})
-    assert judged["warnings"] == ["There is no delivery to judge."]
+    assert (judged["believable"], judged["warnings"]) == (False, ["There is no delivery to judge."])
 
 
 def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
@@ -128,18 +107,3 @@ def test_handshakes_that_were_refused_and_made_again_are_named_and_do_no_harm():
     assert judged["believable"] and not judged["warnings"]
     message = next(check["message"] for check in judged["checks"] if check["check"] == "throttling")
     assert message.startswith("34 handshakes were refused because of too much load (34 x status 500). At API Gateway")
-    assert "a new account's 10 at a time" in message
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"refusals": {"status 429": 3}, "connections_failed": 1}, "its stage perhaps fewer: lower --spawn-rate"),
-        ({"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as it may"),
-        ({"error_frames": {"Too Many Requests": 2}}, "allows only so many messages a second: lower --broadcast-rate"),
-        ({"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function, and this one took longer"),
-    ],
-)
-def test_throttling_that_cost_something_is_named_where_it_was_that(changes, message):
-    judged = judge(**changes)
-    assert failed(judged) == ["throttling"] and message in judged["warnings"][0]

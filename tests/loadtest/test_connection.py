@@ -9,7 +9,7 @@ import gevent
 import pytest
 from websockets.utils import accept_key
 
-from loadtest import sockets
+from loadtest import clock, sockets
 from loadtest.connection import Closed, Connection
 from tests.support.hostile_messages import CONTINUATION, OPEN, PING, TEXT, sent
 
@@ -35,6 +35,13 @@ def opened(serve):
         finally:
             one.close()
             thread.join(10)
+
+
+@pytest.fixture
+def kernel_timestamps():
+    """A socket that can ask for timestamps: the kernel ends to give them when the last one that has is closed."""
+    with socket.socket() as asking:
+        yield asking
 
 
 def read(one, number):
@@ -80,10 +87,13 @@ def test_a_server_that_breaks_a_limit_is_told_so():
     assert int.from_bytes(bytes(a ^ b for a, b in zip(mask, masked, strict=False)), "big") == 1009
 
 
-def test_what_waits_unread_is_bounded_and_its_timestamps_stay_honest(monkeypatch):
+def test_what_waits_unread_is_bounded_and_its_timestamps_stay_honest(monkeypatch, kernel_timestamps):
     """The kernel's queue joins what waits: then a timestamp is an upper bound, and said to be one."""
     monkeypatch.setattr(sockets, "MAX_UNREAD_BYTES", 100_000)
     number = 500
+    kernel_timestamps.setsockopt(socket.SOL_SOCKET, clock.SO_TIMESTAMPNS, 1)
+    while not clock.kernel_timestamps.__wrapped__():  # it begins to give them a moment after the first socket asks
+        time.sleep(0.01)
 
     def serve(peer):
         for _ in range(number):

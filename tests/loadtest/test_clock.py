@@ -14,9 +14,9 @@ S = 1_000_000_000
 NOW = 1_800_000_000 * S
 
 
-def exchanges(offset_ns, seconds=60, seed=1, drift_ppm=0.0, queue_us=2_000):
+def exchanges(offset_ns, seconds=60, drift_ppm=0.0, queue_us=2_000):
     """Pings twice a second to a master that is `offset_ns` ahead, over a way with a random queue in each direction."""
-    random, found = np.random.default_rng(seed), Offset()
+    random, found = np.random.default_rng(1), Offset()
     for k in range(seconds * 2):
         there, back = (100_000 + random.exponential(queue_us * 1_000, 2)).astype(int).tolist()
         asked = NOW + k * S // 2
@@ -25,11 +25,14 @@ def exchanges(offset_ns, seconds=60, seed=1, drift_ppm=0.0, queue_us=2_000):
     return found
 
 
-@pytest.mark.parametrize("offset_ns", [2 * S, -3 * S, 40_000_000])
+@pytest.mark.parametrize("offset_ns", [-3 * S, 40_000_000])
 def test_an_offset_is_found_within_its_uncertainty(offset_ns):
     found = exchanges(offset_ns)
     assert abs(found.at(NOW + 30 * S) - offset_ns) <= found.uncertainty_ns
     assert found.uncertainty_ns < 1_000_000
+    again = Offset(map(tuple, found.exchanges))  # as the master takes them up
+    assert again.at(NOW) == found.at(NOW)
+    assert len(found.exchanges) <= 7  # one for each window, however long the test
 
 
 def test_a_drift_is_followed():
@@ -44,16 +47,7 @@ def test_one_clock_is_not_corrected():
     assert found.is_zero
     assert found.at(NOW) == 0
     assert not found.at(np.array([NOW, NOW + S])).any()
-
-
-def test_without_exchanges_the_offset_is_zero():
-    assert (Offset().at(NOW), Offset().uncertainty_ns) == (0, 0)
-
-
-def test_exchanges_can_be_sent_and_taken_up_again():
-    found = exchanges(2 * S)
-    assert Offset(map(tuple, found.exchanges)).at(NOW) == found.at(NOW)
-    assert len(found.exchanges) <= 7  # one for each window, however long the test
+    assert (Offset().at(NOW), Offset().uncertainty_ns) == (0, 0)  # without exchanges
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux gives arrivals a timestamp")
@@ -73,7 +67,4 @@ def test_the_kernel_gives_an_arrival_its_timestamp_before_it_is_read():
                     break
                 time.sleep(0.01)
     assert before <= clock.timestamp_ns(ancillary) <= after + 1_000_000
-
-
-def test_no_ancillary_data_is_no_timestamp():
     assert clock.timestamp_ns([]) == 0
