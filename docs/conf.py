@@ -8,6 +8,9 @@ import re
 import shutil
 from pathlib import Path
 
+import mermaidx
+from docutils import nodes
+
 ROOT = Path(__file__).resolve().parent.parent
 
 project = "WebSocket Chat Lab"
@@ -23,7 +26,7 @@ PAGES = {
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "frontend", "runs", "**/.ipynb_checkpoints"]
 
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # the outputs are those that `make notebooks` saved
 nb_ipywidgets_js = {}  # sliders need a kernel, and their scripts would come from others' servers
 nitpick_ignore_regex = [("myst", r"(\.\./)*\w+/?")]  # a folder: a book has no page of it
 myst_heading_anchors = 4  # links to headings as a code-hosting page names them
@@ -31,7 +34,7 @@ myst_heading_anchors = 4  # links to headings as a code-hosting page names them
 html_theme = "sphinx_book_theme"
 html_title = project
 html_show_copyright = False
-html_context = {"default_mode": "auto"}  # light or dark, as the reader's system has it
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_static_path = html_css_files = ["book.css"]
 html_sidebars = {"**": ["search-button-field.html", "sbt-sidebar-nav.html"]}
 html_theme_options = {
@@ -43,7 +46,7 @@ html_theme_options = {
 
 
 def add_contents(app, docname, source):
-    """Add the table of contents to the front page, on which a code-hosting page needs none."""
+    """Add the table of contents to the front page. A code-hosting page needs none."""
     if docname == root_doc:
         parts = [f"```{{toctree}}\n:hidden:\n:glob:\n:caption: {name}\n\n" + "\n".join(pages) + "\n```"
                  for name, pages in PAGES.items()]  # fmt: skip
@@ -51,10 +54,7 @@ def add_contents(app, docname, source):
 
 
 def remove_empty_heads(app, doctree):
-    """Remove heads of tables in which nothing stands: Markdown has no table without one, and pandas has one above its
-    index, which it is no head of."""
-    from docutils import nodes  # here, since the tests read this file without Sphinx
-
+    """Remove empty heads of tables: Markdown has no table without a head, and pandas puts one above its index."""
     for head in list(doctree.findall(nodes.thead)):
         if not head.astext().strip():
             head.parent.remove(head)
@@ -64,10 +64,7 @@ def remove_empty_heads(app, doctree):
 
 
 def draw_diagrams(app, doctree):
-    """Draw what is written in Mermaid, as a code-hosting page does by itself, once for light and once for dark."""
-    import mermaidx
-    from docutils import nodes
-
+    """Draw Mermaid diagrams, as a code-hosting page does by itself, once for light and once for dark."""
     for block in list(doctree.findall(nodes.literal_block)):
         if block.get("language") == "mermaid":
             diagram = block.astext()
@@ -83,9 +80,7 @@ def draw_diagrams(app, doctree):
 
 
 def describe_pictures(app, doctree):
-    """Give the pictures that a notebook shows their alternative text, which is saved beside them."""
-    from docutils import nodes
-
+    """Give a notebook's pictures the alternative text that is saved beside them."""
     path = Path(app.env.doc2path(app.env.docname))
     if path.suffix == ".ipynb":
         cells = json.loads(path.read_text())["cells"]
