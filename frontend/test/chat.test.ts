@@ -1,5 +1,5 @@
 /** The parts that chat.ts joins: what is shown, who is here, the load test, delivery times. */
-import { expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Chat } from "../src/chat";
 import { formatMs, median } from "../src/delivery";
 import { LoadTraffic } from "../src/load";
@@ -26,11 +26,15 @@ it("groups what one person says in a row, until a pause", () => {
 it("stays within bounds, by number and by size, and drops the oldest in a step of its own", () => {
   const timeline = new Timeline();
   let step = timeline.next();
+  let trims = 0;
   const settle = () => {
     do {
-      const before = step.entries;
+      const { entries, messageCount } = step;
       step = timeline.next();
-      if (step.trimmed) expect(before.slice(before.length - step.entries.length)).toEqual(step.entries);
+      if (!step.trimmed) continue;
+      trims += 1;
+      expect(step.messageCount).toBe(messageCount);
+      expect(entries.slice(entries.length - step.entries.length)).toEqual(step.entries);
     } while (!step.isSettled);
   };
   for (let i = 0; i < 10_000; i += 1) {
@@ -42,6 +46,7 @@ it("stays within bounds, by number and by size, and drops the oldest in a step o
   expect(step.entries.length).toBeLessThanOrEqual(MESSAGES_KEPT + 500);
   expect(step.entries.at(-1)?.text).toBe("message 9999");
   expect(step.messageCount).toBe(10_000);
+  expect(trims).toBe(14);
 
   for (let i = 0; i < 300; i += 1) timeline.append(said("a", i, "x".repeat(120_000)));
   settle();
@@ -93,20 +98,77 @@ it("offers names that are allowed, and allows 40 characters of any kind", () => 
   expect(nameProblem(` ${"🎉".repeat(40)} `)).toBeUndefined();
 });
 
-it("opens a new connection when an echo is overdue and nothing else came, and sends the same frame again", async () => {
-  vi.useFakeTimers();
-  vi.stubGlobal("WebSocket", FakeSocket);
-  const chat = new Chat("Ada", { ok: true, url: new URL("ws://a.example"), httpOrigin: "http://a.example" });
-  chat.start();
-  FakeSocket.latest.opens();
-  await vi.advanceTimersByTimeAsync(1);
-  chat.say("hello");
-  const first = FakeSocket.latest;
-  await vi.advanceTimersByTimeAsync(19_000);
-  expect(FakeSocket.latest).toBe(first);
-  await vi.advanceTimersByTimeAsync(2000);
-  expect(FakeSocket.latest).not.toBe(first);
-  FakeSocket.latest.opens();
-  expect(FakeSocket.latest.said).toEqual(first.said);
-  chat.leave();
+describe("a stay", () => {
+  const cloud = () => FakeSocket.latest;
+  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+  const people = () => chat.getSnapshot().people.map(({ name }) => name);
+  let chat: Chat;
+
+  beforeEach(async () => {
+    vi.useFakeTimers();
+    vi.stubGlobal("WebSocket", FakeSocket);
+    chat = new Chat("Ada", { ok: true, url: new URL("ws://a.example"), httpOrigin: "http://a.example" });
+    chat.start();
+    cloud().opens();
+    await pass(1);
+  });
+
+  afterEach(() => chat.leave());
+
+  it.each<[string, () => unknown]>([
+    ["the connection broke", () => cloud().breaks()],
+    [
+      "the person left and came back",
+      () => {
+        chat.leave();
+        chat.start();
+      },
+    ],
+    ["nothing came for more than 20 seconds", () => pass(20_000)],
+  ])("sends the same frame again on a new connection when %s", async (_, happen) => {
+    chat.say("hello \n");
+    const before = cloud();
+    await happen();
+    await pass(1000);
+    expect(cloud()).not.toBe(before);
+    cloud().opens();
+    expect(before.said).toMatchObject([{ text: "hello" }]);
+    expect(cloud().said).toEqual(before.said);
+  });
+
+  it("sends it again on the same connection when only the echo is missing", async () => {
+    chat.say("hello");
+    await pass(19_000);
+    cloud().brings("something else");
+    expect(cloud().said).toHaveLength(1);
+    await pass(2000);
+    expect(cloud().said).toHaveLength(2);
+  });
+
+  it("shows as its own only what it sent", async () => {
+    cloud().says({ type: "chat", id: "1", client: chat.client, name: "Mallory", text: "I am Ada", sent_at: 1 });
+    await pass(20);
+    expect(chat.getSnapshot().entries).toMatchObject([{ name: "Mallory", own: false }]);
+  });
+
+  it("hears who is here, and says so itself once to all who join, unless what it sends meanwhile says it", async () => {
+    cloud().brings(cloud().sent[0]); // its own join
+    await pass(600);
+    cloud().says({ type: "chat", id: "1", client: "z", name: "Zoë", text: "hello", sent_at: 1 });
+    await pass(600);
+    expect(people()).toEqual(["Ada", "Zoë"]);
+    expect(cloud().sent).toHaveLength(1);
+    const joins = () => cloud().says({ type: "presence", client: "g", name: "Grace", state: "join" });
+    joins();
+    joins();
+    await pass(600);
+    expect(cloud().sent.slice(1)).toEqual([expect.stringContaining('"here"')]);
+    joins();
+    chat.say("hello");
+    await cloud().echoesAll(pass);
+    await pass(600);
+    expect(cloud().sent).toHaveLength(3);
+    await pass(EXPIRY_MS + 2000);
+    expect(people()).toEqual(["Ada"]);
+  });
 });

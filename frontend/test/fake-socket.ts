@@ -48,10 +48,10 @@ export class FakeSocket {
   }
 
   /** Forwards every chat message to the sender, as the cloud does, also those that it sends meanwhile. */
-  async echoesAll(): Promise<void> {
+  async echoesAll(pause = (ms: number) => new Promise<unknown>((resolve) => setTimeout(resolve, ms))): Promise<void> {
     for (let i = 0; i < this.said.length; i += 1) {
       this.says(this.said[i] as object);
-      await new Promise((resolve) => setTimeout(resolve));
+      await pause(0);
     }
   }
 }

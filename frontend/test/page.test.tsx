@@ -127,6 +127,7 @@ describe("talking", () => {
 describe("people", () => {
   it("counts who joins and leaves, and answers a newcomer", async () => {
     await joinAndConnect();
+    expect(cloud().sent[0]).toContain('"join"');
     expect(screen.getByTestId("people")).toHaveTextContent("1 person");
     cloud().says({ type: "presence", client: "z", name: "Zoë", state: "join" });
     await waitFor(() => expect(screen.getByTestId("people")).toHaveTextContent("2 people"));

@@ -1,8 +1,7 @@
 """No script runs from a message; and if one did run, the page's policy would let it reach nobody.
 
-The two are tested apart: the first with the policy switched off, so that it hides nothing, the second with scripts that
-are in the page already. What the policy does not forbid the page itself is seen in all other tests, where an error that
-the browser reports fails the test.
+The first is tested with the policy switched off, so that it hides nothing, the second with scripts that are in the page
+already. All other tests show that the policy allows what the page itself needs: they fail on any error of the browser.
 """
 
 import http.server
@@ -80,8 +79,8 @@ def test_what_others_send_stays_text(joined, terminal):
     assert ada.evaluate("window.pwned") is None
 
 
-# Each is tried by a script that is in the page already. What runs puts its name into `ran`, what gets out asks the
-# address `to`, with its own name as the path.
+# A script that is in the page already makes each attempt. If the attempt runs, it puts its name into `ran`; if it gets
+# out, it asks the address `to` for its name.
 ATTEMPTS = """
 async (to) => {
   window.ran = [];
@@ -114,7 +113,7 @@ async (to) => {
       base.remove(); },
   };
   for (const attempt of Object.values(attempts)) {
-    // Later, so that it is the page's own doing and not the debugger's, whom the policy does not bind.
+    // Later, so that the page itself does it and not the debugger, which the policy does not bind.
     await new Promise((done) => setTimeout(async () => {
       try { await attempt(); } catch {}
       done();
@@ -135,13 +134,13 @@ FORM = """
 
 @pytest.fixture
 def elsewhere():
-    """Another server on loopback, as (its URL, the paths that it is asked for)."""
+    """Another server on loopback: its URL, and the set of paths that it is asked for."""
     asked = set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.add(self.path[1:].partition("?")[0].replace("-", " "))
-            with suppress(OSError):  # whom the answer no longer interests
+            with suppress(OSError):  # the page may be gone
                 self.send_error(404)
 
         do_POST = do_GET
@@ -157,7 +156,7 @@ def elsewhere():
 
 @pytest.mark.parametrize("policy", ["with its policy", "without it"])
 def test_a_script_that_got_into_the_page_reaches_nobody(chromium, page_url, elsewhere, policy):
-    """Without the policy each attempt succeeds: so it is the policy that stops them."""
+    """Without the policy each attempt succeeds, so the policy is what stops them."""
     url, asked = elsewhere
     context = chromium.new_context(bypass_csp=policy == "without it")
     page = context.new_page()
