@@ -1,8 +1,8 @@
-"""What a first invocation computes, and what memory makes of it: `python -m benchmarks.cold`.
+"""The CPU time of a function's first invocation, and how long it takes by memory: `python -m benchmarks.cold`.
 
 Lambda gives CPU by memory: a whole one at 1,769 MB, a seventh of it with 256. Each function begins in a process of its
-own, and is called again and again; DynamoDB and `@connections` are endpoints over TLS (`benchmarks.endpoint`). What
-is measured is CPU time, since that is what memory buys; the waiting is AWS's.
+own, which calls it again and again; DynamoDB and `@connections` are endpoints over TLS (`benchmarks.endpoint`). Only
+CPU time is measured, since that is what memory buys; the waiting is AWS's.
 """
 
 import argparse
@@ -75,23 +75,18 @@ def measure(rounds: int) -> pd.DataFrame:
 
 def by_memory(measured: pd.DataFrame) -> pd.DataFrame:
     """What each size makes of it: ms until the first response and of later ones, and dollars for a million of these."""
-    rows = []
-    for function, cpu in measured.iterrows():
-        for memory in MEMORY_MB:
-            slower = WHOLE_CPU_MB / memory
-            later_ms = cpu["later"] * slower + WAIT_MS
-            gb_seconds = later_ms / 1000 * memory / 1024
-            rows.append(
-                {
-                    "function": function,
-                    "MB": memory,
-                    "init ms": cpu["init"] * slower,
-                    "first ms": cpu["first"] * slower + WAIT_MS,
-                    "later ms": later_ms,
-                    "dollars a million": 1e6 * gb_seconds * PRICES["Lambda GB-seconds"],
-                }
-            )
-    return pd.DataFrame(rows).set_index(["function", "MB"])
+    rows = measured.reset_index().merge(pd.DataFrame({"MB": MEMORY_MB}), how="cross").set_index(["function", "MB"])
+    slower = WHOLE_CPU_MB / rows.index.get_level_values("MB")
+    later_ms = rows["later"] * slower + WAIT_MS
+    gb_seconds = later_ms / 1000 * rows.index.get_level_values("MB") / 1024
+    return pd.DataFrame(
+        {
+            "init ms": rows["init"] * slower,
+            "first ms": rows["first"] * slower + WAIT_MS,
+            "later ms": later_ms,
+            "dollars a million": 1e6 * gb_seconds * PRICES["Lambda GB-seconds"],
+        }
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from chatlab.signals import exit_status
 SIZES = (100, 1_000, 10_000)
 FIXED = (32, 128, 400)  # connections
 ALL_FIXED = (8, 16, 32, 64, 128, 256, 400)
-KNOWN_SHARE = 0.8  # of the quota, for all shards together
+SHARE = limits.DEFAULT.share  # of the quota, where it is known, for all invocations together
 POLITE_PER_S = 20
 FAULTS = Settings(silent=0.01, reset=0.01, gone=0.05, error=0.02)
 LOCAL_CONNECTIONS = 1_000
@@ -56,7 +56,7 @@ OPENING, POSTING = 400, 2_000  # ids, for the calibration
 SETTINGS = Settings()
 
 
-def speed(rounds: int) -> pd.DataFrame:
+def speed(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """One invocation with a delay and without, and boto3, in turn; rates in posts a second."""
     rows: list[dict[str, object]] = []
     with run_endpoint(Settings()) as delayed, run_endpoint(Settings(delay_ms=0)) as instant:
@@ -69,12 +69,21 @@ def speed(rounds: int) -> pd.DataFrame:
                         rows.append({"what": name, "cold": is_cold, "rate": rate, "cpu_ms": sent.cpu_ms})
             with environment(sender_environment(delayed)):
                 for name, number, threads in (("boto3", 200, 1), ("boto3, 32 threads", 1_500, 32)):
-                    posts = support.boto3_posts(name, number, threads, "standard", warm_up=threads)
-                    rows.append({"what": name, "cold": False, "rate": number / posts.seconds})
-    return pd.DataFrame(rows)
+                    sent = support.boto3_posts(name, number, threads, "standard", warm_up=threads)
+                    rows.append({"what": name, "cold": False, "rate": number / sent.seconds})
+    table = pd.DataFrame(rows).groupby(["what", "cold"], sort=False).median()
+    rates, cpu_ms = table["rate"].to_dict(), table["cpu_ms"].to_dict()
+    for is_cold in (True, False):
+        of, delayed_by, at_once = "cold" if is_cold else "warm", ("delay", is_cold), ("no delay", is_cold)
+        bounds.at_least(f"rate with a delay / without, {of}", rates[delayed_by] / rates[at_once], 0.60)
+        bounds.at_most(f"CPU a post with a delay / without, {of}", cpu_ms[delayed_by] / cpu_ms[at_once], 1.3)
+    warm = rates["delay", False]
+    bounds.at_least("rate / boto3's, one after another", warm / rates["boto3", False], 150)
+    bounds.at_least("rate / boto3's, 32 threads", warm / rates["boto3, 32 threads", False], 18)
+    return table.reset_index()
 
 
-def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
+def sizes(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """Each size of room, cold and warm, against fixed numbers of connections; times in seconds.
 
     Warm is a broadcast that has all the connections that pay: the first few of a room open them.
@@ -83,7 +92,8 @@ def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
     with run_endpoint(Settings()) as gateway, environment(sender_environment(gateway)):
         for size in SIZES:
             kinds: dict[str | int, Callable[[str], ConnectionPool]] = {"by need": ConnectionPool}
-            kinds |= {number: partial(support.FixedConnections, number) for number in fixed if number <= 2 * size}
+            fixed = [number for number in (ALL_FIXED if every else FIXED) if number <= 2 * size]
+            kinds |= {number: partial(support.FixedConnections, number) for number in fixed}
             for _, (name, make_pool) in product(range(rounds), kinds.items()):
                 post = partial(support.post, "size", size, make_pool=make_pool)
                 sent, kept = post(True), 0
@@ -91,7 +101,16 @@ def sizes(rounds: int, fixed: Iterable[int] = FIXED) -> pd.DataFrame:
                 while sent.kept > kept:
                     kept, sent = sent.kept, post(False)
                 rows.append({"size": size, "connections": name, "cold": False, "seconds": sent.seconds})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).groupby(["size", "connections", "cold"], sort=False).median()
+    seconds = table["seconds"].to_dict()
+    for size, is_cold in product(SIZES, (False, True)):
+        best = min(seconds[size, number, is_cold] for number in FIXED if (size, number, is_cold) in seconds)
+        ratio = seconds[size, "by need", is_cold] / best
+        bounds.at_most(f"{size} ids, {'cold' if is_cold else 'warm'}: time / the best fixed number's", ratio, 1.1)
+    return table.reset_index()
+
+
+# --- under a quota ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -120,33 +139,24 @@ class Case:
         return Settings(quotas=((self.quota, burst),), drained=drained)
 
 
-def broadcast_under_quota(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
+def measure(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
     """All invocations of a case share its ids; what the endpoint saw of it."""
     ids, quota, is_known = case.ids, case.quota, case.who == "share known"
-    share = KNOWN_SHARE * quota
-    stop = threading.Event()
-    with (
-        run_endpoint(case.endpoint) as gateway,
-        environment(sender_environment(gateway)),
-        ThreadPoolExecutor(1) as beside,
-    ):
-        client = beside.submit(support.post_politely, POLITE_PER_S, stop) if case.bucket == "full" else None
-        try:
-            if case.who == "boto3 adaptive":
-                sent = support.run_together(pipes[: case.invocations], gateway, support.boto3_posts, ids)
-            else:
-                sender = partial(
-                    support.post, is_cold=True, seconds=60, rate=share if is_known else None,
-                    invocations=case.invocations,
-                )  # fmt: skip
-                sent = support.run_together(pipes[: case.invocations], gateway, sender, ids)
-            seen = gateway.report()
-        finally:
-            stop.set()
-        if client:
-            client.result()
+    share, stop, sender = SHARE * quota, threading.Event(), support.boto3_posts
+    if case.who != "boto3 adaptive":
+        rate = share if is_known else None
+        sender = partial(support.post, is_cold=True, seconds=60, rate=rate, invocations=case.invocations)
+    with ExitStack() as stack:
+        gateway = stack.enter_context(run_endpoint(case.endpoint))
+        stack.enter_context(environment(sender_environment(gateway)))
+        if case.bucket == "full":
+            beside = stack.enter_context(ThreadPoolExecutor(1))
+            client = beside.submit(support.post_politely, POLITE_PER_S, stop)
+            stack.callback(client.result)
+            stack.callback(stop.set)
+        sent = support.run_together(pipes[: case.invocations], gateway, sender, ids)
+        seen = gateway.report()
     polite_posts, polite_refused = seen["posts_by_sender"].get("polite", 0), seen["refused_by_sender"].get("polite", 0)
-    posts, refused = seen["posts"] - polite_posts, seen["refused"] - polite_refused
     others = polite_posts - polite_refused
     seconds = max(each.seconds for each in sent)
     saved = quota / 2 if case.bucket == "full" else 0
@@ -160,7 +170,7 @@ def broadcast_under_quota(case: Case, pipes: list[support.Invocation]) -> dict[s
         "seconds": round(seconds, 2),
         "of ids / share": round(seconds / (ids / share), 3),
         "used": round(ids / available, 3),
-        "refused": round(refused / posts, 4),
+        "refused": round((seen["refused"] - polite_refused) / (seen["posts"] - polite_posts), 4),
         "polite refused": round(polite_refused / polite_posts, 4) if polite_posts else 0.0,
     }
     if case.bucket == "drained":
@@ -177,7 +187,7 @@ def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
     return math.inf
 
 
-def under_quota(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
+def under_quota(bucket: str, bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """Each case of a bucket so often, with the share known and with nothing known: a row for each."""
     whos = ("share known", "nothing known")
     cases = [Case(bucket, *each, who) for each in CASES[bucket][every] for who in whos]
@@ -186,38 +196,89 @@ def under_quota(bucket: str, rounds: int, every: bool) -> pd.DataFrame:
     if every and bucket in ("full", "drained"):
         rounds = 1
     with support.invocations(max(case.invocations for case in cases)) as pipes:
-        return pd.DataFrame([broadcast_under_quota(case, pipes) for _ in range(rounds) for case in cases])
+        table = pd.DataFrame([measure(case, pipes) for _ in range(rounds) for case in cases])
+    bounds.at_most(f"bucket {bucket}: lost", table["lost"].sum(), 0)
+    bounds.at_most(f"bucket {bucket}: heard twice", table["twice"].sum(), 0)
+    medians = table.groupby(["quota", "invocations", "who"]).median(numeric_only=True).reset_index()
+    BUCKETS[bucket](bounds, medians)
+    return table
 
 
-def storm() -> pd.DataFrame:
+def bound_full(bounds: Bounds, medians: pd.DataFrame) -> None:
+    """What must hold where the bucket is full."""
+    (bar,) = medians[medians["who"] == "boto3 adaptive"]["used"]
+    for who, rows in medians[medians["who"] != "boto3 adaptive"].groupby("who"):
+        is_known = who == "share known"
+        bounds.at_least(f"bucket full, {who}: used", rows["used"].min(), 0.95 if is_known else 0.90)
+        few, many = rows[rows["invocations"] < 40], rows[rows["invocations"] >= 40]
+        bounds.at_most(f"bucket full, {who}: refused", few["refused"].max(), 0.02 if is_known else 0.07)
+        if len(many):
+            bounds.at_most(f"bucket full, {who}: refused, 40", many["refused"].max(), 0.02 if is_known else 0.10)
+        if is_known:
+            bounds.at_most("bucket full: refused of the polite client's", rows["polite refused"].max(), 0.02)
+        (same,) = rows[(rows["quota"] == ADAPTIVE[0]) & (rows["invocations"] == ADAPTIVE[1])]["used"]
+        bounds.at_least(f"bucket full, {who}: used / boto3 adaptive's", same / bar, 1)
+
+
+def bound_empty(bounds: Bounds, medians: pd.DataFrame) -> None:
+    """What must hold where the first post finds nothing in the bucket."""
+    known, unknown = (medians[medians["who"] == who] for who in ("share known", "nothing known"))
+    bounds.at_most("bucket empty, share known: time / (ids / share)", known["of ids / share"].max(), 1.3)
+    few, many = unknown[unknown["invocations"] < 40], unknown[unknown["invocations"] >= 40]
+    bounds.at_least("bucket empty, nothing known: used", few["used"].min(), 0.85)
+    bounds.at_least("bucket empty, nothing known: used, 40", many["used"].min(), 0.75)
+    is_least = (medians["invocations"] >= 40) & (medians["quota"] <= 400)
+    bounds.at_most("bucket empty: refused", medians[~is_least]["refused"].max(), 0.10)
+    bounds.at_most("bucket empty: refused, 40 under 400", medians[is_least]["refused"].max(), 0.20)
+
+
+def bound_drained(bounds: Bounds, medians: pd.DataFrame) -> None:
+    """What must hold where others empty the bucket in the middle."""
+    bounds.at_most("bucket drained: seconds until 0.9 of the rate", medians["back after"].max(), 1)
+
+
+def bound_of_one(bounds: Bounds, medians: pd.DataFrame) -> None:
+    """What must hold where the bucket never holds more than one post."""
+    alone = medians[medians["invocations"] == 1]["of ids / share"]
+    bounds.at_most("bucket of one: time / (ids / share)", alone.max(), 2.5)
+
+
+BUCKETS = {"full": bound_full, "empty": bound_empty, "drained": bound_drained, "of one": bound_of_one}
+
+
+# --- on a bad day ----------------------------------------------------------------------------------------------------
+
+
+def storm(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """Most posts are refused for a while, whoever they are for."""
     number = 4_000
     with run_endpoint(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
         sent = support.post("storm", number, True, seconds=60)
         lost = number - gateway.report()["delivered"]
+    bounds.at_most("storm: lost, or given up", lost + sent.counts["failed"], 0)
     return pd.DataFrame([{"seconds": sent.seconds, "lost": lost} | sent.counts])
 
 
-def faults() -> pd.DataFrame:
+def faults(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """Peers that are silent, that break, that left, that fail: who else is reached, and when it is back."""
-    rows = []
+    rows, seconds, number = [], 8, 5_000
     for tls in (True, False):
         settings = replace(FAULTS, tls=tls)
         with run_endpoint(settings) as gateway, environment(sender_environment(gateway)):
-            seconds, number = 8, 5_000
             sent = support.post("fault", number, True, seconds)
-            endpoint = Endpoint(settings)
-            here = sum(endpoint.kind(b"fault-%d" % n) == "here" for n in range(number))
-            outcomes = sum(sent.counts[name] for name in ("delivered", "gone", "failed", "unreached"))
-            rows.append(
-                {
-                    "scheme": "https" if tls else "http",
-                    "not reached": here - gateway.report()["delivered"],
-                    "late_s": round(sent.seconds - seconds, 2),
-                    "accounted for": outcomes == number,
-                }
-            )
-    return pd.DataFrame(rows)
+            delivered = gateway.report()["delivered"]
+        here = sum(Endpoint(settings).kind(b"fault-%d" % n) == "here" for n in range(number))
+        outcomes = sum(sent.counts[name] for name in ("delivered", "gone", "failed", "unreached"))
+        row = {"scheme": "https" if tls else "http", "not reached": here - delivered}
+        rows.append(row | {"late_s": round(sent.seconds - seconds, 2), "accounted for": outcomes == number})
+    table = pd.DataFrame(rows)
+    bounds.at_most("not reached because of others' faults", table["not reached"].max(), 0)
+    bounds.at_most("seconds after the deadline", table["late_s"].max(), 0.5)
+    bounds.at_least("counts that add up, share", table["accounted for"].mean(), 1)
+    return table
+
+
+# --- the forecast ----------------------------------------------------------------------------------------------------
 
 
 def calibrated(gateway: Gateway) -> limits.Parameters:
@@ -254,7 +315,7 @@ def compare(pipes: list[support.Invocation], shards: int, ids: int, rounds: int,
     """A case, foreseen and measured so often: the medians of both times in seconds, and of their ratio less 1."""
     is_cold, quota, rows = case == "cold", SIZES_QUOTAS[ids] if case == "quota" else 0, []
     settings = replace(SETTINGS, quotas=((quota, quota / 2),) if quota else ())
-    rate = limits.DEFAULT.share * quota if quota else None
+    rate = SHARE * quota if quota else None
     sender = partial(support.post, is_cold=is_cold, rate=rate, invocations=shards)
 
     def broadcast(gateway: Gateway) -> list[support.Sent]:
@@ -278,144 +339,51 @@ def compare(pipes: list[support.Invocation], shards: int, ids: int, rounds: int,
     return {"shards": shards, "ids": ids, "case": case} | dict(pd.DataFrame(rows).median()) | {"lost": lost}
 
 
-def forecasts(rounds: int = 3) -> pd.DataFrame:
-    """All cases: a row for each, as `compare` makes it; `error` is the foreseen time over the measured one, less 1."""
+def forecasts(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
+    """`chatlab.limits` against the real broadcast: a row for each case, as `compare` makes it."""
     rows = []
     with support.invocations(max(SHARDS)) as pipes:
         for ids in SIZES_QUOTAS:
             for case, shards in [("cold", 1), ("kept", 1), *(("quota", shards) for shards in SHARDS)]:
                 rows.append(compare(pipes, shards, ids, 1 if case == "quota" else rounds, case))
                 print(pd.DataFrame(rows[-1:]).round(3).to_string(index=False, header=len(rows) == 1), flush=True)
-    return pd.DataFrame(rows)
-
-
-def local(rounds: int) -> pd.DataFrame:
-    """The deployed function on the local cloud: posts a second beside a bare client's, and time to the last delivery
-    beside that of boto3 one by one, in ms; a row for each round."""
-    heard, posts = broadcasts.compare(rounds, 4, [LOCAL_CONNECTIONS], ["sequential", "fanout"])
-    heard = heard.pivot_table(index="round", columns="variant", values="last_ms", aggfunc="median")
-    posts = posts.pivot_table(index="round", columns="variant", values="posts_per_s", aggfunc="median")
-    return posts.join(heard.rename(columns=lambda variant: f"{variant} last_ms")).reset_index()
-
-
-# --- bounds ----------------------------------------------------------------------------------------------------------
-
-
-def bound_speed(bounds: Bounds, table: pd.DataFrame) -> None:
-    medians = table.groupby(["what", "cold"])
-    rate, cpu_ms = medians["rate"].median().to_dict(), medians["cpu_ms"].median().to_dict()
-    for is_cold in (True, False):
-        name, delayed, instant = "cold" if is_cold else "warm", ("delay", is_cold), ("no delay", is_cold)
-        bounds.at_least(f"rate with a delay / without, {name}", rate[delayed] / rate[instant], 0.60)
-        bounds.at_most(f"CPU a post with a delay / without, {name}", cpu_ms[delayed] / cpu_ms[instant], 1.3)
-    warm = rate["delay", False]
-    bounds.at_least("rate / boto3's, one after another", warm / rate["boto3", False], 150)
-    bounds.at_least("rate / boto3's, 32 threads", warm / rate["boto3, 32 threads", False], 18)
-
-
-def bound_sizes(bounds: Bounds, table: pd.DataFrame) -> None:
-    seconds = table.groupby(["size", "cold", "connections"])["seconds"].median().to_dict()
-    for size in SIZES:
-        for is_cold in (False, True):
-            best = min(seconds[size, is_cold, number] for number in FIXED if (size, is_cold, number) in seconds)
-            ratio = seconds[size, is_cold, "by need"] / best
-            bounds.at_most(f"{size} ids, {'cold' if is_cold else 'warm'}: time / the best fixed number's", ratio, 1.1)
-
-
-def by_case(bounds: Bounds, table: pd.DataFrame) -> pd.DataFrame:
-    """The median of each case's rounds. Nobody may be lost in any of them, nor hear it twice."""
-    (bucket,) = table["bucket"].unique()
-    bounds.at_most(f"bucket {bucket}: lost", table["lost"].sum(), 0)
-    bounds.at_most(f"bucket {bucket}: heard twice", table["twice"].sum(), 0)
-    return table.groupby(["quota", "invocations", "who"]).median(numeric_only=True).reset_index()
-
-
-def bound_full(bounds: Bounds, table: pd.DataFrame) -> None:
-    table = by_case(bounds, table)
-    (bar,), table = table[table["who"] == "boto3 adaptive"].to_dict("records"), table[table["who"] != "boto3 adaptive"]
-    for who, rows in table.groupby("who"):
-        is_known = who == "share known"
-        bounds.at_least(f"bucket full, {who}: used", rows["used"].min(), 0.95 if is_known else 0.90)
-        few, many = rows[rows["invocations"] < 40], rows[rows["invocations"] >= 40]
-        bounds.at_most(f"bucket full, {who}: refused", few["refused"].max(), 0.02 if is_known else 0.07)
-        if len(many):
-            bounds.at_most(f"bucket full, {who}: refused, 40", many["refused"].max(), 0.02 if is_known else 0.10)
-        if is_known:
-            bounds.at_most("bucket full: refused of the polite client's", rows["polite refused"].max(), 0.02)
-        of_bar = (rows["quota"] == bar["quota"]) & (rows["invocations"] == bar["invocations"])
-        (same,) = rows[of_bar].to_dict("records")
-        bounds.at_least(f"bucket full, {who}: used / boto3 adaptive's", same["used"] / bar["used"], 1)
-
-
-def bound_empty(bounds: Bounds, table: pd.DataFrame) -> None:
-    table = by_case(bounds, table)
-    known, unknown = (table[table["who"] == who] for who in ("share known", "nothing known"))
-    bounds.at_most("bucket empty, share known: time / (ids / share)", known["of ids / share"].max(), 1.3)
-    few, many = unknown[unknown["invocations"] < 40], unknown[unknown["invocations"] >= 40]
-    bounds.at_least("bucket empty, nothing known: used", few["used"].min(), 0.85)
-    bounds.at_least("bucket empty, nothing known: used, 40", many["used"].min(), 0.75)
-    is_least = (table["invocations"] >= 40) & (table["quota"] <= 400)
-    bounds.at_most("bucket empty: refused", table[~is_least]["refused"].max(), 0.10)
-    bounds.at_most("bucket empty: refused, 40 under 400", table[is_least]["refused"].max(), 0.20)
-
-
-def bound_of_one(bounds: Bounds, table: pd.DataFrame) -> None:
-    alone = by_case(bounds, table).query("invocations == 1")
-    bounds.at_most("bucket of one: time / (ids / share)", alone["of ids / share"].max(), 2.5)
-
-
-def bound_drained(bounds: Bounds, table: pd.DataFrame) -> None:
-    bounds.at_most("bucket drained: seconds until 0.9 of the rate", by_case(bounds, table)["back after"].max(), 1)
-
-
-def bound_storm(bounds: Bounds, table: pd.DataFrame) -> None:
-    bounds.at_most("storm: lost, or given up", (table["lost"] + table["failed"]).sum(), 0)
-
-
-def bound_faults(bounds: Bounds, table: pd.DataFrame) -> None:
-    bounds.at_most("not reached because of others' faults", table["not reached"].max(), 0)
-    bounds.at_most("seconds after the deadline", table["late_s"].max(), 0.5)
-    bounds.at_least("counts that add up, share", table["accounted for"].mean(), 1)
-
-
-def bound_forecasts(bounds: Bounds, table: pd.DataFrame) -> None:
-    is_quota = table["case"] == "quota"
-    bounds.at_most(
-        "time foreseen / measured under a quota, the largest error", table[is_quota]["error"].abs().max(), 0.20
-    )
+    table = pd.DataFrame(rows)
+    error, is_quota = table["error"].abs(), table["case"] == "quota"
+    bounds.at_most("time foreseen / measured under a quota, the largest error", error[is_quota].max(), 0.20)
     # Where no quota binds, this machine's CPU does, which others may take a part of: so this is the usual error.
-    bounds.at_most("time foreseen / measured without, the median error", table[~is_quota]["error"].abs().median(), 0.20)
+    bounds.at_most("time foreseen / measured without, the median error", error[~is_quota].median(), 0.20)
     bounds.at_most("lost", table["lost"].sum(), 0)
+    return table
 
 
-def bound_local(bounds: Bounds, table: pd.DataFrame) -> None:
-    bounds.at_least(
-        "local cloud: posts a second / a bare client's",
-        (table["fanout"] / table["ceiling"]).median(),
-        broadcasts.CEILING_SHARE,
-    )
-    # What the emulator takes for each post is in both: without a bound of its own, it is printed beside that floor.
-    floor_ms = 1000 * LOCAL_CONNECTIONS / table["ceiling"]
-    sequential = table["sequential last_ms"]
+def local(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
+    """The deployed function on the local cloud: posts a second beside a bare client's, a row for each invocation."""
+    heard, posts = broadcasts.compare(rounds, 4, [LOCAL_CONNECTIONS], ["sequential", "fanout"])
+    ratio = broadcasts.ceiling_ratio(posts)
+    bounds.at_least("local cloud: posts a second / a bare client's", ratio, broadcasts.CEILING_SHARE)
+    # What the emulator takes for each post is in both times: so this has no bound, and is printed beside that floor.
+    floor_ms = 1000 * LOCAL_CONNECTIONS / posts[posts["variant"] == "ceiling"]["posts_per_s"].median()
+    sequential_ms = heard[heard["variant"] == "sequential"]["last_ms"].median()
     print(
-        f"\nLocal cloud: time to last delivery {(table['fanout last_ms'] / sequential).median():.2f} of boto3's, one "
-        f"by one; a bare client's posts alone {(floor_ms / sequential).median():.2f} of it."
+        f"\nLocal cloud: time to last delivery {broadcasts.last_delivery_ratio(heard):.2f} of boto3's, one by one; a "
+        f"bare client's posts alone {floor_ms / sequential_ms:.2f} of it."
     )
+    return posts
 
 
-PARTS: dict[str, tuple[Callable[[int, bool], pd.DataFrame], Callable[[Bounds, pd.DataFrame], None]]] = {
-    "speed": (lambda rounds, every: speed(rounds), bound_speed),
-    "sizes": (lambda rounds, every: sizes(rounds, ALL_FIXED if every else FIXED), bound_sizes),
-    "empty": (partial(under_quota, "empty"), bound_empty),
-    "of one": (partial(under_quota, "of one"), bound_of_one),
-    "drained": (partial(under_quota, "drained"), bound_drained),
-    "storm": (lambda rounds, every: storm(), bound_storm),
-    "full": (partial(under_quota, "full"), bound_full),
-    "faults": (lambda rounds, every: faults(), bound_faults),
-    "forecasts": (lambda rounds, every: forecasts(rounds), bound_forecasts),
-    "local": (lambda rounds, every: local(rounds), bound_local),
+PARTS: dict[str, Callable[[Bounds, int, bool], pd.DataFrame]] = {
+    "speed": speed,
+    "sizes": sizes,
+    "empty": partial(under_quota, "empty"),
+    "of one": partial(under_quota, "of one"),
+    "drained": partial(under_quota, "drained"),
+    "storm": storm,
+    "full": partial(under_quota, "full"),
+    "faults": faults,
+    "forecasts": forecasts,
+    "local": local,
 }
-"""What is measured, in so many rounds, every case or some; and what must hold of it."""
+"""What is measured, in so many rounds, every case or some; each says what must hold of it."""
 ONLY_IN_ALL = ("forecasts", "local")
 
 
@@ -434,13 +402,8 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()  # as the function does
     measured, bounds = {}, Bounds()
     for name in options.only or [part for part in PARTS if options.all or part not in ONLY_IN_ALL]:
-        measure, bound = PARTS[name]
-        shown = measured[name] = measure(options.rounds, options.all)
-        if name in ("speed", "sizes"):
-            keys = [key for key in ("size", "what", "connections", "cold") if key in shown]
-            shown = shown.groupby(keys, sort=False).median()
-        print(f"\n{shown.round(4).to_string()}", flush=True)
-        bound(bounds, measured[name])
+        measured[name] = PARTS[name](bounds, options.rounds, options.all)
+        print(f"\n{measured[name].round(4).to_string(index=False)}", flush=True)
     support.report(bounds, options.json, options.check, **measured)
     return 0
 

@@ -1,24 +1,22 @@
 """Does the chat hold out? A long load on it, on a bad day: `make soak`, or `python -m benchmarks.soak --minutes 30`.
 
-On a local cloud of its own, the notebooks build the chat. Then the load test broadcasts to connections of which some
-leave and others come all the time, while what AWS does on a bad day (`SPELLS`) is switched on and off around the
-emulator. Every few seconds it is looked how much memory each process takes.
+On a local cloud of its own, the notebooks build the chat. Then the load test broadcasts while some connections leave
+and others come, and the emulator does for a while what AWS does on a bad day (`SPELLS`). Every few seconds the soak
+looks how much memory each process takes.
 
-Bounded is what is lost, which is nothing, and by how much the broadcast and the load test grow. What the emulator grows
-by is printed without a bound: everything that it holds, it holds in memory.
+Nothing may be lost, and the broadcast and the load test may grow by so much. What the emulator grows by is printed
+without a bound, since it holds everything in memory.
 """
 
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,8 @@ import pandas as pd
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks.support import Bounds, deployed_chat, environment, report
+from benchmarks.support import Bounds, begin_load_test, deployed_chat, environment, report
 from chatlab import Lab, LabError, local_cloud
-from chatlab.paths import ROOT
 from chatlab.signals import exit_status
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
@@ -61,69 +58,56 @@ CLOUD, LOAD_TEST = "local cloud", "load test"
 COLORS = (plots.BLUE, plots.ORANGE, plots.PURPLE, plots.GREY, "black")
 
 
-class Spells:
-    """Switches from one set of traits to the next, and writes down when."""
+class Watch:
+    """A context: a thread that switches from one set of traits to the next, and looks how much memory is taken.
 
-    def __init__(self, file: Path, traits: list[str], spell_s: float) -> None:
-        self._file, self._traits, self._spell_s = file, traits, spell_s
-        self._rows: list[tuple[float, str]] = []
+    Args:
+        file: the traits' file, which `CHATLAB_TRAITS` names.
+        traits: the sets, each for so many seconds, over and over.
+        load_test: whose memory, and that of its children, it is about beside the local cloud's.
+    """
 
-    def switch(self, seconds: float) -> None:
-        """Let the traits stand whose turn it is, so many seconds after the beginning."""
-        traits = self._traits[int(seconds / self._spell_s) % len(self._traits)]
-        if not self._rows or self._rows[-1][1] != traits:
-            write_traits(self._file, traits)
-            self._rows.append((round(seconds, 1), traits))
+    def __init__(self, file: Path, traits: list[str], spell_s: float, load_test: psutil.Process) -> None:
+        self._file, self._traits, self._spell_s, self._load_test = file, traits, spell_s, load_test
+        self._spells: list[tuple[float, str]] = []
+        self._samples: list[tuple[float, str, int, float]] = []
+        self._end, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
 
     @property
-    def table(self) -> pd.DataFrame:
-        """A row for each spell: `seconds` since the beginning, and its `traits`."""
-        return pd.DataFrame(self._rows, columns=["seconds", "traits"])
+    def spells(self) -> pd.DataFrame:
+        """A row for each set of traits: `seconds` since the beginning, and its `traits`."""
+        return pd.DataFrame(self._spells, columns=["seconds", "traits"])
+
+    @property
+    def memory(self) -> pd.DataFrame:
+        """A row for each sample of each process: `seconds` since the beginning, `who`, `pid`, and `mb` resident."""
+        return pd.DataFrame(self._samples, columns=["seconds", "who", "pid", "mb"])
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._end.wait(min(SAMPLE_S, self._spell_s / 5)):
+            seconds = round(time.monotonic() - began, 1)
+            traits = self._traits[int(seconds / self._spell_s) % len(self._traits)]
+            if not self._spells or self._spells[-1][1] != traits:
+                write_traits(self._file, traits)
+                self._spells.append((seconds, traits))
+            for who, process in processes(self._load_test):
+                with contextlib.suppress(psutil.Error):  # it has just ended
+                    self._samples.append((seconds, who, process.pid, process.memory_info().rss / 1024**2))
 
 
 def write_traits(file: Path, traits: str) -> None:
-    """Let these traits stand in the file that `CHATLAB_TRAITS` names, whole from one moment to the next."""
+    """Write the traits' file whole from one moment to the next."""
     (beside := file.with_suffix(".new")).write_text(traits)
     beside.replace(file)
-
-
-@contextlib.contextmanager
-def repeating(every_s: float, *actions: Callable[[float], None]) -> Iterator[None]:
-    """Call these again and again in a thread, each with the seconds since the beginning."""
-    began, end = time.monotonic(), threading.Event()
-
-    def run() -> None:
-        while not end.wait(every_s):
-            seconds = time.monotonic() - began
-            for action in actions:
-                action(seconds)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-
-
-class MemorySampler:
-    """Writes down who takes how much memory: the load test, the local cloud and its functions."""
-
-    def __init__(self, load_test: psutil.Process) -> None:
-        self._load_test = load_test
-        self._rows: list[tuple[float, str, int, float]] = []
-
-    def sample(self, seconds: float) -> None:
-        """Look at all processes once."""
-        for who, process in processes(self._load_test):
-            with contextlib.suppress(psutil.Error):  # it has just ended
-                self._rows.append((round(seconds, 1), who, process.pid, process.memory_info().rss / 1024**2))
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row for each sample of each process: `seconds` since the beginning, `who`, `pid`, and `mb` resident."""
-        return pd.DataFrame(self._rows, columns=["seconds", "who", "pid", "mb"])
 
 
 def processes(load_test: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
@@ -138,22 +122,17 @@ def processes(load_test: psutil.Process) -> Iterator[tuple[str, psutil.Process]]
             yield process.environ().get("AWS_LAMBDA_FUNCTION_NAME", "other"), process
 
 
-def by_process(memory: pd.DataFrame) -> list[tuple[str, int]]:
-    """Each process in the table, as (who, pid), in the order in which they began."""
-    return list(dict.fromkeys(zip(memory["who"], memory["pid"], strict=True)))
-
-
 def growth(memory: pd.DataFrame, measured_from_s: float) -> pd.DataFrame:
-    """How the memory of each process has grown since then: a row for each, `who` and
+    """How the memory of each process has grown since then: a row for each.
 
-    `mb` (median), `mb_per_hour` (Theil and Sen's slope: the median of all slopes between two samples), `low` and `high`
-    (its 95 % interval, in which samples are taken for independent), `hours`, and `grown_mb`, slope times hours.
+    Columns: `who`, `pid`, `mb` (median), `mb_per_hour` (Theil and Sen's slope: the median of all slopes between two
+    samples), `low` and `high` (its 95 % interval, as if samples were independent), `hours`, and `grown_mb`, slope times
+    hours.
     """
     from scipy import stats  # a second, which Ctrl-C need not wait for
 
     rows = []
-    for who, pid in by_process(memory):
-        samples = memory[(memory["who"] == who) & (memory["pid"] == pid) & (memory["seconds"] >= measured_from_s)]
+    for (who, pid), samples in memory[memory["seconds"] >= measured_from_s].groupby(["who", "pid"], sort=False):
         if samples["seconds"].nunique() < 3:
             continue  # it began or ended in between
         hours = samples["seconds"] / 3600
@@ -192,29 +171,13 @@ def counted(lab: Lab, since: datetime) -> dict[str, int]:
     return sums
 
 
-def load(lab: Lab, options: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
-    """The load test, begun. It ends by itself."""
-    duration_s = options.minutes * 60
-    handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)
-    command = [
-        *[sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--results", f"{folder}"],
-        *["--host", lab.websocket_url(lab.require_api()), "--users", f"{options.connections}", "--spawn-rate", "100"],
-        *["--duration", f"{duration_s}", "--broadcast-rate", f"{options.rate}", "--arrivals", "poisson"],
-        *["--speakers", "5", "--churn", f"{options.churn}", "--max-handshakes", f"{handshakes:.0f}"],
-        # Under a quota, and on a busy machine, broadcasts wait for each other: late is not missing.
-        *["--drain-time", "120", "--run-time", f"{duration_s + 600:.0f}s"],
-    ]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
 def plot(memory: pd.DataFrame, spells: pd.DataFrame, grown: pd.DataFrame) -> Figure:
     """Memory of each process over time, as what it has more or less than at first; spells are shaded."""
     fastest = grown[grown["who"] != CLOUD]["mb_per_hour"].max()
     figure, axes = plots.new_figure(
         f"No function, nor the load test, grows by more than {fastest:.1f} MB an hour", "Minutes", "Memory gained (MB)"
     )
-    for color, (who, pid) in zip(COLORS, by_process(memory), strict=False):
-        samples = memory[(memory["who"] == who) & (memory["pid"] == pid)]
+    for color, ((who, _), samples) in zip(COLORS, memory.groupby(["who", "pid"], sort=False), strict=False):
         gained_mb = samples["mb"] - samples["mb"].iloc[0]
         axes.plot(samples["seconds"] / 60, gained_mb, lw=1.5, label=who, color=color)
     ends = [*spells["seconds"].iloc[1:], memory["seconds"].max()]
@@ -237,45 +200,48 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as home:
         write_traits(file := Path(home) / "traits", "")
         with environment({"CHATLAB_TRAITS": f"@{file}"}), deployed_chat("soak") as lab:
-            began = datetime.now(UTC)
-            process = load(lab, options, folder)
-            spells, sampler = Spells(file, traits, spell_s), MemorySampler(psutil.Process(process.pid))
-            finish = partial(_finish, lab, began, sampler, spells, folder)
-            with repeating(min(SAMPLE_S, spell_s / 5), spells.switch, sampler.sample):
+            began, duration_s = datetime.now(UTC), options.minutes * 60
+            handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)
+            process = begin_load_test(
+                lab, folder, users=options.connections, spawn_rate=100, duration=duration_s, speakers=5,
+                broadcast_rate=options.rate, arrivals="poisson", churn=options.churn, max_handshakes=round(handshakes),
+                # Under a quota, and on a busy machine, broadcasts wait for each other: late is not missing.
+                drain_time=120, run_time=f"{duration_s + 600:.0f}s",
+            )  # fmt: skip
+            with Watch(file, traits, spell_s, psutil.Process(process.pid)) as watch:
                 try:
                     live.watch(process, folder)
                 except LoadTestError as error:
                     print(error)  # what it has found is judged all the same
                 except KeyboardInterrupt:
                     with contextlib.suppress(LabError, FileNotFoundError):
-                        finish()
+                        _finish(lab, began, watch, folder)
                     raise
                 finally:
                     live.stop(process)
-            finish()
+            _finish(lab, began, watch, folder)
 
 
-def _finish(lab: Lab, began: datetime, sampler: MemorySampler, spells: Spells, folder: Path) -> None:
+def _finish(lab: Lab, began: datetime, watch: Watch, folder: Path) -> None:
     """Print what there is, and write it. Raises LabError as `soak` does."""
     try:
         summary = results.load(folder).summary
     except FileNotFoundError as error:
         raise LabError(f"The load test has left no results: {error}") from None
-    memory, broadcast = sampler.table, counted(lab, began)
+    memory, broadcast = watch.memory, counted(lab, began)
     grown = growth(memory, WARM_UP * memory["seconds"].max())
     names = ("broadcasts", "expected", "delivered", "missing", "dropped", "departed", "duplicate", "connections")
     load_test = {name: summary[name] for name in names} | {"left": summary["connections_left"]}
     load_test |= {f"{name}_ms": value for name, value in summary["latency_ms"].items()}
     load_test |= {"refused_handshakes": sum(summary["refusals"].values())}
-    load_average = pd.DataFrame([os.getloadavg()], columns=["1 min", "5 min", "15 min"])
     memory.to_csv(folder / "memory.csv", index=False)
     if len(grown):
-        plot(memory, spells.table, grown).savefig(folder / "memory.png", dpi=120)
+        plot(memory, watch.spells, grown).savefig(folder / "memory.png", dpi=120)
     print(f"\nThe load test: {load_test}\nThe broadcast of itself: {broadcast}\nLoad average: {os.getloadavg()}")
     print(f"\nMemory:\n{grown.round(2).to_string(index=False)}\n\nAll of it is in {folder}.")
     report(
-        judge(summary, grown), folder / "soak.json", check=True, growth=grown, spells=spells.table,
-        broadcast=pd.DataFrame([broadcast]), load_test=pd.DataFrame([load_test]), load_average=load_average,
+        judge(summary, grown), folder / "soak.json", check=True, growth=grown, spells=watch.spells,
+        broadcast=pd.DataFrame([broadcast]), load_test=pd.DataFrame([load_test]),
     )  # fmt: skip
 
 

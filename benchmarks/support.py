@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +29,7 @@ from botocore.exceptions import ClientError
 from benchmarks.endpoint import Gateway
 from chatlab import Lab, LabError, local_cloud
 from chatlab.fanout import POOLS, ConnectionPool, Fanout, close_pools
+from chatlab.paths import ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
 from chatlab.signals import children_uninterrupted
 
@@ -92,6 +95,16 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
             yield Lab.load()
         finally:
             local_cloud.stop()
+
+
+def begin_load_test(lab: Lab, folder: Path, **options: object) -> subprocess.Popen[bytes]:
+    """Begin the load test of this chat, with Locust's options; its results go into `folder`. It ends by itself."""
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
+    command = [
+        *[sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--results", f"{folder}"],
+        *["--host", lab.websocket_url(lab.require_api()), *words],
+    ]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 # --- senders ---------------------------------------------------------------------------------------------------------
