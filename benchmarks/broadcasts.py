@@ -24,7 +24,8 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from benchmarks.support import Bounds, add_options, begin_load_test, child, deployed_chat, report
+from benchmarks.endpoint import child
+from benchmarks.support import Bounds, add_options, begin_load_test, deployed_chat, report
 from chatlab import Lab, LabError, packages, poll
 from chatlab.signals import exit_status
 from loadtest import live, results

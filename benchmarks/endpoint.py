@@ -15,19 +15,21 @@ import asyncio
 import contextlib
 import gc
 import json
+import multiprocessing
+import os
 import random
 import socket
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import Any, TypedDict
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -35,7 +37,6 @@ import psutil
 import trustme
 import uvloop
 
-from chatlab.paths import ROOT
 from chatlab.signals import children_uninterrupted
 
 PATH = b"/production/@connections/"
@@ -260,33 +261,47 @@ class Connection(asyncio.Protocol):
             self.idle_timer = self.loop.call_later(self.endpoint.settings.idle_s, self.transport.close)
 
 
-async def serve(settings: Settings, folder: Path) -> None:
-    """Serve, with the certificate in `folder`, until standard input ends; answers "report" and "clear" from there."""
+async def _serve(settings: Settings, folder: Path, pipe: "Pipe[Any, str]") -> None:
     gc.disable()  # a collection would be a pause that no network has; what is left of a connection is small
-    loop, endpoint, tls = asyncio.get_running_loop(), Endpoint(settings), None
+    loop, endpoint, ended, tls = asyncio.get_running_loop(), Endpoint(settings), asyncio.Event(), None
     if settings.tls:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(tls)
+
+    def answer() -> None:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            ended.set()
+            return
+        pipe.send(endpoint.report())
+        if request == "clear":
+            endpoint.clear()
+
+    loop.add_reader(pipe.fileno(), answer)
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     async with await loop.create_server(lambda: Connection(endpoint, loop), sock=listener, ssl=tls):
-        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-        requests = asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
-        while request := await requests.readline():
-            report = endpoint.report()
-            if request.strip() == b"clear":
-                endpoint.clear()
-            print(json.dumps(report), flush=True)
+        pipe.send((os.getpid(), listener.getsockname()[1]))
+        await ended.wait()
 
 
+def serve(pipe: "Pipe[Any, str]", settings: Settings, folder: Path) -> None:
+    """Serve, with the certificate in `folder`, until the pipe ends; answers "report" and "clear" from there."""
+    uvloop.run(_serve(settings, folder, pipe))
+
+
+@dataclass(frozen=True)
 class Gateway:
-    """The endpoint's process, seen from outside. `url` is the stage's; `ca_file` is whom to trust, None without TLS."""
+    """The endpoint's process, seen from outside."""
 
-    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str], url: str, ca_file: Path | None) -> None:
-        self._process, self._stdin, self._stdout = psutil.Process(pid), stdin, stdout
-        self.url, self.ca_file = url, ca_file
+    pipe: "Pipe[str, Any]"
+    process: psutil.Process
+    url: str
+    """The stage's."""
+    ca_file: Path | None
+    """Whom to trust; None without TLS."""
 
     def report(self) -> Report:
         """What it has counted since it was cleared."""
@@ -298,13 +313,12 @@ class Gateway:
 
     def cpu_s(self) -> float:
         """Seconds of CPU that its process has taken, user and system."""
-        times = self._process.cpu_times()
+        times = self.process.cpu_times()
         return times.user + times.system
 
     def _ask(self, request: str) -> Report:
-        self._stdin.write(f"{request}\n")
-        self._stdin.flush()
-        report: Report = json.loads(self._stdout.readline())
+        self.pipe.send(request)
+        report: Report = self.pipe.recv()
         return report
 
 
@@ -312,28 +326,29 @@ class Gateway:
 def run_endpoint(settings: Settings | None = None) -> Iterator[Gateway]:
     """The endpoint in a process of its own, on a free port of 127.0.0.1."""
     settings = settings or Settings()
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.endpoint", json.dumps(asdict(settings)), folder]
-        with children_uninterrupted():
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert process.stdin and process.stdout  # they are pipes
-        try:
-            port = json.loads(process.stdout.readline())["port"]
-            scheme = "https" if settings.tls else "http"
-            ca_file = Path(folder) / "ca.pem" if settings.tls else None
-            url = f"{scheme}://127.0.0.1:{port}/production"
-            yield Gateway(process.pid, process.stdin, process.stdout, url, ca_file)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+    with tempfile.TemporaryDirectory() as folder, child(serve, settings, Path(folder)) as pipe:
+        pid, port = pipe.recv()
+        url = f"{'https' if settings.tls else 'http'}://127.0.0.1:{port}/production"
+        yield Gateway(pipe, psutil.Process(pid), url, Path(folder) / "ca.pem" if settings.tls else None)
 
 
-if __name__ == "__main__":
-    settings = json.loads(sys.argv[1])
-    settings["quotas"] = tuple(map(tuple, settings["quotas"]))  # JSON has lists alone
-    uvloop.run(serve(Settings(**settings), Path(sys.argv[2])))
+@contextlib.contextmanager
+def child(target: Callable[..., None], *arguments: object) -> Iterator["Pipe[Any, Any]"]:
+    """Call `target(pipe, *arguments)` in a new process; yields the pipe's other end. The process has to end with it.
+
+    Ctrl-C is for this process alone.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    resource_tracker.ensure_running()  # otherwise the first process starts it, which lets Ctrl-C in again
+    with children_uninterrupted():
+        process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.join(5)
+        process.kill()
+        process.join()

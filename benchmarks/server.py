@@ -22,7 +22,8 @@ import psutil
 import trustme
 import websocket
 
-from benchmarks.support import child, machine
+from benchmarks.endpoint import child
+from benchmarks.support import machine
 from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server

@@ -3,7 +3,6 @@
 import argparse
 import gc
 import json
-import multiprocessing
 import os
 import platform
 import subprocess
@@ -16,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,14 +24,13 @@ import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from benchmarks.endpoint import Gateway
+from benchmarks.endpoint import Gateway, child
 from chatlab import Lab, LabError, local_cloud
 from chatlab.fanout import POOLS, ConnectionPool, Fanout, close_pools
 from chatlab.paths import ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
-from chatlab.signals import children_uninterrupted
 
-# --- environment and processes ---------------------------------------------------------------------------------------
+# --- a chat to measure -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -53,28 +50,6 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-@contextmanager
-def child(target: Callable[..., None], *arguments: object) -> Iterator["Connection[Any, Any]"]:
-    """Call `target(pipe, *arguments)` in a new process; yields the pipe's other end. The process has to end with it.
-
-    Ctrl-C is for this process alone.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-    resource_tracker.ensure_running()  # otherwise the first process starts it, which lets Ctrl-C in again
-    with children_uninterrupted():
-        process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        process.join(5)
-        process.kill()
-        process.join()
 
 
 @contextmanager

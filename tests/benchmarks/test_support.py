@@ -40,7 +40,7 @@ def test_a_bound_that_does_not_hold_is_named_and_everything_is_written(tmp_path)
 
 INTERRUPTED = """
 import os, signal, sys
-from benchmarks.support import child
+from benchmarks.endpoint import child
 from chatlab.signals import exit_status
 
 def press_ctrl_c(pipe):
