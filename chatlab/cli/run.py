@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlab import ledger, local_cloud, machine, notebooks, page, report
+from chatlab import ledger, local_cloud, notebooks, page, report
 from chatlab.cli.chat import count_resources, require_credentials
 from chatlab.cli.options import Options, parse
 from chatlab.errors import LabError
@@ -166,7 +166,7 @@ class _Run:
         measured = self.folder / "load_test" / "summary.json"
         summary: report.Summary = {
             "target": self.settings.target,
-            "machine": machine.describe(),
+            "machine": report.describe_machine(),
             "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
             "fanout": json.loads(measured.read_text()) if measured.exists() else None,
             "leftovers": self.leftovers,

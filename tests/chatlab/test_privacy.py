@@ -240,7 +240,8 @@ def test_a_saved_notebook_is_masked_once_more():
 
 
 def test_a_runs_summary_and_its_failures_are_masked(tmp_path):
-    summary = {"target": "aws", "notebooks": [], "fanout": None, "leftovers": None, "failures": [DENIED, DENIED_SSO]}
+    summary = {"target": "aws", "machine": {}, "notebooks": [], "fanout": None, "leftovers": None}
+    summary["failures"] = [DENIED, DENIED_SSO]
     report.write(tmp_path, summary)
     written = (tmp_path / "summary.json").read_text() + (tmp_path / "report.html").read_text()
     said = "\n".join(report.lines(summary, tmp_path))

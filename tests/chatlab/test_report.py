@@ -1,0 +1,80 @@
+"""What a run leaves behind."""
+
+import getpass
+import json
+import platform
+
+import pytest
+
+from chatlab import cost, report
+from tests.support.measured import run_with_pictures
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder with its report, and its summary."""
+    folder = tmp_path_factory.mktemp("run")
+    failures = ["06_load_test, cell 3 (Run): <b>the host</b> is gone."]
+    summary = run_with_pictures(folder) | {"machine": report.describe_machine(), "failures": failures}
+    report.write(folder, summary)
+    return folder, summary
+
+
+def test_the_terminal_gets_every_figure_and_the_failure(run):
+    last = {"p50": 5.0, "p99": None}
+    summary = run[1] | {"fanout": run[1]["fanout"] | {"delivered": 799, "missing": 1, "last_delivery_ms": last}}
+    text = "\n".join(report.lines(summary, "runs/now"))
+    for part in ("06_load_test", "FAILED", "800 expected, 799 received, 1 missing", "p50 5.0 ms, p99 not measured",
+                 "Leftovers: 0", "runs/now", "the host"):  # fmt: skip
+        assert part in text
+
+
+def test_the_report_is_one_file_that_needs_no_other_and_links_the_raw_data(run):
+    folder, summary = run
+    page = (folder / "report.html").read_text()
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert page.count("data:image/png;base64,") == 4 and page.count("data:image/gif;base64,") == 1
+    assert 'src="http' not in page and "<link" not in page
+    assert "&lt;b&gt;the host&lt;/b&gt;" in page
+    # A picture says what is seen, and whether it was measured.
+    assert '<figure class="measured moving">' in page and '<figure class="simulated">' in page
+    assert '<span class="kind">Simulated:</span> How far it goes.' in page
+    assert "A curve of the share of 800 deliveries that arrived within a time" in page
+    for name in ("summary.json", "load_test/deliveries.parquet", "load_test/summary.json"):
+        assert f'<a href="{name}">' in page and (folder / name).exists()
+
+
+def test_the_conclusion_is_made_from_the_result(run):
+    fanout = run[1]["fanout"]
+    fast, complete, price = report.conclude({"fanout": fanout})
+    assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
+    assert "half arrived within " in fast and "9 of 10 within " in fast
+    assert complete.startswith("All 800 deliveries arrived, each of them once, and you can trust the figures")
+    hour = cost.estimate(40, broadcasts=3600, minutes=60).dollars
+    assert f"would cost {hour:.2f} US dollars an hour with 40 people" in price
+
+
+def test_the_conclusion_hides_no_doubt(run):
+    fanout = run[1]["fanout"]
+
+    def conclude(**changes):
+        return report.conclude({"fanout": fanout | changes})
+
+    assert "Of 800 deliveries 799 arrived and 0 came twice" in conclude(delivered=799)[1]
+    assert "but do not rely on these figures" in conclude(verdict={"believable": False, "uncertain": []})[1]
+    known, unsure = (conclude(verdict={"believable": True, "uncertain": names}) for names in ([], ["p90", "p99"]))
+    assert "99 of 100" in known[0] and " of 10" not in unsure[0]
+    assert "except p90 and p99, for which there were too few broadcasts" in unsure[1]
+
+
+def test_the_machine_is_described_and_not_named():
+    described = " ".join(report.describe_machine().values())
+    assert "locust" in described and "cores" in described
+    assert not {platform.node(), getpass.getuser()} & set(described.split())
+
+
+def test_a_run_without_a_measurement_says_so(run, tmp_path):
+    summary = run[1] | {"fanout": None, "leftovers": None}
+    report.write(tmp_path, summary)
+    assert "Fan-out: not measured" in "\n".join(report.lines(summary, "x"))
+    assert "not known" in (tmp_path / "report.html").read_text()
