@@ -1,6 +1,7 @@
 """What cannot work is said in one sentence, with an exit status that is not 0."""
 
 import http.server
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -17,17 +18,27 @@ def said(test):
     return error
 
 
-def test_nobody_listens(run):
-    test = run("--host", "ws://127.0.0.1:1/chat", *FEW)
-    assert said(test) == ("None of the first 5 connections to ws://127.0.0.1:1/chat could be made: Connection refused.")
+@contextmanager
+def silent():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), None) as server:
+        yield f"ws://127.0.0.1:{server.server_port}/chat"
+
+
+@pytest.mark.parametrize(
+    ("listening", "why"),
+    [
+        (nullcontext("ws://127.0.0.1:1/chat"), "Connection refused."),
+        (refusing(403), "handshake refused with status 403."),
+        (silent(), "no answer within 1 s."),
+    ],
+    ids=["nobody listens", "a refused handshake", "a server that accepts and says nothing"],
+)
+def test_none_can_connect(run, listening, why):
+    with listening as url:
+        test = run("--host", url, *FEW, "--connect-timeout", 1)
+    assert said(test) == f"None of the first 5 connections to {url} could be made: {why}"
     assert test.summary["connections_failed"] == 5
     assert test.statistics["connect"]["num_failures"] == 5
-
-
-def test_a_refused_handshake(run):
-    with refusing(403) as url:
-        test = run("--host", url, *FEW)
-    assert said(test).endswith("could be made: handshake refused with status 403.")
 
 
 def test_some_connections_are_refused(run):
@@ -60,9 +71,8 @@ def test_a_broadcast_that_is_answered_with_an_error_is_counted_and_named(run):
     with reference_server.run() as server:
         server.errors = 2  # the warm-up's, and the first of the three
         test = run("--host", server.url, *FEW, "--warm-up", 1, "--drain-time", 0.5)
-    assert "1 of 3 broadcasts were answered with an error. 2 messages were answered with an error (2 x Int" in said(
-        test
-    )
+    sentence = said(test)
+    assert "1 of 3 broadcasts were answered with an error. 2 messages were answered with an error (2 x Int" in sentence
     assert test.summary["error_frames"] == {"Internal server error": 2}
     assert (test.summary["broadcasts"], test.summary["expected"], test.summary["missing"]) == (2, 10, 0)
     assert test.summary["foreign"] == 0
@@ -110,9 +120,3 @@ def test_a_test_has_an_end_in_connections_too(run):
 )
 def test_an_argument_that_cannot_be(run, words, says):
     assert says in said(run("--host", "ws://127.0.0.1:1/chat", *FEW, *words))
-
-
-def test_a_server_that_accepts_and_says_nothing(run):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), None) as silent:
-        url = f"ws://127.0.0.1:{silent.server_port}/chat"
-        assert said(run("--host", url, *FEW, "--connect-timeout", 1)).endswith("no answer within 1 s.")

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import websocket
 
-from loadtest.calibration import calibrate
+from loadtest.calibration import calibrate, reference_server
 from loadtest.calibration.calibrate import Bound
 
 
@@ -38,3 +39,10 @@ def test_bounds_know_what_does_not_hold():
     too_late = Bound("late", lambda rows: max(row["late"] for row in rows), 0.3)
     assert too_late.check([{"late": 0.2}])["holds"]
     assert too_late.check([{"late": 0.4}]) == {"bound": "late", "measured": 0.4, "limit": 0.3, "holds": False}
+
+
+def test_no_page_of_another_site_takes_part_in_a_calibration():
+    with reference_server.run() as server:
+        websocket.create_connection(server.url).close()
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            websocket.create_connection(server.url, origin="https://evil.example")

@@ -7,7 +7,6 @@ import urllib.parse
 import urllib.request
 
 import pytest
-import websocket
 
 from chatlab import poll
 from loadtest.calibration import reference_server
@@ -45,9 +44,15 @@ class WebPage:
         poll(lambda: self.metrics()["State"] == state, f"the test to be {state}", timeout_s=30)
 
 
-def test_a_test_is_started_and_followed_on_the_web_page(start):
+def test_a_test_is_started_and_followed_on_the_web_page_by_people_who_were_told_its_address(start):
     with reference_server.run() as server:
         page = WebPage(start, server, forked=False)
+        stranger = page.url.rpartition("/")[0]
+        for path in ("/", "/swarm", "/stop", "/exit", "/stats/requests", "/guessed/swarm"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                page.get(path, {"user_count": 5, "host": server.url}, url=stranger)
+        assert page.metrics()["State"] == ""
+        assert not server.ports
         assert "broadcast_rate" in page.html
         assert "extended_tabs" in page.html
         assert {host for host, _ in listening(page.test.process.pid)} == {"127.0.0.1"}
@@ -79,17 +84,6 @@ def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
     assert len(runs) == 2
 
 
-def test_only_who_was_told_the_address_of_the_page_starts_or_stops_a_test(start):
-    with reference_server.run() as server:
-        page = WebPage(start, server)
-        stranger = page.url.rpartition("/")[0]
-        for path in ("/", "/swarm", "/stop", "/exit", "/stats/requests", "/guessed/swarm"):
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                page.get(path, {"user_count": 5, "host": server.url}, url=stranger)
-        assert page.metrics()["State"] == ""
-        assert not server.ports
-
-
 def test_the_rooms_key_goes_to_no_host_that_somebody_types_into_the_page(start):
     with reference_server.run() as server, reference_server.run() as another:
         page = WebPage(start, server, environment={"LOADTEST_QUERY": "key=of-the-room"})
@@ -101,10 +95,3 @@ def test_the_rooms_key_goes_to_no_host_that_somebody_types_into_the_page(start):
         page.until("complete")
         assert not another.ports
     assert page.test.summary["connections"] == 10
-
-
-def test_no_page_of_another_site_takes_part_in_a_calibration():
-    with reference_server.run() as server:
-        websocket.create_connection(server.url).close()
-        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
-            websocket.create_connection(server.url, origin="https://evil.example")
