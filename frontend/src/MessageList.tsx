@@ -2,15 +2,11 @@ import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { VList, type VListHandle } from "virtua";
 import type { Chat, Snapshot } from "./chat";
 import { Message, PendingMessage } from "./Message";
-import type { OutboxMessage } from "./outbox";
-import type { Entry } from "./timeline";
 
 /** A reader who scrolls down to this distance from the end follows the newest message again. */
 const NEAR_END_PX = 40;
 /** Scroll positions are not whole pixels. */
 const AT_END_PX = 2;
-
-type Row = { entry: Entry; startsGroup: boolean } | { pending: OutboxMessage; startsGroup: boolean };
 
 /** The conversation; only the rows in view are built. It follows the newest message unless the reader scrolled up. */
 export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat }) {
@@ -22,7 +18,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
   const isFollowing = useRef(true);
   /** How many messages there had been when the reader scrolled up; undefined while the list follows the newest. */
   const [leftAt, setLeftAt] = useState<number>();
-  const rows = useMemo(() => toRows(entries, outbox), [entries, outbox]);
+  const rows = useMemo(() => [...entries, ...outbox], [entries, outbox]);
   const unseen = leftAt === undefined ? 0 : messageCount - leftAt;
 
   const findLog = () => conversation.current?.querySelector<HTMLElement>("[role=log]");
@@ -83,18 +79,18 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
         onScroll={scrolled}
         onResize={toEndIfFollowing}
       >
-        {(row) =>
-          "entry" in row ? (
-            <Message key={row.entry.key} entry={row.entry} startsGroup={row.startsGroup} />
+        {(row, index) =>
+          "key" in row ? (
+            <Message key={row.key} entry={row} startsGroup={row.startsGroup || index === 0} />
           ) : (
             <PendingMessage
-              key={row.pending.id}
-              message={row.pending}
-              startsGroup={row.startsGroup}
+              key={row.id}
+              message={row}
+              startsGroup={index === entries.length && !entries.at(-1)?.own}
               isConnected={connection.name === "connected"}
-              onTryAgain={() => chat.sendAgain(row.pending.id)}
+              onTryAgain={() => chat.sendAgain(row.id)}
               onDiscard={() => {
-                chat.discard(row.pending.id);
+                chat.discard(row.id);
                 focusLog();
               }}
             />
@@ -109,12 +105,4 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
       )}
     </div>
   );
-}
-
-function toRows(entries: readonly Entry[], outbox: readonly OutboxMessage[]): Row[] {
-  const newest = entries.at(-1);
-  return [
-    ...entries.map((entry, index) => ({ entry, startsGroup: entry.startsGroup || index === 0 })),
-    ...outbox.map((pending, index) => ({ pending, startsGroup: index === 0 && !newest?.own })),
-  ];
 }

@@ -18,8 +18,11 @@ const said = (client: string, receivedAt = 0, text = "x") => ({
 
 it("groups what one person says in a row, until a pause", () => {
   const timeline = new Timeline();
-  for (const entry of [said("a"), said("a", 1000), said("b", 2000), said("b", 600_000)]) timeline.append(entry);
-  expect(timeline.next().entries.map(({ startsGroup }) => startsGroup)).toEqual([true, false, true, true]);
+  const namesake = { ...said("b", 600_000), client: "c" };
+  for (const entry of [said("a"), said("a", 1000), said("b", 2000), said("b", 600_000), namesake]) {
+    timeline.append(entry);
+  }
+  expect(timeline.next().entries.map(({ startsGroup }) => startsGroup)).toEqual([true, false, true, true, true]);
   expect(timeline.next().entries).toBe(timeline.next().entries);
 });
 
@@ -63,7 +66,9 @@ it("knows who is here", () => {
   roster.heard("2", "Ada", 1); // overtaken by the leaving
   expect(roster.people.map(({ name }) => name)).toEqual(["Zoë"]);
   roster.joined("2", "Ada", 2);
+  expect(roster.people.map(({ name }) => name)).toEqual(["Ada", "Zoë"]);
   roster.heard("2", "Grace", EXPIRY_MS);
+  expect(roster.people.map(({ name }) => name)).toEqual(["Grace", "Zoë"]);
   roster.expire(EXPIRY_MS + 1);
   expect(roster.people).toEqual([{ client: "2", name: "Grace" }]);
 });

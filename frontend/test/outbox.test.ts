@@ -39,14 +39,6 @@ it("does not let one missing echo hold up the rest", () => {
   expect(sent).toEqual(["a:text a", "b:text b"]);
 });
 
-it("sends what was in flight when the connection broke again, first and as the same frame", () => {
-  flush();
-  outbox.doubt();
-  expect(statuses()).toEqual(["unconfirmed", "waiting", "waiting"]);
-  flush();
-  expect(sent).toEqual(["a:text a", "a:text a"]);
-});
-
 it("measures a delivery from hand-over to echo, and only where it was handed over once", () => {
   flush(100);
   expect(outbox.confirm("a", 142)).toBe(42);
