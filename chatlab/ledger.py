@@ -1,7 +1,7 @@
-"""The labs that are open, so that none is forgotten: which ones this folder made and has not seen empty since.
+"""The ledger of open labs, so that you forget none: this folder made them, and has not seen them empty since.
 
-One file a lab, written before its first resource is created, and removed when its inventory is empty. It says where to
-look, and never what is there: that, AWS is asked each time.
+It has one file for each lab, written before the lab's first resource is created and removed when its inventory is
+empty. A file says where to look, and never what is there: ask AWS each time.
 """
 
 import hashlib
@@ -9,24 +9,17 @@ import json
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
 from chatlab.paths import ensure_writable, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 
+if TYPE_CHECKING:
+    from chatlab.lab import Lab
+
 CURRENT_FILE = "lab.json"
-
-
-class Openable(Protocol):
-    """What is written down of a lab: a Lab has it."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def account_id(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -45,12 +38,12 @@ class Entry:
         return f"{self.settings}, since {self.since}: `{self.settings.make_command('down')}` removes it"
 
 
-def record(lab: Openable, hours: float | None = None) -> None:
+def record(lab: "Lab", hours: float | None = None) -> None:
     """Write the entry of `lab`, unless there is one, and make it the current one, which the other notebooks take."""
     entry = Entry(lab.settings, place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
     path = _path(entry)
     ensure_writable(path.parent)
-    if lab.settings.target == "local":  # the labs of a local cloud that died have gone with it
+    if lab.target == "local":  # the labs of a local cloud that died have gone with it
         for other in path.parent.glob("local.*.json"):
             if _read(other).place != entry.place:
                 other.unlink()
@@ -59,7 +52,7 @@ def record(lab: Openable, hours: float | None = None) -> None:
     _write(state_dir() / CURRENT_FILE, entry)
 
 
-def remove(lab: Openable) -> None:
+def remove(lab: "Lab") -> None:
     """Remove the entry of `lab`, whose inventory is empty."""
     _path(Entry(lab.settings, place(lab), "")).unlink(missing_ok=True)
 
@@ -76,7 +69,8 @@ def find(
 ) -> list[Entry]:
     """The entries of the one open lab with these settings, where None fits any.
 
-    There are several if it is in several AWS accounts, and none if no lab fits. Raises LabError if several labs fit.
+    There are several entries if the lab is in several AWS accounts, and none if no lab fits. Raises LabError if several
+    labs fit.
     """
     wanted = {"target": target, "name": name, "region": region, "profile": profile}
     found = [
@@ -101,18 +95,18 @@ def lifetime_hours() -> float | None:
     return entry.hours if entry else None
 
 
-def require_same_account(lab: Openable, known: list[Entry]) -> None:
+def require_same_account(lab: "Lab", known: list[Entry]) -> None:
     """Raises LabError if all entries in `known` are of other AWS accounts than the credentials are for."""
-    if lab.settings.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
+    if lab.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
         raise LabError(
-            f"{lab.settings} was made in another AWS account than the one that your credentials are for now. Nothing "
-            "was changed. Use the credentials or the PROFILE= with which it was made."
+            f"{lab} was made in another AWS account than the one that your credentials are for now. Nothing was "
+            "changed. Use the credentials or the PROFILE= with which it was made."
         )
 
 
-def place(lab: Openable) -> str:
+def place(lab: "Lab") -> str:
     """A digest of the AWS account's id, or which local cloud it is. Raises LabError without credentials."""
-    if lab.settings.target == "local":
+    if lab.target == "local":
         return _local_place()
     return hashlib.sha256(f"chatlab/{lab.account_id}".encode()).hexdigest()[:12]
 
@@ -123,7 +117,7 @@ def _local_place() -> str:
 
 
 def _folder() -> Path:
-    """`CHATLAB_LEDGER` names another one: a run on AWS has a state of its own, but you are to know what it leaves."""
+    """`CHATLAB_LEDGER` names another folder: a run on AWS has a state of its own, but you must see what it leaves."""
     return Variable.LEDGER.path() or state_dir() / "labs"
 
 
@@ -133,8 +127,8 @@ def _path(entry: Entry) -> Path:
 
 
 def _write(path: Path, entry: Entry) -> None:
-    about = {"place": entry.place, "since": entry.since, "hours": entry.hours}
-    write_atomically(path, json.dumps(asdict(entry.settings) | about) + "\n")
+    values = asdict(entry)
+    write_atomically(path, json.dumps(values.pop("settings") | values) + "\n")
 
 
 def _read(path: Path) -> Entry:

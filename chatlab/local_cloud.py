@@ -1,19 +1,20 @@
 """The local cloud: MiniStack, an emulator of AWS, as a background process on loopback, behind a guard.
 
-Its pid, port, access key and log are in the state directory, where nobody else may read. Its resources are in its
+Its pid, port, access key and log are in the state directory, which nobody else may read. Its resources are in its
 memory, so they end when it stops.
 """
 
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,7 +26,7 @@ from chatlab.paths import ROOT, ensure_writable, locked, state_dir, write_atomic
 from chatlab.settings import Variable
 
 HOST = "127.0.0.1"  # and nothing else: it runs the code that is uploaded to it
-PORT = 4566  # MiniStack's and LocalStack's own; a free one is taken where something else has it
+PORT = 4566  # MiniStack's and LocalStack's own; a free one if something else has it
 START_TIMEOUT_S = 60
 # Of each of the log's two files. A run of all notebooks logs a few KB; a flood of requests fills 2 MB of the disk.
 MAX_LOG_BYTES = 1_000_000
@@ -40,12 +41,12 @@ MINISTACK_SETTINGS = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-# Functions inherit the environment of the local cloud. Of your own it has these variables alone.
+# Functions inherit the environment of the local cloud, which takes only these variables from yours.
 INHERITED_VARIABLES = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 
 
 class Status(TypedDict, total=False):
-    """What `status` returns: `running`, and if it was started and not stopped, all the others."""
+    """What `status` returns: `running`, and all the others if it was started and not stopped."""
 
     running: bool
     pid: int
@@ -53,26 +54,12 @@ class Status(TypedDict, total=False):
     url: str
 
 
-@dataclass(frozen=True)
-class _State:
-    """What is written down of a local cloud when its process is started."""
-
-    pid: int
-    port: int
-    scheme: str = "http"  # the state of an older version says nothing of it
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{HOST}:{self.port}"
-
-
 def start() -> str:
     """Start the local cloud unless it runs already, and return its URL.
 
-    In a run it ends with the run, however that ends. It speaks HTTP; with `CHATLAB_CERTIFICATE`, which names a folder
-    as in `_tls`, HTTPS. Of AWS's traits it has those that `CHATLAB_TRAITS` names (docs/rehearsal.md), none by
-    default. Its user is an administrator, or may do what the policy in the file `CHATLAB_POLICY` allows.
-    `CHATLAB_RECORD` names a file for what the user asks for.
+    In a run it ends with the run, however that ends. It speaks HTTP, or HTTPS with `CHATLAB_CERTIFICATE`. It has the
+    traits of AWS's that `CHATLAB_TRAITS` names (docs/rehearsal.md). Its user is an administrator, or may do what the
+    policy in the file `CHATLAB_POLICY` allows. What the user asks for is written into the file `CHATLAB_RECORD`.
 
     Raises LabError if the state directory can't be written to, or if the process does not become ready in time.
     """
@@ -131,14 +118,14 @@ def _spawn() -> None:
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
-    state = _State(process.pid, port, "https" if tls else "http")
-    write_atomically(_state_file(), json.dumps(asdict(state)) + "\n")
+    state = {"pid": process.pid, "port": port, "url": f"{'https' if tls else 'http'}://{HOST}:{port}"}
+    write_atomically(_state_file(), json.dumps(state) + "\n")
 
 
 def stop() -> bool:
     """Stop the local cloud and the functions' processes, and return whether it was running.
 
-    It stops, too, if nothing was written down of it because its start was broken off.
+    This finds it even if its start was broken off before its state was written.
     """
     running = [process for process in psutil.process_iter() if _is_ours(process)]
     for process in running:
@@ -150,10 +137,7 @@ def stop() -> bool:
 
 def status() -> Status:
     """Whether the local cloud is running; and if it was started and not stopped, its pid, port and URL."""
-    state = _state()
-    if not state:
-        return {"running": False}
-    return {"running": _process() is not None, "pid": state.pid, "port": state.port, "url": state.url}
+    return {"running": _process() is not None, **(_state() or {})}
 
 
 def has_died() -> bool:
@@ -177,7 +161,7 @@ def require_running() -> None:
 def url() -> str:
     """The local cloud's endpoint. Raises LabError if none was started."""
     if state := _state():
-        return state.url
+        return state["url"]
     raise LabError("The local cloud is not running: run notebook 00_start first.")
 
 
@@ -203,25 +187,28 @@ def _key_file() -> Path:
     return (state_dir() / "key.json").resolve()
 
 
-def _state() -> _State | None:
+def _state() -> Status | None:
+    """What was written when it was started."""
     try:
-        return _State(**json.loads(_state_file().read_text()))
-    except (OSError, ValueError, TypeError):
+        state = json.loads(_state_file().read_text())
+        return {"pid": state["pid"], "port": state["port"], "url": state["url"]}
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def _process() -> psutil.Process | None:
     """The running process, or None."""
     try:
-        process = psutil.Process(state.pid) if (state := _state()) else None
+        process = psutil.Process(state["pid"]) if (state := _state()) else None
     except psutil.Error:
         return None
     return process if process and _is_ours(process) else None
 
 
 def _is_ours(process: psutil.Process) -> bool:
-    """Whether it is the local cloud of this state directory: its arguments name the key's file. A pid alone may be
-    somebody else's by now, and a start time is reckoned from the machine's clock, which may be set.
+    """Whether it is the local cloud of this state directory: its arguments name the key's file.
+
+    A pid alone may be another process's by now, and the time at which a process began shifts with the machine's clock.
     """
     try:
         words = process.cmdline()  # empty for a zombie
@@ -233,7 +220,7 @@ def _is_ours(process: psutil.Process) -> bool:
 def _tls() -> dict[str, str]:
     """MiniStack's settings for HTTPS, and what its functions trust; empty without `CHATLAB_CERTIFICATE`.
 
-    That names a folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, which has signed it.
+    That names a folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, which has signed them.
     """
     if not (path := Variable.CERTIFICATE.path()):
         return {}
@@ -247,7 +234,7 @@ def _tls() -> dict[str, str]:
 
 
 def _listener() -> socket.socket:
-    """A socket that listens already, for the process to inherit: so two that start at once never get the same port."""
+    """A socket that listens, which the process inherits: so two that start at once never get the same port."""
     for wanted in (PORT, 0):
         try:
             return socket.create_server((HOST, wanted), backlog=2048)
@@ -257,8 +244,6 @@ def _listener() -> socket.socket:
 
 
 def _allow_many_sockets() -> None:
-    import resource  # not on Windows
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS says that there is no hard limit, and then takes no more than this, its OPEN_MAX: see setrlimit(2) there.
     soft = 10_240 if hard == resource.RLIM_INFINITY else hard
@@ -291,18 +276,18 @@ def end_tree(process: psutil.Process, grace_s: float = 5) -> None:
 def kill_session(leader: int) -> None:
     """Kill all processes of the session that the process with the pid `leader` began.
 
-    A process stays in its session when its parent is killed, and is no descendant of anybody's then.
+    A process stays in its session when its parent is killed, but then it is nobody's descendant.
     """
+
+    def members() -> Iterator[int]:
+        for pid in psutil.pids():
+            with suppress(OSError):  # it has ended
+                if os.getsid(pid) == leader:
+                    yield pid
+
     killed: set[int] = set()
-    while members := {pid for pid in psutil.pids() if _session_of(pid) == leader} - killed:
-        for pid in members:
+    while found := set(members()) - killed:  # a process may have begun another one meanwhile
+        for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        killed |= members
-
-
-def _session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
+        killed |= found

@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlab import Lab, LabError, cli, ledger, local_cloud, notebooks
-from chatlab.aws import partitions
 from chatlab.cli import chat
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.paths import NOTEBOOKS
-from chatlab.settings import NAME_PATTERN, TARGETS, Settings
+from chatlab.settings import NAME_PATTERN, Settings
 from tests.support.strategies import ANY_JSON, objects
 
 
@@ -47,20 +46,6 @@ def executed(monkeypatch):
 
 
 NAMES = st.from_regex(NAME_PATTERN, fullmatch=True)
-SETTINGS = st.builds(
-    Settings, st.sampled_from(TARGETS), NAMES, st.sampled_from(sorted(partitions())), st.none() | st.text(max_size=20)
-)
-ENTRIES = st.builds(
-    ledger.Entry, SETTINGS, st.text("0123456789abcdef", min_size=12, max_size=12), st.text(max_size=20),
-    st.none() | st.floats(0.1, 720),
-)  # fmt: skip
-
-
-@given(ENTRIES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_entry_is_read_as_it_was_written(home, entry):
-    ledger._write(path := home / "entry.json", entry)
-    assert ledger._read(path) == entry
 
 
 @given(
@@ -154,14 +139,11 @@ def test_a_name_in_two_accounts_is_the_one_of_the_credentials(monkeypatch):
     assert len(ledger.entries()) == 1
 
 
-def test_a_spoilt_memory_is_said(home):
+def test_without_a_choice_or_with_a_spoilt_one_a_notebook_says_where_to_begin(home):
+    with pytest.raises(LabError, match="run notebook 00_start first"):
+        Lab.load()
     (home / ledger.CURRENT_FILE).write_text("{")
     with pytest.raises(LabError, match="delete it, and run notebook 00_start again"):
-        Lab.load()
-
-
-def test_without_a_choice_a_notebook_says_where_to_begin():
-    with pytest.raises(LabError, match="run notebook 00_start first"):
         Lab.load()
 
 

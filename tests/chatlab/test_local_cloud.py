@@ -29,12 +29,6 @@ def test_it_listens_on_loopback_and_nowhere_else(chat):
     assert listening(status["pid"]) == {("127.0.0.1", status["port"])}
 
 
-def test_starting_again_keeps_the_one_that_runs(chat):
-    before = local_cloud.status()["pid"]
-    assert Lab.choose().settings == chat.settings
-    assert local_cloud.status()["pid"] == before
-
-
 def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
     os.kill(local_cloud.status()["pid"], signal.SIGKILL)
     psutil.wait_procs([psutil.Process(local_cloud.status()["pid"])], timeout=5)
@@ -50,27 +44,20 @@ def test_one_that_died_is_told_apart_from_one_that_was_stopped(lab):
         Lab.load()
 
 
-def test_stopping_leaves_no_process(lab):
-    process = psutil.Process(local_cloud.status()["pid"])
-    family = local_cloud.process_tree(process)
-    assert local_cloud.stop() is True
-    assert not any(member.is_running() for member in family)
-    assert local_cloud.stop() is False
-
-
-def test_nothing_of_the_persons_own_configuration_reaches_a_function(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+def test_nothing_of_the_persons_own_configuration_reaches_a_function_and_stopping_leaves_no_process(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "precious")
     monkeypatch.setenv("AWS_PROFILE", "work")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
-    try:
-        Lab.choose("local")
-        environment = psutil.Process(local_cloud.status()["pid"]).environ()
-    finally:
-        local_cloud.stop()
+    with lab_in(tmp_path):
+        process = psutil.Process(local_cloud.status()["pid"])
+        environment, family = process.environ(), local_cloud.process_tree(process)
+        assert local_cloud.stop() is True
+        assert not any(member.is_running() for member in family)
+        assert local_cloud.stop() is False
     assert "precious" not in environment.values()
-    assert "AWS_PROFILE" not in environment
-    assert "HTTPS_PROXY" not in environment
+    assert not {"AWS_PROFILE", "HTTPS_PROXY"} & environment.keys()
     assert environment["PATH"] == os.environ["PATH"]
 
 
@@ -91,41 +78,29 @@ def test_its_key_is_for_this_user_alone_and_another_one_each_time(lab):
     assert len(keys) == 2
 
 
-def test_two_that_start_at_once_get_a_port_each(tmp_path, monkeypatch):
-    homes = [tmp_path / name for name in ("one", "two")]
-    begin = [sys.executable, "-c", "from chatlab import local_cloud; print(local_cloud.start())"]
-    starting = [
-        subprocess.Popen(begin, env=environment_of_a_run(home), stdout=subprocess.PIPE, text=True) for home in homes
-    ]
-    try:
-        urls = {process.communicate(timeout=60)[0].strip() for process in starting}
-        assert [process.returncode for process in starting] == [0, 0]
-        assert len(urls) == 2
-        for home in homes:
-            monkeypatch.setenv("CHATLAB_HOME", str(home))
-            assert Lab(Settings()).account_id
-    finally:
-        for home in homes:
-            monkeypatch.setenv("CHATLAB_HOME", str(home))
-            assert local_cloud.stop()
-
-
 def clouds(home):
     """The local clouds of a home, whether or not they were written down."""
     return [process for process in processes_of(home) if "chatlab.emulator.server" in process.cmdline()]
 
 
-def test_two_that_start_at_once_in_one_lab_get_the_same_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
+def test_starts_at_once_make_one_cloud_in_a_lab_and_a_port_for_each_lab(tmp_path, monkeypatch):
+    homes = [tmp_path / name for name in ("one", "one", "two")]
     begin = [sys.executable, "-c", "from chatlab import local_cloud; print(local_cloud.start())"]
-    starting = [subprocess.Popen(begin, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    starting = [
+        subprocess.Popen(begin, env=environment_of_a_run(home), stdout=subprocess.PIPE, text=True) for home in homes
+    ]
     try:
-        first, second = (process.communicate(timeout=60)[0] for process in starting)
-        assert first == second != ""
-        assert len(clouds(tmp_path / "home")) == 1
+        first, second, other = (process.communicate(timeout=60)[0].strip() for process in starting)
+        assert [process.returncode for process in starting] == [0, 0, 0]
+        assert first == second != other
+        for home in set(homes):
+            monkeypatch.setenv("CHATLAB_HOME", str(home))
+            assert len(clouds(home)) == 1 and Lab(Settings()).account_id
     finally:
-        local_cloud.stop()
-    assert processes_of(tmp_path / "home") == []
+        for home in set(homes):
+            monkeypatch.setenv("CHATLAB_HOME", str(home))
+            assert local_cloud.stop()
+    assert processes_of(tmp_path) == []
 
 
 def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(tmp_path, monkeypatch):
@@ -174,22 +149,15 @@ def test_a_run_that_is_killed_takes_its_local_cloud_along(tmp_path, monkeypatch)
     poll(lambda: processes_of(tmp_path) == [], "the local cloud to end", timeout_s=10, every_s=0.02)
 
 
-def test_whoever_finds_one_that_is_just_starting_waits_until_it_is_ready(chat):
+def test_one_that_runs_or_is_just_starting_is_kept_whatever_the_clock_says(chat, monkeypatch):
+    """The time at which a process began shifts with the machine's clock."""
+    before, began = local_cloud.status()["pid"], psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 60)
     key = Path(os.environ["CHATLAB_HOME"]) / "key.json"
     key.rename(beside := key.with_suffix(".beside"))
     threading.Timer(0.2, beside.rename, [key]).start()
-    local_cloud.start()
-    assert local_cloud.credentials()
-
-
-def test_a_clock_that_is_set_does_not_hide_it(chat, monkeypatch):
-    """When a process began is told by the machine's clock, and another one after it was set."""
-    before = local_cloud.status()["pid"]
-    began = psutil.Process.create_time
-    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 60)
-    assert local_cloud.status()["running"]
-    local_cloud.start()
-    assert local_cloud.status()["pid"] == before
+    assert Lab.choose().settings == chat.settings
+    assert local_cloud.credentials() and local_cloud.status()["pid"] == before
 
 
 def test_its_log_has_an_end_however_much_others_make_it_write(tmp_path, monkeypatch):
@@ -228,8 +196,7 @@ def test_one_that_cannot_start_leaves_its_last_words(tmp_path, monkeypatch):
 
 def test_another_process_of_the_same_number_is_not_taken_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    (tmp_path / "cloud.json").write_text(json.dumps({"pid": os.getpid(), "port": 4566}))
-    assert local_cloud.status() == {
-        "running": False, "pid": os.getpid(), "port": 4566, "url": "http://127.0.0.1:4566",
-    }  # fmt: skip
+    state = {"pid": os.getpid(), "port": 4566, "url": "http://127.0.0.1:4566"}
+    (tmp_path / "cloud.json").write_text(json.dumps(state))
+    assert local_cloud.status() == {"running": False} | state
     assert local_cloud.stop() is False
