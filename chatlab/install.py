@@ -1,7 +1,7 @@
 """Install what the lab needs into `.venv` and `frontend/node_modules`: `make setup`; and the book: `install.py book`.
 
 The machine's own Python runs this file, before anything of the lab's is installed. It looks at what is installed, and
-not at the age of files, since a clock may be set. It exits with one sentence if something is wrong.
+not at the age of files, since a clock may be set. If something is wrong, it exits with one sentence.
 """
 
 import fcntl
@@ -25,30 +25,30 @@ AGAIN = "Then give the same command again."
 
 
 def main(with_book: bool = False) -> None:
-    """Install what is missing; what makes the book only if it is asked for."""
-
-    def is_complete() -> bool:
-        return packages_are_complete() and page_is_complete() and (not with_book or book_is_complete())
-
-    if not is_complete():
+    """Install what is missing; what makes the book only if you ask for it."""
+    steps = [
+        (packages_are_complete, install_packages, "The Python packages"),
+        (page_is_complete, install_page, "The page's packages"),
+    ]
+    steps += [(book_is_complete, install_book, "What makes the book")] if with_book else []
+    if not all(is_complete() for is_complete, _, _ in steps):
         with one_at_a_time():
-            try:
-                if not packages_are_complete():
-                    install_packages()
-                if not page_is_complete():
-                    install_page()
-                if with_book and not book_is_complete():
-                    install_book()
-            except OSError as error:
-                missing = f": {error.filename}" if error.filename else ""
-                sys.exit(f"The lab can't be installed: {error.strerror}{missing}. {AGAIN}")
+            for is_complete, install, what in steps:
+                try:
+                    if not is_complete():
+                        install()
+                except subprocess.CalledProcessError as failed:
+                    sys.exit(f"{what} can't be installed: {reason(failed.output)}")
+                except OSError as error:
+                    missing = f": {error.filename}" if error.filename else ""
+                    sys.exit(f"The lab can't be installed: {error.strerror}{missing}. {AGAIN}")
     with suppress(OSError):
-        (VENV / ".lock").chmod(0o600)  # uv makes it for all to write
+        (VENV / ".lock").chmod(0o600)  # uv lets everybody write to it
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Wait for anybody else who installs into this folder."""
+    """Wait for another process that installs into this folder."""
     file = ROOT / ".chatlab" / "setup.lock"
     try:
         file.parent.mkdir(exist_ok=True)
@@ -62,13 +62,13 @@ def one_at_a_time() -> Iterator[None]:
 
 def packages_are_complete() -> bool:
     """Whether all was installed, in this folder, and by a Python that still runs."""
-    return mark() == [environment(), *pinned()]
+    return written("installed") == [environment(), *digests(PINNED)]
 
 
-def mark() -> list[str]:
-    """What `install_packages` wrote down at its end, as lines; none if it did not get so far."""
+def written(mark: str) -> list[str]:
+    """The lines that an installation wrote into the file `mark` at its end; none if it did not get that far."""
     try:
-        return (VENV / "installed").read_text().splitlines()
+        return (VENV / mark).read_text().splitlines()
     except OSError:
         return []
 
@@ -86,24 +86,21 @@ def environment() -> str | None:
         return None
 
 
-def pinned(files: Sequence[Path] | None = None) -> list[str]:
-    """Digests of the files that name the packages to install; None stands for the lab's."""
-    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in files or PINNED]
+def digests(files: Sequence[Path]) -> list[str]:
+    """A digest of each of the files that name the packages to install."""
+    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in files]
 
 
 def install_packages() -> None:
     """Install the packages; into a new environment, unless the existing one only lacks newer packages."""
     print("Installing the Python packages and Node.js into .venv (once, about half a minute)", flush=True)
-    try:
-        if not mark() or mark()[0] != environment():
-            run([sys.executable, "-m", "venv", "--clear", VENV])
-        install_uv()
-        install_locked(ROOT / "requirements.txt")
-        # With the setuptools that is pinned there: an environment of its own would take any, and without a hash.
-        pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
-    except subprocess.CalledProcessError as failed:
-        sys.exit(f"The Python packages can't be installed: {reason(failed.output)}")
-    (VENV / "installed").write_text("\n".join([f"{environment()}", *pinned(), ""]))
+    if written("installed")[:1] != [environment()]:
+        run([sys.executable, "-m", "venv", "--clear", VENV])
+    install_uv()
+    install_locked(ROOT / "requirements.txt")
+    # With the setuptools that is pinned there: an isolated build would take any, and without a hash.
+    pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    (VENV / "installed").write_text("\n".join([f"{environment()}", *digests(PINNED), ""]))
 
 
 def pip_install(*arguments: str | Path) -> None:
@@ -124,7 +121,7 @@ def install_locked(lock: Path) -> None:
     """Install what a file pins, with uv, which takes much less time than pip. Raises CalledProcessError.
 
     As pip does, it compiles everything: where PYTHONDONTWRITEBYTECODE is set, each kernel would do so again. It does
-    not read pip's configuration, so where it can't reach an index, pip may know another one.
+    not read pip's configuration: where it can't reach an index, pip may know another one.
     """
     uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", VENV / "bin" / "python"]
     try:
@@ -135,24 +132,18 @@ def install_locked(lock: Path) -> None:
 
 def book_is_complete() -> bool:
     """Whether what makes the book was installed into this environment."""
-    try:
-        return (VENV / "installed-book").read_text().splitlines() == pinned([BOOK])
-    except OSError:
-        return False
+    return written("installed-book") == digests([BOOK])
 
 
 def install_book() -> None:
     """Install Sphinx and its theme."""
     print("Installing what makes the book into .venv (once)", flush=True)
-    try:
-        install_locked(BOOK)
-    except subprocess.CalledProcessError as failed:
-        sys.exit(f"What makes the book can't be installed: {reason(failed.output)}")
-    (VENV / "installed-book").write_text("\n".join([*pinned([BOOK]), ""]))
+    install_locked(BOOK)
+    (VENV / "installed-book").write_text("\n".join([*digests([BOOK]), ""]))
 
 
 def page_is_complete() -> bool:
-    """Whether the page's packages are those that are pinned. npm writes its own list of them when all are installed."""
+    """Whether the pinned packages of the page are installed. npm writes a list of them at the end."""
     try:
         found = json.loads((FRONTEND / "node_modules" / ".package-lock.json").read_text())["packages"]
     except (OSError, ValueError):
@@ -161,7 +152,7 @@ def page_is_complete() -> bool:
     return all(
         path in found and found[path].get("version") == package.get("version")
         for path, package in pinned.items()
-        if path and not package.get("optional")  # "" is the page itself; what is for other machines is optional
+        if path and not package.get("optional")  # "" is the page itself; packages for other machines are optional
     )
 
 
@@ -169,20 +160,17 @@ def install_page() -> None:
     """Install the page's packages, with the npm that came with the Python packages."""
     print("Installing the page's packages (once)", flush=True)
     npm = shutil.which("npm", path=VENV / "bin") or "npm"
-    try:
-        run([npm, "ci", "--loglevel=error", "--no-audit", "--no-fund"], cwd=FRONTEND)
-    except subprocess.CalledProcessError as failed:
-        sys.exit(f"The page's packages can't be installed: {reason(failed.output)}")
+    run([npm, "ci", "--loglevel=error", "--no-audit", "--no-fund"], cwd=FRONTEND)
 
 
 def run(command: Sequence[str | Path], cwd: Path | None = None) -> str:
-    """Run a command and return its output. Raises CalledProcessError, which has the output, too."""
+    """Run a command and return its output. Raises CalledProcessError, which also has the output."""
     return subprocess.check_output(command, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=cwd)
 
 
 def reason(output: str) -> str:
     """Why a command failed, in one sentence, and what to do."""
-    if broken := re.search(r"connection broken by '(.+)': /", output):  # pip's own errors speak of versions then
+    if broken := re.search(r"connection broken by '(.+)': /", output):  # pip's own error would be about versions
         proxy = " through your proxy" if "ProxyError" in broken[1] else ""
         why = re.split(r"[:>] ", broken[1])[-1].strip("')\" ")
         return (

@@ -95,7 +95,7 @@ def test_runs_that_begin_within_the_same_second_have_a_folder_each(tmp_path, mon
 
 
 def make(*words, **environment):
-    """`make`, without the setup that comes first: the next test is about that, and tests/unit/test_install.py."""
+    """`make`, without the setup that comes first: the next test is about that, and tests/chatlab/test_install.py."""
     return subprocess.run(
         ["make", "--silent", "--old-file=setup", *words],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
