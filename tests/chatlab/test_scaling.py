@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import ipywidgets as widgets
+import pandas as pd
 
 from chatlab import limits, scaling
 
@@ -17,6 +18,15 @@ def test_the_picture_has_a_panel_for_each_table_and_says_what_binds(tmp_path):
     assert said > {"1 invocation", "10 invocations", "bound by posting", "bound by the account's request quota", "29 s"}
     assert said > {"did not reach everyone", "your guess"}
     figure.savefig(tmp_path / "picture.png")
+
+
+def test_what_was_measured_is_compared_where_both_were():
+    rows = [("sequential", 10, 100.0), ("sequential", 20, 300.0), ("fanout", 20, 100.0), ("fanout", 40, 120.0)]
+    figure = scaling.plot_measured(pd.DataFrame(rows, columns=["variant", "connections", "last_ms"]))
+    assert figure.axes[0].get_title(loc="left") == "20 connections: everyone has heard it 3.0 times sooner"
+    assert figure.alt.endswith(
+        "sequential 100 ms with 10 and 300 ms with 20; fanout 100 ms with 20 and 120 ms with 40."
+    )
 
 
 def test_the_picture_is_of_the_forecast_with_what_was_chosen():

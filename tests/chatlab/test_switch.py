@@ -26,11 +26,6 @@ def stages(lab):
     return [stage["StageName"] for stage in items]
 
 
-def schedule_of(lab):
-    """The schedule, as the scheduler describes it."""
-    return lab.client("scheduler").get_schedule(Name="remove-the-stage", GroupName=lab.switch)
-
-
 def the_role_may_delete_this_stage_and_nothing_else(lab):
     iam = lab.client("iam")
     role = iam.get_role(RoleName=lab.switch_role)["Role"]
@@ -70,7 +65,7 @@ def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebo
     for hours in (8, 9):  # made again, and then set anew
         assert "The group of schedules exists already." in choose(hours)
         assert stages(lab) == [STAGE]
-        schedule = schedule_of(lab)
+        schedule = lab.client("scheduler").get_schedule(Name="remove-the-stage", GroupName=lab.switch)
         assert schedule["ActionAfterCompletion"] == "DELETE"
         assert json.loads(schedule["Target"]["Input"]) == {"ApiId": lab.require_api(), "StageName": STAGE}
     assert is_heard(lab)
@@ -80,7 +75,7 @@ def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebo
     assert f"Deleted the role {lab.switch_role}" in said
 
 
-@pytest.mark.parametrize("hours", [0, -1, 10_000])
+@pytest.mark.parametrize("hours", [0, 10_000])
 def test_hours_that_make_no_switch_are_refused(tmp_path, monkeypatch, hours):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
     with pytest.raises(LabError, match=f"HOURS is {hours}: it has to be a number of hours above 0"):
