@@ -92,11 +92,11 @@ class Lab:
         profile: str | None = None,
         hours: float | None = None,
     ) -> "Lab":
-        """The lab with these settings (see `Settings.resolve`), which the ledger then names as the one in use.
+        """The lab with these settings (see `Settings.resolve`), which becomes the current one of the ledger.
 
-        On the target `local`, the local cloud is started if it is not running. If you give `hours`, AWS removes the
-        stage after so many: notebook 04 sets that up. Raises LabError for impossible settings, and on `aws` without
-        credentials: before anything is created.
+        On the target `local`, this starts the local cloud unless it runs. If you give `hours`, AWS removes the stage
+        after that time: notebook 04 sets that up. Raises LabError, before anything is created, for impossible settings
+        and on `aws` without credentials.
         """
         redact_kernel_output()
         lab = cls(Settings.resolve(target, name, region, profile))
@@ -110,7 +110,8 @@ class Lab:
     def load(cls) -> "Lab":
         """The lab that notebook 00 chose.
 
-        Raises LabError if it chose none, if its local cloud has ended, or if the credentials are another account's.
+        Raises LabError if it chose none, if the lab's local cloud has ended, or if your credentials are for another
+        account.
         """
         redact_kernel_output()
         entry = ledger.current()
@@ -126,10 +127,10 @@ class Lab:
     def find(
         cls, target: str | None = None, name: str | None = None, region: str | None = None, profile: str | None = None
     ) -> "Lab":
-        """The lab to remove: the one that these settings name, or, where all are None, the one that notebook 00 chose.
+        """The lab to remove: the one that these settings name, or, if all are None, the one that notebook 00 chose.
 
-        You can also name one that is not in the ledger: it was made in another folder or on another machine, and is
-        found by its tag. Raises LabError if several labs fit, or if the credentials are another account's.
+        You can also name a lab that is not in the ledger, because it was made in another folder or on another machine:
+        its tag finds it. Raises LabError if several labs fit, or if your credentials are for another account.
         """
         redact_kernel_output()
         if target or name or region or profile:
@@ -154,7 +155,7 @@ class Lab:
     def close(self) -> None:
         """Remove the lab, whose inventory is empty, from the ledger; print which other labs are open.
 
-        The last lab on a local cloud stops it. A run stops its own, after it has taken the inventory.
+        The last lab on a local cloud stops that cloud. (A run stops its own cloud, after it has taken the inventory.)
         """
         page.stop(self.settings)
         ledger.remove(self)
@@ -169,8 +170,8 @@ class Lab:
     def client(self, service: str, **options: Any) -> Any:  # boto3 makes the class of each client when it runs
         """A boto3 client of the target. `options` go to boto3, for example `endpoint_url`.
 
-        It is made once, as boto3 advises, and asked for again is the same: to make one takes 10 ms, and on `aws` each
-        has to shake hands anew.
+        Asked for again, it is the same client, as boto3 advises: it takes 10 ms to make one, and on `aws` each new one
+        has to shake hands.
         """
         options = {**self._options, **options}
         key = (service, *sorted(options.items()))
@@ -204,18 +205,18 @@ class Lab:
 
     @cached_property
     def _config(self) -> Config:
-        # API Gateway's control plane takes ten calls a second, and every service fails at times: standard mode waits,
-        # and tries again. Where one call in five fails, one in 400,000 is given up.
+        # API Gateway's control plane takes ten calls a second, and every service fails at times: standard mode waits
+        # and tries again. If one call in five fails, it gives up one in 400,000.
         config = Config(retries={"mode": "standard", "total_max_attempts": 8})
         if self.target == "aws":
             return config
-        # No proxies: what the shell names must not come between this machine and itself.
+        # No proxies: the shell's must not come between this machine and itself.
         return config.merge(Config(connect_timeout=5, read_timeout=60, proxies={}))
 
     @cached_property
     def account_id(self) -> str:
         """The account's 12 digits, for ARNs. Redacted wherever it is shown. Raises LabError without credentials."""
-        # This is the first call of all, so if there is no network, it has to fail soon.
+        # This is the first call of all, so without a network it has to fail soon.
         impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
         sts = self.client("sts", config=self._config.merge(impatience))
         account_id: str = sts.get_caller_identity()["Account"]
@@ -288,7 +289,7 @@ class Lab:
     def find_api(self) -> dict[str, Any] | None:
         """The description of this lab's WebSocket API (as `get_apis` gives it), or None; of several, the oldest.
 
-        There are several if an answer to `create_api` got lost, since boto3 then asks again.
+        There are several if an answer to `create_api` got lost, because boto3 then asked again.
         """
         pages = self.client("apigatewayv2").get_paginator("get_apis").paginate()
         own = [api for page in pages for api in page["Items"] if self.owns(api.get("Tags", {}))]
@@ -314,15 +315,15 @@ class Lab:
 
     @property
     def page_url(self) -> str:
-        """Where the page is: in the bucket, on aws over https, since browsers warn of public pages that are not.
+        """The page's address in the bucket, on aws over https, since browsers warn of public pages without it.
 
-        If no bucket may be public, notebook 05 serves the page from this machine, and it is there.
+        If no bucket may be public, notebook 05 serves the page from this machine, and this is its address there.
         """
         return page.url(self.settings) or self.object_url("index.html")
 
     @property
     def website_url(self) -> str | None:
-        """S3's website endpoint, over http, which serves the page, too; None on the local cloud, which has none."""
+        """The page at S3's website endpoint, over http; None on the local cloud, which has no such endpoint."""
         if self.target == "local":
             return None
         dash = "-" if self.region in DASHED_WEBSITE_REGIONS else "."

@@ -15,22 +15,18 @@ PARTS = {
     "default": ("lambda_default.py", "lambda_broadcast.py", "fanout/*.py"),
     "disconnect": ("lambda_disconnect.py",),
 }
-"""What each function's deployment package holds, of the folder `lambdas/`. That of `default` holds both broadcasts, the
-obvious one (`lambda_default`) and the fast one."""
+"""The files of `lambdas/` in each function's package. The package of `default` has both broadcasts, the obvious one
+(`lambda_default`) and the fast one."""
 HANDLERS = {
     "connect": "lambda_connect.handler",
     "default": "lambda_broadcast.handler",
     "disconnect": "lambda_disconnect.handler",
 }
-"""What Lambda calls of each package."""
+"""The function that Lambda calls in each package."""
 
 
 def build_zip(files: Mapping[str, bytes]) -> bytes:
-    """A deployment package, a zip file: always the same bytes for the same code.
-
-    Args:
-        files: what each holds, by the name that it has in the package.
-    """
+    """A deployment package, a zip file, of these files' contents by their names: the same bytes for the same code."""
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         for name, content in files.items():
@@ -47,7 +43,7 @@ def build_package(part: str) -> bytes:
 
 
 def read_files(*patterns: str) -> dict[str, bytes]:
-    """The files of `lambdas/` that match these patterns: what each holds, by its path there."""
+    """The contents of the files of `lambdas/` that match these patterns, by their paths there."""
     paths = [path for pattern in patterns for path in sorted(LAMBDAS.glob(pattern))]
     return {path.relative_to(LAMBDAS).as_posix(): path.read_bytes() for path in paths}
 
@@ -58,7 +54,7 @@ def sha256(package: bytes) -> str:
 
 
 def deploy(lab: Lab, part: str, package: bytes, handler: str = "") -> None:
-    """Give a function of the chat this code and this handler, its own by default; wait until Lambda runs it."""
+    """Give a function of the chat this code and this handler (by default its own); wait until Lambda runs it."""
     functions, function = lab.client("lambda"), lab.functions[part]
     updated = functions.get_waiter("function_updated_v2")
     updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
@@ -71,10 +67,9 @@ def deploy(lab: Lab, part: str, package: bytes, handler: str = "") -> None:
 
 
 def require_deployed(lab: Lab) -> str:
-    """The handler of the broadcast, which is one of the two in `lambdas/`.
+    """The handler of the broadcast that is deployed, which is one of the two in `lambdas/`.
 
-    Raises:
-        LabError: with the notebook to run, if a function runs other code than that of `lambdas/`.
+    Raises LabError, with the notebook to run, if a function runs other code than that of `lambdas/`.
     """
     functions, handlers = lab.client("lambda"), dict[str, str]()
     for part, function in lab.functions.items():

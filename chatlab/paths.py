@@ -40,7 +40,7 @@ def make_run_dir() -> Path:
 
 
 def in_a_run() -> bool:
-    """Whether this process is part of a run, which then has named the folder of its results."""
+    """Whether this process is part of a run, which has named the folder of its results."""
     return Variable.RUN.is_set()
 
 
@@ -86,5 +86,5 @@ def locked(path: Path, or_else: str | None = None) -> Iterator[None]:
 
 
 def display_path(path: Path) -> Path:
-    """A path to display: from the repository's root if it is within, so that it names no folders of your machine."""
+    """A path to display: relative to the repository if it is inside, so that it names no folders of your machine."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

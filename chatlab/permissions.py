@@ -1,7 +1,7 @@
-"""What you have to be allowed on AWS to run the lab, and nothing else: one list of statements, and the policy of it.
+"""The permissions that you need on AWS to run the lab, and no others: one list of statements makes the policy.
 
-A test records the calls of a whole run and compares them with that list. The names of actions, and what each can be
-narrowed to, are those of AWS's Service Authorization Reference:
+A test records the calls of a whole run and compares them with that list. The names of actions, and the resources that
+each can be narrowed to, are those of AWS's Service Authorization Reference:
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 They often differ from boto3's: HeadBucket is `s3:ListBucket`, and API Gateway knows HTTP's methods only.
 `sts:GetCallerIdentity` is missing because AWS allows it to everybody.
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 POLICY = ROOT / "docs" / "aws-policy.json"
 MAX_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
-FUNCTIONS = [f"arn:{{partition}}:lambda:{{region}}:{{account_id}}:function:{{name}}-{part}" for part in (
-    "connect", "default", "disconnect",
-)]  # fmt: skip
-LOG_GROUPS = [f"arn:{{partition}}:logs:{{region}}:{{account_id}}:log-group:/aws/lambda/{{name}}-{part}" for part in (
-    "connect", "default", "disconnect",
-)]  # fmt: skip
+FUNCTIONS, LOG_GROUPS = (
+    [f"arn:{{partition}}:{arn}{{name}}-{part}" for part in ("connect", "default", "disconnect")]
+    for arn in ("lambda:{region}:{account_id}:function:", "logs:{region}:{account_id}:log-group:/aws/lambda/")
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,20 @@ class Statement:
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
     is_for_switch: bool = False
     """Whether only the switch needs it, which removes the stage after some hours."""
+
+    def fill(self, **names: str) -> dict[str, Any]:
+        """The statement as IAM has it, with these names in the templates."""
+        filled = {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": list(self.actions),
+            "Resource": [resource.format(**names) for resource in self.resources],
+        }
+        condition = {
+            operator: {key: value.format(**names) for key, value in keys.items()}
+            for operator, keys in self.condition.items()
+        }
+        return filled | ({"Condition": condition} if condition else {})
 
 
 STATEMENTS = [
@@ -283,68 +295,41 @@ class Need(NamedTuple):
     resource: str
     context: list[dict[str, Any]]
     """`ContextEntries` of the simulator: the keys that the action's condition asks for."""
-    why: str
 
 
-def policy(name: str = DEFAULT_NAME, partition: str = "aws") -> dict[str, Any]:
-    """The policy for whoever runs a lab called `name`, in any Region and account of the partition."""
+def policy(name: str = DEFAULT_NAME) -> dict[str, Any]:
+    """The policy for a person who runs a lab called `name`, in any Region and account of the partition `aws`."""
     names = {
-        "partition": partition, "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
-        "switch_role": f"{name}-switch-*",
-        "bucket": f"{name}-page-*", "any": "*",
+        "partition": "aws", "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
+        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*",
     }  # fmt: skip
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": statement.sid,
-                "Effect": "Allow",
-                "Action": list(statement.actions),
-                "Resource": _filled(statement.resources, names),
-            }
-            | ({"Condition": _condition(statement, name)} if statement.condition else {})
-            for statement in STATEMENTS
-        ],
-    }
+    return {"Version": "2012-10-17", "Statement": [statement.fill(**names) for statement in STATEMENTS]}
 
 
 def list_needs(lab: "Lab", with_switch: bool = True) -> list[Need]:
-    """What you need for this lab, in the form in which the policy simulator can be asked."""
+    """What you need for this lab, in the form in which you can ask the policy simulator."""
     names = {
         "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
         "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any",
     }  # fmt: skip
-    return [
-        Need(action, resource if resource == "*" else resource.replace("*", "any"), _context(statement, lab.name), why)
-        for statement in STATEMENTS
-        if with_switch or not statement.is_for_switch
-        for resource in _filled(statement.resources, names)
-        for action, why in statement.actions.items()
-    ]
+    needs = []
+    for statement in STATEMENTS:
+        if with_switch or not statement.is_for_switch:
+            filled = statement.fill(**names)
+            context = [
+                {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+                for keys in filled.get("Condition", {}).values()
+                for key, value in keys.items()
+            ]
+            for resource in filled["Resource"]:
+                resource = resource if resource == "*" else resource.replace("*", "any")
+                needs += [Need(action, resource, context) for action in filled["Action"]]
+    return needs
 
 
 def to_text(document: dict[str, Any]) -> str:
     """A policy as text, one action a line."""
     return json.dumps(document, indent=2) + "\n"
-
-
-def _filled(templates: list[str], names: dict[str, str]) -> list[str]:
-    return [template.format(**names) for template in templates]
-
-
-def _condition(statement: Statement, name: str) -> dict[str, dict[str, str]]:
-    return {
-        operator: {key: value.format(name=name) for key, value in keys.items()}
-        for operator, keys in statement.condition.items()
-    }
-
-
-def _context(statement: Statement, name: str) -> list[dict[str, Any]]:
-    return [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-        for keys in _condition(statement, name).values()
-        for key, value in keys.items()
-    ]
 
 
 def main(names: Sequence[str]) -> int:

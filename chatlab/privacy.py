@@ -1,7 +1,7 @@
-"""Redact what is private in all that the lab shows, so that you can pass on notebooks and errors.
+"""Redact what is private in everything that the lab shows, so that you can pass on notebooks and errors.
 
-Private are account ids, the ids of access keys, users and roles, secret keys and session tokens, the names in ARNs of
-users and of sessions (with IAM Identity Center, a session's is an e-mail address), and e-mail addresses.
+Private are account ids; the ids of access keys, users and roles; secret keys and session tokens; e-mail addresses; and
+the names of users and sessions in ARNs (with IAM Identity Center, a session's name is an e-mail address).
 """
 
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # this module is loaded by each command, and needs neither
 
 REDACTED = "·" * 12
 
-# Of a match, the group `kept` stays.
+# The group `kept` of a match stays.
 PRIVATE_PATTERNS = [
     re.compile(pattern)
     for pattern in (
@@ -23,20 +23,20 @@ PRIVATE_PATTERNS = [
         # Names may have a path before them. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
         r"(?P<kept>arn:[\w\-]+:(?:iam|sts)::[^:\s]*:(?:user/|federated-user/|assumed-role/[\w+=,.@\-]+/))"
         r"[\w+=,.@/\-]*[\w+=@\-]",
-        # Of access keys, users and roles; a role's, with the name of a session.
+        # Ids of access keys, users and roles; after a role's id, the name of a session.
         r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16,}(?::[\w+=,.@\-]+)?(?![A-Za-z0-9])",
-        # E-mail addresses, also in a URL. No version of a package, react@19.2.0-beta.x.
+        # E-mail addresses, also in a URL, but not the version of a package, react@19.2.0-beta.x.
         r"(?<![\w.+\-])[\w.+\-]{1,64}(?:@|%40)(?!\d+\.\d)(?:[A-Za-z0-9\-]{1,63}\.)+[A-Za-z]{2,24}(?!\w)",
         # `aws configure sso` names a profile after its account: AdministratorAccess-123456789012.
         r"(?P<kept>(?i:profile)\W{1,8}[\w.+\-]*?)(?<!\d)\d{12}(?!\d)",
-        # An account: 12 digits, alone. No part of a number, of a UUID, of a digest, or of a name: see `add_secrets`.
+        # An account: 12 digits, alone, and not within a number, a UUID, a digest or a name: see `add_secrets`.
         r"(?<![\w.\-])\d{12}(?![\w\-]|\.\d)",
     )
 ]
 # What a terminal takes for a colour, or to clear a line: control sequences, as ECMA-48, section 5.4, has them.
 CONTROL_SEQUENCES = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~])")
 
-MIN_SECRET_LENGTH = 12  # characters: a shorter one is nobody's, but a test's, and may be a word
+MIN_SECRET_LENGTH = 12  # characters: AWS has no shorter ones; a test's may be a word
 SHOWN_MESSAGES = frozenset(
     {"stream", "display_data", "update_display_data", "execute_result", "error", "execute_reply"}
 )
@@ -45,10 +45,10 @@ _secrets: set[str] = set()
 
 
 def add_secrets(*values: str | None) -> None:
-    """Redact these texts, too, wherever they stand: an account id, a secret key, a session token. None is ignored."""
+    """Redact these texts, too, wherever they stand: an account id, a secret key, a session token. Ignores None."""
     for value in values:
         if value and len(value) >= MIN_SECRET_LENGTH:
-            if value.isdecimal():  # within a name, too; the local cloud's account, all zeros, is no part of a number
+            if value.isdecimal():  # also in a name, but not in a number: the local cloud's account is all zeros
                 _secrets.add(rf"(?<![\d.]){value}(?!\d)")
             else:
                 _secrets.update({re.escape(value), re.escape(quote(value, safe=""))})
@@ -65,7 +65,7 @@ def add_session_secrets(session: "boto3.Session") -> None:
 
 
 def redact(text: str) -> str:
-    """`text` with dots in place of what is private. Redacting twice is the same as once."""
+    """`text` with dots in place of what is private. To redact it again changes nothing."""
     parts = CONTROL_SEQUENCES.split(text)  # every second one is a sequence, such as a traceback's colours
     parts[::2] = [_redact(part) for part in parts[::2]]
     return "".join(parts)
@@ -80,7 +80,7 @@ def _redact(text: str) -> str:
 
 
 def redact_values(value: Any) -> Any:  # JSON: what goes in comes out, in the same form
-    """A copy of `value`, JSON as Python has it, whose texts are redacted. Pictures and keys stay as they are."""
+    """A copy of `value`, JSON as Python has it, with its texts redacted. Pictures and keys stay as they are."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
@@ -102,8 +102,8 @@ def redact_notebook(notebook: "NotebookNode") -> "NotebookNode":
 def redact_kernel_output() -> None:
     """In a Jupyter kernel, redact all that its cells show from now on: texts, tables and errors. Elsewhere, do nothing.
 
-    All of it leaves the kernel as messages of one session. Of IPython's own hooks, four would be needed, and there is
-    none for errors.
+    All of it leaves the kernel as messages of one session. IPython's own hooks would have to be four, and it has none
+    for errors.
     """
     ipython = sys.modules.get("IPython")
     kernel = getattr(ipython.get_ipython(), "kernel", None) if ipython else None

@@ -1,7 +1,7 @@
-"""The room's key: without it nobody can connect. A room has one only if its owner wants it.
+"""The room's key, without which nobody can connect. A room has one only if its owner wants it.
 
-It is one secret for all who come, and part of a URL: docs/security.md says what that is worth. It is in the environment
-of the function behind `$connect`, and is read from there; no file of the lab's holds it.
+It is one secret for everybody, and part of a URL: docs/security.md says what that is worth. The environment of the
+function behind `$connect` holds it; no file of the lab's does.
 """
 
 import os
@@ -14,11 +14,11 @@ from chatlab.lab import Lab
 from chatlab.privacy import add_secrets
 
 T = TypeVar("T", str, str | None)
-KEY_PATTERN = re.compile(r"[A-Za-z0-9._~-]{16,128}")  # what no URL has to quote, and nobody guesses
+KEY_PATTERN = re.compile(r"[A-Za-z0-9._~-]{16,128}")  # no URL has to quote it, and nobody guesses it
 
 
 def validate(key: T) -> T:
-    """Return `key` itself, and redact it from now on wherever it is shown. None and "" mean no key, and pass.
+    """Return `key`, and redact it from now on wherever it is shown. None and "" mean no key, and pass.
 
     Raises LabError for an impossible key.
     """
@@ -49,11 +49,13 @@ def websocket_url(lab: Lab, api_id: str) -> str:
 
 
 def page_url(lab: Lab) -> str:
-    """The page's address with the key. A browser sends what is behind the "#" to no server."""
+    """The page's address with the key, after a "#": a browser sends no server that part."""
     return "#".join(filter(None, [lab.page_url, query_string(lab)]))
 
 
 def give_to_load_test(lab: Lab) -> None:
-    """Give the key to all load tests that this process starts: in the environment, so that no command line and no
-    report shows it."""
+    """Give the key to all load tests that this process starts.
+
+    It is in the environment, so that no command line and no report shows it.
+    """
     os.environ["LOADTEST_QUERY"] = query_string(lab)

@@ -1,7 +1,4 @@
-"""Which lab is meant: its target, name, Region and profile; and the environment variables with which the lab is set.
-
-Settings are resolved once and checked.
-"""
+"""Which lab you mean: its target, name, Region and profile, checked once; and the lab's environment variables."""
 
 import os
 import re
@@ -16,11 +13,11 @@ from chatlab.privacy import redact
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
-LOCAL_REGION = "us-east-1"  # of the local cloud, unless you ask for another one; on aws no Region is ever guessed
+LOCAL_REGION = "us-east-1"  # of the local cloud, unless you give another one; on aws the lab never guesses a Region
 
-# The name is a prefix of the bucket's, so S3's rules apply; 20 characters leave room for the rest of it in 63.
+# The name begins the bucket's name, so S3's rules apply; 20 characters leave room for the rest of the 63.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-# A table has just this name, which takes three characters.
+# It is the table's whole name, which needs three characters.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 NAME_PATTERN = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z](?:[a-z0-9]|-(?!-)){1,18}[a-z0-9]")
 
@@ -44,7 +41,7 @@ class Variable(StrEnum):
     RUN = "CHATLAB_RUN"
     """The folder for the results of a run."""
     UNTIL = "CHATLAB_UNTIL"
-    """A file that the run holds a lock on: its local cloud ends when the lock is released."""
+    """A file that the run holds a lock on: its local cloud ends when the lock is free."""
     CERTIFICATE = "CHATLAB_CERTIFICATE"
     """A folder with a certificate, with which the local cloud speaks TLS: see `chatlab.local_cloud`."""
     TRAITS = "CHATLAB_TRAITS"
@@ -98,11 +95,11 @@ class Settings:
     def resolve(
         cls, target: str | None = None, name: str | None = None, region: str | None = None, profile: str | None = None
     ) -> "Settings":
-        """The settings that you mean: what is given, and where that is None, the local lab `chat`.
+        """The settings that you give; the default of what you leave out is the local lab `chat`.
 
-        On `aws`, a profile and a Region that are not given are those of the shell: `AWS_PROFILE`, and `AWS_REGION` or
+        On `aws` the shell's profile and Region are the defaults: `AWS_PROFILE`, and `AWS_REGION` or
         `AWS_DEFAULT_REGION` before the Region of the profile. Raises LabError for impossible settings, and on `aws` if
-        no Region is named anywhere.
+        nothing names a Region.
         """
         target, name = target or "local", name or DEFAULT_NAME
         if target != "aws":

@@ -1,4 +1,4 @@
-"""Deleting resource after resource: ask again while one is busy, and go on after an error."""
+"""Delete resource after resource: try again while one is busy, and go on after an error."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 from botocore.exceptions import ClientError
 
-from chatlab.errors import NOT_FOUND, LabError
+from chatlab.errors import NOT_FOUND, LabError, error_code
 
 # Error codes while a resource is being created or changed, or while something that was just deleted still seems to
-# depend on it. boto3 itself tries throttled calls and failures of AWS's own again, before they are seen here.
+# depend on it. boto3 itself retries throttled calls and AWS's own failures first.
 BUSY = frozenset(
     {
         "ConcurrentModification",  # IAM
@@ -61,7 +61,7 @@ def remove(operation: Callable[..., object], **arguments: object) -> bool:
             operation(**arguments)
             return True
         except ClientError as error:
-            code = error.response["Error"]["Code"]
+            code = error_code(error)
             if code in NOT_FOUND:
                 return False
             if code not in BUSY or time.monotonic() + pause_s > deadline:
