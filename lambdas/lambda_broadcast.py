@@ -1,14 +1,14 @@
-"""The `$default` route, fast: what one connection says is posted to every connection, the speaker first.
+"""The `$default` route, fast: post what one connection says to every connection, the speaker first.
 
-It does what `lambda_default` does, for a large room too and at the account's limit: docs/fanout.md. Here the table is
-read, a large broadcast is split among invocations, and who has left is deleted; the posts are `fanout`'s.
+It does what `lambda_default` does, also for a large room and at the account's limit: docs/fanout.md. This module reads
+the table, splits a large broadcast among invocations, and deletes connections that are gone; `fanout` posts.
 
 Environment:
     `TABLE`: the DynamoDB table of connection ids.
     `APIGatewayEndpoint`: the stage's URL without `/@connections`.
     `SHARDS`: into how many invocations a large broadcast is split. 1, the default, splits none.
     `SHARD_ABOVE`: how many connections make a broadcast large, 20,000 by default: a second's work of one invocation.
-    `POSTS_PER_SECOND`: what a broadcast may use of the account's quota, all its invocations together. Without it the
+    `POSTS_PER_SECOND`: what all invocations of a broadcast together may use of the account's quota. Without it the
         rate is whatever API Gateway takes.
 """
 
@@ -30,24 +30,25 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from fanout import Fanout, Outcome
 
-# A connection is in the table a moment before it is open: its item is written inside `$connect`, whose answer opens it.
-# A post in between gets 410 too, so 410 removes only items older than the longest `$connect` (the integration
-# time-out of 29 s).
+# A connection is in the table a moment before it is open: `$connect` writes its item, then the answer of `$connect`
+# opens it. A post in between gets 410 too, so a 410 removes only items that are older than the longest `$connect` takes
+# (29 s, the integration time-out).
 CONNECT_GRACE_S = 30
 
-# Items on a page of the scan. The first is small, so that posting begins at once; each is larger than the one before,
-# up to the most. That is a quarter of DynamoDB's own 1 MB, since the next one is parsed while this one is posted to.
+# Items on a page of the scan. The first page is small, so that posting begins at once; each is larger than the one
+# before, up to a quarter of DynamoDB's own 1 MB, since one page is parsed while the one before it is posted to.
 FIRST_PAGE_ITEMS, PAGE_GROWTH, MAX_PAGE_ITEMS = 100, 4, 2_500
 
-# API Gateway waits 29 s for this function, then shows the speaker an error although the broadcast still runs. So what
-# is not read from the table by this time is handed to an asynchronous invocation, which has the function's whole time.
-# There is enough left for what has been read. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+# After 29 s API Gateway stops waiting for this function and shows the speaker an error, although the broadcast still
+# runs. So after 18 s the function hands the part of the table that it has not read to an asynchronous invocation, which
+# has the function's whole time. The rest of the 29 s is enough to post to the part that it has read.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 HAND_OVER_S = 18
 
-RESERVE_S = 2  # of the time that the function has: for deleting who has left, and for the log
+RESERVE_S = 2  # of the function's time: for deleting connections that are gone, and for the log
 MAX_CONCURRENCY = 16  # requests to Lambda or DynamoDB at a time
 
-# CloudWatch makes metrics of these fields of the log line, at no call: the embedded metric format.
+# CloudWatch makes metrics of these fields of the log line, without a call: the embedded metric format.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 OUTCOMES = ("connections", "delivered", "gone", "failed", "throttled", "retried", "unreached")
 UNITS = dict.fromkeys((*OUTCOMES, "shards"), "Count") | dict.fromkeys(("scan_ms", "post_ms"), "Milliseconds")
@@ -60,8 +61,8 @@ CLIENT_CONFIG = Config(
 dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 clients, clients_lock = cache(partial(boto3.client, config=CLIENT_CONFIG)), Lock()
 
-# What has been imported stays. Otherwise the garbage collector looks through all of it now and then, in the middle of a
-# broadcast, for longer than an answer takes.
+# What has been imported stays. Otherwise the garbage collector now and then looks through all of it in the middle of a
+# broadcast, which takes longer than an answer.
 gc.freeze()
 
 Log = dict[str, Any]
@@ -69,13 +70,16 @@ Log = dict[str, Any]
 
 
 def client(service: str, url: str | None = None) -> Any:  # boto3 makes the classes of its clients at run time
-    """A client that few broadcasts need: making it takes longer than reaching a small room. Any thread may ask."""
+    """A client that few broadcasts need, made when it is needed: that takes longer than reaching a small room.
+
+    Any thread may ask. The lock keeps two threads from making it twice.
+    """
     with clients_lock:
         return clients(service, endpoint_url=url)
 
 
 class Shard(TypedDict):
-    """A segment of a parallel scan, of `total_segments`; from behind the connection id `start`, if there is one."""
+    """One of the `total_segments` of a parallel scan. It begins after the connection id `start`, if there is one."""
 
     segment: int
     total_segments: int
@@ -86,7 +90,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Forward the message exactly as it came. There is no response body: on AWS nobody would get it.
 
     Args:
-        event: API Gateway's for a message; with a `shard`, what `invoke` makes of that.
+        event: API Gateway's event for a message; or the one that `invoke` makes of it, with a `shard`.
     """
     log: Log = {"event": "broadcast"}
     status = 200
@@ -98,7 +102,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
         data = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
         if data:  # an empty frame says nothing, and PostToConnection refuses an empty payload
             broadcast(data, deadline, event, log)
-    except Exception as error:  # an exception let out would be sent to the speaker, as text that nobody said
+    except Exception as error:  # API Gateway would send an exception's text to the speaker
         log["error"], status = f"{type(error).__name__}: {error}", 500
     metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items() if name in log]
     if metrics:
@@ -112,7 +116,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 def broadcast(data: bytes, deadline: float, event: dict[str, Any], log: Log) -> None:
     """Post `data` to every connection in the table, or to those of the event's shard, and clean up after it.
 
-    Reading and posting overlap: the first page's connections are posted to while the next page is read. `log` gets the
+    Reading and posting overlap: while the function reads a page, the fan-out posts to the one before. `log` gets the
     fields that docs/fanout.md explains, also where an exception ends the broadcast.
     """
     started = time.perf_counter()
@@ -141,7 +145,7 @@ def broadcast(data: bytes, deadline: float, event: dict[str, Any], log: Log) -> 
 def pages(
     deadline: float, segment: int = 0, total_segments: int = 1, start: str | None = None
 ) -> Iterator[tuple[list[str], str | None]]:
-    """A `Shard` of the table, page by page: the connection ids, and the id that the next page starts behind, if any.
+    """A `Shard` of the table, page by page: the connection ids, and the id after which the next page begins, if any.
 
     Raises TimeoutError at the deadline.
     """
@@ -162,13 +166,13 @@ def pages(
 
 
 def speaker(event: dict[str, Any]) -> list[str]:
-    """The connection that has said it, as a list of ids: empty where the event is not API Gateway's (notebook 03)."""
+    """The speaker's connection id, in a list; the list is empty if the event is not API Gateway's (notebook 03)."""
     request = event["requestContext"]
     return [request["connectionId"]] if request.get("eventType") == "MESSAGE" else []
 
 
 def others(event: dict[str, Any], connection_ids: list[str]) -> list[str]:
-    """Those of the ids that are not the speaker's."""
+    """The ids without the speaker's."""
     first = speaker(event)
     return [connection_id for connection_id in connection_ids if connection_id not in first]
 
@@ -179,10 +183,11 @@ def others(event: dict[str, Any], connection_ids: list[str]) -> list[str]:
 def scan_and_post(fanout: Fanout, event: dict[str, Any], deadline: float, log: Log) -> None:
     """Post to each connection in the table; `log` gets `shards` and `handed_over`.
 
-    The speaker comes first: its page takes the echo for the proof that the message is on its way, and repeats it
-    without. A large broadcast is split by the segments of a parallel scan. The first segment is read here and shows how
-    large the table is: if it holds more than its part of `SHARD_ABOVE`, an invocation is asked for each of the others,
-    and each has its share of the rate from then on. Whatever Lambda does not take is read here.
+    The speaker comes first: its page takes the echo as proof that the message is on its way, and sends the message
+    again if no echo comes. A large broadcast is split by the segments of a parallel scan. This invocation reads the
+    first segment, which shows how large the table is: if it holds more than its part of `SHARD_ABOVE`, Lambda is asked
+    for an invocation for each of the others, and from then on all of them share the rate. This invocation also reads
+    what Lambda does not take.
     """
     hand_over_at = time.monotonic() + HAND_OVER_S
     total_segments, threshold = int(os.environ.get("SHARDS", 1)), int(os.environ.get("SHARD_ABOVE", 20_000))
@@ -190,7 +195,7 @@ def scan_and_post(fanout: Fanout, event: dict[str, Any], deadline: float, log: L
     log |= {"shards": 1, "handed_over": 0}
 
     def post(shard: Shard) -> Iterator[tuple[int, bool]]:
-        """Post to a shard's connections: how many each page has, and whether another invocation takes the rest."""
+        """Post to a shard's connections. Yields each page's length, and whether another invocation takes the rest."""
         for connection_ids, last in pages(deadline, **shard):
             fanout.post(others(event, connection_ids))
             is_late = bool(last) and time.monotonic() > hand_over_at
@@ -213,7 +218,7 @@ def scan_and_post(fanout: Fanout, event: dict[str, Any], deadline: float, log: L
 
 
 def invoke(shards: list[Shard], event: dict[str, Any], broadcast_id: str) -> list[Shard]:
-    """Invoke this function for each of these shards; those that Lambda did not take.
+    """Invoke this function for each of these shards. Returns the ones that Lambda did not take.
 
     One level deep: a shard invokes nothing. Lambda runs an asynchronous invocation at least once, and now and then
     twice: docs/fanout.md says what that means.
@@ -243,9 +248,10 @@ def invoke(shards: list[Shard], event: dict[str, Any], broadcast_id: str) -> lis
 
 
 def clean_up(outcome: Outcome, deadline: float, log: Log) -> None:
-    """Delete who has left, and close who does not read; `log` gets how many were `closed`, and an `error`.
+    """Delete the connections that are gone, and close those whose client does not read.
 
-    Whoever is not done with by the deadline is met again by the next broadcast. An error here is none of the message's.
+    `log` gets how many were `closed`, and an `error`. The next broadcast meets again what is left at the deadline. An
+    error here is no failure of the message, and does not change the status that the function answers.
     """
     for_each(delete_if_stale, outcome.gone_ids, deadline, log)
     if outcome.slow_ids:
@@ -253,7 +259,7 @@ def clean_up(outcome: Outcome, deadline: float, log: Log) -> None:
 
 
 def for_each(action: Callable[[str], None], connection_ids: list[str], deadline: float, log: Log) -> int:
-    """Call `action` with each id, some at a time, until the deadline; how often it succeeded."""
+    """Call `action` with each id, several at a time, until the deadline. Returns how often it succeeded."""
 
     def attempt(connection_id: str) -> Exception | None:
         try:
@@ -273,8 +279,8 @@ def for_each(action: Callable[[str], None], connection_ids: list[str], deadline:
 
 def delete_if_stale(connection_id: str) -> None:
     """Delete the id of a client that left without `$disconnect`, unless it is only just connecting."""
-    # BatchWriteItem knows no condition, and a transaction fails as a whole. Of an item that $disconnect has deleted
-    # meanwhile, the condition is false as well.
+    # BatchWriteItem knows no condition, and a transaction fails as a whole. The condition is also false if $disconnect
+    # has deleted the item meanwhile.
     with suppress(dynamodb.exceptions.ConditionalCheckFailedException):
         dynamodb.delete_item(
             TableName=os.environ["TABLE"],
@@ -287,6 +293,6 @@ def delete_if_stale(connection_id: str) -> None:
 def close(connection_id: str) -> None:
     """Close a connection whose client does not read, since each broadcast would try for seconds to reach it.
 
-    API Gateway then runs `$disconnect`, which deletes its id. A page that has only been slow connects again.
+    API Gateway then runs `$disconnect`, which deletes its id. A page that was only slow connects again.
     """
     client("apigatewaymanagementapi", os.environ["APIGatewayEndpoint"]).delete_connection(ConnectionId=connection_id)

@@ -36,13 +36,13 @@ def handler(event: dict[str, Any], context: object) -> dict[str, int]:
                 log["delivered"] += 1
             except api.exceptions.GoneException:  # its client left, and $disconnect did not run
                 log["gone"] += 1
-                with suppress(Exception):  # what can't be deleted is met again by the next broadcast
+                with suppress(Exception):  # the next broadcast meets again what can't be deleted
                     dynamodb.delete_item(TableName=table, Key=key, **stale)
             except Exception as error:  # the others hear it all the same
                 log["failed"] += 1
                 log["error"] = f"{type(error).__name__}: {error}"
         status = 200
-    except Exception as error:  # an exception let out would be shown to the speaker
+    except Exception as error:  # API Gateway would show an exception's text to the speaker
         log["error"], status = f"{type(error).__name__}: {error}", 500
     print(json.dumps(log))
     return {"statusCode": status}

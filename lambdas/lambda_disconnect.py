@@ -11,7 +11,7 @@ from typing import TypedDict
 import boto3
 from botocore.config import Config
 
-# As in `lambda_connect`: over within 9 s of the 10 that the function has.
+# As in `lambda_connect`: over within 9 s, and the function has 10.
 CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=1)
 dynamodb = boto3.client("dynamodb", config=CLIENT_CONFIG)
 
@@ -35,7 +35,7 @@ def handler(event: Event, context: object) -> dict[str, int]:
         log["connection_id"] = str(connection_id)
         dynamodb.delete_item(TableName=os.environ["TABLE"], Key={"connection_id": {"S": connection_id}})
         status = 200
-    except Exception as error:  # the broadcast's 410 and the item's time to live remove what is left behind
+    except Exception as error:  # what is left behind, a broadcast that gets 410 or the item's time to live removes
         log["error"] = f"{type(error).__name__}: {error}"
         status = 500
     log["delete_ms"] = round((time.perf_counter() - started) * 1000, 1)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 over connections that stay open, on which nobody ever waits: one event loop can drive hundreds of them.
+"""HTTP/1.1 over connections that stay open and never block: one event loop can drive hundreds of them.
 
 Over TLS too. A blocking `ssl` socket begins to wait again when the kernel's time-out (SO_RCVTIMEO) interrupts it, so a
-peer that says nothing would hold it for ever. With non-blocking sockets the event loop keeps the time.
+silent peer would hold it for ever. With non-blocking sockets the event loop keeps the time.
 """
 
 import json
@@ -22,38 +22,38 @@ from urllib.parse import urlsplit
 from botocore.httpsession import get_cert_path
 
 MAX_CONNECTIONS, MIN_WINDOW = 400, 2
-MAX_IDLE_S = 55  # load balancers drop what was idle for 60 s without a word
-MIN_IDLE_S = 0.1  # no server closes a connection as idle that was used since
+MAX_IDLE_S = 55  # load balancers silently drop a connection that was idle for 60 s
+MIN_IDLE_S = 0.1  # no server closes a connection as idle that was used this recently
 MAX_HEADER_BYTES = 64 * 1024
 ADDRESSES_TTL_S = 60
 
-# Before anything is known of the endpoint. The window bounds what is throttled before a quota is known to be used up.
+# Before anything is known of the endpoint. The window limits how many posts are throttled before that shows a quota.
 INITIAL_WINDOW = 32
 INITIAL_LATENCY_S, INITIAL_OPENING_S = 0.01, 0.001
 SMOOTHING = 0.1  # the weight of a new measurement of either
-BROADCASTS = 16  # that one more connection is expected to serve, where an earlier broadcast has left some
+BROADCASTS = 16  # how many a new connection will probably serve, if an earlier broadcast has left connections
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""As `socket.getaddrinfo` has it: the family, and what `connect` takes, which depends on the family."""
+"""From `socket.getaddrinfo`: the family, and the argument of `connect`, which depends on the family."""
 Headers = dict[bytes, bytes]
 
 
 class HttpConnection:
-    """One connection, which takes a request at a time. Call `advance` whenever its socket is ready.
+    """One connection, which takes one request at a time. Call `advance` whenever its socket is ready.
 
-    Raises OSError (of which ssl.SSLError is one) if it can't be made, or breaks; ValueError for what is not HTTP.
+    Raises OSError (ssl.SSLError is one) if it can't be made, or breaks; ValueError for what is not HTTP.
     """
 
     def __init__(self, pool: "ConnectionPool", address: Address, expires_at: float) -> None:
         self._pool, self._unsent, self._received = pool, b"", b""
         self.is_open, self.is_reusable = False, True
         self.events, self.registered_events = EVENT_WRITE, 0
-        """What the socket is waited for (selectors' EVENT_READ or EVENT_WRITE), and what the selector knows of that."""
+        """What to wait for (selectors' EVENT_READ or EVENT_WRITE), and what the selector waits for."""
         self.sent_at = self.used_at = 0.0
         self.expires_at = expires_at
-        """Until when to wait: for the connection to open, then for a response."""
+        """How long to wait: for the connection to open, then for a response."""
         self.opening_work_s = 0.0
-        """Seconds that opening it has taken of this thread, without the waiting."""
+        """Seconds of this thread's work that opening it took, without the waiting."""
         family, host_and_port = address
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.fd = self.socket.fileno()  # TLS changes the object, not the descriptor
@@ -74,10 +74,10 @@ class HttpConnection:
         self._send()
 
     def advance(self) -> tuple[int, str, str] | None:
-        """Go on as far as it goes without waiting.
+        """Go on as far as possible without waiting.
 
-        The response when it has come: its status, and where that is an error its code and message. Otherwise None: the
-        connection is open now (`is_open`), or there is more to wait for.
+        Returns the response when it is whole: its status and, for an error, its code and message. Returns None if the
+        connection is open now (`is_open`), or if there is more to wait for.
         """
         if not self.is_open:
             self._open()
@@ -98,7 +98,7 @@ class HttpConnection:
             return None
 
     def is_dropped(self) -> bool:
-        """Whether the server has closed it, or says something that it was not asked for, while it was idle."""
+        """Whether the server has closed it, or sent something unasked, while it was idle."""
         try:
             self.socket.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -109,7 +109,7 @@ class HttpConnection:
 
     @property
     def was_idle(self) -> bool:
-        """Whether it had long waited for the request in flight, and nothing of the response has come."""
+        """Whether it was idle before the request in flight, and nothing of the response has come."""
         return self.sent_at - self.used_at > MIN_IDLE_S and not self._received
 
     def _open(self) -> None:
@@ -146,7 +146,7 @@ class HttpConnection:
 
 
 class ConnectionPool:
-    """The connections to one endpoint, and what is known of it. It outlives a broadcast, and serves one at a time."""
+    """The connections to one endpoint, and what is known of the endpoint. A pool serves one broadcast after another."""
 
     max_connections = MAX_CONNECTIONS
 
@@ -159,45 +159,45 @@ class ConnectionPool:
         trusted = os.environ.get("AWS_CA_BUNDLE") or get_cert_path(True)
         self.tls_context = ssl.create_default_context(cafile=trusted) if url.scheme == "https" else None
         self.tls_session: ssl.SSLSession | None = None
-        """What new connections resume, which spares them the certificates."""
+        """New connections resume it, which spares them the exchange of certificates."""
         self.selector = DefaultSelector()
         self.all: set[HttpConnection] = set()
         self.idle: list[HttpConnection] = []
         self.window = self.first_window = INITIAL_WINDOW
-        """Posts that may be in flight, now and when a broadcast begins: each that is delivered allows one more."""
+        """How many posts may be in flight, now and when a broadcast begins. Each delivered post allows one more."""
         self.latency_s, self.opening_s = INITIAL_LATENCY_S, INITIAL_OPENING_S
-        """What a response takes, and what opening a connection takes of this thread: measured all the time."""
+        """How long a response takes, and how much of this thread's time opening a connection takes: both measured."""
         self.known_rate = 0.0
-        """Posts a second that API Gateway was found to accept: `pacing.RateLimiter`."""
+        """Posts a second that API Gateway is known to accept: see `pacing.RateLimiter`."""
         self._is_warm, self._is_enough = False, False
 
     def begin(self, invocations: int, timeout_s: float) -> None:
-        """Begin a broadcast, with the connections that the last one has left and that are still open.
+        """Begin a broadcast, with the connections of the last one that are still open.
 
         Args:
             invocations: how many post at the same time, this one included: they share the first window.
             timeout_s: for looking up the endpoint's name.
 
         Raises:
-            OSError: TimeoutError among others, if the name is not resolved.
+            OSError: TimeoutError among others, if the name does not resolve.
         """
         self.window, self._is_enough = max(MIN_WINDOW, self.first_window // invocations), False
         self._resolve(timeout_s)
-        now = time.monotonic()  # not before: meanwhile the server may have closed some
+        now = time.monotonic()  # not before the look-up: meanwhile the server may have closed some
         for connection in self.idle[:]:
             if now - connection.used_at > MAX_IDLE_S or connection.is_dropped():
                 self.remove(connection)
         self._is_warm = bool(self.idle)
 
     def missing(self, posts: int, rate: float) -> int:
-        """How many connections to open, as long as another one saves more time than it costs.
+        """How many connections to open: as many as each save more time than they cost.
 
-        With k connections, n posts take n/k of a response's time. One more saves n/(k (k + 1)) of it, and costs this
-        thread the work of opening it: once, while the next broadcasts have it, too. The first can't wait for that.
-        Beyond rate times latency (Little's law), or beyond n, more are of no use.
+        With k connections, n posts take n/k times a response's time. One more saves n/(k (k + 1)) of it, and costs this
+        thread the work of opening it: once, although the next broadcasts use the connection, too. The first broadcast
+        can't wait for that. More connections than rate times latency (Little's law), or than n, are of no use.
 
         Args:
-            posts: those that are ready or in flight.
+            posts: how many are ready or in flight.
             rate: how many of them may leave in a second.
         """
         k, n = len(self.all), posts
@@ -220,23 +220,23 @@ class ConnectionPool:
         self.opening_s += SMOOTHING * (connection.opening_work_s - self.opening_s)
 
     def answered(self, connection: HttpConnection, now: float, is_delivered: bool) -> None:
-        """A response has come."""
+        """A response has come: measure it."""
         self.latency_s += SMOOTHING * (now - connection.sent_at - self.latency_s)
         if is_delivered:
             self.window = min(self.max_connections, self.window + 1)
 
     def suffice(self) -> None:
-        """Open no more than there are, in this broadcast."""
+        """Open no more connections in this broadcast."""
         self._is_enough = True
 
     def watch(self, connection: HttpConnection) -> None:
-        """Wait for what the connection waits for now."""
+        """Have the selector wait for what the connection waits for now."""
         if connection.events != connection.registered_events:
             self.selector.modify(connection.fd, connection.events, connection)
             connection.registered_events = connection.events
 
     def remove(self, connection: HttpConnection) -> None:
-        """Close a connection, whatever is in flight."""
+        """Close a connection, even with a request in flight."""
         if connection in self.idle:
             self.idle.remove(connection)
         self.all.discard(connection)
@@ -244,20 +244,20 @@ class ConnectionPool:
         connection.socket.close()
 
     def close_idle(self) -> None:
-        """Close all that are idle: where the server has closed one, it has most likely closed others."""
+        """Close all idle connections: if the server has closed one, it has probably closed others."""
         while self.idle:
             self.remove(self.idle[-1])
 
     def end(self, was_quota_exhausted: bool) -> None:
-        """End a broadcast: leave the idle connections, and the window, to the next one; close all others."""
+        """End a broadcast: keep the idle connections, and the window, for the next one; close all others."""
         for connection in self.all.difference(self.idle):
             self.remove(connection)
         self.first_window = INITIAL_WINDOW if was_quota_exhausted else max(self.first_window, self.window)
 
     def _resolve(self, timeout_s: float) -> None:
-        """Find the endpoint's addresses, unless that was done lately.
+        """Look up the endpoint's addresses, unless that was done recently.
 
-        In a thread: the system's resolver can't be interrupted, and knows no deadline.
+        In a thread, since the system's resolver can't be interrupted and knows no deadline.
         """
         if time.monotonic() - self._resolved_at < ADDRESSES_TTL_S:
             return
@@ -281,11 +281,11 @@ class ConnectionPool:
 
 
 POOLS: dict[str, ConnectionPool] = {}
-"""By endpoint: made for the first broadcast, kept for all that follow."""
+"""By endpoint. The first broadcast makes its pool, and all that follow use it."""
 
 
 def connection_pool(endpoint: str) -> ConnectionPool:
-    """The endpoint's connections."""
+    """The pool of connections to an endpoint."""
     if endpoint not in POOLS:
         POOLS[endpoint] = ConnectionPool(endpoint)
     return POOLS[endpoint]
@@ -304,9 +304,10 @@ HEADERS = re.compile(rb"\r\n(content-length|connection|x-amzn-errortype) *: *([^
 
 
 def parse_response(received: bytes) -> tuple[int, Headers, bytes, bool] | None:
-    """One HTTP response: status, the headers that matter (names in lower case), body, whether another may follow it.
+    """Parse a response: its status, the headers that matter (names in lower case), its body, and whether the connection
+    can be used again.
 
-    None as long as it is not whole. Raises ValueError if it is not HTTP.
+    Returns None until the response is whole. Raises ValueError if it is not HTTP.
     """
     end = received.find(b"\r\n\r\n")
     if end < 0:
@@ -315,7 +316,7 @@ def parse_response(received: bytes) -> tuple[int, Headers, bytes, bool] | None:
         return None
     headers = {name.lower(): value for name, value in HEADERS.findall(received, 0, end)}
     status, body = int(received[9:12]), received[end + 4 :]
-    if b"content-length" not in headers and status != 204:  # of unknown length: never seen, but allowed
+    if b"content-length" not in headers and status != 204:  # its length is unknown: never seen, but allowed
         return status, headers, body, False
     if len(body) < int(headers.get(b"content-length", 0)):
         return None
@@ -323,7 +324,7 @@ def parse_response(received: bytes) -> tuple[int, Headers, bytes, bool] | None:
 
 
 def parse_error(headers: Headers, body: bytes) -> tuple[str, str]:
-    """An error's code and message, from where botocore takes them."""
+    """An error's code and message, from the places where botocore finds them."""
     try:
         error = json.loads(body)
     except ValueError:

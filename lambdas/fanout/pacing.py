@@ -1,8 +1,8 @@
-"""The pace of a broadcast: when a post may leave, whose fault a 429 is, and what is tried again.
+"""The pace of a broadcast: when a post may leave, whose fault a 429 is, and what is retried.
 
 API Gateway takes a quota of requests a second from everything that runs in an account, and answers 429 beyond it. That
 is no failure; it means: not so fast. It gives the same answer where one connection's buffer is full because its client
-does not read, and then it says nothing about anybody else.
+does not read, and then the 429 says nothing about the other connections.
 https://docs.aws.amazon.com/botocore/latest/reference/services/apigatewaymanagementapi/client/exceptions/LimitExceededException.html
 """
 
@@ -13,28 +13,28 @@ from collections import deque
 # --- how fast --------------------------------------------------------------------------------------------------------
 
 BETA = 0.7  # what a throttle leaves of the accepted rate: multiplicative decrease, as in RFC 9438
-INCREASE = 30.0  # posts a second: what all invocations together add to that first, and their least rate
+INCREASE = 30.0  # posts a second: what all invocations together first add to that, and their least rate
 DOUBLING_S = 0.1  # in which the increase doubles, up to a rate that is known
-CLIMB_S, CLIMB_POSTS = 0.4, 8  # until the known rate is reached: the longer of both
+CLIMB_S, CLIMB_POSTS = 0.4, 8  # until the known rate is reached: the longer one
 BEYOND_DOUBLING_S = 0.4  # in which the increase doubles beyond that rate
-MAX_BURST_S = 0.02  # seconds of the rate that may be made good in one go, where the sender was late
+MAX_BURST_S = 0.02  # seconds of the rate that a sender who was late may catch up with at once
 WINDOW_S, SLOTS = 1.0, 10  # over which the accepted posts are counted
-MIN_ACCEPTED = 5  # posts: fewer tell no rate
+MIN_ACCEPTED = 5  # posts: fewer show no rate
 
 
 class RateLimiter:
-    """The rate of one invocation: as many posts a second as API Gateway accepts from all who share its quota.
+    """The rate of one invocation: its part of the posts a second that API Gateway accepts from all who share the quota.
 
     A throttle cuts the rate to a share of what was *accepted* lately, not of what was sent: where many start at once,
-    most of what they send is refused. Then the rate comes back from any depth in about half a second, because its
-    increase doubles again and again, as in TCP's slow start (RFC 5681). It slows down around the rate that is known,
-    and tries more and more beyond it, as CUBIC does (RFC 9438). Invocations that share a quota share the increase, so
-    their rates become alike.
+    most of what they send is refused. Then the rate climbs back from any depth in about half a second, because its
+    increase doubles again and again, as in TCP's slow start (RFC 5681). It climbs slowly around the rate that is known,
+    and faster and faster beyond it, as in CUBIC (RFC 9438). Invocations that share a quota share the increase, so their
+    rates become alike.
 
     Times are seconds of one monotonic clock.
 
     Args:
-        share: posts a second, of all invocations together, never exceeded; None if that is not known. Then nothing
+        share: posts a second that all invocations together never exceed; None if that is not known. Then nothing
             limits the rate until the first throttle.
         invocations: how many post at the same time, this one included.
     """
@@ -43,13 +43,13 @@ class RateLimiter:
         self._share = share or math.inf
         self.set_invocations(invocations)
         self.known_rate = 0.0
-        """Posts a second that were found to be accepted from one invocation, at best; 0 if nothing is known."""
+        """Posts a second that API Gateway accepted from one invocation, at best; 0 if nothing is known."""
         self._accepted_rate = 0.0  # at the last cut
         self._first_cut_at = self._cut_at = self._sent_at = -math.inf
         self._slots, self._slot = [0] * SLOTS, 0
 
     def set_invocations(self, invocations: int) -> None:
-        """From now on so many post at the same time."""
+        """From now on this many invocations post at the same time."""
         self._max_rate, self._increase = self._share / invocations, INCREASE / invocations
 
     def rate(self, now: float) -> float:
@@ -66,7 +66,7 @@ class RateLimiter:
         return min(self._max_rate, max(self._increase, back))
 
     def acquire(self, now: float) -> float:
-        """0.0 if a post may leave now, which it then has to do; otherwise how many seconds to wait."""
+        """0.0 if a post may leave now, and then it has to; otherwise how many seconds to wait."""
         rate = self.rate(now)
         if rate == math.inf:
             return 0.0
@@ -77,19 +77,19 @@ class RateLimiter:
         return 0.0
 
     def accepted(self, now: float, sent_at: float) -> None:
-        """A post that left at `sent_at` got another answer than a throttle."""
+        """A post that left at `sent_at` got an answer that is no throttle."""
         if sent_at >= self._first_cut_at:
             self._count(now, 1)
 
     def throttled(self, now: float, sent_at: float) -> None:
-        """A post that left at `sent_at` was throttled. Those that were in flight at the last cut tell nothing new."""
+        """A post that left at `sent_at` was throttled. If it was in flight at the last cut, that shows nothing new."""
         if sent_at < self._cut_at:
             return
         self._count(now, 0)
         posts = sum(self._slots)
         if self._first_cut_at == -math.inf:
-            # The account's bucket lets through what it has saved up as fast as it is sent. That tells no rate, but that
-            # there will be so many a second, at least.
+            # The account's bucket lets through what it has saved up, as fast as it is sent. That shows no rate, only
+            # that at least this many will be accepted in a second.
             self._accepted_rate = posts / WINDOW_S
             self._first_cut_at, self._slots = now, [0] * SLOTS
         else:  # the bucket was empty then and is empty now, so this is what the quota gives
@@ -107,16 +107,17 @@ class RateLimiter:
 
 
 def _doubled(times: float) -> float:
-    return math.exp2(min(times, 60.0))  # a float has an end
+    return math.exp2(min(times, 60.0))  # a larger exponent overflows
 
 
 # --- whose 429 it is -------------------------------------------------------------------------------------------------
 
-# The quota counts as used up while so many of the last connections were refused at their first post, or each of the
-# first ones. Where it really is, half of them are, and it is known a few posts later.
+# The quota counts as used up while MIN_REFUSED of the last RECENT_CONNECTIONS were refused at their first post, or each
+# of the first ones was, from MIN_REFUSED_AT_FIRST on. If it really is used up, about half of them are refused, so that
+# shows after a few posts.
 RECENT_CONNECTIONS, MIN_REFUSED, MIN_REFUSED_AT_FIRST = 20, 5, 2
-# A connection that is refused while the quota is not used up is suspected: so often, and its refusals do not slow the
-# others down any more; so often, which takes 3 s, and it is given up.
+# A connection that is refused while the quota is not used up is suspected. After MAX_INFORMATIVE suspicions, its
+# refusals no longer slow the others down; after MAX_SUSPICIONS, which takes 3 s, it is given up.
 MAX_INFORMATIVE, MAX_SUSPICIONS = 3, 16
 
 
@@ -128,32 +129,32 @@ class Post:
     def __init__(self, connection_id: str) -> None:
         self.connection_id = connection_id
         self.attempts = 0
-        """How often it was sent, without the times that it was throttled, and the one that it was excused."""
+        """How often it was sent, not counting throttles and the one time that it was excused."""
         self.is_excused = False
-        """Whether it was sent over an idle connection that broke."""
+        """Whether it was sent over an idle connection that broke, and retried for free."""
         self.throttles = self.suspicions = 0
-        """How often it was throttled; how often of that while others were accepted."""
+        """How often it was throttled, and how often of these while others were accepted."""
 
 
 class ThrottleClassifier:
-    """Tells the throttles of the quota from those of slow consumers, clients that do not read, in one broadcast.
+    """Distinguishes the quota's throttles from those of slow consumers (clients that do not read), in one broadcast.
 
-    A quota refuses any post, and not for ever; a full buffer refuses each post to one and the same connection, while
-    those to others are accepted. Where a quarter of a room does not read, that can't be told from a quota.
+    A quota refuses any post, and not for ever. A full buffer refuses each post to one connection, while posts to others
+    are accepted. If a quarter of a room does not read, nobody can distinguish that from a quota.
     """
 
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=RECENT_CONNECTIONS)  # whether the first post was refused
         self.was_quota_exhausted = False
-        """Whether the quota was used up, once at least."""
+        """Whether the quota was used up at least once."""
 
     def accepted(self, post: Post) -> None:
-        """A post got another answer than a throttle."""
+        """A post got an answer that is no throttle."""
         if not post.throttles:
             self._recent.append(False)
 
     def throttled(self, post: Post) -> bool:
-        """A post was throttled; whether that is the quota's, and the rate has to fall."""
+        """A post was throttled. Returns whether the quota is the reason, so that the rate has to fall."""
         if not post.throttles:
             self._recent.append(True)
         post.throttles += 1
@@ -165,15 +166,15 @@ class ThrottleClassifier:
 
     @staticmethod
     def is_slow_consumer(post: Post) -> bool:
-        """Whether it is this connection alone that is refused: its client does not read."""
+        """Whether API Gateway refuses this connection alone: its client does not read."""
         return post.suspicions >= MAX_SUSPICIONS
 
 
-# --- what is tried again, and when -----------------------------------------------------------------------------------
+# --- what is retried, and when ---------------------------------------------------------------------------------------
 
-# As in botocore's "standard" retry mode, but without its retry quota. That one allows a hundred retries: of a room in
-# which every post fails for a moment, all others would be lost. Here the number of attempts, the rate and the deadline
-# bound the retries. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+# As in botocore's "standard" retry mode, but without its retry quota. That quota allows a hundred retries: if every
+# post of a large room fails for a moment, all others would be lost. Here the number of attempts, the rate and the
+# deadline bound the retries. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 MAX_ATTEMPTS = 4
 MAX_BACKOFF_S = 20
 TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
@@ -188,12 +189,12 @@ THROTTLE_BACKOFF_S, MAX_THROTTLE_BACKOFF_S = 0.05, 0.2
 
 
 def is_throttle(status: int, code: str) -> bool:
-    """Whether an answer says: not so fast. Such a post is tried again until there is no time left."""
+    """Whether an answer says: not so fast. Such a post is retried until there is no time left."""
     return status == 429 or code in THROTTLING_CODES
 
 
 def is_transient(status: int, code: str) -> bool:
-    """Whether the same request may do better a little later. It has `MAX_ATTEMPTS`."""
+    """Whether the same request may succeed a little later. It has `MAX_ATTEMPTS`."""
     return status in TRANSIENT_STATUSES or code in TRANSIENT_CODES
 
 
@@ -203,9 +204,9 @@ def backoff_s(attempt: int) -> float:
 
 
 def goes_first(post: Post) -> bool:
-    """Whether a post that is tried again goes before those that were never sent.
+    """Whether a post that is retried goes before the posts that were never sent.
 
-    After a few throttles it goes behind them: what becomes of new ones shows whether the quota is still used up.
+    After a few throttles it goes after them: what becomes of new posts shows whether the quota is still used up.
     """
     return post.throttles <= MAX_INFORMATIVE
 

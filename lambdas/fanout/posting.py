@@ -21,7 +21,7 @@ from fanout.sigv4 import Signer
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 5
 SWEEP_S = 0.05  # how often the loop looks for what has taken too long
-MAX_READY = 5_000  # posts: more would only make the readers of the table run ahead of them
+MAX_READY = 5_000  # posts: with more, the threads that read the table would only run ahead
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Outcome:
     """What became of one broadcast's posts."""
 
     connections: int = 0
-    """Those that were posted to. What became of them adds up to this: delivered, gone, failed or unreached."""
+    """Connections to post to. The four outcomes add up to it: delivered, gone, failed and unreached."""
     delivered: int = 0
     gone: int = 0
     """Answered 410."""
@@ -47,19 +47,19 @@ class Outcome:
     """The last failure's text."""
     gone_ids: list[str] = field(default_factory=list)
     slow_ids: list[str] = field(default_factory=list)
-    """Of clients that do not read, which have failed for that reason."""
+    """Connections whose client does not read. They are among those that failed."""
 
 
 class Fanout:
-    """One message on its way to many connections. A context: its end waits for all posts.
+    """One message on its way to many connections. A context manager: leaving it waits for all posts.
 
     Environment: `APIGatewayEndpoint`, the stage's URL without `/@connections`, `http` or `https`; the Region and the
     credentials where Lambda puts them.
 
     Args:
         data: the message, not empty.
-        deadline: by `time.monotonic()`. Nothing is begun after it, and nothing waited for.
-        posts_per_second: what the whole broadcast may use of the account's quota; None if that is not known.
+        deadline: by `time.monotonic()`. After it no post begins, and none is waited for.
+        posts_per_second: how much of the account's quota the whole broadcast may use; None if that is not known.
         invocations: how many post at the same time, this one included, and share that.
     """
 
@@ -67,14 +67,14 @@ class Fanout:
         self, data: bytes, deadline: float, posts_per_second: float | None = None, invocations: int = 1
     ) -> None:
         self.outcome = Outcome()
-        """Complete when the context has ended."""
+        """Complete when the context has been left."""
         self._data, self._deadline, self._invocations = data, deadline, invocations
         self._limiter, self._throttles = pacing.RateLimiter(posts_per_second, invocations), pacing.ThrottleClassifier()
         self._ready: deque[Post] = deque()
-        self._delayed: list[tuple[float, int, Post]] = []  # a heap: when the backoff ends, and a number, as posts
-        self._delays = 0  # have no order
+        self._delayed: list[tuple[float, int, Post]] = []  # a heap: when the backoff ends, and a number, since
+        self._delays = 0  # posts have no order
         self._in_flight: dict[HttpConnection, Post] = {}
-        self._room, self._waiting = threading.Condition(), 0  # threads that wait for room in the queue
+        self._room, self._waiting = threading.Condition(), 0  # how many threads wait for room in the queue
         self._thread: threading.Thread | None = None
         self._is_finishing = self._is_over = False
         self._last_throttle, self._fatal = "", ""
@@ -85,7 +85,7 @@ class Fanout:
         return self
 
     def post(self, connection_ids: list[str]) -> None:
-        """Begin to post to these connections. Returns at once, or when few enough wait for their turn.
+        """Begin to post to these connections. Returns at once, or as soon as no more than `MAX_READY` posts wait.
 
         Raises:
             NoCredentialsError: if the environment has none.
@@ -103,7 +103,7 @@ class Fanout:
             self._waiting -= 1
 
     def share(self, invocations: int) -> None:
-        """From now on so many post at the same time."""
+        """From now on this many invocations post at the same time."""
         self._limiter.set_invocations(invocations)
 
     def __exit__(
@@ -137,7 +137,7 @@ class Fanout:
         self._thread.start()
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it is full of calls that nobody has heard yet, or will ever hear
+        with suppress(BlockingIOError):  # the socket is full of calls that the loop has not read yet, or never will
             self._waker.send(b"\0")
 
     # --- the loop ------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Fanout:
                     self._sweep(now)
                 if self._waiting and len(self._ready) <= MAX_READY:
                     self._notify()
-        except Exception as error:  # a name that is not resolved, a server that is not trusted, no credentials any more
+        except Exception as error:  # a name that does not resolve, a server without trust, credentials that are gone
             self._fatal = _no_answer(error)
         finally:
             self._is_over = True
@@ -173,7 +173,7 @@ class Fanout:
             self._room.notify_all()
 
     def _begin_posts(self, now: float) -> float:
-        """Begin what may be begun now; how many seconds there is nothing more to begin."""
+        """Begin the posts that may begin now. Returns for how many seconds there is nothing more to begin."""
         pool, wait_s = self._pool, SWEEP_S
         while self._delayed and self._delayed[0][0] <= now:
             post = heapq.heappop(self._delayed)[2]
@@ -210,7 +210,7 @@ class Fanout:
             self._pool.watch(connection)
 
     def _advance(self, connection: HttpConnection) -> None:
-        """Something has happened on a connection."""
+        """Something has happened on this connection: go on with it."""
         post = self._in_flight.get(connection)
         if connection.is_open and not post:
             if connection in self._pool.all and connection.is_dropped():
@@ -251,7 +251,7 @@ class Fanout:
             self._pool.remove(connection)
 
     def _send_next(self, connection: HttpConnection, now: float) -> None:
-        """Give an open connection its next post at once, or keep it for later."""
+        """Give an open connection its next post at once, or keep the connection for later."""
         connection.used_at = now
         if self._ready and len(self._in_flight) < self._pool.window and not self._limiter.acquire(now):
             self._send(connection, now)
@@ -261,7 +261,7 @@ class Fanout:
     # --- what goes wrong -----------------------------------------------------------------------------------------
 
     def _throttled(self, post: Post, now: float, sent_at: float, throttle: str) -> None:
-        """A throttle takes none of the attempts that a failure has; a slow consumer is given up at last."""
+        """A throttle does not count as an attempt; a slow consumer is given up in the end."""
         self.outcome.throttled += 1
         self._last_throttle = throttle
         if self._throttles.throttled(post):
@@ -296,7 +296,7 @@ class Fanout:
                 self._drop(connection, TimeoutError("There was no answer in time."))
 
     def _drop(self, connection: HttpConnection, error: Exception) -> None:
-        """A connection that could not be made, or that broke. Raises an error that there will be on any other, too."""
+        """A connection could not be made, or broke. Raises the error if any other connection would meet it, too."""
         post = self._in_flight.pop(connection, None)
         self._pool.remove(connection)
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -311,8 +311,8 @@ class Fanout:
     def _excuse(self, post: Post, error: str) -> None:
         """Retry for free: the server closed this idle connection just as it was used.
 
-        Nobody can tell that from an answer that got lost. So a post is excused only once, and goes over a connection
-        that has just been opened or has just answered: the idle ones are likely to be closed, too.
+        Nobody can distinguish that from an answer that got lost. So a post is excused only once, and goes over a
+        connection that has just been opened or has just answered: the other idle ones are probably closed, too.
         """
         self._pool.close_idle()
         self.outcome.error = error
@@ -321,7 +321,7 @@ class Fanout:
         self._retry(post, 0)
 
     def _opening_failed(self, error: Exception) -> None:
-        """No post was on it: if there are other connections, these are enough; otherwise one that waits has failed."""
+        """No connection could be opened. If others are open, they suffice; otherwise a post that waits has failed."""
         if any(other.is_open for other in self._pool.all):
             self._pool.suffice()
         elif self._ready:

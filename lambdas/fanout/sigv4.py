@@ -1,4 +1,4 @@
-"""Signature Version 4 for many posts of one message: what is the same for all of them is computed once.
+"""Signature Version 4 for many posts of one message: what all of them have in common is computed once.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -19,8 +19,8 @@ LIFETIME_S = 120  # API Gateway refuses a signature that is five minutes old
 class Signer:
     """The requests that post one message.
 
-    The credentials are read from the environment, and the date is now: a signer is made for each broadcast. While one
-    takes long, they are read anew.
+    Make one for each broadcast: it reads the credentials from the environment and signs for the present time. It does
+    so again after `LIFETIME_S`.
 
     Args:
         endpoint: the stage's URL without `/@connections`.
@@ -64,7 +64,7 @@ class Signer:
             key = hmac.digest(key, part.encode(), "sha256")
         self._hmac = hmac.new(key, f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n".encode(), "sha256")
         canonical_headers = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in headers.items())
-        # The canonical request's parts in front of the connection's id and behind it. A path is quoted twice there.
+        # The parts of the canonical request before and after the connection's id. There a path is quoted twice.
         self._before = f"POST\n{quote(self._path, safe='/~')}/%40connections/".encode()
         self._after = f"\n\n{canonical_headers}\n{names}\n{hashlib.sha256(data).hexdigest()}".encode()
         lines = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
@@ -76,6 +76,6 @@ class Signer:
 
 
 def host(url: SplitResult) -> str:
-    """The Host header of a split URL: without the port where that is the scheme's own, as botocore has it."""
+    """The Host header for a split URL, without the scheme's default port, as botocore writes it."""
     default = {"http": 80, "https": 443}[url.scheme]
     return f"{url.hostname}" if url.port in (None, default) else f"{url.hostname}:{url.port}"

@@ -48,6 +48,7 @@ def test_an_item_lives_as_long_as_its_connection_and_has_a_time_to_live(chat):
         assert len(items) == 2
         for item in items:
             assert 2 * 3600 < int(item["expires_at"]["N"]) - time.time() <= 3 * 3600
+            assert abs(time.time() - int(item["connected_at"]["N"])) < 60
         grace.close()
         poll(lambda: len(ids(chat) - before) == 1, "the item to be removed", every_s=0.02)
         ada.send("still here")

@@ -84,6 +84,7 @@ def test_a_quota_costs_time_and_nobody_is_lost_to_it(gateway, known, number):
     assert (report["doubled"], posts.outcome.error) == (0, None)
     assert posts.outcome.throttled == posts.outcome.retried == report["refused"]
     assert report["refused"] == 0 if known else 0 < report["refused"] < number / 3
+    assert known or 150 < connection_pool(endpoint.url).known_rate < 600  # for the next broadcast
 
 
 def test_after_a_throttle_the_next_broadcast_begins_as_carefully_as_the_first(gateway):

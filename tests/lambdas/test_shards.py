@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from fanout import Fanout
 
 from tests.support.functions import Context, event, log_line, log_lines
 
@@ -55,13 +56,26 @@ def test_a_client_is_made_once_however_many_threads_ask(function, monkeypatch):
     assert len(made) == 1 and len(set(clients)) == 1
 
 
+@pytest.mark.parametrize("speaker", ["c-6", "c-17"], ids=["in the first segment", "in another"])
 def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once_the_speaker_first(
-    sharded, connections, table, monkeypatch, capsys
+    sharded, connections, table, monkeypatch, capsys, speaker
 ):
     table.put(*NAMES)
     monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 1)
+    monkeypatch.setenv("POSTS_PER_SECOND", "8000")
     broadcast, asked = sharded(4, 10)
-    said = event(base64.b64encode(b"\xff\x00").decode(), connection_id="c-17", isBase64Encoded=True)
+    shares = []
+
+    class Recorded(Fanout):
+        def __init__(self, data, deadline, posts_per_second, invocations):
+            shares.append((posts_per_second, invocations))
+            super().__init__(data, deadline, posts_per_second, invocations)
+
+        def share(self, invocations):
+            shares.append(invocations)
+
+    monkeypatch.setattr(broadcast, "Fanout", Recorded)
+    said = event(base64.b64encode(b"\xff\x00").decode(), connection_id=speaker, isBase64Encoded=True)
     said["requestContext"]["eventType"] = "MESSAGE"
     broadcast.handler(said, Context())
     assert sorted(message["shard"]["segment"] for message in asked) == [1, 2, 3]
@@ -70,7 +84,8 @@ def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once_the_speak
     assert len(asked) == 3, "a shard must not be split again"
     assert connections.posts == dict.fromkeys(NAMES, 1)
     assert set(connections.heard.values()) == {b"\xff\x00"}
-    assert next(iter(connections.heard)) == "c-17"
+    assert next(iter(connections.heard)) == speaker
+    assert shares == [(8000, 1), 4, *[(8000, 4)] * 3]
     first, *others = log_lines(capsys)
     assert first["shards"] == 4
     assert sorted(log["shard"] for log in others) == [1, 2, 3]
