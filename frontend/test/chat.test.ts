@@ -58,19 +58,20 @@ it("stays within bounds, by number and by size, and drops the oldest in a step o
 
 it("knows who is here", () => {
   const roster = new Roster();
+  const names = () => roster.people.map(({ name }) => name);
   roster.joined("1", "Zoë", 0);
   roster.heard("2", "Ada", 0);
-  expect(roster.people.map(({ name }) => name)).toEqual(["Ada", "Zoë"]);
+  expect(names()).toEqual(["Ada", "Zoë"]);
   expect(roster.people).toBe(roster.people);
   roster.left("2");
   roster.heard("2", "Ada", 1); // overtaken by the leaving
-  expect(roster.people.map(({ name }) => name)).toEqual(["Zoë"]);
+  expect(names()).toEqual(["Zoë"]);
   roster.joined("2", "Ada", 2);
-  expect(roster.people.map(({ name }) => name)).toEqual(["Ada", "Zoë"]);
+  expect(names()).toEqual(["Ada", "Zoë"]);
   roster.heard("2", "Grace", EXPIRY_MS);
-  expect(roster.people.map(({ name }) => name)).toEqual(["Grace", "Zoë"]);
+  expect(names()).toEqual(["Grace", "Zoë"]);
   roster.expire(EXPIRY_MS + 1);
-  expect(roster.people).toEqual([{ client: "2", name: "Grace" }]);
+  expect(names()).toEqual(["Grace"]);
 });
 
 it("answers a newcomer soon in a small room, later or not at all in a large one", () => {
