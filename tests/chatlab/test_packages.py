@@ -38,9 +38,9 @@ def test_the_packages_that_the_lab_is_built_on_are_there():
     assert {"boto3", "jupyterlab", "websocket-client", "locust", "pandas"} <= set(map(name, part("lab")))
 
 
-@pytest.mark.parametrize("package", ["gevent", "locust", "nbclient", "websocket-client"])
+@pytest.mark.parametrize("package", ["gevent", "locust", "ministack", "nbclient", "websocket-client"])
 def test_a_package_of_which_more_is_used_than_it_documents_has_bounds(package):
-    """Of its documentation, that is: tests/loadtest/contracts.py, tests/unit/test_notebook_contracts.py."""
+    """See tests/unit/test_loadtest_contracts.py and the tests of contracts beside it."""
     (requirement,) = (Requirement(line) for line in part("lab") if name(line) == package)
     assert {clause.operator for clause in requirement.specifier} == {">=", "<"}
     assert version(package) in requirement.specifier
