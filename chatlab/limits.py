@@ -1,27 +1,27 @@
 """How far the chat goes: the account's quotas, and how long a broadcast takes in a room of any size.
 
-    limits.forecast(limits.DEFAULT, connections=100_000, invocations=10).last_s
+    limits.forecast(limits.DEFAULT, connections=100_000, shards=10).last_s
 
-**The forecast** is a closed form. A broadcast to n connections has four things to do, which overlap, so it takes as
-long as the longest of them, from when its first page of the table has been read:
+**The forecast** is a closed form. A broadcast to n connections reads the first page of the table, and then does four
+things at the same time. It takes as long as the longest of them:
 
-- *Round trips.* With k posts under way and a round trip of L, k/L posts leave in a second (Little's law), so n posts
-  take n L/k. k is the number of HTTP connections, but at first no more than `INITIAL_WINDOW` posts are under way, and
-  each answer allows one more. So the number doubles in each round trip until it is k, as in TCP's slow start, and
-  getting there costs L (log2(k/window) - 1 + window/k) more than starting with k.
-- *The thread.* One thread makes all posts, so with c of CPU for each it makes no more than 1/c in a second. Opening a
-  connection takes o of the same thread: in all k o + n c, and a last round trip.
-- *Reading the table*: the pages of the scan, one after another, and the CPU for each item.
-- *The account's quota*, a token bucket that holds half a second of its rate Q. A broadcast that knows its share s
-  of Q (`POSTS_PER_SECOND`) keeps to it from its first post, so the bucket never runs dry: n/(s Q). One that knows
-  nothing (a share of infinity) first empties the bucket, and then gets what flows in: (n - Q/2)/Q.
+- *Round trips.* While k posts are under way, and each takes L until its answer, k/L posts leave in a second (Little's
+  law). So n posts take n L/k. Two things keep k low at first, and the longer one counts. Only `INITIAL_WINDOW` posts
+  may be under way, and each answer allows one more: their number doubles in each round trip, as in TCP's slow start.
+  That costs L (log2(k/window) - 1 + window/k). And the connections open one after another, each in a time o: in the
+  time k o only half of them are at work on average, which costs k o/2.
+- *The thread.* One thread does everything. A post takes c of its CPU, and opening a connection o. So it is busy for
+  k o + n c, and the last answer comes L later.
+- *Reading the table*: the scan's pages one after another, and the CPU for each item.
+- *The account's quota*, a token bucket that holds half a second of its rate Q. A broadcast that knows its share s of Q
+  (`POSTS_PER_SECOND`) keeps to that rate from its first post, so the bucket never runs dry: n/(s Q). One that knows
+  nothing (s is infinite) first empties the bucket and then gets what flows in: (n - Q/2)/Q.
 
-How many connections it opens is `ConnectionPool.missing`: one more saves n L/(k (k + 1)) and costs o, so k is
-sqrt(n L/o), up to n and `MAX_CONNECTIONS`. The L in there is what the pool measures: while the first window of
-connections is opened, an answer waits for the thread, so that is the round trip and the window's openings. Half of the
-openings' time is in neither sum: while they last, half of the connections are at work, on average.
+`ConnectionPool.missing` decides how many connections open. With k of them, one more saves n L/(k (k + 1)) and costs o,
+so k is sqrt(n L/o), up to n and `MAX_CONNECTIONS`. The pool measures that L itself: while it opens the first window of
+connections, an answer waits for the thread, so its L is a round trip and the window's openings.
 
-Invocations share the connections, the window and the rate, and begin one after another. The last one decides.
+Shards divide n, the window and the rate, and begin one after another; the last one to begin decides.
 `python -m benchmarks.limit --only forecasts` compares all of this with the real broadcast.
 """
 
@@ -107,6 +107,7 @@ def read_quotas(lab: Lab) -> Quotas:
     The requests a second are API Gateway's own word: Service Quotas has 10,000 for L-8A5B8E43 also in Regions with
     2,500 (https://repost.aws/questions/QU47u_cBTCQcy2qTmoR6q91w/api-gateway-throttling-discrepancy).
     """
+    connects = {"ServiceCode": "apigateway", "QuotaCode": "L-9ED1E49A"}
     calls: dict[str, tuple[str, Callable[[], float], float]] = {
         "requests_per_s": (
             "apigateway get_account",
@@ -115,9 +116,7 @@ def read_quotas(lab: Lab) -> Quotas:
         ),
         "connects_per_s": (
             "Service Quotas L-9ED1E49A",
-            lambda: lab.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode="L-9ED1E49A")[
-                "Quota"
-            ]["Value"],
+            lambda: lab.client("service-quotas").get_service_quota(**connects)["Quota"]["Value"],
             DEFAULT_CONNECTS_PER_S,
         ),
         "concurrency": (
@@ -238,19 +237,15 @@ class Forecast:
 
 def forecast(parameters: Parameters, connections: int, shards: int = 1) -> Forecast:
     """How long one broadcast takes, in so many invocations; this module's head derives it."""
-    p, n = parameters, connections / shards
-    window = max(MIN_WINDOW, INITIAL_WINDOW // shards)
-    round_trip_ms, post_ms, opening_ms = p.post_ms, (p.cpu_ms + p.item_ms) / p.cpu, p.opening_ms / p.cpu
+    p, n, window = parameters, connections / shards, max(MIN_WINDOW, INITIAL_WINDOW // shards)
+    L, c, o = p.post_ms, (p.cpu_ms + p.item_ms) / p.cpu, p.opening_ms / p.cpu  # ms, as in this module's head
     if p.kept:
         k = float(min(p.kept, p.in_flight))
-        opened_ms, climb_ms, wait_ms = k * p.check_ms / p.cpu, 0.0, 0.0
+        wait_ms, opening_ms, climb_ms = 0.0, k * p.check_ms / p.cpu, 0.0
     else:
-        pays = math.sqrt(n * (round_trip_ms + window * opening_ms) / opening_ms)
-        k = max(1.0, min(n, p.in_flight, pays))
-        opened_ms, wait_ms = k * opening_ms, p.opening_wait_ms
-        slow_start = max(0.0, math.log2(k / window) - 1 + window / k)
-        climb_ms = max(opened_ms / 2, slow_start * round_trip_ms)
-    turns_ms, thread_ms = n / k * round_trip_ms, n * post_ms
+        k = max(1.0, min(n, p.in_flight, math.sqrt(n * (L + window * o) / o)))
+        wait_ms, opening_ms = p.opening_wait_ms, k * o
+        climb_ms = max(opening_ms / 2, L * max(0.0, math.log2(k / window) - 1 + window / k))
     if p.share < math.inf:
         quota_ms = 1000 * connections / p.shared_per_s
     else:
@@ -261,15 +256,15 @@ def forecast(parameters: Parameters, connections: int, shards: int = 1) -> Forec
     reading_ms = pages * p.page_ms + n * p.item_ms / p.cpu
 
     first_page_ms = p.page_ms + min(n, p.first_page) * p.item_ms / p.cpu
-    posted_ms = max(climb_ms + turns_ms, max(opened_ms + thread_ms, quota_ms) + round_trip_ms)
-    took_s = max(first_page_ms + wait_ms + posted_ms, reading_ms + round_trip_ms) / 1000
+    posting_ms = max(climb_ms + n * L / k, max(opening_ms + n * c, quota_ms) + L)
+    took_s = max(first_page_ms + wait_ms + posting_ms, reading_ms + L) / 1000
     last_s = unreached = 0.0
     # The first invocation begins at once and can hand over its rest; of all others, the last one to begin decides.
     for shard, alike in ((0, 1), (shards - 1, shards - 1)):
         left_s = p.timeout_s - p.reserve_s + (0.0 if shard else p.hand_over_s)
         last_s = max(last_s, started_s(p, shard) + min(took_s, left_s))
         unreached += alike * n * max(0.0, 1 - left_s / took_s)
-    parts_ms = (wait_ms + opened_ms, reading_ms, max(turns_ms, thread_ms), quota_ms)
+    parts_ms = (wait_ms + opening_ms, reading_ms, n * max(L / k, c), quota_ms)
     parts_s = [started_s(p, shards - 1), *(milliseconds / 1000 for milliseconds in parts_ms)]
     return Forecast(last_s, round(unreached), dict(zip(LIMITS, parts_s, strict=True)))
 
