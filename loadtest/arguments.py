@@ -102,7 +102,7 @@ OPTIONS = {
     "shape": Option(
         "constant",
         "constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after another. "
-        "steps: for each number of --steps, connect so many and then broadcast",
+        "steps: for each number of --steps, connect that many and then broadcast",
         choices=SHAPES,
         on_web_page=False,  # Locust calls the shape before it reads the web page's form
     ),
@@ -310,7 +310,7 @@ class Settings:
         return self.steps if self.shape == "steps" else (self.users,)
 
     def connecting_s(self, connections: int, rate: float) -> float:
-        """The longest time that so many connections may take to open, at `rate` a second."""
+        """The longest time that this many connections may take to open, at `rate` a second."""
         return connections / rate + self.connect_timeout + self.retry_time + CONNECT_GRACE_S
 
     def longest_s(self, rate: float) -> float:
@@ -338,7 +338,7 @@ def _is_websocket_url(url: str) -> bool:
 
 
 def leaving_s(connections: int, rate: float) -> float:
-    """The longest time that so many connections may take to leave, at `rate` a second."""
+    """The longest time that this many connections may take to leave, at `rate` a second."""
     return connections / rate + LEAVE_GRACE_S
 
 

@@ -1,4 +1,4 @@
-"""What the generators tell the coordinator during one test, and the result of it."""
+"""What the generators report to the coordinator during one test, and the result of it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

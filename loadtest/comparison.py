@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadtest.intervals import CONFIDENCE, quantile_interval
-from loadtest.results import Result
+from loadtest.results import Result, first_copies
 from loadtest.verdict import MIN_BROADCASTS
 
 LATENCY_QUANTILES = {"latency p50": 0.5, "latency p90": 0.9, "latency p99": 0.99}
@@ -32,7 +32,7 @@ class Comparison:
 
     table: pd.DataFrame
     """A row for each quantity: `before_ms`, `after_ms`, `difference_ms`, the ends `low_ms` and `high_ms` of the
-    difference's 95 % interval, and the `finding`: faster, slower, or why neither can be told."""
+    difference's 95 % interval, and the `finding`: faster, slower, or why it is neither."""
     warnings: list[str]
     """A sentence for each reason not to compare these two."""
 
@@ -102,8 +102,7 @@ def _part(result: Result, connections: set[int]) -> _Part:
     broadcasts, deliveries = _reached_somebody(result), result.deliveries
     if connections:
         broadcasts = broadcasts[broadcasts["expected"].isin(connections)]
-    is_first = deliveries["expected"] & (deliveries["copy"] == 0)
-    deliveries = deliveries[is_first & deliveries["broadcast"].isin(broadcasts["broadcast"])]
+    deliveries = first_copies(deliveries[deliveries["broadcast"].isin(broadcasts["broadcast"])])
     return _Part(broadcasts.reset_index(drop=True), deliveries.sort_values("latency_ms"))
 
 
@@ -146,7 +145,7 @@ def _resample(part: _Part, random: np.random.Generator) -> NDArray[np.float64]:
 def _weighted_quantiles(
     ordered: NDArray[np.float64], weights: NDArray[np.int64], at: list[float]
 ) -> NDArray[np.float64]:
-    """Quantiles of sorted values of which each is there so many times."""
+    """Quantiles of sorted values, each of which is there as often as its weight says."""
     up_to = weights.cumsum()
     quantiles: NDArray[np.float64] = ordered[np.searchsorted(up_to, np.multiply(at, up_to[-1]))]
     return quantiles

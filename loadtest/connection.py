@@ -36,7 +36,7 @@ MAX_PIECES = 256
 MAX_FRAMES = 1_024
 """Frames of one message: many more than a server has reason to send, and few enough to be joined one by one."""
 MAX_CONTROLS_PER_S = 100
-"""Pings and pongs on one connection. Who pings does so every few seconds."""
+"""Pings and pongs on one connection. Servers ping every few seconds."""
 MAX_CONTROL_BYTES = 125
 """RFC 6455, section 5.5."""
 
@@ -244,7 +244,7 @@ def busy_status(error: BaseException) -> int | None:
 
 
 def backoff_s(refusals: int) -> float:
-    """Seconds to wait after so many refusals in a row: exponential with full jitter, so that clients form no waves.
+    """Seconds to wait after this many refusals in a row: exponential with full jitter, so that clients form no waves.
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """

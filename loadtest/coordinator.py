@@ -35,7 +35,6 @@ class Coordinator:
         self._runner = runner
         self._options = options
         self._host = options.host  # of the command line; the web page's form overwrites the option
-        self._checked: Settings | None = None  # what `prepare` has checked for the test that begins by itself
         self._test: LoadTest | None = None
         self._refusal: Json = {}
         self._listen(exchange.Progress, lambda test, progress: test.collector.add_progress(progress))
@@ -57,17 +56,14 @@ class Coordinator:
 
     def prepare(self) -> None:
         """Check the arguments, and give Locust the load shape that they name. Exits if they cannot be used."""
-        headless = self._options.headless
         try:
             settings = self._settings()
         except ValueError as error:
-            if not headless or isinstance(self._runner, MasterRunner):
+            if not self._options.headless or isinstance(self._runner, MasterRunner):
                 # The test's start checks again: the web page may correct them, and a master has to end its workers.
                 return
             logger.error(error)
             sys.exit(1)
-        if headless:
-            self._checked = settings
         shape: Ramp | Steps
         if settings.shape == "ramp":
             seconds = float(settings.with_warm_up()[-1])
@@ -99,7 +95,7 @@ class Coordinator:
     def _on_test_start(self, **_: object) -> None:
         self._test = None
         try:
-            settings, self._checked = self._checked or self._settings(), None
+            settings = self._settings()
             results.prepare(settings.results)
         except ValueError as error:
             self._refuse(str(error))

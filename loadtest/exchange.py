@@ -294,7 +294,7 @@ def _count_refused(monitor: Any) -> None:
     refused = 0
     while recv_monitor_message(monitor):
         refused += 1
-        if refused & (refused - 1) == 0:  # the 1st, 2nd, 4th, 8th …: nobody shall fill the log
+        if refused & (refused - 1) == 0:  # the 1st, 2nd, 4th, 8th …: so that nobody can fill the log
             logger.warning("The master has refused %s handshakes of processes that do not know its secret.", refused)
 
 

@@ -108,7 +108,7 @@ class Generator:
 
 
 class Part:
-    """This process's part in one test: its connections, its broadcasts, and what it tells the coordinator of them.
+    """This process's part in one test: its connections, its broadcasts, and what it reports of them.
 
     Args:
         environment: Locust's.
@@ -140,7 +140,7 @@ class Part:
         self._memory_before_bytes = self._process.memory_info().rss
         self._bytes_per_connection = 0.0
         self._cpu: list[float] = []
-        for activity in (self._ping, self._tell, self._receiver.read, self._watch_cpu):
+        for activity in (self._ping, self._report, self._receiver.read, self._watch_cpu):
             self._spawn(activity)
 
     def _spawn(
@@ -232,10 +232,10 @@ class Part:
         """Send no further broadcast."""
         self.sender.halted = True
 
-    # What the coordinator and Locust's own statistics are told
+    # Reports to the coordinator and to Locust's own statistics
 
-    def _tell(self) -> None:
-        """Tell them until the test stops. A worker sends its deliveries seldom, together with all other records."""
+    def _report(self) -> None:
+        """Report until the test stops. A worker sends its deliveries seldom, together with all other records."""
         due_s = 0.0
         while not self.stopped.is_set():
             self._send_progress()

@@ -46,7 +46,7 @@ def quantile_interval(values: ArrayLike, groups: ArrayLike, q: float) -> tuple[f
 
 
 def effective_sample_size(values: ArrayLike, groups: ArrayLike, q: float) -> int:
-    """How many independent values tell as much about the `q` quantile as these: at most `n`; 0 from a single group."""
+    """How many independent values say as much about the `q` quantile as these: at most `n`; 0 from a single group."""
     values, groups = np.asarray(values), np.asarray(groups)
     n = len(values)
     if n == 0:
@@ -65,7 +65,7 @@ def effective_sample_size(values: ArrayLike, groups: ArrayLike, q: float) -> int
 
 
 def sufficient_groups(q: float) -> int:
-    """So many groups (broadcasts) are enough for an interval of the `q` quantile, however much depends on each group.
+    """How many groups (broadcasts) are enough for an interval of the `q` quantile, however much depends on each group.
 
     At the worst all values of a group are late together; then m groups are worth m - 1 values. n independent values
     have an interval if the smallest and the largest of them are one: if all of them lie on one side of the quantile in

@@ -72,7 +72,7 @@ class Steps(LoadTestShape):
         self._changed.set()
 
     def grow_to(self, users: int) -> None:
-        """Have so many connections from now on."""
+        """Have this many connections from now on."""
         if users != self.users:
             self.users = users
             self._changed.set()

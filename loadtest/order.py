@@ -1,8 +1,8 @@
-"""In which order a broadcast reaches its connections, and what that costs who comes late in it.
+"""In which order a broadcast reaches its connections, and what a late place in it costs.
 
 A plot of latency against the place at which a delivery came would always rise: it is the distribution again. So half of
-the broadcasts say which place a connection usually has, and the other half how long it waits. And who speaks shows
-whether the place is the cause: a speaker who is served first has another place then.
+the broadcasts say which place a connection usually has, and the other half how long it waits. And the speaker shows
+whether the place is the cause, if it is served first: it has another place then.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ class Order(NamedTuple):
     """What half of the broadcasts say of the other half."""
 
     listening: pd.DataFrame
-    """A row for each connection, in the order of its usual place: `connection`; `place`, 1 for who is usually reached
-    first; and of the other half, where it does not speak: `low_ms`, `later_ms` and `high_ms`, the quartiles and the
-    median of how much later than the broadcast's first delivery its own is; `actual_place`, the median."""
+    """A row for each connection, in the order of its usual place: `connection`; `place`, 1 for the one that is usually
+    reached first; and of the other half, where it does not speak: `low_ms`, `later_ms` and `high_ms`, the quartiles and
+    the median of how much later than the broadcast's first delivery its own is; `actual_place`, the median."""
     speaking: pd.DataFrame
     """The same for the broadcasts of the other half in which it speaks itself; few connections do."""
     kept: float
@@ -106,13 +106,13 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
     axes.fill_between(
         rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="quartiles"
     )
-    axes.plot(rows["place"], rows["later_ms"], ".", color=plots.BLUE, ms=4, label="who listens (median)")
-    axes.plot(speaking["place"], speaking["later_ms"], "D", color=plots.ORANGE, ms=7, label="the same who speaks")
+    axes.plot(rows["place"], rows["later_ms"], ".", color=plots.BLUE, ms=4, label="listening (median)")
+    axes.plot(speaking["place"], speaking["later_ms"], "D", color=plots.ORANGE, ms=7, label="speaking (median)")
     if 0 < page < len(rows):
         axes.axvline(page, color=plots.GREY, ls="--", lw=1.2, label=f"the first page's end: {page} ids")
     axes.set_xlim(0, len(rows) + 1)
     axes.set_ylim(0)
-    figure.legend(frameon=False, loc="outside lower center", ncols=4)
+    plots.add_legend(figure, ncols=4)
     said = explain(order).replace("\n", " ")
-    figure.alt = f"A dot for each connection over its usual place, and others for those who speak. {title}. {said}"
+    figure.alt = f"A dot for each connection over its usual place, and others for the speakers. {title}. {said}"
     return figure

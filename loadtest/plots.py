@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import ArrayLike
 
-from loadtest.results import Result
+from loadtest.results import Result, first_copies
 
 # Okabe and Ito's colours, which people of every colour vision can tell apart: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, RED, GREEN, PURPLE = "#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7"
@@ -104,6 +105,11 @@ def log_axis(axis: Axis, values: Iterable[float]) -> None:
     set_limits(low / 1.3, high * 1.3)
 
 
+def add_legend(figure: Figure, ncols: int, **options: Any) -> None:
+    """Explain the labelled parts below the axes."""
+    figure.legend(frameon=False, loc="outside lower center", ncols=ncols, **options)
+
+
 def whole_numbers(axis: Axis) -> None:
     """Label an axis with whole numbers only."""
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
@@ -115,7 +121,7 @@ def latency_distribution(result: Result) -> NotebookFigure:
 
     The title states only what has an interval.
     """
-    latency = np.sort(result.measured()["latency_ms"].to_numpy())
+    latency = result.measured()["latency_ms"].to_numpy()
     figure, axes = new_figure("No deliveries", "Latency of a delivery (ms)", "Share of deliveries (%)")
     if not len(latency):
         return figure
@@ -123,7 +129,7 @@ def latency_distribution(result: Result) -> NotebookFigure:
     known = [name for name, ends in result.summary["interval_95"]["latency_ms"].items() if None not in ends]
     shares = ", ".join(f"{100 * QUANTILES[name]:g} % within {format_ms(at[name])}" for name in known)
     set_title(axes, f"Deliveries arrived: {shares}" if shares else "Too few broadcasts to be sure of a median")
-    axes.plot(latency, 100 * np.arange(1, len(latency) + 1) / len(latency), color=BLUE, lw=2, drawstyle="steps-post")
+    _draw_shares(axes, latency, color=BLUE, lw=2, drawstyle="steps-post")
     log_axis(axes.xaxis, latency)
     texts = []
     for name, value in at.items():
@@ -181,7 +187,7 @@ def last_delivery(result: Result, guess_ms: float | None = None) -> NotebookFigu
     if len(warm_up):
         axes.plot([], [], color=GREY, alpha=0.3, lw=8, label="warm-up, not counted")
     whole_numbers(axes.xaxis)
-    figure.legend(frameon=False, loc="outside lower center", ncols=5)
+    add_legend(figure, ncols=5)
     if len(counted):
         figure.alt = "Three lines over {count} broadcasts. Median and range: {times}.".format(
             count=len(counted),
@@ -205,22 +211,13 @@ def completeness(result: Result) -> NotebookFigure:
         ("missing", "missing", RED, "xx"),
     ):
         if name == "delivered" or rows[name].any():
-            axes.bar(
-                rows["broadcast"],
-                rows[name],
-                bottom=bottom,
-                width=0.9,
-                label=label,
-                color=color,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0,
-            )
+            style: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+            axes.bar(rows["broadcast"], rows[name], bottom=bottom, width=0.9, label=label, **style)
         bottom += rows[name].to_numpy()
     whole_numbers(axes.xaxis)
     whole_numbers(axes.yaxis)
     axes.set_ylim(0, max(1.0, bottom.max(initial=0)) * 1.05)
-    figure.legend(frameon=False, ncols=4, loc="outside lower center")
+    add_legend(figure, ncols=4)
     figure.alt = f"A bar for each of {len(rows):,} broadcasts, as high as its deliveries. {title}."
     return figure
 
@@ -229,7 +226,7 @@ def timeline(result: Result) -> NotebookFigure:
     """Every delivery over the time of the test, and what went wrong: late sends, missing deliveries, drops."""
     rows, broadcasts, connections = result.deliveries, result.broadcasts, result.connections
     figure, axes = new_figure("No deliveries", "Time since the first connection (s)", "Latency (ms)")
-    rows = rows[rows["expected"] & (rows["copy"] == 0)]
+    rows = first_copies(rows)
     if rows.empty:
         return figure
     start = connections["started_ns"].min()
@@ -255,7 +252,7 @@ def timeline(result: Result) -> NotebookFigure:
     axes.set_xlim(0)
     title = "; ".join(failures) or f"{len(rows):,} deliveries of {len(broadcasts):,} broadcasts, nothing went wrong"
     set_title(axes, title)
-    figure.legend(frameon=False, markerscale=4, loc="outside lower center", ncols=3, fontsize=9)
+    add_legend(figure, ncols=3, markerscale=4, fontsize=9)
     seconds = (rows["arrived_ns"].max() - start) / 1e9
     figure.alt = f"A dot for each delivery over the {seconds:.0f} s of the test, {_range(rows['latency_ms'])}. {title}."
     return figure
@@ -267,22 +264,21 @@ def harness_lag(result: Result) -> NotebookFigure:
     figure, axes = new_figure("No deliveries", "Time (ms)", "Share of deliveries (%)")
     if rows.empty:
         return figure
-    lag, latency = np.sort(rows["harness_lag_ms"]), np.sort(rows["latency_ms"])
-    share = 100 * np.arange(1, len(rows) + 1) / len(rows)
-    axes.plot(latency, share, color=BLUE, lw=2, label="latency: due to arrived in the kernel")
-    axes.plot(lag, share, color=ORANGE, lw=2, ls="--", label="harness lag: arrived to handled (not in the latency)")
-    both = format_ms(float((rows["latency_ms"] + rows["harness_lag_ms"]).median()))
+    lag, latency = rows["harness_lag_ms"], rows["latency_ms"]
+    _draw_shares(axes, latency, color=BLUE, lw=2, label="latency: due to arrived in the kernel")
+    _draw_shares(axes, lag, color=ORANGE, lw=2, ls="--", label="harness lag: arrived to handled (not in the latency)")
+    both = format_ms((latency + lag).median())
     set_title(
         axes,
-        f"The load test looked {format_ms(np.median(lag))} late (median); by its own clock alone,\n"
-        f"a latency of {format_ms(np.median(latency))} would have read {both}",
+        f"The load test looked {format_ms(lag.median())} late (median); by its own clock alone,\n"
+        f"a latency of {format_ms(latency.median())} would have read {both}",
     )
     log_axis(axes.xaxis, np.concatenate([lag, latency]))
     axes.set_ylim(0, 103)
-    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    add_legend(figure, ncols=2)
     figure.alt = (
-        f"Two curves of the share of deliveries over time: latency, {_median_and_range(rows['latency_ms'])}; and the "
-        f"load test's own lag behind it, {_median_and_range(rows['harness_lag_ms'])}."
+        f"Two curves of the share of deliveries over time: latency, {_median_and_range(latency)}; and the "
+        f"load test's own lag behind it, {_median_and_range(lag)}."
     )
     return figure
 
@@ -292,20 +288,25 @@ def readings(rows: dict[str, pd.DataFrame]) -> NotebookFigure:
     figure, axes = new_figure("", "Time from due to arrival (ms)", "Share of deliveries (%)")
     errors = []
     for (name, part), color in zip(rows.items(), (BLUE, ORANGE, GREEN), strict=False):
-        share = 100 * np.arange(1, len(part) + 1) / len(part)
-        axes.plot(np.sort(part["truth_ms"]), share, color=color, lw=5, alpha=0.3, label=f"{name}: truth")
-        axes.plot(np.sort(part["latency_ms"]), share, color=color, lw=1.5, label=f"{name}: what it read")
+        _draw_shares(axes, part["truth_ms"], color=color, lw=5, alpha=0.3, label=f"{name}: truth")
+        _draw_shares(axes, part["latency_ms"], color=color, lw=1.5, label=f"{name}: what it read")
         errors.append(f"{name} is off by {format_ms((part['latency_ms'] - part['truth_ms']).median())}")
     set_title(axes, "; ".join(errors) + " (median)")
     times = [part[["truth_ms", "latency_ms"]].to_numpy().ravel() for part in rows.values()]
     log_axis(axes.xaxis, np.concatenate(times))
     axes.set_ylim(0, 103)
-    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    add_legend(figure, ncols=2)
     figure.alt = (
         "For each reader two curves of the share of deliveries over time: a wide one, the truth, and a thin one, what "
         f"it read. Medians: {'; '.join(errors)}."
     )
     return figure
+
+
+def _draw_shares(axes: Axes, values: ArrayLike, **style: Any) -> None:
+    """Draw the percentage of values that are at most as large as each of them."""
+    ordered = np.sort(values)
+    axes.plot(ordered, 100 * np.arange(1, len(ordered) + 1) / len(ordered), **style)
 
 
 def _range(values: "pd.Series[float]") -> str:

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from loadtest import results
 from loadtest.errors import LoadTestError, exit_status
-from loadtest.results import Result
+from loadtest.results import Result, first_copies
 
 WIDTH, HEIGHT = 800, 564
 DISC_RADIUS, DISC_TOP = 168, 112
@@ -36,7 +36,7 @@ FACTORS = tuple(step * 10.0**decade for decade in range(-2, 3) for step in (1, 2
 """How much slower than it was a picture may show it; less than 1 is faster."""
 COLORS = 128
 FRESH = 3
-"""For so many frames a new dot is brighter."""
+"""A new dot is brighter for this many frames."""
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 # The picture has a dark card of its own, so it looks the same on a light page and on a dark one. The dots' colours are
@@ -48,7 +48,7 @@ LIT = (("#e69f00", "#ffe9b8"), ("#56b4e9", "#dbf1ff"), ("#009e73", "#b5f0dc"))
 
 @dataclass(frozen=True)
 class Wave:
-    """One broadcast: when it reached whom."""
+    """One broadcast: when it reached its connections."""
 
     label: str
     latency_ms: NDArray[np.float64]
@@ -57,7 +57,7 @@ class Wave:
     """How many should receive it."""
 
     def reached(self, at_ms: float) -> int:
-        """How many connections it has reached so many milliseconds after it was due."""
+        """How many connections it has reached `at_ms` milliseconds after it was due."""
         return int(np.searchsorted(self.latency_ms, at_ms, side="right"))
 
     @property
@@ -68,7 +68,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Ripple:
-    """Broadcasts side by side. A notebook shows it moving, or still to those who asked their system for less motion."""
+    """Broadcasts side by side. A notebook shows it moving, or still to a reader whose system is set to less motion."""
 
     waves: tuple[Wave, ...]
     note: str = ""
@@ -137,7 +137,7 @@ class Ripple:
         return {"text/html": picture, "image/png": png, "text/plain": self.describe()}
 
     def frame(self, at_ms: float, fresh: int = FRESH) -> Image.Image:
-        """The picture at a moment: lit is who had received the broadcast by then, brighter in so many last frames."""
+        """The picture at a moment: connections that it had reached are lit, brighter in the last `fresh` frames."""
         image = Image.new("RGB", (WIDTH, HEIGHT), CARD)
         pen = ImageDraw.Draw(image)
         pen.text((24, 20), f"One message to {self.waves[0].connections:,} connections", TEXT, _font(25, bold=True))
@@ -158,7 +158,7 @@ class Ripple:
                 everybody = "all" if reached == wave.connections else f"{reached:,} of {wave.connections:,}"
                 count = f"{everybody} reached after {wave.last_ms:,.0f} ms"
             pen.text((x, y + DISC_RADIUS + 32), count, TEXT, _font(20, bold=True), anchor="ms")
-        caption = f"A dot is a connection; who is reached first is in the middle. {_pace(self.slowed)}."
+        caption = f"A dot is a connection; the first that is reached is in the middle. {_pace(self.slowed)}."
         for line, text in enumerate(filter(None, (caption, self.note))):
             pen.text((WIDTH / 2, HEIGHT - 44 + 25 * line), text, QUIET, _font(16), anchor="ms")
         return image
@@ -190,8 +190,7 @@ def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
     for name, result in measured.items():
         rows = sent[name].query("expected == @connections").sort_values("last_ms")
         number = rows["broadcast"].iloc[(len(rows) - 1) // 2]
-        deliveries = result.deliveries
-        heard = deliveries[(deliveries["broadcast"] == number) & deliveries["expected"] & (deliveries["copy"] == 0)]
+        heard = first_copies(result.deliveries[result.deliveries["broadcast"] == number])
         waves.append(Wave(name, np.sort(heard["latency_ms"].to_numpy(float)), int(connections)))
     return Ripple(tuple(waves), note)
 

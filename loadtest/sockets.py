@@ -23,7 +23,7 @@ from loadtest import clock
 
 READ = 1  # libev's EV_READ
 CHUNK_BYTES, ANSWER_CHUNK_BYTES = 65_536, 4_096
-"""What is read at a time, and of an answer to a handshake: websocket-client takes 20 ms for so much of a header."""
+"""What is read at a time, and of an answer to a handshake: websocket-client takes 20 ms for that much of a header."""
 MAX_UNREAD_BYTES = 32 << 20
 """What may have arrived in this process before somebody reads it. Beyond it, the kernel keeps what arrives, and lets a
 server wait that sends more; below half of it, sockets are read again."""

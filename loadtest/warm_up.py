@@ -12,7 +12,7 @@ from loadtest.errors import LoadTestError, describe
 from loadtest.results import explain_refusals
 
 PEOPLE = 5
-"""A new account's Lambda runs 10 invocations at a time: five who leave and five who come are as many."""
+"""A new account's Lambda runs 10 invocations at a time: one for each of five people who leave and five who come."""
 ROUNDS = 3
 """Functions start in the first; the later ones count."""
 
@@ -20,8 +20,8 @@ ROUNDS = 3
 def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patience_s: float = 60.0) -> float:
     """Measure how long a handshake takes when nothing has to be started first: the median, in seconds.
 
-    So many people connect at the same time and leave, again and again. The network's time is included, so a function
-    behind the handshake takes less than this. Whoever is refused because the server has too much to do tries again.
+    This many people connect at the same time and leave, again and again. The network's time is included, so a function
+    behind the handshake takes less than this. A handshake that a busy server refuses is tried again.
 
     Raises:
         LoadTestError: in a sentence, if the handshakes fail.

@@ -29,7 +29,7 @@ from loadtest.results import Json
 
 
 def delay(milliseconds: float) -> Faults:
-    """Delay every delivery by so much."""
+    """Delay every delivery by this much."""
     return Faults(delay_ms=lambda random, n: np.full(n, milliseconds))
 
 
@@ -74,7 +74,7 @@ def _max_error_ms(quantile: str) -> Callable[[Rows], float]:
 
 
 def _max_without_loss(rows: Rows, metric: Callable[[Json], float], processes: int) -> float:
-    """The largest value of a metric over the cases with so many processes and no missing delivery."""
+    """The largest value of a metric over the cases with this many processes and no missing delivery."""
     lossless = (row for row in rows if not row["missing"] and len(row["processes"]) == processes)
     return max(map(metric, lossless), default=0)
 

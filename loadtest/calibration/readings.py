@@ -77,10 +77,7 @@ class Reading:
         }
         if self.result:
             summary = self.result.summary
-            kept = (
-                *("connections", "delivered", "missing", "upper_bounds", "harness_lag_ms", "send_late_ms"),
-                *("clock", "processes"),
-            )
+            kept = "connections delivered missing upper_bounds harness_lag_ms send_late_ms clock processes".split()
             metrics |= {name: summary[name] for name in kept} | {"detected_faults": self.detected_faults}
         return metrics
 
@@ -138,9 +135,10 @@ def measure_naively(case: Case, folder: Path) -> Reading:
 
 def with_truth(result: results.Result, sent: pd.DataFrame) -> pd.DataFrame:
     """First copies of the measured deliveries, with `truth_ms`: from due to sent by the server (`sent`)."""
-    rows = result.deliveries[result.deliveries["expected"] & (result.deliveries["copy"] == 0)]
-    rows = rows[~rows["warm_up"]].assign(port=_ports(rows, result))
-    rows = rows.merge(sent.drop_duplicates(["broadcast", "port"]), on=["broadcast", "port"])
+    rows = result.measured()
+    rows = rows.assign(port=_ports(rows, result)).merge(
+        sent.drop_duplicates(["broadcast", "port"]), on=["broadcast", "port"]
+    )
     due_ns = rows["broadcast"].map(result.broadcasts.set_index("broadcast")["intended_ns"])
     return rows.assign(truth_ms=(rows["server_sent_ns"] - due_ns) / 1e6)
 

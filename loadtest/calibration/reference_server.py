@@ -65,7 +65,7 @@ class ReferenceServer:
     refusals: list[int] = field(default_factory=list)
     """Statuses with which the next handshakes are refused, one each."""
     errors: int = 0
-    """So many of the next broadcasts are answered with an error frame, as API Gateway does, and are not forwarded."""
+    """How many of the next broadcasts are answered with an error frame, as API Gateway does, and not forwarded."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class ReferenceServer:
         return pd.DataFrame({"broadcast": self._broadcast, "port": self._port, "server_sent_ns": self._sent_ns})
 
     def close(self, count: int) -> None:
-        """Close so many of the connections, as a server does that shuts down (code 1001); from any thread."""
+        """Close `count` connections, as a server does that shuts down (code 1001); from any thread."""
 
         async def close_them() -> None:
             await asyncio.gather(*(connection.close(1001) for connection in list(self.ports)[:count]))
