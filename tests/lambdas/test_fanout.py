@@ -78,12 +78,13 @@ def test_an_id_of_any_characters_is_posted_to(gateway):
 @pytest.mark.parametrize(("known", "number"), [(240, 500), (None, 900)])
 def test_a_quota_costs_time_and_nobody_is_lost_to_it(gateway, known, number):
     endpoint = gateway(quotas=((300, 150),))
-    posts, _ = broadcast(number, posts_per_second=known)
+    posts, seconds = broadcast(number, posts_per_second=known)
     report = endpoint.report()
     assert posts.outcome.delivered == report["delivered"] == number
     assert (report["doubled"], posts.outcome.error) == (0, None)
     assert posts.outcome.throttled == posts.outcome.retried == report["refused"]
     assert report["refused"] == 0 if known else 0 < report["refused"] < number / 3
+    assert seconds < 4  # 2 s and 2.5 s by the quota
     assert known or 150 < connection_pool(endpoint.url).known_rate < 600  # for the next broadcast
 
 
@@ -182,13 +183,17 @@ def test_idle_connections_that_end_while_the_name_is_resolved_are_not_used(serve
     assert (posts.outcome.delivered, posts.outcome.retried) == (3, 0)
 
 
-def test_of_all_attempts_one_is_excused_where_no_answer_comes(server):
-    """It may be the answers that get lost: then each attempt is a copy."""
-    server.statuses["again-0"] = [None] * 100
+@pytest.mark.parametrize(("answer", "attempts"), [(None, pacing.MAX_ATTEMPTS + 1), ("slow", pacing.MAX_ATTEMPTS)])
+def test_one_attempt_is_excused_if_its_connection_breaks_and_none_if_no_answer_comes_in_time(
+    server, monkeypatch, answer, attempts
+):
+    """Perhaps it was only the answer that got lost: then each attempt is a copy."""
+    monkeypatch.setattr(posting, "READ_TIMEOUT_S", 0.1)
+    server.statuses["again-0"] = [answer] * 100
     posts, _ = broadcast(1, name="again")
     assert posts.outcome.failed == 1
-    assert server.posts["again-0"] == pacing.MAX_ATTEMPTS + 1
-    assert posts.outcome.retried == pacing.MAX_ATTEMPTS
+    assert server.posts["again-0"] == attempts
+    assert posts.outcome.retried == attempts - 1
 
 
 # --- peers that say nothing, or can't be reached ---------------------------------------------------------------------
