@@ -194,6 +194,13 @@ def test_one_that_cannot_start_leaves_its_last_words(tmp_path, monkeypatch):
     assert (tmp_path / "cloud.log").read_text().endswith("No module named no_such_module\n")
 
 
+def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "bad")
+    with pytest.raises(LabError, match=r"CHATLAB_TRAITS is wrong\. There is no trait bad"), lab_in(tmp_path / "home"):
+        pass
+    assert not list(tmp_path.rglob("cloud.json")), "nothing was started"
+
+
 def test_another_process_of_the_same_number_is_not_taken_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
     state = {"pid": os.getpid(), "port": 4566, "url": "http://127.0.0.1:4566"}

@@ -1,13 +1,21 @@
-"""What the checks before the first creation make of AWS's answers, which are botocore's Stubber's: no machine here has
-an account. `tests/chatlab/test_restricted_person.py` asks the local cloud's policy simulator."""
+"""Notebook 00 finds out, before anything is made, what would stop another one later.
 
+Botocore's Stubber answers where no machine here has an account. The local cloud's policy simulator answers the rest.
+"""
+
+import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
 import pytest
 
-from chatlab import LabError, preflight
-from chatlab.preflight import NOT_CHECKED, OK, STOP, WARNING, Check
+from chatlab import Lab, LabError, list_resources, permissions, preflight
+from chatlab.notebooks import TEARDOWN
+from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION, NOT_CHECKED, OK, STOP, WARNING, Check
+from tests.support.cells import run_cells
+from tests.support.labs import lab_in
 from tests.support.stubs import answering
 
 ACCOUNT = "111122223333"
@@ -68,12 +76,6 @@ def test_whom_the_simulator_does_not_know_is_not_checked(who):
     assert check.result == NOT_CHECKED
 
 
-def test_who_may_not_ask_the_simulator_is_not_checked(monkeypatch):
-    denied = ("simulate_principal_policy", "AccessDenied")
-    (check,) = preflight.check_permissions(Account(sts=caller("user/ada"), iam=denied))
-    assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
-
-
 FROM_ELSEWHERE = {
     "EvalResourceName": "*", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceIp"],
 }  # fmt: skip
@@ -120,22 +122,44 @@ def test_what_the_simulator_can_not_be_asked_is_not_known():
     )
 
 
-BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": False}
+OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
+BLOCKED = '{"s3_attributes":{"public_access_block_configuration":"all"}}'
 
 
 @pytest.mark.parametrize(
-    ("answer", "result"),
+    ("block", "policy", "sentence", "result"),
     [
-        ({"PublicAccessBlockConfiguration": BLOCKED}, WARNING),
-        ({"PublicAccessBlockConfiguration": BLOCKED | {"BlockPublicPolicy": False}}, OK),
-        ("NoSuchPublicAccessBlockConfiguration", OK),
-        ("AccessDenied", NOT_CHECKED),
+        ("NoSuchPublicAccessBlockConfiguration", None, "", OK),
+        ("AccessDenied", None, "", NOT_CHECKED),
+        (OPEN, None, "", OK),
+        (OPEN | {"BlockPublicPolicy": True}, "AWSOrganizationsNotInUseException", BY_ACCOUNT, WARNING),
+        (OPEN | {"RestrictPublicBuckets": True}, "EffectivePolicyNotFoundException", BY_ACCOUNT, WARNING),
+        (OPEN | {"BlockPublicPolicy": True}, BLOCKED, BY_ORGANISATION, WARNING),
+        (OPEN | {"BlockPublicPolicy": True}, BLOCKED.replace("all", "none"), BY_ACCOUNT, WARNING),
+        (OPEN | {"BlockPublicPolicy": True}, "AccessDeniedException", BY_EITHER, WARNING),
     ],
 )
-def test_the_accounts_own_block_of_public_access(answer, result):
-    alone = ("describe_effective_policy", "AWSOrganizationsNotInUseException")
-    account = Account(s3control=("get_public_access_block", answer), organizations=alone)
-    assert preflight.check_public_access(account).result == result
+def test_who_forbids_public_buckets(block, policy, sentence, result):
+    answer = block if isinstance(block, str) else {"PublicAccessBlockConfiguration": block}
+    effective = {"EffectivePolicy": {"PolicyContent": policy}} if policy and policy.startswith("{") else policy
+    account = Account(
+        s3control=("get_public_access_block", answer), organizations=("describe_effective_policy", effective)
+    )
+    assert preflight.why_forbidden(account) == sentence
+    check = preflight.check_public_access(account)
+    assert check.result == result and sentence.startswith(check.found) is bool(sentence)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        ("because public policies are prevented by the BlockPublicPolicy setting in S3", BY_EITHER),
+        ("to perform: s3:PutBucketPolicy with an explicit deny in a service control policy", BY_ORGANISATION),
+        ("because no identity-based policy allows the s3:PutBucketPolicy action", ""),
+    ],
+)
+def test_a_refusal_says_by_its_text_who_forbids(refusal, sentence):
+    assert preflight.why_refused(refusal) == sentence
 
 
 def test_one_stop_ends_it_with_a_sentence_that_names_each():
@@ -147,3 +171,127 @@ def test_one_stop_ends_it_with_a_sentence_that_names_each():
     assert str(error.value) == (
         "The lab can't be built here, and nothing was made. permissions: iam: not allowed: iam:CreateRole. Ask."
     )
+
+
+# --- on the local cloud ---
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    """A local cloud for all tests, each of which has a lab of its own name in it."""
+    with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def restricted(cloud):
+    """`restricted(name, policy)`: the lab of this name, of a user who has this policy alone."""
+    iam, file = cloud.client("iam"), Path(os.environ["CHATLAB_HOME"]) / "key.json"
+    everything, ada = file.read_text(), {"UserName": "ada"}
+
+    def lab_of(name, policy):
+        Lab.choose("local", name)
+        iam.create_user(**ada)
+        iam.put_user_policy(PolicyName="all", PolicyDocument=json.dumps(policy), **ada)
+        key = iam.create_access_key(**ada)["AccessKey"]
+        file.write_text(json.dumps({name: key[name] for name in ("AccessKeyId", "SecretAccessKey")}))
+        return Lab.load()
+
+    yield lab_of
+    file.write_text(everything)
+    for key in iam.list_access_keys(**ada)["AccessKeyMetadata"]:
+        iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **ada)
+    iam.delete_user_policy(PolicyName="all", **ada)
+    iam.delete_user(**ada)
+
+
+def statement(*actions, effect="Allow"):
+    return {"Effect": effect, "Action": list(actions), "Resource": "*"}
+
+
+def results(checks):
+    return {check.check: check.result for check in checks}
+
+
+def test_the_labs_own_policy_is_enough(restricted):
+    checks = preflight.run_checks(restricted("own-policy", permissions.policy("own-policy")))
+    assert STOP not in results(checks).values(), checks
+    assert results(checks)["permissions: iam"] == OK  # iam:PassRole, too, whose condition names the service
+
+
+def test_an_empty_account_is_free_and_the_labs_own_things_are_told_from_others(cloud):
+    lab = Lab.choose("local", "empty")
+    assert results(preflight.check_names(lab)) == {"names": OK}
+    logs = lab.client("logs")
+    logs.create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+    assert [check.found for check in preflight.check_names(lab)] == ["1 things are this lab's own already"]
+    logs.create_log_group(logGroupName=lab.log_groups["default"])
+    assert results(preflight.check_names(lab)) == {f"name: log group {lab.log_groups['default']}": STOP}
+
+
+def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restricted):
+    all_but_one = [statement("*"), statement("iam:CreateRole", effect="Deny")]
+    lab = restricted("no-roles", {"Version": "2012-10-17", "Statement": all_but_one})
+    with pytest.raises(LabError) as error:
+        run_cells("00_start", NAME="no-roles")
+    assert str(error.value) == (
+        "The lab can't be built here, and nothing was made. permissions: iam: not allowed: iam:CreateRole. Ask for the "
+        "policy docs/aws-policy.json (another NAME's: python -m chatlab permissions NAME)."
+    )
+    assert "not allowed: iam:CreateRole" in run_cells("00_start", 5, NAME="no-roles")  # the table of all checks
+    assert list_resources(lab).empty
+
+
+def test_a_power_user_may_list_roles_and_is_stopped_all_the_same(restricted):
+    """As AWS's policy PowerUserAccess, which allows iam:ListRoles, and not to ask the simulator."""
+    power = {"Effect": "Allow", "NotAction": ["iam:*"], "Resource": "*"}
+    lab = restricted("power", {"Version": "2012-10-17", "Statement": [power, statement("iam:ListRoles")]})
+    assert lab.client("iam").list_roles()
+    found = results(preflight.run_checks(lab))
+    assert found["permissions"] == NOT_CHECKED
+    assert found[f"name: role {lab.role}"] == STOP
+
+
+def test_who_may_not_ask_the_simulator_can_build_all_the_same(restricted):
+    simulate = statement("iam:SimulatePrincipalPolicy", effect="Deny")
+    lab = restricted("not-asked", {"Version": "2012-10-17", "Statement": [statement("*"), simulate]})
+    (check,) = preflight.check_permissions(lab)
+    assert check.result == NOT_CHECKED and "docs/aws-policy.json" in check.what_to_do
+    for name in ("00_start", "02_iam_role"):
+        assert "you may not ask" in run_cells(name, NAME="not-asked")
+
+
+def test_whoever_may_not_look_at_the_bills_has_made_no_alarm_and_can_do_all_else(cloud, restricted):
+    cloud.client("scheduler").create_schedule_group(
+        Name="no-bills-2-switch"
+    )  # another lab's, whose tags are not asked for
+    policy = permissions.policy("no-bills")
+    policy["Statement"].append(statement("budgets:*", effect="Deny"))
+    lab = restricted("no-bills", policy)
+    assert list_resources(lab).empty
+    assert "Nothing is left that could be charged for" in run_cells(TEARDOWN)
+
+
+def test_a_notebook_names_the_one_whose_part_it_stands_on(cloud):
+    lab = Lab.choose("local", "parts")
+    for name, sentence in [
+        ("03_lambda_functions", "There is no table parts yet: run notebook 01_dynamodb_table first."),
+        ("04_websocket_api", "There is no table parts yet: run notebook 01_dynamodb_table first."),
+        (
+            "05_frontend_on_s3",
+            "Not all of the functions parts-connect, parts-default, parts-disconnect are there yet: run notebook "
+            "03_lambda_functions first.",
+        ),
+    ]:
+        with pytest.raises(LabError) as error:
+            run_cells(name)
+        assert str(error.value) == sentence
+    assert list_resources(lab).empty
+    run_cells("01_dynamodb_table")
+    with pytest.raises(LabError, match=rf"There is no role {lab.role} yet: run notebook 02_iam_role first\."):
+        run_cells("03_lambda_functions")
+    run_cells("02_iam_role")
+    with pytest.raises(
+        LabError, match="Not all of the functions parts-connect, parts-default, parts-disconnect are there"
+    ):
+        run_cells("04_websocket_api")

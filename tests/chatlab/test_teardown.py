@@ -1,14 +1,22 @@
-"""The teardown ends: with nothing left, or with a table of what resists; and it takes along what was added by hand."""
+"""The inventory finds what is the lab's, the teardown removes it, and neither touches what is somebody else's."""
 
 import json
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
-from chatlab import Lab, LabError, list_resources
+import chatlab
+from chatlab import Lab, LabError, list_resources, poll, teardown
+from chatlab.errors import NotOurs
 from chatlab.inventory import list_lab_names, list_tagged_arns
-from chatlab.notebooks import TEARDOWN
+from chatlab.notebooks import BUILD, TEARDOWN
+from chatlab.settings import Settings
+from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
 from tests.support.labs import lab_in
+from tests.support.strangers import KINDS, plain
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +34,37 @@ def build(name, *notebooks):
     return lab
 
 
-FUNCTIONS = ("01_dynamodb_table", "02_iam_role", "03_lambda_functions")
+def test_everything_that_the_notebooks_make_is_found_by_name_and_by_tag_until_it_is_gone(cloud):
+    lab = build("agree", *BUILD[1:5])
+    found = list_resources(lab)
+    assert found.groupby(["service", "kind"]).size().to_dict() == {
+        ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
+        ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 4,
+        ("lambda", "function"): 3, ("logs", "log group"): 3,
+    }  # fmt: skip
+    assert str(found["created"].dtype).endswith("UTC]")
+    tagged = {arn.split(":", 5)[5].split("/")[-1].split(":")[-1] for arn in list_tagged_arns(lab)}
+    assert tagged >= {lab.table, *lab.functions.values()}
+    assert tagged - {lab.role, "production"} <= set(found["id"])
+    assert "agree" in list_lab_names(cloud)
+    other = Lab(Settings("local", "agree-2", lab.region))
+    assert list_resources(other).empty and list_tagged_arns(other) == []
+    run_cells(TEARDOWN)
+    assert list_resources(lab).empty and list_tagged_arns(lab) == []
+
+
+def test_what_a_list_still_names_and_nothing_else_knows_is_gone(tmp_path, monkeypatch):
+    """The cloud answers with lists of a few seconds ago."""
+    monkeypatch.setenv("CHATLAB_TRAITS", "stale-lists")
+    with lab_in(tmp_path / "home") as stale:
+        iam, s3 = stale.client("iam"), stale.client("s3")
+        iam.create_role(RoleName=stale.role, AssumeRolePolicyDocument="{}", Tags=stale.tag_list)
+        s3.create_bucket(Bucket=stale.bucket, CreateBucketConfiguration={"Tags": stale.tag_list})
+        assert sorted(list_resources(stale)["service"]) == ["iam", "s3"]
+        iam.delete_role(RoleName=stale.role)
+        s3.delete_bucket(Bucket=stale.bucket)
+        assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == [stale.role]
+        assert list_resources(stale).empty
 
 
 def test_what_can_not_be_removed_does_not_keep_the_rest_and_is_told_at_the_end(cloud):
@@ -47,16 +85,6 @@ def test_what_can_not_be_removed_does_not_keep_the_rest_and_is_told_at_the_end(c
     said = run_cells(TEARDOWN)
     assert "Nothing is left" in said
     assert list_resources(lab).empty and list_tagged_arns(lab) == []
-
-
-def test_both_finders_agree(cloud):
-    lab = build("agree", *FUNCTIONS)
-    found = {arn.split(":", 5)[5].split("/")[-1].split(":")[-1] for arn in list_tagged_arns(lab)}
-    assert found >= {lab.table, *lab.functions.values()}
-    assert found - {lab.role} <= set(list_resources(lab)["id"])
-    assert "agree" in list_lab_names(cloud)
-    run_cells(TEARDOWN)
-    assert list_tagged_arns(lab) == []
 
 
 def test_what_carries_the_tags_under_another_name_is_found_by_tag(cloud):
@@ -81,6 +109,7 @@ def test_a_bucket_with_old_versions_and_half_done_uploads_goes(cloud):
     s3.delete_object(Key="deleted", **bucket)
     upload = s3.create_multipart_upload(Key="half", **bucket)["UploadId"]
     s3.upload_part(Key="half", UploadId=upload, PartNumber=1, Body=b"x", **bucket)
+    assert list_resources(lab)["kind"].tolist() == ["bucket with 2 objects"]
     said = run_cells(TEARDOWN)
     assert "Deleted 5 objects" in said and "Ended the unfinished upload of half" in said
     assert list_resources(lab).empty
@@ -100,7 +129,7 @@ def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
 
 
 def test_a_functions_versions_aliases_and_event_sources_go_with_it(cloud):
-    lab = build("versioned", *FUNCTIONS)
+    lab = build("versioned", *BUILD[1:4])
     functions, function = lab.client("lambda"), lab.functions["default"]
     version = functions.publish_version(FunctionName=function)["Version"]
     functions.create_alias(FunctionName=function, Name="live", FunctionVersion=version)
@@ -111,3 +140,145 @@ def test_a_functions_versions_aliases_and_event_sources_go_with_it(cloud):
     assert f"Deleted an event source of {function}" in said
     assert functions.list_event_source_mappings()["EventSourceMappings"] == []
     assert list_resources(lab).empty
+
+
+STOPS_AT = {
+    "table": "01_dynamodb_table", "role": "02_iam_role", "functions": "03_lambda_functions",
+    "log-groups": "03_lambda_functions", "bucket": "05_frontend_on_s3", "schedules": "04_websocket_api",
+    "switch-role": "04_websocket_api",
+}  # fmt: skip
+TAGS = {"untagged": {}, "tagged": {"chatlab": "theirs"}}
+HAS_NO_TAGS = {"api", "bucket", "functions"}
+"""Kinds for which AWS answers "no tags" in another way than with an empty list."""
+
+
+def case(kind, word):
+    """A kind with or without tags. The case that says more is in `make test`."""
+    says_more = word == ("untagged" if kind in HAS_NO_TAGS else "tagged")
+    return pytest.param(kind, TAGS[word], id=f"{kind}-{word}", marks=[] if says_more else pytest.mark.long)
+
+
+def stops(notebooks, check):
+    """Run what the notebooks create, each by itself; which errors stopped which. Afterwards `check` each."""
+    stopped = {}
+    for name in notebooks:
+        try:
+            run_cells(name, creating(name))
+        except LabError as error:
+            stopped[name] = error
+        check(name)
+    return stopped
+
+
+@pytest.mark.parametrize(("kind", "tags"), [case(kind, word) for kind in KINDS for word in TAGS])
+def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, tags):
+    make, describe = KINDS[kind]
+    lab = Lab.choose("local", f"{kind}-{'b' if tags else 'a'}", hours=8)
+    make(lab, tags)
+    before = plain(describe(lab))
+
+    def is_unchanged(name):
+        assert plain(describe(lab)) == before, f"{name} changed it"
+
+    last = STOPS_AT.get(kind, "04_websocket_api")  # that those after it stop, too, the next test shows
+    stopped = stops(BUILD[1 : BUILD.index(last) + 1], is_unchanged)
+    if kind in ("api", "budget"):  # an API's name need not be unique, so there are two now; a budget is notebook 00's
+        assert not stopped
+    else:
+        assert list(stopped) == [last]
+        assert isinstance(stopped[last], NotOurs) and "it is not this lab's" in str(stopped[last])
+    said = run_cells(TEARDOWN)
+    assert kind == "api" or "Left alone, because it is not this lab's: " in said
+    is_unchanged(TEARDOWN)
+    assert list_resources(lab).empty
+
+
+@pytest.mark.parametrize("word", ["tagged", pytest.param("untagged", marks=pytest.mark.long)])
+def test_where_all_is_a_strangers_nothing_is_made_and_nothing_changed(cloud, word, monkeypatch):
+    lab = Lab.choose("local", f"all-{word}", hours=8)
+    for make, _ in KINDS.values():
+        make(lab, TAGS[word])
+
+    def all_of_it():
+        return {kind: plain(describe(lab)) for kind, (_, describe) in KINDS.items()}
+
+    before = all_of_it()
+    assert list_resources(lab).empty
+
+    def is_unchanged(name):
+        assert all_of_it() == before, f"{name} changed something"
+
+    stopped = stops(BUILD[1:], is_unchanged)
+    assert list(stopped) == BUILD[1:]
+    assert all(isinstance(error, NotOurs) for error in stopped.values())
+    # A table without tags may be a new one, whose tags DynamoDB does not show yet: here it would.
+    monkeypatch.setattr(chatlab, "poll", lambda check, what, **_: poll(check, what, timeout_s=1))
+    assert run_cells(TEARDOWN).count("Left alone, because it is not this lab's: ") == 12
+    is_unchanged(TEARDOWN)
+    assert list_resources(lab).empty
+
+
+# --- deleting resource after resource; AWS's answers are made up ---
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, which passes only during sleeps."""
+
+    class Clock:
+        now = 0.0
+
+        @staticmethod
+        def monotonic():
+            return Clock.now
+
+        @staticmethod
+        def sleep(seconds):
+            Clock.now += seconds
+
+    monkeypatch.setattr(teardown, "time", Clock)
+    return Clock
+
+
+@pytest.fixture
+def table():
+    """A client, and what it is answered: `answers.add_client_error("delete_table", code)`."""
+    client = boto3.client("dynamodb", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as answers:
+        yield client, answers
+
+
+def test_what_is_busy_is_asked_again_and_what_is_gone_is_no_error(table, clock):
+    client, answers = table
+    for _ in range(3):
+        answers.add_client_error("delete_table", "ResourceInUseException")
+    answers.add_response("delete_table", {}, {"TableName": "chat"})
+    assert remove(client.delete_table, TableName="chat") is True
+    assert clock.now == 0.5 + 1 + 2
+    answers.assert_no_pending_responses()
+    answers.add_client_error("delete_table", "ResourceNotFoundException")
+    assert remove(client.delete_table, TableName="chat") is False
+
+
+@pytest.mark.parametrize(("code", "at_least_s"), [("ResourceInUseException", 290), ("AccessDeniedException", 0)])
+def test_what_stays_busy_is_asked_for_five_minutes_and_what_is_forbidden_once(table, clock, code, at_least_s):
+    client, answers = table
+    for _ in range(100):
+        answers.add_client_error("delete_table", code)
+    with pytest.raises(ClientError, match=code):
+        remove(client.delete_table, TableName="chat")
+    assert at_least_s <= clock.now <= (300 if at_least_s else 0)
+
+
+def test_an_error_is_noted_and_the_rest_is_done_but_ctrl_c_ends_it(capsys):
+    attempts, done = Attempts(), []
+    for what, error in [("one", LabError("It resists.")), ("two", None), ("three", KeyError("x"))]:
+        with attempts(what):
+            if error:
+                raise error
+            done.append(what)
+    assert done == ["two"]
+    assert attempts.failed == [{"what": "one", "why": "It resists."}, {"what": "three", "why": "KeyError: 'x'"}]
+    assert "NOT done, one: It resists." in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt), attempts("four"):
+        raise KeyboardInterrupt
