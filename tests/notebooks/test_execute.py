@@ -94,16 +94,30 @@ def test_a_cell_that_does_not_end_when_it_is_interrupted_is_killed(notebook, tmp
     poll(lambda: processes_of(tmp_path) == [], "all to end", timeout_s=3, every_s=0.1)
 
 
-def test_a_kernel_that_never_comes_is_not_waited_for_for_ever(notebook, tmp_path, monkeypatch):
-    (tmp_path / "kernels" / "python3").mkdir(parents=True)
-    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(
-        '{"argv": ["sleep", "300"], "display_name": "a kernel that sleeps", "language": "python"}'
-    )
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """`kernel("sleep", "300")`: what is begun in place of a kernel."""
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    return lambda *words: (folder / "kernel.json").write_text(
+        json.dumps({"argv": words, "display_name": "made up", "language": "python"})
+    )
+
+
+def test_a_kernel_that_never_comes_is_not_waited_for_for_ever(notebook, tmp_path, monkeypatch, kernel):
+    kernel("sleep", "300")
     monkeypatch.setattr(notebooks, "START_TIMEOUT_S", 1)
     outcome = notebook("1 + 1")
     assert (outcome.ok, outcome.reason) == (False, "the kernel did not start within 1 s.")
     poll(lambda: processes_of(tmp_path) == [], "it to end", timeout_s=3, every_s=0.1)
+
+
+def test_a_kernel_that_does_not_start_is_said_and_its_own_words_are_kept(notebook, tmp_path, kernel):
+    kernel("sh", "-c", "echo Traceback >&2; exit 1", "{connection_file}")
+    outcome = notebook("1 + 1")
+    assert not outcome.ok and outcome.reason.startswith("the kernel did not start")
+    assert (tmp_path / "saved" / "it.log").read_text() == "Traceback\n"
 
 
 def test_a_clock_that_is_set_is_no_reason_to_stop(notebook, monkeypatch):

@@ -1,7 +1,9 @@
-"""What people type: a mistake is answered with one sentence, and nothing is begun."""
+"""The command line: what you type, how a command begins and ends, and what it says of labs on AWS."""
 
 import os
+import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, not
 from chatlab.cli import chat, options, run
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, locked, make_run_dir
+from chatlab.signals import children_uninterrupted
 from tests.support.processes import environment_of_a_run
 
 
@@ -30,8 +33,7 @@ def home(tmp_path, monkeypatch):
     [
         (["run", "--connections", "abc"], 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "abc".'),
         (["run", "--connections", "0"], 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "0".'),
-        (["run", "--connections", "99999"], 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "99999".'),
-        (["run", "--broadcasts", "-1"], 'BROADCASTS has to be a whole number from 1 to 500, and it is "-1".'),
+        (["run", "--broadcasts", "501"], 'BROADCASTS has to be a whole number from 1 to 500, and it is "501".'),
         (["up", "--target", "azure"], 'The target is "azure", but it has to be "local" or "aws".'),
         (["up", "--name", "My Chat"], "The name \"My Chat\" can't begin a bucket's name"),
         (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
@@ -52,16 +54,6 @@ def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cel
     parsed = options.parse("up", ["--room-key", "known-to-a-few-people"])
     assert os.environ["CHATLAB_ROOM_KEY"] == "known-to-a-few-people"
     assert "known" not in str(parsed.optional_parts)
-
-
-def test_the_command_says_its_sentence_and_nothing_else(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "chatlab", "up", "--target", "azure"],
-        cwd=ROOT, env=environment_of_a_run(tmp_path / "home"), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert (done.stdout, done.stderr) == ("", 'The target is "azure", but it has to be "local" or "aws".\n')
-    assert not (tmp_path / "home").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home, tmp_path, monkeypatch):
@@ -94,26 +86,27 @@ def test_runs_that_begin_within_the_same_second_have_a_folder_each(tmp_path, mon
     assert len({make_run_dir() for _ in range(5)}) == 5
 
 
+def test_make_begins_with_the_setup():
+    makefile = (ROOT / "Makefile").read_text()
+    for command in ("run", "up", "down", "notebooks", "rehearse", "test", "lab"):
+        assert re.search(rf"^([a-z-]+ )*{command}( [a-z-]+)*: setup\b", makefile, re.MULTILINE), command
+
+
 def make(*words, **environment):
-    """`make`, without the setup that comes first: the next test is about that, and tests/chatlab/test_install.py."""
+    """`make`, without the setup that comes first: tests/chatlab/test_install.py is about that."""
     return subprocess.run(
         ["make", "--silent", "--old-file=setup", *words],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["run", "up", "down", "notebooks", "rehearse", "test", "lab"])
-def test_make_begins_with_the_setup(tmp_path, command):
-    words = ["make", "--dry-run", "--no-print-directory", command]
-    plan = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
-    assert [number for number, line in enumerate(plan) if "chatlab/install.py" in line] == [1]
-
-
-def test_make_gives_its_options_on(tmp_path):
-    done = make("run", "CONNECTIONS=abc", **environment_of_a_run(tmp_path))
+def test_make_gives_its_options_on_and_a_mistake_is_all_that_is_said(tmp_path):
+    done = make("run", "CONNECTIONS=abc", **environment_of_a_run(tmp_path / "home"))
     assert done.returncode != 0
-    assert 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "abc".' in done.stderr
-    assert "Traceback" not in done.stderr
+    said, *of_make = done.stderr.splitlines()
+    assert said == 'CONNECTIONS has to be a whole number from 1 to 5000, and it is "abc".'
+    assert all(line.startswith("make: ") for line in of_make) and done.stdout == ""
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_variable_that_the_shell_has_by_chance_is_not_meant(tmp_path):
@@ -284,3 +277,87 @@ def test_a_folder_on_a_full_disk_cannot_be_written_to(tmp_path, full):
     with pytest.raises(LabError, match=f"can't be written to: {full}"):
         ensure_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "chatlab.cli.run":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+sys.argv[1:] = ["run"]
+runpy.run_module("chatlab", run_name="__main__")
+"""
+
+
+def python(code, tmp_path):
+    """What a Python that runs this code leaves: its status, what it printed, and its errors."""
+    environment = environment_of_a_run(tmp_path / "home")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_ctrl_c_while_a_command_loads_ends_it_without_a_word(tmp_path):
+    assert python(INTERRUPTED, tmp_path) == (-signal.SIGINT, "", "")
+
+
+ENDED = """
+import signal, sys
+from chatlab import LabError
+from chatlab.signals import exit_status
+
+def command():
+    print("begun", flush=True)
+    {code}
+
+status = exit_status(command)
+print("over", status)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [
+        ("return 3", (3, "begun\nover 3\n", "")),
+        ("raise LabError('It is so.')", (1, "begun\nover 1\n", "It is so.\n")),
+        ("signal.raise_signal(signal.SIGINT)", (1, "begun\nover 1\n", "Stopped.\n")),
+        ("signal.raise_signal(signal.SIGTERM)", (1, "begun\nover 1\n", "Stopped.\n")),
+        ("signal.raise_signal(signal.SIGHUP)", (1, "begun\n", "")),  # nobody is there to read more
+        ("raise BrokenPipeError", (1, "begun\n", "")),
+    ],
+)
+def test_a_command_that_is_ended_says_so_in_a_word_where_somebody_reads_it(code, ended, tmp_path):
+    assert python(ENDED.format(code=code), tmp_path) == ended
+
+
+def test_ctrl_c_does_not_reach_what_a_command_starts_for_itself():
+    code = "import signal; signal.raise_signal(signal.SIGINT); print('goes on')"
+    with children_uninterrupted():
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.communicate(timeout=60)[0] == "goes on\n"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+COMMAND = """
+import os
+from chatlab import __main__, cli
+cli.load = lambda words: lambda: print(f"{os.umask(0):04o}")
+__main__.run([])
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-c", COMMAND], ["make", "--no-print-directory", "--eval", "mask: ; @umask", "mask"]]
+)
+def test_whatever_a_shell_allows_nobody_else_may_change_what_a_command_writes(command):
+    if command[0] == "make" and b"GNU Make 3" in subprocess.check_output(["make", "--version"]):
+        pytest.skip("This make, as macOS has it, has no .SHELLFLAGS.")
+    command = ["sh", "-c", 'umask 0; exec "$@"', "sh", *command]
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "0022\n"
