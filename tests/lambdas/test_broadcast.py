@@ -98,6 +98,7 @@ def test_short_of_time_it_says_what_it_did_not_reach(function, connections, tabl
     log = log_line(capsys)
     # Two are reached; the next two are begun, and given up at the deadline: an answer was still to come.
     assert (log["connections"], log["delivered"], log["failed"] + log["unreached"]) == (4, 2, 2)
+    assert 1_000 * connections.slow_s < log["post_ms"] < 1_000 * time_s
 
 
 def test_without_time_nothing_is_begun(function, connections, table, capsys):
