@@ -1,22 +1,32 @@
-"""What is wrong with the credentials, the clock, the Region or the network is a sentence that says what to do."""
+"""What is wrong with the credentials, the clock, the Region or the network is a sentence that says what to do.
+
+And what is opened without boto3 goes the way that boto3 goes, and trusts whom boto3 trusts.
+"""
 
 import os
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import boto3
+import certifi
+import gevent
 import pytest
 import trustme
+import websocket
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from websockets.sync.server import serve
 
-from chatlab import Lab, LabError, cli
+from chatlab import Lab, LabError, aws, cli
 from chatlab.aws import aws_session
 from chatlab.settings import Settings
+from loadtest.connection import Connection
+from loadtest.sockets import tls_context
 
 CONFIGURATION = """
 [default]
@@ -107,12 +117,21 @@ def test_each_way_to_sign_in_has_its_own_advice(profile, sentence):
     assert sentence in said(profile)
 
 
-@pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"])
-def test_credentials_that_expired(code):
-    assert str(refused(code, profile="temporary")) == (
-        "Your AWS credentials of the profile temporary have expired: write new temporary keys into the profile "
-        "temporary, and try again."
-    )
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (
+            "ExpiredToken",
+            "Your AWS credentials of the profile keys have expired: run `aws configure --profile",
+        ),
+        ("InvalidAccessKeyId", "AWS does not know your credentials of the profile keys: the access key or its session"),
+        ("SignatureDoesNotMatch", "Your secret access key of the profile keys does not belong to its access key: run"),
+        ("MissingAuthenticationToken", "There are no AWS credentials of the profile keys: run `aws configure"),
+        ("OptInRequired", "This AWS account can't be used yet: its sign-up is not complete"),
+    ],
+)
+def test_each_refusal_has_its_own_sentence(code, sentence):
+    assert str(refused(code)).startswith(sentence)
 
 
 def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatch):
@@ -125,13 +144,11 @@ def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatc
     )
 
 
-@pytest.mark.parametrize("code", ["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"])
-def test_keys_that_aws_does_not_know_and_a_region_that_may_be_off(code):
-    told = str(refused(code))
-    assert told.startswith("AWS does not know your credentials of the profile keys: the access key or its session")
-    assert "`aws configure --profile keys`" in told
-    assert "the Region me-south-1 is not switched on in your account" in str(refused(code, region="me-south-1"))
-    assert "switched on" not in str(refused(code, region="cn-north-1"))
+def test_keys_that_aws_does_not_know_may_be_of_a_region_that_is_off():
+    assert "the Region me-south-1 is not switched on in your account" in str(
+        refused("InvalidClientTokenId", region="me-south-1")
+    )
+    assert "switched on" not in str(refused("InvalidClientTokenId", region="cn-north-1"))
 
 
 @pytest.mark.parametrize(
@@ -141,16 +158,7 @@ def test_keys_that_aws_does_not_know_and_a_region_that_may_be_off(code):
 def test_a_clock_that_is_wrong_has_its_own_sentence(behind, words):
     told = str(refused("SignatureDoesNotMatch", "Signature expired: ...", date=datetime.now(UTC) + behind))
     assert told.startswith("This machine's clock is wrong") and words in told
-
-
-def test_a_secret_that_is_wrong_is_not_the_clock():
-    assert "Your secret access key of the profile keys does not belong to its access key" in str(
-        refused("SignatureDoesNotMatch", "The request signature we calculated does not match")
-    )
-
-
-def test_an_account_that_is_not_ready():
-    assert "its sign-up is not complete" in str(refused("OptInRequired"))
+    assert "the profile temporary" in str(refused("ExpiredToken", profile="temporary")), "and not the clock"
 
 
 @pytest.mark.parametrize(
@@ -223,3 +231,157 @@ def test_a_command_without_credentials_ends_in_one_sentence(tmp_path, monkeypatc
         cli.main([command, "--target", "aws", "--region", "eu-west-1", "--profile", "work"])
     assert "\n" not in str(error.value)
     assert capsys.readouterr().out == ""
+
+
+# --- what is opened without boto3 ---
+
+HOST = "chat.example"  # nobody but the proxy knows where that is
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """What is set in a test is gone after it."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    tls_context.cache_clear()
+    yield
+    tls_context.cache_clear()
+
+
+def trust(profile=None):
+    """What `SSL_CERT_FILE` is after `trust`."""
+    aws.trust(boto3.Session(profile_name=profile)._session)
+    return os.environ.get("SSL_CERT_FILE")
+
+
+@pytest.mark.parametrize(("has", "taken"), [(False, certifi.where()), (True, None)])
+def test_certifis_list_is_taken_only_if_the_system_has_none(monkeypatch, tmp_path, has, taken):
+    paths = ssl.get_default_verify_paths()._replace(cafile=str(tmp_path) if has else None, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)  # None, as a python.org Python on macOS
+    assert trust() == taken
+
+
+def test_everybody_trusts_whom_the_aws_configuration_names_unless_the_person_has_set_it(monkeypatch, tmp_path):
+    bundle = tmp_path / "company.pem"
+    bundle.touch()
+    (tmp_path / "config").write_text(f"[profile work]\nca_bundle = {bundle}\n")
+    assert trust("work") == str(bundle)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    assert trust() == str(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", "/mine")
+    assert trust() == "/mine"
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(LabError, match=r"^There is no file .*none\.pem, which AWS_CA_BUNDLE or ca_bundle names"):
+        trust()
+
+
+@pytest.fixture
+def echo(tmp_path, monkeypatch):
+    """The port of a server for wss://chat.example, that says what it hears; who vouches for it is trusted."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    def answer(connection):
+        for text in connection:
+            connection.send(text)
+
+    with serve(answer, "127.0.0.1", 0, ssl=context) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join()
+
+
+class Proxy:
+    """A proxy that knows CONNECT, and where chat.example is; `asked` is what it was asked."""
+
+    def __init__(self, port, status="200 OK"):
+        self.asked, self._port, self._status = [], port, status
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://me:se%20cret@127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                near, _ = self._server.accept()
+            except OSError:
+                return
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += near.recv(1)
+            self.asked.append(head.decode())
+            near.sendall(f"HTTP/1.1 {self._status}\r\nVia: test\r\n\r\n".encode())
+            if self._status.startswith("200"):
+                far = socket.create_connection(("127.0.0.1", self._port))
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+            else:
+                near.close()
+
+    @staticmethod
+    def _pass_on(one, other):
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self._server.close()
+
+
+@pytest.fixture
+def proxy(echo, monkeypatch):
+    proxy = Proxy(echo)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    yield proxy
+    proxy.close()
+
+
+def test_a_websocket_of_the_notebooks_goes_through_the_proxy(proxy):
+    opened = websocket.create_connection(f"wss://{HOST}/chat", timeout=10)
+    opened.send("hello")
+    assert opened.recv() == "hello"
+    opened.close()
+    assert proxy.asked[0].startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
+
+
+def test_one_of_the_load_test_goes_through_the_proxy(proxy):
+    opened = Connection(f"wss://{HOST}/chat", timeout_s=10)
+    heard = []
+    opened.watch(lambda: heard.extend(opened.frames(10)))
+    opened.send("hello")
+    with gevent.Timeout(10):
+        while not heard:
+            gevent.sleep(0.01)
+    assert heard[0].payload == b"hello"
+    opened.close()
+    assert proxy.asked[0].startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
+    assert "Proxy-Authorization: Basic bWU6c2UgY3JldA==" in proxy.asked[0]  # me:se cret
+
+
+def test_a_proxy_that_refuses_is_named(echo, monkeypatch):
+    proxy = Proxy(echo, "407 Proxy Authentication Required")
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with pytest.raises(ConnectionError, match=r"the proxy 127\.0\.0\.1 refused with status 407"):
+        Connection(f"wss://{HOST}/chat", timeout_s=10)
+    proxy.close()
+
+
+@pytest.mark.parametrize("named", ["", "example.org"])
+def test_no_proxy_comes_between_this_machine_and_itself(echo, monkeypatch, named):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", named)
+    aws.bypass_proxies_for_loopback()
+    aws.bypass_proxies_for_loopback()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == ",".join(filter(None, [named, "127.0.0.1,localhost"]))
+    url = f"wss://127.0.0.1:{echo}/"
+    websocket.create_connection(url, timeout=10, sslopt={"server_hostname": HOST, "check_hostname": False}).close()
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for '127\.0\.0\.1'"):  # so it was reached
+        Connection(url, timeout_s=10)

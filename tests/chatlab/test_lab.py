@@ -1,10 +1,14 @@
-"""The lab's target, Region and name, and what follows from them."""
+"""Which lab is meant, from what a person says and what the shell says; and what follows from its settings."""
+
+import re
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chatlab import Lab, local_cloud
-from chatlab.aws import partitions
+from chatlab import Lab, LabError, local_cloud
+from chatlab.aws import partitions, resolve_profile
 from chatlab.errors import NotOurs
 from chatlab.settings import Settings
 
@@ -26,23 +30,14 @@ def test_urls_on_aws(aws):
     assert lab.connections_url("abc123") == "https://abc123.execute-api.eu-central-1.amazonaws.com/production"
     assert lab.page_url == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/index.html"
     assert aws("cn-north-1").page_url.endswith(".s3.cn-north-1.amazonaws.com.cn/index.html")
-    assert lab.object_url("a/b.js") == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/a/b.js"
-
-
-# https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
-@pytest.mark.parametrize(
-    ("region", "host"),
-    [
-        ("us-east-1", "s3-website-us-east-1.amazonaws.com"),
-        ("eu-west-1", "s3-website-eu-west-1.amazonaws.com"),
+    # https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
+    for region, host in [
+        ("us-east-1", "s3-website-us-east-1.amazonaws.com"),  # with a dash in older Regions, and a dot elsewhere
         ("eu-central-1", "s3-website.eu-central-1.amazonaws.com"),
-        ("ap-south-1", "s3-website.ap-south-1.amazonaws.com"),
         ("cn-north-1", "s3-website.cn-north-1.amazonaws.com.cn"),
-    ],
-)
-def test_website_endpoints_have_a_dash_in_older_regions_and_a_dot_elsewhere(aws, region, host):
-    lab = aws(region)
-    assert lab.website_url == f"http://{lab.bucket}.{host}/"
+    ]:
+        assert aws(region).website_url == f"http://{aws(region).bucket}.{host}/"
+    assert lab.object_url("a/b.js") == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/a/b.js"
 
 
 def test_arns_name_the_partition_of_the_region(aws):
@@ -89,7 +84,6 @@ def test_a_client_is_made_once_and_another_one_for_other_options(aws):
     assert lab.client("dynamodb") is lab.client("dynamodb")
     elsewhere = lab.client("dynamodb", region_name="eu-west-1")
     assert elsewhere is not lab.client("dynamodb") and elsewhere is lab.client("dynamodb", region_name="eu-west-1")
-    assert lab.client("s3") is not lab.client("dynamodb")
     assert aws().client("s3") is not lab.client("s3"), "each lab has its own credentials"
 
 
@@ -102,30 +96,116 @@ def test_waiters_ask_the_local_cloud_more_often_and_for_as_long(aws, monkeypatch
         assert (waiter.config.delay, waiter.config.max_attempts) == (delay_s, attempts)
 
 
-def test_one_answer_becomes_two_columns_without_the_metadata():
-    shown = Lab(Settings()).show({"Name": "chat", "ResponseMetadata": {"RequestId": "x"}})
-    assert shown.values.tolist() == [["Name", "chat"]]
+def test_an_answer_is_shown_as_a_small_table_of_texts():
+    show = Lab(Settings()).show
+    one = show({"Name": "chat", "ResponseMetadata": {"RequestId": "x"}})
+    assert one.values.tolist() == [["Name", "chat"]]
+    several = show([{"a": 1, "b": 2, "c": 3}, {"a": 4}], "a", "b")
+    assert several.values.tolist() == [["1", "2"], ["4", ""]]
+    assert show([{"id": "x", "created": pd.NaT}]).values.tolist() == [["x", ""]]
+    assert show([]).empty and show([], "a", "b").columns.tolist() == ["a", "b"]
+    assert several["a"].tolist() == ["1", "4"]
+    page = show([{"said": "<b>bold</b>"}])._repr_html_()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "text-align: left" in page
 
 
-def test_several_answers_become_rows_with_the_columns_asked_for():
-    shown = Lab(Settings()).show([{"a": 1, "b": 2, "c": 3}, {"a": 4}], "a", "b")
-    assert shown.values.tolist() == [["1", "2"], ["4", ""]]
+# --- settings ---
 
 
-def test_a_time_that_is_not_known_is_left_blank():
-    assert Lab(Settings()).show([{"id": "x", "created": pd.NaT}]).values.tolist() == [["x", ""]]
+@pytest.fixture(autouse=True)
+def configuration(tmp_path, monkeypatch):
+    """An AWS configuration with two profiles."""
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-west-1\n[profile bare]\noutput = json\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
 
 
-def test_no_rows_is_an_empty_table_with_the_columns_asked_for():
-    assert Lab(Settings()).show([]).empty
-    assert Lab(Settings()).show([], "a", "b").columns.tolist() == ["a", "b"]
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        *[(name, True) for name in ("abc", "team-7", "a" * 20)],
+        *[
+            (name, False)
+            for name in ("ab", "Chat", "7chat", "chat-", "a--b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça")
+        ],
+    ],
+)
+def test_a_name_has_to_be_one_that_can_begin_a_buckets_name(name, is_one):
+    if is_one:
+        assert Settings("local", name).name == name
+    else:
+        with pytest.raises(LabError, match="can't begin a bucket's name: take 3 to 20"):
+            Settings("local", name)
 
 
-def test_what_is_shown_is_text_and_never_markup():
-    page = Lab(Settings()).show([{"said": "<b>bold</b>"}])._repr_html_()
-    assert "&lt;b&gt;bold&lt;/b&gt;" in page
-    assert "text-align: left" in page
+@given(st.text(max_size=25) | st.text("abcxyz019-", max_size=25))
+def test_any_name_is_one_or_is_refused_in_one_sentence(name):
+    """Against S3's rules for a bucket's name as they are written down, and DynamoDB's for a table's."""
+    try:
+        Settings("local", name)
+    except LabError as error:
+        assert str(error).count(". ") == 0 or ". " in name
+        return
+    bucket = f"{name}-page-0123456789ab"
+    assert 3 <= len(bucket) <= 63 and set(bucket) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert bucket[0].isalnum() and not bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-"))
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{3,255}", name)
 
 
-def test_one_column_is_shown_as_a_column():
-    assert Lab(Settings()).show([{"connection_id": "x"}])["connection_id"].tolist() == ["x"]
+def test_a_wrong_target_or_region_is_refused():
+    with pytest.raises(LabError, match='The target is "azure", but it has to be "local" or "aws"'):
+        Settings("azure")
+    with pytest.raises(LabError, match="There is no AWS Region"):
+        Settings("local", "chat", "us-east-1a")
+
+
+def test_a_profile_of_the_shell_that_does_not_exist_is_no_matter_on_the_local_cloud(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    partitions.cache_clear()
+    assert Settings.resolve() == Settings("local", "chat", "us-east-1", None)
+
+
+def test_the_command_line_comes_first_then_the_shell_then_the_profile(monkeypatch):
+    assert Settings.resolve("aws", profile="work") == Settings("aws", "chat", "eu-west-1", "work")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    assert Settings.resolve("aws", "mine") == Settings("aws", "mine", "eu-west-1", "work")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert Settings.resolve("aws").region == "us-west-2"
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")  # which boto3 alone does not read
+    assert Settings.resolve("aws").region == "eu-north-1"
+    assert Settings.resolve("aws", region="us-east-2", profile="bare") == Settings("aws", "chat", "us-east-2", "bare")
+
+
+def test_no_region_is_guessed_on_aws_and_a_profile_that_does_not_exist_is_said():
+    with pytest.raises(LabError, match="No AWS Region is named: give REGION="):
+        Settings.resolve("aws", profile="bare")
+    with pytest.raises(LabError, match=r"The AWS configuration can't be used: .*\(nobody\)"):
+        Settings.resolve("aws", profile="nobody")
+
+
+def test_a_profile_that_is_named_after_its_account_is_shown_masked_and_understood_so(tmp_path):
+    with open(tmp_path / "config", "a") as config:
+        for profile in ("Admin-123456789012", "Admin-210987654321", "Dev-123456789012"):
+            config.write(f"[profile {profile}]\n")
+    command = Settings("aws", "chat", "eu-west-1", "Dev-123456789012").make_command("down")
+    assert command == "make down TARGET=aws NAME=chat REGION=eu-west-1 PROFILE=Dev-············"
+    assert resolve_profile("Dev-············") == "Dev-123456789012"
+    assert resolve_profile("work") == "work"
+    with pytest.raises(LabError, match="2 profiles of your AWS configuration could be Admin-············"):
+        resolve_profile("Admin-············")
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        (Settings(), "make down"),
+        (Settings("local", "demo"), "make down NAME=demo"),
+        (Settings("aws", "chat", "eu-west-1"), "make down TARGET=aws NAME=chat REGION=eu-west-1"),
+        (
+            Settings("aws", "demo", "eu-west-1", "my work"),
+            "make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE='my work'",
+        ),
+    ],
+)
+def test_the_command_for_a_lab_names_all_that_it_takes(settings, command):
+    assert settings.make_command("down") == command
