@@ -25,7 +25,7 @@ function open(url?: string) {
   render(<App target={readWebSocketUrl(url)} />);
 }
 
-async function join(name = "Ada") {
+async function join(name = " Ada ") {
   open();
   await user.clear(screen.getByLabelText("Your name"));
   await user.type(screen.getByLabelText("Your name"), `${name}{Enter}`);
@@ -147,6 +147,9 @@ it("queues visibly, sends once and in order afterwards, and not what was discard
   await waitFor(() => expect(status()).toHaveAttribute("data-state", "reconnecting"));
   for (const text of ["one", "two", "three"]) await write(text);
   await waitFor(() => expect(screen.getAllByTestId("queued")).toHaveLength(3));
+  const leaving = new Event("beforeunload", { cancelable: true });
+  window.dispatchEvent(leaving);
+  expect(leaving.defaultPrevented).toBe(true); // the browser asks
   await user.click(within(screen.getAllByTestId("queued")[1] as HTMLElement).getByRole("button", { name: "Discard" }));
   await waitFor(() => expect(cloud()).not.toBe(broken));
   cloud().opens();
@@ -177,7 +180,7 @@ it("never sends again what was too long for the server", async () => {
   await waitFor(() => expect(screen.queryByTestId("queued")).toBeNull());
 });
 
-it("says that it was refused when the server answers all the same, with the seconds left", async () => {
+it("says that it was refused when the server answers all the same, with the seconds left, and tries when told to", async () => {
   vi.spyOn(Math, "random").mockReturnValue(0.9);
   vi.stubGlobal("fetch", vi.fn().mockResolvedValue(new Response()));
   await join();
@@ -185,6 +188,9 @@ it("says that it was refused when the server answers all the same, with the seco
   cloud().breaks();
   await waitFor(() => expect(status()).toHaveAttribute("data-state", "refused"));
   expect(status()).toHaveTextContent(/Refused by the server.*in \d\ss/);
+  const refused = cloud();
+  await user.click(screen.getByRole("button", { name: "Try now" }));
+  expect(cloud()).not.toBe(refused);
 });
 
 it.each([
