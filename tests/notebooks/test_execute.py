@@ -1,5 +1,6 @@
 """How the execution of one notebook ends, whatever happens to its kernel; with notebooks made up for it."""
 
+import inspect
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from itertools import count
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from chatlab import notebooks, poll
 from chatlab.notebooks import execute
@@ -133,3 +135,12 @@ def test_a_folder_that_cannot_be_written_is_said(notebook, tmp_path):
     (tmp_path / "saved").rmdir()
     outcome = notebook("1 + 1")
     assert (outcome.ok, outcome.reason) == (False, "it ran, but can't be saved: No such file or directory.")
+
+
+def test_nbclient_cleans_up_by_the_method_that_is_overridden():
+    """The other methods of nbclient's that `chatlab.notebooks` overrides, undocumented, are called in the tests above.
+
+    Each version of nbclient may change them: pyproject.toml has the versions that may be installed.
+    """
+    assert callable(NotebookClient._cleanup_kernel)
+    assert "self._cleanup_kernel" in inspect.getsource(NotebookClient)

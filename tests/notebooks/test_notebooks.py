@@ -1,4 +1,4 @@
-"""The notebooks: each by itself, each twice, each without what it stands on; and what is committed of them.
+"""The notebooks: each twice, each with its exercises, each without what it stands on; and what is committed of them.
 
 That all of them run in kernels, one after another, is in test_run.py.
 """
@@ -13,11 +13,20 @@ import chatlab
 from chatlab import LabError, page, poll, preflight
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, execute
 from chatlab.paths import NOTEBOOKS
-from tests.support.cells import cells, run_cells
-from tests.support.labs import chat_in, everything, run_notebook, without_policy
+from tests.support.cells import cells, exercises, run_cell, run_cells
+from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A lab that is built whole."""
+    with lab_in(tmp_path_factory.mktemp("built")) as lab:
+        for name in BUILD:
+            run_cells(name)
+        yield lab
 
 
 def test_running_each_again_changes_nothing(built):
@@ -25,6 +34,30 @@ def test_running_each_again_changes_nothing(built):
     for name in BUILD:
         run_cells(name)
     assert everything(built) == before
+
+
+def state(lab):
+    """`everything`, but when it was changed last: what is broken and put back is changed twice."""
+    found = everything(lab)
+    for function in lab.functions.values():
+        del found[function]["LastModified"]
+    for resource in found["inventory"]:
+        del resource["created"]
+    return found
+
+
+# Notebooks 06 and 07 take most of a minute each; test_exercises.py has their exercises.
+@pytest.mark.parametrize("name", [*BUILD[1:], *(pytest.param(name, marks=pytest.mark.long) for name in MEASURE)])
+def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
+    before, names = state(built), {}
+    run_cells(name, practice=True, namespace=names)
+    assert state(built) == before
+    assert len(exercises(name)) == 3
+    for exercise in exercises(name):
+        assert not run_cell(exercise.skeleton, names).is_right
+        answer = run_cell(exercise.solution, names)
+        assert answer.is_right, answer
+    assert state(built) == before
 
 
 def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkeypatch):
@@ -94,11 +127,11 @@ def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
     assert outcome.reason.startswith(f"cell 3 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
-@pytest.mark.parametrize("name", [*BUILD[1:], *MEASURE, CAPSTONE])
-def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch, name):
+def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    with pytest.raises(LabError, match=r"^No lab is chosen yet: run notebook 00_start first\.$"):
-        run_cells(name)
+    for name in [*BUILD[1:], *MEASURE, CAPSTONE]:
+        with pytest.raises(LabError, match=r"^No lab is chosen yet: run notebook 00_start first\.$"):
+            run_cells(name)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -7,8 +7,7 @@ import pytest
 
 from chatlab import list_resources, permissions
 from chatlab.notebooks import CAPSTONE, TEARDOWN
-from tests.support.cells import cells, run_cell, run_cells
-from tests.support.exercises import exercises
+from tests.support.cells import cells, exercises, run_cell, run_cells
 from tests.support.labs import chat_in
 
 
@@ -28,9 +27,8 @@ def state(lab):
 
 
 def run_until(number):
-    """The namespace after the first `number` cells, their exercises as a learner finds them."""
-    run_cells(CAPSTONE, number, practice=True, namespace=(names := {}))
-    return names
+    """Run the first `number` cells, their exercises as a learner finds them."""
+    run_cells(CAPSTONE, number, practice=True)
 
 
 def test_the_solutions_make_rooms_and_the_last_cell_puts_the_chat_back(chat):
@@ -46,7 +44,7 @@ def test_the_solutions_make_rooms_and_the_last_cell_puts_the_chat_back(chat):
     assert state(chat) == before
 
 
-def test_the_first_and_the_last_cell_put_back_what_was_left_half_done(chat):
+def test_the_first_and_the_last_cell_put_back_what_was_left_half_done_and_the_teardown_removes_it(chat):
     before = state(chat)
     run_until(4)  # the index, the policy, another $connect
     assert state(chat) != before
@@ -54,9 +52,6 @@ def test_the_first_and_the_last_cell_put_back_what_was_left_half_done(chat):
     run_cell(first, names := {})
     run_cell(last, names)
     assert state(chat) == before
-
-
-def test_what_a_learner_has_left_half_done_the_teardown_removes(chat):
     run_until(4)
     assert f"{chat.table}/room" in set(list_resources(chat)["id"])
     assert "Nothing is left" in run_cells(TEARDOWN)

@@ -1,11 +1,13 @@
-"""A notebook's code cells, run in the test's own process: quicker than a kernel, and one can stop after each.
+"""A notebook's code cells, run in the test's own process: it is quicker than a kernel, and can stop after each cell.
 
-Whether they run in a kernel, too, and what they show, is tested elsewhere.
+tests/notebooks/test_run.py runs them in kernels.
 """
 
 import ast
 import inspect
+import re
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 
 import nbformat
@@ -81,3 +83,32 @@ def run_cell(source, namespace):
     if inspect.iscoroutine(coroutine := eval(code, namespace)):
         run_async(coroutine)
     return shown[0] if shown else None
+
+
+EXERCISE = "exercise"
+"""The tag of the cell in which a learner writes; the last statement checks what is written."""
+
+SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```\s*</details>", re.DOTALL)
+
+
+@dataclass
+class Exercise:
+    """The source of its cell, as it is and with the solution in the learner's place."""
+
+    skeleton: str
+    solution: str
+
+
+def exercises(name):
+    """The exercises of the notebook `name`, in order. The solution is folded in the text above the cell."""
+    found, text = [], ""
+    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "markdown":
+            text = cell.source
+        elif EXERCISE in tags(cell):
+            assert PRACTICE in tags(cell), cell.source
+            (solution,) = SOLUTION.findall(text)
+            check = cell.source.rstrip().splitlines()[-1]
+            assert check.startswith("exercises."), f"This exercise of {name} does not end with its check: {check}"
+            found.append(Exercise(cell.source, f"{solution}\n{check}"))
+    return found
