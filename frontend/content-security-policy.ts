@@ -3,8 +3,8 @@ import type { Plugin } from "vite";
 import type { Endpoint, Misconfiguration } from "./src/config.ts";
 
 /**
- * The policy of a page with this WebSocket and these inline styles: the page takes scripts, styles and pictures from its
- * own folder, speaks to its own endpoint, and does nothing else.
+ * The policy of a page with this WebSocket and these inline styles: the page takes scripts, styles and pictures from
+ * its own folder, speaks to its own endpoint, and does nothing else.
  */
 export function policy(target: Endpoint | Misconfiguration, inlineStyles: readonly string[]): string {
   // The page asks the endpoint's http(s) origin one thing only: whether anything answers there (see connection.ts).
@@ -30,7 +30,7 @@ export function contentSecurityPolicy(target: Endpoint | Misconfiguration): Plug
     transformIndexHtml: {
       order: "post",
       handler(html) {
-        // The one inline style sets the background before the style sheet arrives, so that a dark page never flashes light.
+        // The one inline style sets the background before the style sheet comes: a dark page never flashes light.
         const inlineStyles = [...html.matchAll(/<style>(.*?)<\/style>/gs)].map(([, style = ""]) => style);
         const attrs = { "http-equiv": "Content-Security-Policy", content: policy(target, inlineStyles) };
         return [{ tag: "meta", attrs, injectTo: "head-prepend" }];

@@ -2,8 +2,8 @@ import { useEffect, useState } from "react";
 import type { ConnectionState } from "./connection";
 
 /**
- * How the connection stands, in words that a screen reader announces when they change. It leaves out the countdown, which
- * changes every second.
+ * How the connection stands, in words that a screen reader announces when they change. It leaves out the countdown,
+ * which changes every second.
  */
 export function ConnectionStatus({ state, onRetry }: { state: ConnectionState; onRetry: () => void }) {
   const retryAtMs = "retryAtMs" in state ? state.retryAtMs : undefined;

@@ -46,8 +46,8 @@ interface PendingProps {
 }
 
 /**
- * One message of this page that has not come back yet. On its way it already looks as it will on arrival, so that nothing
- * moves then; queued, it says so and can be discarded.
+ * One message of this page that has not come back yet. On its way it already looks as it will on arrival, so that
+ * nothing moves then; queued, it says so and can be discarded.
  */
 export function PendingMessage({ message, startsGroup, isConnected, onTryAgain, onDiscard }: PendingProps) {
   const isFailed = message.status === "failed";

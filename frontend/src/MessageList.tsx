@@ -58,7 +58,7 @@ export function MessageList({ snapshot, chat }: { snapshot: Snapshot; chat: Chat
     if (toEndPx <= (isUpwards ? AT_END_PX : NEAR_END_PX)) {
       follow();
     } else if (isUpwards && !trimmed && isFollowing.current) {
-      // Only the reader scrolls upwards. The page itself scrolls down; while it drops old messages, nobody has scrolled.
+      // Only the reader scrolls upwards. The page itself scrolls down, or moves while it drops old messages.
       isFollowing.current = false;
       setLeftAt(messageCount);
     }

@@ -31,13 +31,13 @@ export function readWebSocketUrl(value: string | undefined): Endpoint | Misconfi
     return {
       ok: false,
       problem: `This page was built with REACT_APP_WEBSOCKET_URL set to “${text}”, which is not a WebSocket URL.`,
-      remedy: `Set REACT_APP_WEBSOCKET_URL to a URL that begins with ws:// or wss://, for example ${example}, and build the page again.`,
+      remedy: `Set REACT_APP_WEBSOCKET_URL to a ws:// or wss:// URL, for example ${example}, and build the page again.`,
     };
   }
   if (url.hash !== "") {
     return {
       ok: false,
-      problem: `This page was built with REACT_APP_WEBSOCKET_URL set to “${text}”, but a WebSocket URL can have no part after “#”.`,
+      problem: `This page was built with REACT_APP_WEBSOCKET_URL set to “${text}”, but a WebSocket URL can’t have a “#”.`,
       remedy: `Set REACT_APP_WEBSOCKET_URL to ${text.slice(0, text.indexOf("#"))} and build the page again.`,
     };
   }

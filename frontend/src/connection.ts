@@ -1,8 +1,9 @@
 /**
  * Keeps one WebSocket to the chat alive, and says truthfully how it stands.
  *
- * The reconnecting-socket packages know nothing of API Gateway's two limits (ten idle minutes, two hours in all) and can't
- * tell a refusal from an unreachable server. Their send buffers would send a second time what the outbox sends again.
+ * The reconnecting-socket packages know nothing of API Gateway's two limits (ten idle minutes, two hours in all) and
+ * can't tell a refusal from an unreachable server. Their send buffers would send a second time what the outbox sends
+ * again.
  */
 import { type Endpoint, withRoomKey } from "./config";
 
@@ -46,7 +47,7 @@ export interface ConnectionListener {
   onState(): void;
   /** A new connection can carry frames. Not called for a renewal, which nobody needs to notice. */
   onOpen(): void;
-  /** The connection broke, so what was in flight may not have arrived. `isTooBig`: some frame was too long, and would be again. */
+  /** The connection broke, so what was in flight may not have arrived. `isTooBig`: because a frame was too long. */
   onLost(isTooBig: boolean): void;
   onFrame(frame: string, receivedMs: number): void;
   /** Something has to be sent: nothing was for a long time, or the connection must prove that it is alive. */
@@ -300,8 +301,8 @@ function detach(socket: WebSocket | undefined): void {
 }
 
 /**
- * Whether anything answers at a server's address. A page can't read the status of a refused WebSocket handshake (403 looks
- * like no server at all), but it can see whether a plain request to the same server gets any answer.
+ * Whether anything answers at a server's address. A page can't read the status of a refused WebSocket handshake (403
+ * looks like no server at all), but it can see whether a plain request to the same server gets any answer.
  */
 async function isReachable(httpOrigin: string): Promise<boolean> {
   try {

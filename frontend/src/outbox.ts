@@ -1,13 +1,13 @@
 /**
  * What this page has to say and has not yet seen come back.
  *
- * The server forwards a message to its sender too. That echo proves the delivery; until it comes, the message stays here.
- * These rules lose nothing silently and show nothing twice:
+ * The server forwards a message to its sender too. That echo proves the delivery; until it comes, the message stays
+ * here. By these rules nothing is lost silently, or shown twice:
  *
  * - In order: the next message is handed to the socket when the echo of the previous one has come, or after
  *   `ORDER_PATIENCE_MS`. The cloud may handle two frames at the same time, so the second could overtake the first.
- * - If the connection breaks before the echo, nobody knows whether the message arrived. It is `unconfirmed`, and the next
- *   connection gets the same frame with the same `id`, which receivers show once.
+ * - If the connection breaks before the echo, nobody knows whether the message arrived. It is `unconfirmed`, and the
+ *   next connection gets the same frame with the same `id`, which receivers show once.
  * - After `MAX_TRIES` a message is `failed`, and the person decides: send again, or discard.
  * - If the server closed the connection because a message was too long, that one is `refused` and never sent again.
  */
@@ -73,8 +73,8 @@ export class Outbox {
   }
 
   /**
-   * The echo came: the milliseconds since hand-over. Undefined if the message is no longer in here, or was handed over more
-   * than once, since then nobody knows which time counts.
+   * The echo came: the milliseconds since hand-over. Undefined if the message is no longer in here, or was handed over
+   * more than once, since then nobody knows which time counts.
    */
   confirm(id: string, nowMs: number): number | undefined {
     const message = this.#messages.find((candidate) => candidate.id === id);

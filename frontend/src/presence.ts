@@ -6,7 +6,7 @@ export interface Person {
   name: string;
 }
 
-/** Everyone sends something at least every 9 minutes (see connection.ts), so a client that is silent for longer has vanished. */
+/** Everyone sends something at least every 9 minutes (see connection.ts); a client silent for longer has vanished. */
 export const EXPIRY_MS = 10 * 60_000;
 const PEOPLE_KEPT = 2000;
 const DEPARTED_KEPT = 500;
@@ -16,7 +16,7 @@ const ANSWERS_WANTED = 50;
 /** Who is here. */
 export class Roster {
   readonly #people = new Map<string, { name: string; lastHeardMs: number }>();
-  /** One message can overtake another. If a `leave` overtakes a message, that message must not bring its author back. */
+  /** If its author's `leave` overtakes a message, that message must not bring the author back. */
   readonly #departed = new Set<string>();
   #sorted: readonly Person[] | undefined;
 
@@ -73,9 +73,9 @@ export class Roster {
 }
 
 /**
- * In how many milliseconds to answer someone's `join` with `here`; undefined: not at all. If all N people answered at once,
- * that would be N² deliveries in one moment. So the answers are spread over a time that grows with the room, and in a
- * large room only some answer.
+ * In how many milliseconds to answer someone's `join` with `here`; undefined: not at all. If all N people answered at
+ * once, that would be N² deliveries in one moment. So the answers are spread over a time that grows with the room, and
+ * in a large room only some answer.
  */
 export function answerDelayMs(peopleHere: number, random: () => number): number | undefined {
   if (random() * peopleHere > ANSWERS_WANTED) return undefined;

@@ -1,8 +1,8 @@
 /**
  * The wire format of docs/protocol.md: turning frames into messages and messages into frames.
  *
- * Someone else wrote what arrives, and the server checks none of it. So `parse` never throws, and accepts only messages of
- * exactly the documented shape; the rest is plain text.
+ * Someone else wrote what arrives, and the server checks none of it. So `parse` never throws, and accepts only
+ * messages of exactly the documented shape; the rest is plain text.
  */
 
 /** API Gateway's limit for one WebSocket frame. A message may have several, but a browser sends each text as one. */
@@ -38,8 +38,8 @@ export interface LoadMessage {
 }
 
 /**
- * Everything else: `plain` is a frame as it came, `cloud-error` API Gateway's own answer when a route's integration failed
- * or is missing, which only the sender gets.
+ * Everything else: `plain` is a frame as it came, `cloud-error` API Gateway's own answer when a route's integration
+ * failed or is missing, which only the sender gets.
  */
 export interface OtherMessage {
   type: "plain" | "cloud-error";

@@ -12,7 +12,7 @@ const IDS_KEPT = 10_000;
 /** One message that is shown. `client`, `name`, `own` and `deliveryMs` are those of the kind `chat` only. */
 export interface Entry {
   key: string;
-  /** `plain` is the text of a client that does not speak the wire format, `cloud-error` an error from the cloud itself. */
+  /** `plain` is text of a client that does not speak the wire format, `cloud-error` an error of the cloud itself. */
   kind: "chat" | "plain" | "cloud-error";
   text: string;
   receivedAt: number;

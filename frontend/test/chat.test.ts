@@ -123,13 +123,7 @@ describe("a stay", () => {
 
   it.each<[string, () => unknown]>([
     ["the connection broke", () => cloud().breaks()],
-    [
-      "the person left and came back",
-      () => {
-        chat.leave();
-        chat.start();
-      },
-    ],
+    ["the person left and came back", () => [chat.leave(), chat.start()]],
     ["nothing came for more than 20 seconds", () => pass(20_000)],
   ])("sends the same frame again on a new connection when %s", async (_, happen) => {
     chat.say("hello \n");

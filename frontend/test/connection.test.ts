@@ -85,7 +85,7 @@ it("tells a refusal from a server that does not answer, and from having no netwo
   expect(connection.state.name).toBe("closed");
 });
 
-it("doubles the longest wait for the next attempt up to a cap, and begins afresh after a connection that lasted", async () => {
+it("doubles the longest wait up to a cap, and begins afresh after a connection that lasted", async () => {
   const waits = [];
   for (let i = 0; i < 6; i += 1) {
     await refuse();

@@ -180,7 +180,7 @@ it("never sends again what was too long for the server", async () => {
   await waitFor(() => expect(screen.queryByTestId("queued")).toBeNull());
 });
 
-it("says that it was refused when the server answers all the same, with the seconds left, and tries when told to", async () => {
+it("says that the server refused, with the seconds left, and tries when told to", async () => {
   vi.spyOn(Math, "random").mockReturnValue(0.9);
   vi.stubGlobal("fetch", vi.fn().mockResolvedValue(new Response()));
   await join();

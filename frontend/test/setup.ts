@@ -2,7 +2,7 @@ import "@testing-library/jest-dom/vitest";
 import { cleanup } from "@testing-library/react";
 import { afterEach, vi } from "vitest";
 
-/** jsdom lays nothing out. Say that the log is 600 pixels high and a row 40, so that the windowed list builds some rows. */
+/** jsdom lays nothing out: say that the log is 600 pixels high and a row 40, so that the list builds some rows. */
 globalThis.ResizeObserver = class implements ResizeObserver {
   readonly #callback: ResizeObserverCallback;
   constructor(callback: ResizeObserverCallback) {
