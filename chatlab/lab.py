@@ -51,6 +51,7 @@ class Lab:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._clients: dict[tuple[object, ...], Any] = {}
         self.target, self.name, self.region = settings.target, settings.name, settings.region
         self.partition = partitions()[self.region]
         """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
@@ -173,16 +174,13 @@ class Lab:
         Asked for again, it is the same client, as boto3 advises: it takes 10 ms to make one, and on `aws` each new one
         has to shake hands.
         """
-        options = {**self._options, **options}
+        endpoint = {} if self.target == "aws" else {"endpoint_url": local_cloud.url()}
+        options = {"config": self._config, **endpoint, **options}
         key = (service, *sorted(options.items()))
         if key not in self._clients:
             with explaining(self.session._session):  # credentials may be looked for only now
                 self._clients[key] = self.session.client(service, **options)
         return self._clients[key]
-
-    @cached_property
-    def _clients(self) -> dict[tuple[object, ...], Any]:
-        return {}
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -197,11 +195,6 @@ class Lab:
             session.events.register("creating-client-class", let_waiters_ask_often)
         add_session_secrets(session)
         return session
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"config": self._config}
-        return options if self.target == "aws" else options | {"endpoint_url": self._local_url}
 
     @cached_property
     def _config(self) -> Config:
@@ -301,17 +294,15 @@ class Lab:
             return str(api["ApiId"])
         raise LabError("There is no WebSocket API yet: run notebook 04_websocket_api first.")
 
-    def websocket_url(self, api_id: str) -> str:
-        """Where clients connect."""
-        if self.target == "aws":
-            return f"wss://{self._execute_api_host(api_id)}/{STAGE}"
-        return f"{self._local_url.replace('http', 'ws', 1)}/_aws/execute-api/{api_id}/{STAGE}"
-
     def connections_url(self, api_id: str) -> str:
         """Where the broadcast posts, without `/@connections`: `APIGatewayEndpoint`."""
         if self.target == "aws":
-            return f"https://{self._execute_api_host(api_id)}/{STAGE}"
-        return f"{self._local_url}/_aws/execute-api/{api_id}/{STAGE}"
+            return f"https://{api_id}.execute-api.{self.region}.{self._dns_suffix}/{STAGE}"
+        return f"{local_cloud.url()}/_aws/execute-api/{api_id}/{STAGE}"
+
+    def websocket_url(self, api_id: str) -> str:
+        """Where clients connect."""
+        return self.connections_url(api_id).replace("http", "ws", 1)  # https becomes wss
 
     @property
     def page_url(self) -> str:
@@ -332,15 +323,8 @@ class Lab:
     def object_url(self, key: str) -> str:
         """Where one object of the bucket is, at S3's REST address."""
         if self.target == "local":
-            return f"{self._local_url}/{self.bucket}/{key}"
+            return f"{local_cloud.url()}/{self.bucket}/{key}"
         return f"https://{self.bucket}.s3.{self.region}.{self._dns_suffix}/{key}"
-
-    @property
-    def _local_url(self) -> str:
-        return local_cloud.url()
-
-    def _execute_api_host(self, api_id: str) -> str:
-        return f"{api_id}.execute-api.{self.region}.{self._dns_suffix}"
 
     @property
     def _dns_suffix(self) -> str:

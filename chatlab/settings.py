@@ -28,30 +28,18 @@ class Variable(StrEnum):
     (A rehearsal has some of its own: see `chatlab.emulator.rehearsal`.)
     """
 
-    TARGET = "CHATLAB_TARGET"
-    """The commands' default for `--target`."""
-    NAME = "CHATLAB_NAME"
-    """The commands' default for `--name`."""
-    ROOM_KEY = "CHATLAB_ROOM_KEY"
-    """The commands' default for `--room-key`."""
-    HOME = "CHATLAB_HOME"
-    """The folder with the lab's state, by default `.chatlab`."""
-    LEDGER = "CHATLAB_LEDGER"
-    """The folder with the list of open labs, by default `labs` in the one with the state."""
-    RUN = "CHATLAB_RUN"
-    """The folder for the results of a run."""
-    UNTIL = "CHATLAB_UNTIL"
-    """A file that the run holds a lock on: its local cloud ends when the lock is free."""
-    CERTIFICATE = "CHATLAB_CERTIFICATE"
-    """A folder with a certificate, with which the local cloud speaks TLS: see `chatlab.local_cloud`."""
-    TRAITS = "CHATLAB_TRAITS"
-    """Which of AWS's traits the local cloud has: docs/rehearsal.md."""
-    POLICY = "CHATLAB_POLICY"
-    """A file with the policy of the local cloud's user, who is an administrator by default."""
-    RECORD = "CHATLAB_RECORD"
-    """A file into which the local cloud writes what its user asks for."""
-    BROWSER_ARGUMENTS = "CHATLAB_BROWSER_ARGUMENTS"
-    """More arguments for the browser, with spaces between."""
+    TARGET = "CHATLAB_TARGET"  # the commands' default for `--target`
+    NAME = "CHATLAB_NAME"  # the commands' default for `--name`
+    ROOM_KEY = "CHATLAB_ROOM_KEY"  # the commands' default for `--room-key`
+    HOME = "CHATLAB_HOME"  # the folder with the lab's state, by default `.chatlab`
+    LEDGER = "CHATLAB_LEDGER"  # the folder with the list of open labs, by default `labs` in the one with the state
+    RUN = "CHATLAB_RUN"  # the folder for the results of a run
+    UNTIL = "CHATLAB_UNTIL"  # a file that the run holds a lock on: its local cloud ends when the lock is free
+    CERTIFICATE = "CHATLAB_CERTIFICATE"  # a folder with a certificate for the local cloud, which then speaks TLS
+    TRAITS = "CHATLAB_TRAITS"  # which of AWS's traits the local cloud has: docs/rehearsal.md
+    POLICY = "CHATLAB_POLICY"  # a file with the policy of the local cloud's user, who is an administrator by default
+    RECORD = "CHATLAB_RECORD"  # a file into which the local cloud writes what its user asks for
+    BROWSER_ARGUMENTS = "CHATLAB_BROWSER_ARGUMENTS"  # more arguments for the browser, with spaces between
 
     def get(self) -> str | None:
         """Its value; None if it is not set, or empty."""
