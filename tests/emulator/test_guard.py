@@ -18,7 +18,7 @@ import websocket
 from botocore.config import Config
 
 from chatlab import local_cloud, poll
-from tests.support.chat import delete_items, ids, put_items
+from tests.support.chat import delete_item, ids, put_items
 from tests.support.requests import ask, signed
 
 SOMEBODY = 65534  # the user nobody
@@ -114,7 +114,7 @@ def test_nothing_of_that_was_done(chat, address):
     put_items(chat, ["witness"])
     ask(address, "POST", "/_ministack/reset", named("test", "sts"))
     assert "witness" in ids(chat)
-    delete_items(chat, ["witness"])
+    delete_item(chat, "witness")
 
 
 def test_a_presigned_address_works_as_on_aws_and_one_without_the_secret_does_not(chat, address, page):

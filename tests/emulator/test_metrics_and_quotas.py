@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from chatlab import poll
 from chatlab.lab import STAGE
 from chatlab.limits import read_quotas
-from tests.support.chat import delete_items, people
+from tests.support.chat import delete_item, people
 
 
 def figure(lab, namespace, name, statistic, **dimensions):
@@ -50,7 +50,7 @@ def test_a_call_of_lambdas_own_counts_once(chat):
     before = figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) or 0
     chat.client("lambda").invoke(FunctionName=function, Payload=event)
     assert figure(chat, "AWS/Lambda", "Invocations", "Sum", FunctionName=function) == before + 1
-    delete_items(chat, ["counted"])
+    delete_item(chat, "counted")
 
 
 def test_the_local_cloud_tells_an_accounts_quotas(chat):

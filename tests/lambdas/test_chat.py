@@ -14,7 +14,7 @@ import websocket
 from benchmarks.broadcasts import open_connections
 from chatlab import cost, poll
 from chatlab.lab import STAGE
-from tests.support.chat import delete_items, ids, people, put_items, say
+from tests.support.chat import delete_item, ids, people, put_items, say
 from tests.support.hostile import meanwhile
 from tests.support.hostile_messages import text_frames
 from tests.support.labs import chat_in
@@ -73,7 +73,7 @@ def test_a_table_of_many_pages_is_read_to_its_end_and_what_is_stale_in_it_is_rem
         assert [socket.recv() for socket in sockets] == ["to the last page"] * 3
         poll(lambda: stale.isdisjoint(ids(chat)), "the stale items to be removed", every_s=0.02)
     assert "just-connecting" in ids(chat)
-    delete_items(chat, ["just-connecting"])
+    delete_item(chat, "just-connecting")
 
 
 def test_the_stage_limits_how_often_each_route_is_taken(chat):

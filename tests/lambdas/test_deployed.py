@@ -35,7 +35,7 @@ def sockets(chat):
 def test_notebook_03_deploys_the_fast_broadcast_whose_log_line_has_the_metrics_that_are_paid_for(chat, sockets):
     assert require_deployed(chat) == "lambda_broadcast.handler"
     log = say(chat, "hello")
-    assert heard(sockets) == [["hello"]] * PEOPLE
+    assert heard(sockets) == ["hello"] * PEOPLE
     outcomes = (log["connections"], log["delivered"], log["gone"], log["failed"], log["shards"])
     assert outcomes == (PEOPLE, PEOPLE, 0, 0, 1)
     assert len(log["_aws"]["CloudWatchMetrics"][0]["Metrics"]) == cost.METRICS
@@ -44,10 +44,10 @@ def test_notebook_03_deploys_the_fast_broadcast_whose_log_line_has_the_metrics_t
 def test_a_split_broadcast_reaches_everyone_once(chat, sockets):
     with sharding(chat, shards=3, above=0):
         assert say(chat, "hello")["shards"] == 3
-        assert heard(sockets) == [["hello"]] * PEOPLE
+        assert heard(sockets) == ["hello"] * PEOPLE
         for text in ("and over the socket", "and no copy before this"):
             sockets[0].send(text)
-            assert heard(sockets) == [[text]] * PEOPLE
+            assert heard(sockets) == [text] * PEOPLE
 
 
 @pytest.mark.parametrize("variant", ["sequential", "threads", "ceiling"])
@@ -55,7 +55,7 @@ def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_fou
     broadcasts.deploy(chat, variant)
     try:
         log = say(chat, variant)
-        assert (heard(sockets), log["delivered"]) == ([[variant]] * PEOPLE, PEOPLE)
+        assert (heard(sockets), log["delivered"]) == ([variant] * PEOPLE, PEOPLE)
         if variant == "sequential":
             assert require_deployed(chat) == "lambda_default.handler"
         else:

@@ -72,6 +72,15 @@ def test_an_id_of_any_characters_is_posted_to(gateway):
     assert posts.outcome.delivered == endpoint.report()["delivered"] == 5
 
 
+def test_a_message_that_no_buffer_takes_at_once_arrives_whole(sender, connections):
+    sender(connections.url)
+    data = bytes(2**23)
+    with Fanout(data, time.monotonic() + 10) as posts:
+        posts.post(["a"])
+    assert posts.outcome.delivered == 1
+    assert connections.heard["a"] == data
+
+
 # --- at the limit: a quota of posts a second, and clients that do not read, both of which are a 429 ------------------
 
 

@@ -7,6 +7,7 @@ is whole. `python -m pytest tests/lambdas/test_faults.py` prints a table of all 
 import base64
 import json
 import time
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -37,7 +38,7 @@ def a_faulty_chat(folder, traits=""):
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """One for all cases."""
+    """One chat for all cases."""
     with a_faulty_chat(tmp_path_factory.mktemp("faulty")) as lab:
         yield lab
 
@@ -56,13 +57,13 @@ def room(everybody):
 
 
 def restart(lab, timeout_s):
-    """The broadcast in a fresh process, with so many seconds."""
+    """Restart the broadcast's process, with a time-out of so many seconds."""
     lab.client("lambda").update_function_configuration(FunctionName=lab.functions["default"], Timeout=timeout_s)
     wait_for_update(lab)
 
 
 def set_age(lab, connection_ids, age_s):
-    """Let these have connected so long ago."""
+    """Store that these connections began so long ago."""
     for connection_id in connection_ids:
         lab.client("dynamodb").update_item(
             TableName=lab.table, Key={"connection_id": {"S": connection_id}},
@@ -95,7 +96,7 @@ def row(room, what, whom, often, text, log, afterwards):
 
 # --- posts: a status, a connection that breaks, an answer that gets lost, a function that ends half way --------------
 
-# What the log line says of the people whose posts fail so, and how often these hear it.
+# What the log line says of the people whose posts fail so, and how often these people hear the message.
 EXPECTED = {
     ("410", "always"): ("gone", 0),
     ("429", "once"): ("delivered", 1),
@@ -119,9 +120,9 @@ POSTS = [
 @pytest.mark.parametrize(("kind", "often", "n"), POSTS)
 def test_posts_that_fail(faulty, room, report, kind, often, n):
     outcome, copies = EXPECTED[kind, often]
-    set_age(faulty, room.ids, age_s=0)  # whom a 410 does not forget
+    set_age(faulty, room.ids, age_s=0)  # so that a 410 does not delete them
     text, again = f"{kind} {often} {n}", f"after {kind} {often} {n}"
-    if outcome == "unreached":  # it goes on for as long as there is time, or until a client seems not to read
+    if outcome == "unreached":  # the broadcast goes on until its deadline, or until a client seems not to read
         restart(faulty, 4)
     set_faults(Fault("PostToConnection", kind, ids=room.ids[:n], times=1 if often == "once" else None))
     log = say(faulty, text)
@@ -139,17 +140,17 @@ def test_posts_that_fail(faulty, room, report, kind, often, n):
     once_more = excused if kind == "lost" else 0
     assert sorted(room.copies(text)[:n]) == [copies] * (n - once_more) + [copies + 1] * once_more
     assert room.copies(text)[n:] == [1] * (PEOPLE - n)
-    if outcome == "unreached":  # but for those to whom a post was just under way when the time was over
+    if outcome == "unreached":  # a post that was under way at the deadline counts as failed
         log |= {"unreached": log["unreached"] + log["failed"], "failed": 0}
     reached = PEOPLE if outcome == "delivered" else PEOPLE - n
-    assert counts(log) == ({"delivered": reached} if reached else {}) | ({} if reached == PEOPLE else {outcome: n})
+    assert counts(log) == Counter({"delivered": reached}) + Counter({outcome: PEOPLE - reached})
     assert bool(log["throttled"]) == (kind == "429")
     assert counts(afterwards) == {"delivered": PEOPLE}
     assert room.copies(again) == [1] * PEOPLE
 
 
 def workers(lab):
-    """The processes of the broadcast's function, a list of psutil's."""
+    """The processes of the broadcast's function."""
     children = psutil.Process(local_cloud.status()["pid"]).children(recursive=True)
     return [
         process for process in children if any(f"-{lab.functions['default']}-" in word for word in process.cmdline())
@@ -159,7 +160,7 @@ def workers(lab):
 def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next_is_whole(faulty, room):
     n = PEOPLE // 2
     say(faulty, "warm")
-    set_faults(Fault("PostToConnection", "500", ids=room.ids[n:]))  # they are going to be tried again
+    set_faults(Fault("PostToConnection", "500", ids=room.ids[n:]))  # so they will be retried
     room.say(0, "half")
     poll(lambda: all(room.copies("half")[:n]), "the first half to hear it", every_s=0.005)
     (worker,) = workers(faulty)
@@ -189,7 +190,7 @@ def test_of_50_messages_at_once_to_a_function_that_has_not_started_each_is_heard
 
 # --- the table, and the invocations that a broadcast asks for --------------------------------------------------------
 
-# boto3 tries each call again: two failures are noticed by nobody, more are.
+# boto3 retries each call: nobody notices two failures.
 TABLE_FAILS = pytest.mark.parametrize(
     ("kind", "times"), [("throttled", 2), pytest.param("500", None, marks=pytest.mark.long)]
 )
@@ -225,7 +226,7 @@ def test_a_table_that_can_not_be_read(faulty, room, report, kind, times):
 
 @TABLE_FAILS
 def test_a_table_that_takes_nothing(faulty, room, kind, times):
-    """Who can't be remembered would never hear anything, and is not let in."""
+    """A connection that is not in the table would hear nothing, so `$connect` refuses it."""
     set_faults(Fault("PutItem", kind, times=times))
     text = f"PutItem {kind}"
     if times:
@@ -244,7 +245,7 @@ def test_a_table_that_takes_nothing(faulty, room, kind, times):
 
 @TABLE_FAILS
 def test_a_table_that_deletes_nothing(faulty, room, kind, times):
-    """Who has left stays in it, until a broadcast finds out and can delete it."""
+    """A connection that is gone stays in it until a broadcast gets 410 and can delete it."""
     newcomer = Room(faulty, 1, beside=room)
     set_faults(Fault("DeleteItem", kind, times=times))
     newcomer.leave()
@@ -268,7 +269,7 @@ def test_a_table_that_deletes_nothing(faulty, room, kind, times):
     [("lost", "once"), *(pytest.param("500", often, marks=pytest.mark.long) for often in ("once", "always"))],
 )
 def test_a_shard_that_lambda_does_not_take_or_takes_twice(faulty, room, report, kind, often):
-    """Of an answer that gets lost nobody knows whether the shard is posted to: then rather twice than not at all."""
+    """If only the answer gets lost, nobody knows whether the shard runs: rather twice than not at all."""
     text, again = f"Invoke {kind} {often}", f"after Invoke {kind} {often}"
     with sharding(faulty, shards=2, above=5):
         set_faults(Fault("Invoke", kind, times=None if often == "always" else 1))
@@ -302,10 +303,10 @@ RANDOM = (
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_of_100_000_deliveries_under_faults_none_is_lost(tmp_path, start, capsys):
-    """Accepted is what was handed to the socket and not answered with an error; expected, a copy for each connection
-    that was open before and stays. One post in 100 million fails four times in a row here, by chance. The quota of 600
-    posts a second is met where the machine is faster than that. There are many speakers, since the local cloud
-    broadcasts one message after another: of one whose messages wait it reads no more, not even its pongs.
+    """A message counts if it was handed to the socket and not answered with an error. Expected is a copy for each
+    connection that was open before and stays. By chance, one post in 100 million fails four times in a row here. A fast
+    machine meets the quota of 600 posts a second. There are many speakers, since the local cloud broadcasts one message
+    after another: it reads nothing more of a speaker whose messages wait, not even pongs.
     """
     connections, broadcasts, rate, churn = 500, 205, 0.6, 0.002
     with a_faulty_chat(tmp_path, "delay,connections-rate=600") as lab:

@@ -52,9 +52,9 @@ def test_nothing_is_said_in_the_clear(chat):
 def test_the_functions_reach_everyone(chat):
     with people(chat, 5) as sockets:
         sockets[0].send("from a person")
-        assert heard(sockets) == [["from a person"]] * 5
+        assert heard(sockets) == ["from a person"] * 5
         log = say(chat, "from the function")
-        assert heard(sockets) == [["from the function"]] * 5
+        assert heard(sockets) == ["from the function"] * 5
     assert (log["connections"], log["delivered"], log["failed"]) == (5, 5, 0)
     assert "error" not in log
 

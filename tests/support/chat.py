@@ -14,9 +14,9 @@ from chatlab import poll
 
 @contextmanager
 def people(lab, number):
-    """`number` open sockets. At the end they are closed, and the chat has forgotten them."""
+    """`number` open sockets. At the end they are closed, and no longer in the table."""
     url, before = lab.websocket_url(lab.require_api()), ids(lab)
-    # Whether a text is UTF-8 is looked at slowly, and would fail anyway.
+    # Checking that a text is UTF-8 is slow, and a text that is not would fail anyway.
     options = {"timeout": 20, "skip_utf8_validation": True}
     sockets = [websocket.create_connection(url, **options) for _ in range(number)]
     theirs = ids(lab) - before
@@ -29,34 +29,28 @@ def people(lab, number):
 
 
 def ids(lab, table=None):
-    """The connection ids in the chat's table, or in another one, a set."""
+    """The set of connection ids in the chat's table, or in another one."""
     scan = lab.client("dynamodb").get_paginator("scan")
     pages = scan.paginate(TableName=table or lab.table, ConsistentRead=True)
     return {item["connection_id"]["S"] for page in pages for item in page["Items"]}
 
 
 def put_items(lab, connection_ids, age_s=3600, table=None):
-    """Items of connections that began so long ago, and have two hours to live."""
+    """Put items of connections that began so long ago, and have two hours to live."""
     now = int(time.time())
     times = {"connected_at": {"N": str(now - age_s)}, "expires_at": {"N": str(now + 7200)}}
-    items = [{"connection_id": {"S": connection_id}} | times for connection_id in connection_ids]
-    _write(lab, table, [{"PutRequest": {"Item": item}} for item in items])
-
-
-def delete_items(lab, connection_ids, table=None):
-    """Let these have left."""
-    keys = [{"connection_id": {"S": connection_id}} for connection_id in connection_ids]
-    _write(lab, table, [{"DeleteRequest": {"Key": key}} for key in keys])
-
-
-def _write(lab, table, requests):
-    for begin in range(0, len(requests), 25):  # so many at a time are taken
+    requests = [{"PutRequest": {"Item": {"connection_id": {"S": each}} | times}} for each in connection_ids]
+    for begin in range(0, len(requests), 25):  # DynamoDB takes so many at a time
         batch = {table or lab.table: requests[begin : begin + 25]}
         assert not lab.client("dynamodb").batch_write_item(RequestItems=batch)["UnprocessedItems"]
 
 
+def delete_item(lab, connection_id):
+    lab.client("dynamodb").delete_item(TableName=lab.table, Key={"connection_id": {"S": connection_id}})
+
+
 def say(lab, text):
-    """Invoke the broadcast as API Gateway does; its log line."""
+    """Invoke the broadcast as API Gateway does. Returns its log line."""
     event = {"requestContext": {"connectionId": "test"}, "body": text, "isBase64Encoded": False}
     answer = lab.client("lambda").invoke(
         FunctionName=lab.functions["default"], Payload=json.dumps(event), LogType="Tail"
@@ -65,21 +59,23 @@ def say(lab, text):
     return json.loads(next(line for line in tail if line.startswith("{")))
 
 
-def heard(sockets, number=1):
-    return [[socket.recv() for _ in range(number)] for socket in sockets]
+def heard(sockets):
+    """The next message that each of the sockets hears."""
+    return [socket.recv() for socket in sockets]
 
 
 def is_heard(lab):
-    """Whether what one person says in the lab's chat is heard by another."""
+    """Whether one person in the lab's chat hears what another one says."""
     with people(lab, 2) as (ada, grace):
         ada.send("still here")
         return grace.recv() == "still here"
 
 
 class Room:
-    """People in the chat who listen all the time, each in a thread. `heard[person][text]` is how often each heard it.
+    """People in the chat who listen all the time, each in a thread. `heard[person][text]` is how often they heard it.
 
-    `beside` is another room in the same chat.
+    Args:
+        beside: another room in the same chat.
     """
 
     def __init__(self, lab, number, beside=None):
@@ -133,4 +129,4 @@ def people_in(lab, number, beside=None):
         yield room
     finally:
         room.leave()
-        poll(lambda: len(ids(lab)) == before, "the table to forget those who left", every_s=0.02)
+        poll(lambda: len(ids(lab)) == before, "the table to forget the ones who left", every_s=0.02)
