@@ -268,11 +268,11 @@ def _named(lab: Lab) -> Iterator[tuple[str, str, Callable[[], Tags]]]:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
 
 BY_ACCOUNT = (
-    "Your account blocks public access to all of its buckets. Whoever looks after it can allow bucket policies to open "
+    "Your account blocks public access to all of its buckets. Its administrators can allow bucket policies to open "
     "one: in the console, S3, Block Public Access settings for this account, the last two boxes."
 )
 BY_ORGANISATION = (
-    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Who administers it can "
+    "Your organisation forbids public buckets, by an S3 policy or a service control policy. Its administrators can "
     "exempt an account."
 )
 BY_EITHER = (
@@ -286,7 +286,7 @@ def check_public_access(lab: Lab) -> Check:
     try:
         sentence = ask_why_forbidden(lab)
     except ClientError as error:
-        return Check(check, NOT_CHECKED, f"the account does not say ({error.response['Error']['Code']})")
+        return Check(check, NOT_CHECKED, f"the account does not say ({error_code(error)})")
     except (LabError, BotoCoreError):
         return Check(check, NOT_CHECKED, "the account does not say (no answer)")
     if sentence:

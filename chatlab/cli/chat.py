@@ -13,6 +13,7 @@ from chatlab.errors import LabError
 from chatlab.inventory import list_lab_names, list_resources
 from chatlab.lab import Lab
 from chatlab.paths import ensure_writable, locked, state_dir
+from chatlab.privacy import redact
 from chatlab.settings import Settings
 
 
@@ -108,7 +109,7 @@ def _print_labs_of_others(settings: Settings) -> None:
     try:
         labs = [replace(settings, name=name) for name in list_lab_names(Lab(settings))]
     except (LabError, ClientError, BotoCoreError) as error:
-        print(f"It is impossible to know whether there are other labs in this account: {error}")
+        print(redact(f"It is impossible to know whether there are other labs in this account: {error}"))
         return
     for lab in labs:
         if lab.name not in known | {settings.name}:

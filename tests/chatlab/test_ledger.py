@@ -4,6 +4,7 @@ import json
 
 import nbformat
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +117,18 @@ def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, caps
     assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
     assert "is found by its tag" in capsys.readouterr().out
     assert executed[0][1]["NAME"] == "theirs"
+
+
+def test_an_error_of_aws_that_a_command_prints_shows_no_account(executed, capsys, monkeypatch):
+    said = "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: tag:GetResources"
+
+    def refuse(lab):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": said}}, "GetResources")
+
+    monkeypatch.setattr(chat, "list_lab_names", refuse)
+    assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
+    printed = capsys.readouterr().out
+    assert "tag:GetResources" in printed and "123456789012" not in printed and "alice" not in printed
 
 
 def test_a_profile_is_remembered_and_another_account_is_refused(monkeypatch):
