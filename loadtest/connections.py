@@ -4,17 +4,20 @@ import time
 from argparse import Namespace
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gevent
 import numpy as np
 from gevent.event import Event
-from locust.env import Environment
 
 from loadtest import clock, messages, records
 from loadtest.connection import Closed, Connection, Frame, backoff_s, busy_status
 from loadtest.errors import describe
 from loadtest.exchange import Plan
 from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
+
+if TYPE_CHECKING:
+    from locust.env import Environment  # not at run time, as in `exchange.send`
 
 NO_CONNECTION = -1
 """The number of the speaking connection if there is none."""
@@ -34,7 +37,7 @@ MAX_ERROR_TEXTS = 10
 
 
 def fire(
-    environment: Environment,
+    environment: "Environment",
     name: str,
     latency_ms: float | None,
     payload_bytes: int = 0,
@@ -67,7 +70,7 @@ class Connections:
     """
 
     def __init__(
-        self, environment: Environment, options: Namespace, worker_index: int, url: str, rate: float, stopped: Event
+        self, environment: "Environment", options: Namespace, worker_index: int, url: str, rate: float, stopped: Event
     ) -> None:
         self._environment = environment
         self._options = options
@@ -217,7 +220,7 @@ class Sender:
     """
 
     def __init__(
-        self, environment: Environment, test_id: str, stopped: Event, offset: clock.Offset, connections: Connections
+        self, environment: "Environment", test_id: str, stopped: Event, offset: clock.Offset, connections: Connections
     ) -> None:
         self._environment = environment
         self._test_id = test_id

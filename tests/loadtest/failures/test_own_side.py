@@ -221,23 +221,26 @@ def test_interrupted_at_any_moment_it_ends(failure, tmp_path):
 # Files and disks
 
 
+def no_progress(failure):
+    (failure.folder / "progress.tmp").unlink(missing_ok=True)
+    (failure.folder / "progress.tmp").mkdir()
+
+
+HARMLESS = {
+    "a trace that is deleted in the middle has been read": lambda failure: (failure.tmp_path / "trace.txt").unlink(),
+    "a folder of results that is deleted in the middle is made again": lambda failure: shutil.rmtree(failure.folder),
+    "a progress that cannot be written ends nothing": no_progress,
+}
+
+
 @pytest.mark.long
-def test_a_trace_that_is_deleted_in_the_middle_has_been_read(failure, tmp_path):
-    trace = tmp_path / "trace.txt"
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_does_no_harm(failure, name):
+    trace = failure.tmp_path / "trace.txt"
     trace.write_text("\n".join(f"{k / 10}" for k in range(BROADCASTS)))
     failure.begin("", "--arrivals", "trace", "--trace", trace)
     failure.until_received()
-    trace.unlink()
-    test = failure.end()
-    assert test.status == 0, test.output
-    assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
-
-
-@pytest.mark.long
-def test_a_folder_of_results_that_is_deleted_in_the_middle_is_made_again(failure):
-    failure.begin()
-    failure.until_received()
-    shutil.rmtree(failure.folder)
+    HARMLESS[name](failure)
     test = failure.end()
     assert test.status == 0, test.output
     assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
@@ -280,14 +283,3 @@ def test_a_full_disk_is_said(failure, tmp_path):
     assert test.status != 0
     assert any("could not be written" in line for line in test.errors), test.output
     assert "Traceback" not in "\n".join(test.errors)
-
-
-@pytest.mark.long
-def test_a_progress_that_cannot_be_written_ends_nothing(failure):
-    failure.begin()
-    failure.until_received()
-    (failure.folder / "progress.tmp").unlink(missing_ok=True)
-    (failure.folder / "progress.tmp").mkdir()
-    test = failure.end()
-    assert test.status == 0, test.output
-    assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
