@@ -207,6 +207,8 @@ class Part:
 
     def add_plan(self, plan: exchange.Plan) -> None:
         """Send the broadcasts of one more phase. Those that were due before this process joined are over at once."""
+        if plan.first != len(self.sender.intended_ns):
+            return  # a worker that joins gets all plans in their order, and may have got one of them before
         self.sender.intended_ns += plan.intended_ns  # before the first of them arrives
         # With 1,000 connections, a collection of garbage takes a tenth of a second. So it happens now, and from here on
         # the objects that exist are left out of it.

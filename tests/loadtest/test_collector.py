@@ -98,6 +98,7 @@ def test_a_connection_expects_what_is_due_while_it_is_open_and_each_broadcast_on
     assert [connections.arrived(early, broadcast) for broadcast in (0, 1, 1)] == [False, True, False]
     assert (connections.delivered, connections.outstanding) == (1, 1)
     connections.broadcast_due()
+    assert (connections.due, connections.expected, connections.outstanding) == (3, 4, 3)
     connections.leave(one, early)
     assert (one.is_closed, early.left, connections.departed) == (True, True, 1)
     assert connections.outstanding == 2  # both of the late one's: the early one expects nothing more

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest import records, results
-from loadtest.records import KERNEL, BroadcastRecord, ConnectionRecord
+from loadtest.records import BOUND, KERNEL, USER, BroadcastRecord, ConnectionRecord
 
 MS = 1_000_000
 NOW = 1_800_000_000_000 * MS
@@ -36,10 +36,10 @@ def connection(number, opened=0.0, closed=None, **more):
 
 
 def assemble(deliveries, broadcasts, connections, requested=None, problem=None):
-    """Deliveries are (connection, broadcast, ms of arrival)."""
+    """Deliveries are (connection, broadcast, ms of arrival), and the source of that time if it is not the kernel."""
     log = records.DeliveryLog()
-    for number, of, arrived in deliveries:
-        log.append(number, of, at(arrived), at(arrived) + MS // 2, KERNEL)
+    for number, of, arrived, *source in deliveries:
+        log.append(number, of, at(arrived), at(arrived) + MS // 2, *(source or [KERNEL]))
     return results.assemble(
         log.take(),
         records.table("broadcasts", broadcasts),
@@ -53,7 +53,7 @@ def assemble(deliveries, broadcasts, connections, requested=None, problem=None):
 
 def test_a_complete_test():
     result = assemble(
-        [(0, 0, 103), (1, 0, 105), (0, 1, 202), (1, 1, 204)],
+        [(0, 0, 103), (1, 0, 105), (0, 1, 202), (1, 1, 204, BOUND)],
         [broadcast(0, due=100), broadcast(1, due=200)],
         [connection(0), connection(1)],
     )
@@ -64,7 +64,8 @@ def test_a_complete_test():
     assert summary["latency_ms"] == {"p50": 3.5, "p90": 4.7, "p99": 4.97, "max": 5.0}
     assert summary["last_delivery_ms"] == {"p50": 4.5, "p99": 4.99}
     assert summary["harness_lag_ms"]["p50"] == 0.5
-    assert summary["clock"] == "kernel"
+    assert (summary["clock"], summary["upper_bounds"]) == ("kernel", 1)
+    assert assemble([(0, 0, 103, USER)], [broadcast(0, due=100)], [connection(0)]).summary["clock"] == "user"
 
 
 def test_latency_counts_from_when_the_broadcast_was_due_not_from_when_it_was_sent():
