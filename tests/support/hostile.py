@@ -1,6 +1,7 @@
 """What a client does that misbehaves, in a process of its own: `python -m tests.support.hostile URL NAME`, until it is
 ended."""
 
+import itertools
 import socket
 import struct
 import subprocess
@@ -8,12 +9,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import websocket
 
 from chatlab.paths import ROOT
-from tests.support.hostile_messages import BAD_FRAMES, PING, TEXT, fragments, frame
+from tests.support.hostile_messages import PING, TEXT, frame
 
 
 def opened(url):
@@ -23,20 +25,6 @@ def opened(url):
 def deaf(url):
     """An open socket that takes in as little as there is."""
     return websocket.create_connection(url, timeout=20, sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)])
-
-
-def listens(client):
-    """Read what comes, in a thread, however long it takes: what was heard, a list that grows."""
-    client.settimeout(None)
-    heard = []
-
-    def read():
-        with suppress(OSError, websocket.WebSocketException):
-            while True:
-                heard.append(client.recv())
-
-    threading.Thread(target=read, daemon=True).start()
-    return heard
 
 
 def raw(url):
@@ -49,13 +37,28 @@ def raw(url):
     return socket.create_connection((parts.hostname, parts.port), timeout=10), handshake
 
 
-def never_read(url, number=20):
-    """Sockets that never read. What is said has to be large, or else their buffers take it all."""
-    clients = [deaf(url) for _ in range(number)]
-    yield
-    while clients:
+def linger():
+    while True:
         time.sleep(0.1)
         yield
+
+
+def in_a_thread(work):
+    """Do this, in a thread, until the connection ends."""
+
+    def run():
+        with suppress(OSError, websocket.WebSocketException):
+            while True:
+                work()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def never_read(url):
+    """Sockets that never read. What is said has to be large, or else their buffers take it all."""
+    clients = [deaf(url) for _ in range(20)]
+    yield from linger()
+    assert clients  # are kept until here
 
 
 def ping_and_never_read(url):
@@ -67,45 +70,19 @@ def ping_and_never_read(url):
                 yield
 
 
-def send_bad_frames(url):
-    """One after another, each over a connection of its own."""
-    while True:
-        for data, _ in BAD_FRAMES.values():
-            client = opened(url)
-            with suppress(OSError):
-                client.sock.sendall(data)
-                client.sock.recv(1024)
-            client.sock.close()
-            yield
-
-
-def fragment(url):
-    """Messages of 10,000 frames of one byte each."""
-    client = opened(url)
-    heard = listens(client)
-    while True:
-        said = len(heard)
-        client.sock.sendall(fragments(10_000))
-        while len(heard) == said:
-            time.sleep(0.001)
-        yield
-
-
-def flood(url, number=10**9):
+def flood(url):
     """Messages as fast as they are taken."""
     client = opened(url)
-    listens(client)
-    for begin in range(0, number, 100):
-        client.sock.sendall(b"".join(frame(TEXT, b"flood %d" % n) for n in range(begin, min(begin + 100, number))))
-        yield
-    while True:
-        time.sleep(0.1)
+    client.settimeout(None)
+    in_a_thread(client.recv)
+    for begin in itertools.count(0, 100):
+        client.sock.sendall(b"".join(frame(TEXT, b"flood %d" % n) for n in range(begin, begin + 100)))
         yield
 
 
-def connect_and_drop(url, number=500):
+def connect_and_drop(url):
     """Handshakes, and none of the sockets stays: dropped at once, before the answer, within the handshake, after it."""
-    for _ in range(number // 5):
+    for _ in range(100):
         for part in (0, 20, -2, None):
             client, handshake = raw(url)
             client.sendall(handshake[:part])
@@ -113,38 +90,22 @@ def connect_and_drop(url, number=500):
             client.close()
         opened(url).sock.close()
         yield
-    while True:
-        time.sleep(0.1)
-        yield
+    yield from linger()
 
 
-def half_a_handshake(url, number=500):
-    """Sockets that begin a handshake and never end it."""
-    clients = [raw(url) for _ in range(number)]
-    for client, handshake in clients:
-        client.sendall(handshake[:-2])
-    while True:
-        yield
-        time.sleep(0.1)
-
-
-def echo(url, number=2, refusals=False):
+def echo(url, refusals=False):
     """Clients that say again whatever they hear, by mistake: each message becomes two, these four, and so on."""
-    clients = [opened(url) for _ in range(number)]
+    clients = [opened(url) for _ in range(2)]
 
     def repeat(client):
-        with suppress(OSError, websocket.WebSocketException):
-            while True:
-                said = client.recv()
-                if refusals or "Too Many Requests" not in said:
-                    client.send(said)
+        said = client.recv()
+        if refusals or "Too Many Requests" not in said:
+            client.send(said)
 
     for client in clients:
-        threading.Thread(target=repeat, args=(client,), daemon=True).start()
+        in_a_thread(partial(repeat, client))
     clients[0].send("echo")
-    while True:
-        time.sleep(0.1)
-        yield
+    yield from linger()
 
 
 def echo_everything(url):
@@ -153,12 +114,8 @@ def echo_everything(url):
 
 
 DEEDS = {
-    deed.__name__: deed
-    for deed in (
-        never_read, ping_and_never_read, send_bad_frames, fragment, flood, connect_and_drop, half_a_handshake, echo,
-        echo_everything,
-    )
-}  # fmt: skip
+    deed.__name__: deed for deed in (never_read, ping_and_never_read, flood, connect_and_drop, echo, echo_everything)
+}
 
 
 def main(url, name):

@@ -1,4 +1,4 @@
-"""Things of somebody else's that have the lab's name: how each kind is made, and all that can be told of it."""
+"""Things of somebody else's that have the lab's name: how each kind is made, and all that AWS says of it."""
 
 import io
 import json
@@ -10,61 +10,64 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
+THEIRS = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}]}
+EXPRESSION = "$request.body.theirs"
 
 
 def as_list(tags):
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
+def said(lab, service, *questions, **arguments):
+    """What the service answers to each of these operations; for what a bucket does not have, the error's code."""
+    client, answers = lab.client(service), []
+    for question in questions:
+        try:
+            answers.append(getattr(client, question)(**arguments))
+        except client.exceptions.ClientError as error:
+            if service != "s3":
+                raise
+            answers.append(error.response["Error"]["Code"])
+    return answers
+
+
 def make_table(lab, tags):
     dynamodb = lab.client("dynamodb")
     dynamodb.create_table(
-        TableName=lab.table,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        Tags=as_list(tags),
-    )
+        TableName=lab.table, AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST", Tags=as_list(tags),
+    )  # fmt: skip
     dynamodb.put_item(TableName=lab.table, Item={"id": {"S": "somebody's"}})
 
 
 def describe_table(lab):
-    dynamodb = lab.client("dynamodb")
-    table = dynamodb.describe_table(TableName=lab.table)
-    return [
-        table,
-        dynamodb.list_tags_of_resource(ResourceArn=table["Table"]["TableArn"]),
-        dynamodb.describe_time_to_live(TableName=lab.table),
-        dynamodb.scan(TableName=lab.table),
-    ]
+    arn = lab.arn("dynamodb", f"table/{lab.table}")
+    about = said(lab, "dynamodb", "describe_table", "describe_time_to_live", "scan", TableName=lab.table)
+    return [*about, *said(lab, "dynamodb", "list_tags_of_resource", ResourceArn=arn)]
 
 
 def make_role(lab, tags, name=None):
     iam, name = lab.client("iam"), {"RoleName": name or lab.role}
     iam.create_role(AssumeRolePolicyDocument=json.dumps(TRUST), Tags=as_list(tags), **name)
-    theirs = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sns:Publish", "Resource": "*"}]}
-    iam.put_role_policy(PolicyName="theirs", PolicyDocument=json.dumps(theirs), **name)
+    iam.put_role_policy(PolicyName="theirs", PolicyDocument=json.dumps(THEIRS), **name)
     iam.attach_role_policy(PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess", **name)
 
 
 def describe_role(lab, name=None):
-    iam, name = lab.client("iam"), {"RoleName": name or lab.role}
-    policies = iam.list_role_policies(**name)
-    return [
-        iam.get_role(**name), iam.list_role_tags(**name), policies, iam.list_attached_role_policies(**name),
-        [iam.get_role_policy(PolicyName=policy, **name) for policy in policies["PolicyNames"]],
-    ]  # fmt: skip
+    name = {"RoleName": name or lab.role}
+    about = said(lab, "iam", "get_role", "list_role_tags", "list_role_policies", "list_attached_role_policies", **name)
+    return [*about, *said(lab, "iam", "get_role_policy", PolicyName="theirs", **name)]
 
 
 def make_functions(lab, tags):
-    iam, functions = lab.client("iam"), lab.client("lambda")
-    role = iam.create_role(RoleName=f"theirs-{lab.name}", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
+    functions = lab.client("lambda")
+    role = lab.client("iam").create_role(RoleName=f"theirs-{lab.name}", AssumeRolePolicyDocument=json.dumps(TRUST))
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("theirs.py", "def handler(event, context): return 'theirs'")
     for function in lab.functions.values():
         functions.create_function(
-            FunctionName=function, Runtime="python3.13", Role=role["Arn"], Handler="theirs.handler",
+            FunctionName=function, Runtime="python3.13", Role=role["Role"]["Arn"], Handler="theirs.handler",
             Code={"ZipFile": package.getvalue()}, Tags=tags,
         )  # fmt: skip
         soon = {"Delay": 0.02, "MaxAttempts": 500}
@@ -76,14 +79,8 @@ def make_functions(lab, tags):
 
 
 def describe_functions(lab):
-    functions = lab.client("lambda")
-    found = []
-    for function in lab.functions.values():
-        description = functions.get_function(FunctionName=function)
-        description.pop("Code")  # an address that is signed anew each time
-        found += [description, functions.get_policy(FunctionName=function)]
-        found += [functions.list_function_event_invoke_configs(FunctionName=function)]
-    return found
+    questions = "get_function", "get_policy", "list_function_event_invoke_configs"
+    return [said(lab, "lambda", *questions, FunctionName=function) for function in lab.functions.values()]
 
 
 def make_log_groups(lab, tags):
@@ -96,30 +93,26 @@ def make_log_groups(lab, tags):
 
 
 def describe_log_groups(lab):
-    logs, found = lab.client("logs"), []
+    answers = []
     for group in lab.log_groups.values():
-        arn = lab.arn("logs", f"log-group:{group}")
-        found += [logs.describe_log_groups(logGroupNamePrefix=group), logs.list_tags_for_resource(resourceArn=arn)]
-        found += [logs.get_log_events(logGroupName=group, logStreamName="theirs")["events"]]
-    return found
+        answers += said(lab, "logs", "describe_log_groups", logGroupNamePrefix=group)
+        answers += said(lab, "logs", "list_tags_for_resource", resourceArn=lab.arn("logs", f"log-group:{group}"))
+        answers.append(lab.client("logs").get_log_events(logGroupName=group, logStreamName="theirs")["events"])
+    return answers
 
 
 def make_api(lab, tags):
     gateway = lab.client("apigatewayv2")
-    expression = {"RouteSelectionExpression": "$request.body.theirs"}
-    api_id = gateway.create_api(Name=lab.api, ProtocolType="WEBSOCKET", Tags=tags, **expression)["ApiId"]
+    theirs = {"Name": lab.api, "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": EXPRESSION, "Tags": tags}
+    api_id = gateway.create_api(**theirs)["ApiId"]
     gateway.create_route(ApiId=api_id, RouteKey="$default")
     gateway.create_stage(ApiId=api_id, StageName=STAGE, Tags=tags, AutoDeploy=True)
 
 
 def describe_api(lab):
-    gateway = lab.client("apigatewayv2")
-    (theirs,) = (
-        api for api in gateway.get_apis()["Items"] if api["RouteSelectionExpression"] == "$request.body.theirs"
-        and api["Name"] == lab.api
-    )  # fmt: skip
-    api_id = {"ApiId": theirs["ApiId"]}
-    return [theirs, gateway.get_routes(**api_id), gateway.get_integrations(**api_id), gateway.get_stages(**api_id)]
+    apis = lab.client("apigatewayv2").get_apis()["Items"]
+    (api,) = (api for api in apis if (api["Name"], api["RouteSelectionExpression"]) == (lab.api, EXPRESSION))
+    return [api, *said(lab, "apigatewayv2", "get_routes", "get_integrations", "get_stages", ApiId=api["ApiId"])]
 
 
 def make_bucket(lab, tags):
@@ -131,19 +124,10 @@ def make_bucket(lab, tags):
 
 
 def describe_bucket(lab):
+    parts = (f"get_bucket_{part}" for part in ("tagging", "policy", "website", "versioning", "ownership_controls"))
+    about = said(lab, "s3", *parts, "get_public_access_block", "list_objects_v2", Bucket=lab.bucket)
     s3 = lab.client("s3")
-
-    def said(operation, **arguments):
-        try:
-            return getattr(s3, operation)(Bucket=lab.bucket, **arguments)
-        except s3.exceptions.ClientError as error:
-            return error.response["Error"]["Code"]
-
-    return [
-        *(said(f"get_bucket_{part}") for part in ("tagging", "policy", "website", "versioning", "ownership_controls")),
-        said("get_public_access_block"), said("list_objects_v2"), s3.list_buckets()["Buckets"],
-        s3.get_object(Bucket=lab.bucket, Key="index.html")["Body"].read(),
-    ]  # fmt: skip
+    return [*about, s3.list_buckets()["Buckets"], s3.get_object(Bucket=lab.bucket, Key="index.html")["Body"].read()]
 
 
 def make_schedule_group(lab, tags):
@@ -157,26 +141,21 @@ def make_schedule_group(lab, tags):
 
 
 def describe_schedule_group(lab):
-    scheduler, name = lab.client("scheduler"), {"Name": lab.switch}
-    group = scheduler.get_schedule_group(**name)
-    schedule = scheduler.get_schedule(Name="remove-the-stage", GroupName=lab.switch)
-    return [group, scheduler.list_tags_for_resource(ResourceArn=group["Arn"]), schedule]
+    (group,) = said(lab, "scheduler", "get_schedule_group", Name=lab.switch)
+    tags = said(lab, "scheduler", "list_tags_for_resource", ResourceArn=group["Arn"])
+    return [group, tags, said(lab, "scheduler", "get_schedule", Name="remove-the-stage", GroupName=lab.switch)]
 
 
 def make_budget(lab, tags):
-    budget = {
-        "BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "ANNUALLY",
-        "BudgetLimit": {"Amount": "7", "Unit": "USD"},
-    }  # fmt: skip
+    limit = {"Amount": "7", "Unit": "USD"}
+    budget = {"BudgetName": lab.alarm, "BudgetType": "COST", "TimeUnit": "ANNUALLY", "BudgetLimit": limit}
     lab.client("budgets").create_budget(AccountId=lab.account_id, Budget=budget, ResourceTags=as_list(tags))
 
 
 def describe_budget(lab):
-    budgets, arn = lab.client("budgets"), f"arn:aws:budgets::{lab.account_id}:budget/{lab.alarm}"
-    return [
-        budgets.describe_budget(AccountId=lab.account_id, BudgetName=lab.alarm)["Budget"],
-        budgets.list_tags_for_resource(ResourceARN=arn),
-    ]
+    arn = f"arn:aws:budgets::{lab.account_id}:budget/{lab.alarm}"
+    budget = lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=lab.alarm)["Budget"]
+    return [budget, *said(lab, "budgets", "list_tags_for_resource", ResourceARN=arn)]
 
 
 KINDS = {
@@ -193,10 +172,11 @@ KINDS = {
         lambda lab: describe_role(lab, lab.switch_role),
     ),
 }
+OF_THE_ANSWER = ("ResponseMetadata", "Code")  # the second is a function's address, which is signed anew each time
 
 
 def plain(description):
     """Without what is the answer's and not the thing's."""
     if isinstance(description, dict):
-        return {key: plain(value) for key, value in description.items() if key != "ResponseMetadata"}
+        return {key: plain(value) for key, value in description.items() if key not in OF_THE_ANSWER}
     return [plain(part) for part in description] if isinstance(description, list) else description
