@@ -1,4 +1,7 @@
-"""People chat in a real browser: they hear each other, few or many messages, and leave."""
+"""People chat in a real browser: what they see and hear, and what happens when the connection breaks.
+
+One file, since each file may start a browser and a chat of its own.
+"""
 
 import http.client
 import json
@@ -8,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from chatlab import local_cloud, poll
 from tests.support.chat import ids
-from tests.support.pages import fits, join, messages, say, state, texts
+from tests.support.labs import without_policy
+from tests.support.pages import CUT, fits, join, messages, say, state, texts
 from tests.support.requests import signed
 
 LONGEST_NAME = "Bartholomäus Kunigunde von Hohenlohe-Lan"  # 40 characters
@@ -131,3 +136,119 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, term
     button.click()
     expect(ada.get_by_text("the newest", exact=True)).to_be_in_viewport()
     expect(state(ada)).to_have_attribute("data-state", "connected")
+
+
+def brightness(page, element):
+    """The sum of red, green and blue of an element's background, 0 to 765."""
+    colour = page.evaluate(f"getComputedStyle(document.{element}).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 320, 568), ("dark", 1440, 900)])
+def test_everybody_can_read_and_use_it(window, terminal, wire, picture, scheme, width, height):
+    """At the start, with messages, and without a connection; on a small telephone and on a desk."""
+
+    def check(page, name):
+        picture(page, f"{name}, {scheme}")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert fits(page)
+        small = [
+            element.evaluate("e => [e.textContent || e.getAttribute('aria-label'), e.getBoundingClientRect().height]")
+            for element in page.locator("button, textarea, input").all()
+            if element.is_visible()
+        ]
+        assert all(height >= 44 for _, height in small), small
+
+    ada = window(width, height, CUT, color_scheme=scheme, reduced_motion="reduce")
+    check(ada, "join")
+    join(ada, "Ada")
+    say(ada, "A message that needs more than one line on a small telephone: see https://example.org")
+    terminal.send("a plain line")
+    expect(messages(ada)).to_have_count(2)
+    check(ada, "messages")
+    assert brightness(ada, "body") > 600 if scheme == "light" else brightness(ada, "body") < 200
+    moving = "document.getAnimations().filter(each => each.effect.getTiming().duration > 10).length"
+    assert ada.evaluate(moving) == 0
+    wire.cut()
+    expect(state(ada)).to_have_attribute("data-state", "reconnecting")
+    assert ada.evaluate(moving) == 0
+    say(ada, "waiting")
+    expect(ada.get_by_test_id("queued")).to_have_count(1)
+    check(ada, "reconnecting")
+
+
+def test_the_right_theme_is_there_from_the_first_paint(window):
+    """Before any script or style sheet of the page's has come."""
+    page = window(color_scheme="dark", block="/assets/", expected="ERR_FAILED")
+    assert brightness(page, "documentElement") < 200
+
+
+def test_with_the_keyboard_alone(window, picture):
+    page = window()
+    expect(page.get_by_label("Your name")).to_be_focused()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Ada")
+    page.keyboard.press("Enter")
+    expect(state(page)).to_have_attribute("data-state", "connected")
+    expect(page.get_by_label("Message")).to_be_focused()
+    page.keyboard.type("first line")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("second line")
+    page.keyboard.press("Enter")
+    expect(messages(page)).to_have_count(1)
+    assert texts(page)[0].strip() == "first line\nsecond line"
+    seen = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(
+            "[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        seen.add(name)
+        assert outline != "none" or name == "BODY", name
+    assert {"BUTTON", "TEXTAREA"} <= seen
+    picture(page, "keyboard focus")
+
+
+def test_the_server_cut_off_and_back(joined, wire):
+    """What is written meanwhile waits in view, and arrives once and in order."""
+    ada, grace = joined("Ada", expected=CUT), joined("Grace", expected=CUT)
+    say(ada, "before")
+    expect(messages(grace)).to_have_count(1)
+    wire.cut()
+    expect(state(ada)).to_have_attribute("data-state", "reconnecting")
+    for number in (1, 2, 3):
+        say(ada, f"meanwhile {number}")
+    expect(ada.get_by_test_id("queued")).to_have_count(3)
+    wire.restore()
+    for page in (ada, grace):
+        expect(state(page)).to_have_attribute("data-state", "connected", timeout=40_000)
+    expect(ada.get_by_test_id("queued")).to_have_count(0)
+    say(ada, "after")
+    wanted = ["before", "meanwhile 1", "meanwhile 2", "meanwhile 3", "after"]
+    poll(lambda: texts(ada) == wanted, "Ada to see each message once", timeout_s=20)
+    # Grace may have come back later than Ada spoke: nobody keeps messages for those who are away.
+    heard = texts(grace)
+    assert heard == [text for text in wanted if text in heard]
+    assert heard[0] == "before"
+
+
+def test_coming_back_online_reconnects_at_once(joined, wire, picture):
+    ada = joined("Ada", expected=CUT)
+    wire.cut()
+    ada.context.set_offline(True)
+    expect(state(ada)).to_have_attribute("data-state", "offline")
+    picture(ada, "offline")
+    wire.restore()
+    ada.context.set_offline(False)
+    expect(state(ada)).to_have_attribute("data-state", "connected", timeout=5000)
+
+
+def test_a_refused_handshake_is_said(chat, window, picture):
+    with without_policy(chat, "connections-table"):
+        page = window(expected="405|403")  # the page asks whether anything is there, and no HEAD is taken
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_role("button", name="Join").click()
+        expect(state(page)).to_have_attribute("data-state", "refused")
+        picture(page, "refused")
+    expect(state(page)).to_have_attribute("data-state", "connected", timeout=60_000)
