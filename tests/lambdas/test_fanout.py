@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from benchmarks.endpoint import Endpoint, Settings
 from chatlab import poll
-from tests.support.functions import broadcast, connections_endpoint
+from tests.support.functions import Answer, broadcast, connections_endpoint
 
 
 def ids_by_kind(number, **settings):
@@ -72,12 +72,13 @@ def test_an_id_of_any_characters_is_posted_to(gateway):
     assert posts.outcome.delivered == endpoint.report()["delivered"] == 5
 
 
-def test_a_message_that_no_buffer_takes_at_once_arrives_whole(sender, connections):
+def test_a_message_that_no_buffer_takes_at_once_arrives_whole(sender, connections, monkeypatch):
     sender(connections.url)
-    data = bytes(2**23)
+    answer, data = Answer.do_POST, bytes(2**24)
+    monkeypatch.setattr(Answer, "do_POST", lambda handler: time.sleep(0.3) or answer(handler))
     with Fanout(data, time.monotonic() + 10) as posts:
         posts.post(["a"])
-    assert posts.outcome.delivered == 1
+    assert (posts.outcome.delivered, posts.outcome.retried) == (1, 0)
     assert connections.heard["a"] == data
 
 
@@ -263,6 +264,20 @@ def test_where_no_connection_can_be_made_each_post_has_its_attempts(sender, back
     assert (posts.outcome.failed, posts.outcome.retried) == (3, 9)
     assert sorted(backoffs) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert "ConnectionRefusedError" in posts.outcome.error
+
+
+def test_if_no_more_connections_can_be_opened_the_open_ones_suffice(gateway, monkeypatch):
+    gateway()
+    broadcast(3)
+    tried = []
+
+    def fail(pool, expires_at):
+        tried.append(expires_at)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(ConnectionPool, "open", fail)
+    posts, _ = broadcast(100)
+    assert (posts.outcome.delivered, posts.outcome.retried, len(tried)) == (100, 0, 1)
 
 
 def test_a_name_that_nobody_has_is_one_line(sender):

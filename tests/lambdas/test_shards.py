@@ -63,7 +63,7 @@ def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once_the_speak
     table.put(*NAMES)
     monkeypatch.setattr("fanout.http_connections.MAX_CONNECTIONS", 1)
     monkeypatch.setenv("POSTS_PER_SECOND", "8000")
-    broadcast, asked = sharded(4, 10)
+    broadcast, asked = sharded(4, 30)  # of 60, a quarter is in the first segment
     shares = []
 
     class Recorded(Fanout):
