@@ -1,10 +1,11 @@
-"""What a run leaves behind."""
+"""What a run leaves behind: figures for the terminal, and a report that can be read by everybody, everywhere."""
 
 import getpass
 import json
 import platform
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from chatlab import cost, report
 from tests.support.measured import run_with_pictures
@@ -78,3 +79,41 @@ def test_a_run_without_a_measurement_says_so(run, tmp_path):
     report.write(tmp_path, summary)
     assert "Fan-out: not measured" in "\n".join(report.lines(summary, "x"))
     assert "not known" in (tmp_path / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium(launch):
+    chromium = launch("MAP * ~NOTFOUND")
+    yield chromium
+    chromium.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_it_can_be_read_by_everybody_everywhere(chromium, run, scheme, width):
+    page = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}).new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.split(":")[0]))
+    page.goto((run[0] / "report.html").as_uri())
+    assert [kind for kind in asked if kind != "data"] == ["file"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.context.close()
+
+
+def test_who_wants_no_motion_and_who_prints_gets_the_still_picture(chromium, run):
+    page = chromium.new_page()
+    page.goto((run[0] / "report.html").as_uri())
+
+    def shown():
+        kinds = page.locator("figure.moving img:visible").evaluate_all("all => all.map(each => each.src.slice(5, 14))")
+        assert len(kinds) == 1
+        return kinds[0]
+
+    assert shown() == "image/gif"
+    page.emulate_media(reduced_motion="reduce")
+    assert shown() == "image/png"
+    page.emulate_media(reduced_motion="no-preference", media="print")
+    assert shown() == "image/png"
+    assert page.pdf()[:4] == b"%PDF"
+    page.context.close()

@@ -9,6 +9,8 @@ from chatlab import permissions, poll
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact
+from loadtest import results
+from tests.support.cells import AS_NO_PERSON_WRITES, shown
 from tests.support.policies import allows
 from tests.support.processes import begin_chatlab, documented, processes_of, what_listens
 
@@ -40,32 +42,31 @@ def notebooks(folder, changes):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """`run("--connections", "20")`: the command, begun in a session of its own; what it leaves is killed."""
-    begun = []
-
-    def begin(*arguments, **options):
-        results = str(tmp_path / "run")
-        begun.append(begin_chatlab(tmp_path / "home", "run", *arguments, CHATLAB_RUN=results, **options))
-        return begun[-1]
-
-    yield begin
-    for process in [*begun, *processes_of(tmp_path)]:
+def ended(tmp_path):
+    """What a test begins in its folder ends with it."""
+    yield
+    for process in processes_of(tmp_path):
         process.kill()
 
 
 @pytest.mark.parametrize(
-    "changes", [pytest.param(SMALL, id="small"), pytest.param(None, marks=pytest.mark.long, id="as it is")]
+    ("changes", "connections", "broadcasts"),
+    [
+        pytest.param(SMALL, 20, 8, id="small"),
+        pytest.param(None, 200, 20, marks=pytest.mark.long, id="as it is"),
+        pytest.param(SMALL, 400, 40, marks=pytest.mark.long, id="large"),
+    ],
 )
-def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, changes):
+def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path, changes, connections, broadcasts):
     """And whatever proxy the shell names, nothing goes there: nobody listens at this one."""
     asked = tmp_path / "asked"
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
     with what_listens(tmp_path) as listened:
-        process = run(
-            "--connections", "10", "--broadcasts", "3", "--email", "ada@example.com", "--hours", "8",
-            notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None,
+        process = begin_chatlab(
+            tmp_path / "home", "run", "--connections", f"{connections}", "--broadcasts", f"{broadcasts}",
+            "--email", "ada@example.com", "--hours", "8",
+            notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None, CHATLAB_RUN=f"{tmp_path}/run",
             CHATLAB_POLICY=str(permissions.POLICY), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
         )  # fmt: skip
         key_file = tmp_path / "home" / "runs" / "run" / "key.json"
@@ -79,9 +80,14 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, c
     assert summary["target"] == "local"
     assert [notebook["name"] for notebook in summary["notebooks"]] == [*BUILD, *MEASURE, TEARDOWN]
     assert all(notebook["ok"] and notebook["seconds"] > 0 for notebook in summary["notebooks"])
-    fanout = summary["fanout"]
-    assert (fanout["connections"], fanout["broadcasts"]) == (10, 3)
-    assert (fanout["expected"], fanout["delivered"], fanout["missing"], fanout["duplicate"]) == (30, 30, 0, 0)
+    fanout, expected = summary["fanout"], connections * broadcasts
+    assert (fanout["connections"], fanout["broadcasts"]) == (connections, broadcasts)
+    assert (fanout["expected"], fanout["delivered"], fanout["missing"], fanout["duplicate"]) == (
+        expected,
+        expected,
+        0,
+        0,
+    )
     assert 0 < fanout["latency_ms"]["p50"] <= fanout["latency_ms"]["p99"] <= fanout["latency_ms"]["max"]
     assert 0 < fanout["last_delivery_ms"]["p50"] <= fanout["last_delivery_ms"]["p99"]
     assert summary["leftovers"] == 0
@@ -92,7 +98,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, c
     assert (folder / "load_test" / "deliveries.parquet").exists()
     assert len(list((folder / "plots").glob("6-*.png"))) >= 6
     assert "data:image/png" in (folder / "report.html").read_text()
-    assert "30 expected, 30 received, 0 missing" in said
+    assert f"{expected} expected, {expected} received, 0 missing" in said
     assert "Leftovers: 0" in said
     assert str(folder) in said
     assert not list((tmp_path / "home" / "runs").iterdir())
@@ -106,7 +112,25 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(run, tmp_path, c
     ]
     assert not [text for text in [said, *written] if redact(text) != text]
     assert processes_of(tmp_path) == []
+    the_notebooks_say_what_was_measured(folder, connections, broadcasts)
     the_policy_is_what_was_asked_for([json.loads(line) for line in asked.read_text().splitlines()])
+
+
+def the_notebooks_say_what_was_measured(folder, connections, broadcasts):
+    """Whatever the size is, and as a person would write it."""
+    load_test, scaling = (shown(folder / "notebooks" / f"{name}.ipynb") for name in MEASURE)
+    assert not AS_NO_PERSON_WRITES.search(load_test + scaling)
+    summary = results.load(folder / "load_test").summary
+    assert f"{connections * broadcasts:,} deliveries, none missing and none twice." in load_test
+    assert f"Of {connections * (broadcasts + 2):,} deliveries {2 * connections:,} are the warm-up's." in load_test
+    (samples,) = (check for check in summary["verdict"]["checks"] if check["check"] == "samples")
+    assert samples["ok"], samples
+    for name, ends in summary["interval_95"]["latency_ms"].items():
+        interval = f"{ends[0]:,.1f} to {ends[1]:,.1f} ms" if None not in ends else "broadcasts would be enough"
+        assert interval in load_test, name
+    assert "You have not guessed" in load_test
+    summaries = [json.loads(path.read_text()) for path in folder.glob("scaling/*/summary.json")]
+    assert f"{sum(each['delivered'] for each in summaries):,} deliveries, none missing and none twice." in scaling
 
 
 UNSEEN = {

@@ -112,3 +112,17 @@ def exercises(name):
             assert check.startswith("exercises."), f"This exercise of {name} does not end with its check: {check}"
             found.append(Exercise(cell.source, f"{solution}\n{check}"))
     return found
+
+
+AS_NO_PERSON_WRITES = re.compile(r"\d[eE][-+]\d|\bNaN\b|\bNaT\b|\bnan\b|<NA>")
+
+
+def shown(path):
+    """All that the cells of an executed notebook show as text or as a table."""
+    texts = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            text = output.get("text") or data.get("text/html") or data.get("text/plain") or ""
+            texts.append(re.sub(r"base64,[\w+/=]+", "", text))  # of a picture
+    return "\n".join(texts)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import expect
 
-from chatlab import local_cloud, poll
+from chatlab import local_cloud
 from chatlab.local_cloud import kill_session
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import ROOT, RUNS, ensure_writable
@@ -193,8 +193,8 @@ class Learner:
         )
 
 
-@pytest.fixture
-def learner(launch, tmp_path):
+@contextmanager
+def learner_at(launch, tmp_path):
     """A learner in front of JupyterLab, who finds nothing wrong with it."""
     browser = launch("")
     try:
@@ -210,29 +210,24 @@ def learner(launch, tmp_path):
             local_cloud.stop()
 
 
-def test_only_its_owner_can_enter_where_a_kernel_s_sockets_are_and_they_go_with_it(tmp_path):
-    with what_listens(tmp_path) as listened, jupyterlab(tmp_path) as address:
-        with urlopen(Request(f"{address}/api/kernels?token={TOKEN}", b"{}"), timeout=30):
-            pass  # it starts a kernel
-        (kernel,) = (process for process in processes_of(tmp_path) if "ipykernel_launcher" in process.cmdline())
-        folder = Path(kernel.cmdline()[-1]).parent
-        poll(lambda: len(list(folder.glob("kernel-*-ipc-*"))) == 5, "the kernel's sockets", timeout_s=30, every_s=0.1)
-        assert (stat.S_IMODE(folder.stat().st_mode) & 0o777, folder.stat().st_uid) == (0o700, os.getuid())
-    assert not folder.exists()
-    assert listened | {("the local cloud", "127.0.0.1")} == documented("`make lab`")  # notebook 00 starts that one
-
-
 def failures(cells):
     return [output for cell in cells for output in cell.outputs if output["output_type"] == "error"]
 
 
-def test_a_notebook_runs_cell_by_cell_and_nobody_is_asked_about_news(learner):
-    learner.run_one_by_one()
-    *cells, new = learner.outputs()  # the last Shift-Enter adds a cell
-    assert [cell.count for cell in cells] == list(range(1, len(cells) + 1))
-    assert new.count is None
-    assert failures(cells) == []
-    assert learner.notifications() == []
+def test_a_notebook_runs_cell_by_cell_and_only_its_owner_can_enter_where_its_kernel_s_sockets_are(launch, tmp_path):
+    with what_listens(tmp_path) as listened, learner_at(launch, tmp_path) as learner:
+        learner.run_one_by_one()
+        *cells, new = learner.outputs()  # the last Shift-Enter adds a cell
+        assert [cell.count for cell in cells] == list(range(1, len(cells) + 1))
+        assert new.count is None
+        assert failures(cells) == []
+        assert learner.notifications() == []  # nobody is asked about news
+        (kernel,) = (process for process in processes_of(tmp_path) if "ipykernel_launcher" in process.cmdline())
+        folder = Path(kernel.cmdline()[-1]).parent
+        assert len(list(folder.glob("kernel-*-ipc-*"))) == 5
+        assert (stat.S_IMODE(folder.stat().st_mode) & 0o777, folder.stat().st_uid) == (0o700, os.getuid())
+    assert not folder.exists()
+    assert listened == documented("`make lab`")
 
 
 WATCHED = {"06_load_test": "live.watch(locust, folder)"}
@@ -242,7 +237,12 @@ WATCHED = {"06_load_test": "live.watch(locust, folder)"}
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", ["all at once", "cell by cell"])
-def test_every_notebook_runs_from_top_to_bottom(learner, way):
+def test_every_notebook_runs_from_top_to_bottom(launch, tmp_path, way):
+    with learner_at(launch, tmp_path) as learner:
+        run_every_notebook(learner, way)
+
+
+def run_every_notebook(learner, way):
     for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
         learner.open(name)
         if way == "cell by cell":
