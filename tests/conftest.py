@@ -11,7 +11,6 @@ import psutil
 import pytest
 from botocore.loaders import Loader
 
-from chatlab import browser
 from tests.support.fork_server import ForkServer
 from tests.support.labs import chat_in, lab_in, run_notebook
 from tests.support.processes import SET_ASIDE, listening, listening_to_others, processes_of
@@ -139,6 +138,7 @@ def launch():
     """`launch(rule)`: a browser that finds its servers by this rule. Playwright is there once: it allows no second."""
     from playwright.sync_api import expect, sync_playwright  # here, so that other tests need not wait for it
 
+    from chatlab import browser
     from tests.support.pages import PATIENCE_MS
 
     expect.set_options(timeout=PATIENCE_MS)

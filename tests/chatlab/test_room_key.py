@@ -6,9 +6,9 @@ import json
 
 import pytest
 import websocket
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from chatlab import LabError, browser, room_key
+from chatlab import LabError, room_key
 from chatlab.notebooks import BUILD
 from loadtest import warm_up
 from tests.support.cells import creating, run_cells
@@ -148,13 +148,11 @@ def test_the_key_and_the_origins_outlive_a_second_run_and_an_empty_key_opens_the
 
 
 @pytest.mark.long
-def test_a_whole_chat_with_a_key_and_its_page_take_it_along_and_nothing_that_is_saved_shows_it(tmp_path):
-    with lab_in(tmp_path / "home") as lab, sync_playwright() as playwright:
+def test_a_whole_chat_with_a_key_and_its_page_take_it_along_and_nothing_that_is_saved_shows_it(launch, tmp_path):
+    with lab_in(tmp_path / "home") as lab:
         for name in BUILD:
             run_notebook(name, tmp_path, ROOM_KEY=KEY)
-        chromium = playwright.chromium.launch(
-            executable_path=browser.find_executable(), args=browser.launch_arguments()
-        )
+        chromium = launch("")
         for address, reached in ((room_key.page_url(lab), "connected"), (lab.page_url, "refused")):
             page, asked = chromium.new_page(), []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
