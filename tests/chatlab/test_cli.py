@@ -49,6 +49,11 @@ def test_a_mistake_is_one_sentence(home, arguments, sentence):
     assert not home.exists()
 
 
+def test_the_largest_load_test_is_taken():
+    parsed = options.parse("run", ["--connections", "5000", "--broadcasts", "500"])
+    assert (parsed.connections, parsed.broadcasts) == (5000, 500)
+
+
 def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cell_s_text(monkeypatch):
     monkeypatch.setenv("CHATLAB_ROOM_KEY", "")
     parsed = options.parse("up", ["--room-key", "known-to-a-few-people"])
@@ -121,8 +126,9 @@ def aws(home, tmp_path, monkeypatch):
     """AWS, made up since none is to be had here: what is `left`, which notebooks fail, which were run."""
     answers = {"left": 0, "fails": {}, "run": []}
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
-    monkeypatch.setenv("CHATLAB_LEDGER", str(tmp_path / "labs"))
-    monkeypatch.setenv("CHATLAB_UNTIL", "")  # what a run sets is unset at the end
+    for variable in ("CHATLAB_UNTIL", "CHATLAB_LEDGER"):  # what a run sets is unset at the end
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
     monkeypatch.setattr(Lab, "account_id", "1" * 12)
 
     def look(lab):
@@ -147,7 +153,7 @@ def aws(home, tmp_path, monkeypatch):
 RUN_ON_AWS = ["run", "--target", "aws", "--name", "demo", "--region", "eu-west-1"]
 
 
-def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, capsys):
+def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, home, capsys, monkeypatch):
     aws["fails"] = {"03_lambda_functions": "cell 2: expired.", "99_teardown": "cell 2: expired."}
     aws["later"] = LabError("The credentials have expired.")
     assert cli.main(RUN_ON_AWS) == 1
@@ -155,6 +161,8 @@ def test_credentials_that_expire_leave_the_command_to_go_on_with(aws, capsys):
     assert "Leftovers: not known" in said
     assert "It is not known what is left: `make down TARGET=aws NAME=demo REGION=eu-west-1` removes it." in said
     assert aws["run"][-1] == "99_teardown"
+    monkeypatch.delenv("CHATLAB_LEDGER")
+    monkeypatch.setenv("CHATLAB_HOME", str(home))
     assert [entry.settings.name for entry in ledger.entries()] == ["demo"]  # so a plain `make down` finds it
 
 
@@ -229,7 +237,10 @@ def test_renewed_are_the_notebooks_and_the_readme_s_picture(tmp_path, monkeypatc
     done, lab = tmp_path / "run", tmp_path / "lab"
     for folder in (done / "notebooks", done / "plots", lab / "notebooks", lab / "docs" / "pictures"):
         folder.mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(metadata={"new": True}), done / "notebooks" / "00_start.ipynb")
+    cells = [nbformat.v4.new_code_cell(f"{number}", execution_count=number) for number in (1, 2, 3)]
+    cells[1].metadata.tags = [notebooks.INJECTED]
+    cells[2].outputs = [nbformat.v4.new_output("execute_result", execution_count=3)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), done / "notebooks" / "00_start.ipynb")
     for name in ("7-0 ripple.gif", "7-0 ripple.png", "6-1 latency distribution.png"):
         (done / "plots" / name).write_text(name)
     monkeypatch.setenv("CHATLAB_RUN", str(done))
@@ -237,7 +248,9 @@ def test_renewed_are_the_notebooks_and_the_readme_s_picture(tmp_path, monkeypatc
     monkeypatch.setattr(run, "NOTEBOOKS", lab / "notebooks")
     monkeypatch.setattr(run, "ROOT", lab)
     assert run.renew_notebooks([]) == 0
-    assert "new" in nbformat.read(lab / "notebooks" / "00_start.ipynb", as_version=4).metadata
+    renewed = nbformat.read(lab / "notebooks" / "00_start.ipynb", as_version=4).cells
+    assert [(cell.source, cell.execution_count) for cell in renewed] == [("1", 1), ("3", 2)]
+    assert renewed[1].outputs[0].execution_count == 2
     kept = {path.name: path.read_text() for path in (lab / "docs" / "pictures").iterdir()}
     assert kept == {"ripple.gif": "7-0 ripple.gif", "ripple.png": "7-0 ripple.png"}
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +16,13 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import expect
 
-from chatlab import local_cloud
+from chatlab import local_cloud, poll
 from chatlab.local_cloud import kill_session
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import ROOT, RUNS, ensure_writable
 from tests.support.processes import documented, environment_of_a_run, processes_of, what_listens
 
 TOKEN = "for-this-test"
-START_S = 60
 ONE_NOTEBOOK_MS = 300_000
 
 
@@ -57,10 +55,7 @@ def jupyterlab(folder):
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + START_S
-            while not is_up(address):
-                assert server.poll() is None and time.monotonic() < deadline, (folder / "log.txt").read_text()
-                time.sleep(0.1)
+            poll(lambda: is_up(address), "JupyterLab", timeout_s=60, every_s=0.1)
             yield address
         finally:
             server.send_signal(signal.SIGTERM)
@@ -236,28 +231,21 @@ WATCHED = {"06_load_test": "live.watch(locust, folder)"}
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", ["all at once", "cell by cell"])
-def test_every_notebook_runs_from_top_to_bottom(launch, tmp_path, way):
+def test_every_notebook_runs_from_top_to_bottom(launch, tmp_path):
     with learner_at(launch, tmp_path) as learner:
-        run_every_notebook(learner, way)
-
-
-def run_every_notebook(learner, way):
-    for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
-        learner.open(name)
-        if way == "cell by cell":
-            learner.run_one_by_one()
-            *cells, _ = learner.outputs()  # the last Shift-Enter adds a cell
-        else:
+        for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
+            learner.open(name)
             seen = learner.run_all(watching=WATCHED.get(name))
             cells = learner.outputs()
             learner.picture(name)
-        assert failures(cells) == [], name
-        assert all(cell.count for cell in cells), name
-        assert any(cell.outputs for cell in cells), name
-        if name in WATCHED and way == "all at once":
-            assert len([text for text in seen if re.search(r"\d+/\d+ connected, \d+/\d+ broadcasts", text)]) > 2, seen
-        if name == "07_scaling":
-            learner.move("ms a post")
-        learner.close()
-    assert learner.notifications() == []
+            assert failures(cells) == [], name
+            assert all(cell.count for cell in cells), name
+            assert any(cell.outputs for cell in cells), name
+            if name in WATCHED:
+                assert len([text for text in seen if re.search(r"\d+/\d+ connected, \d+/\d+ broadcasts", text)]) > 2, (
+                    seen
+                )
+            if name == "07_scaling":
+                learner.move("ms a post")
+            learner.close()
+        assert learner.notifications() == []

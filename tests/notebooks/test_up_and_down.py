@@ -1,5 +1,6 @@
 """`make up` leaves the chat running, and `make down` removes it."""
 
+import re
 import shutil
 import urllib.request
 
@@ -23,7 +24,7 @@ lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", 
 lab.client("lambda").create_function(
     FunctionName=lab.functions["connect"], Runtime="python3.13", Role=lab.arn("iam", f"role/{lab.role}"),
     Handler="lambda_connect.handler", Code={"ZipFile": build_package("connect")},
-    Environment={"Variables": {"TABLE": lab.table}}, Tags=lab.tags)
+    Environment={"Variables": {"ROOM_KEY": "known-to-a-few-people"}}, Tags=lab.tags)
 s3, bucket = lab.client("s3"), {"Bucket": lab.bucket}
 s3.create_bucket(CreateBucketConfiguration={"Tags": lab.tag_list}, **bucket)
 s3.put_object(Key="index.html", Body=b"<!doctype html>", **bucket)
@@ -54,7 +55,8 @@ def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab, tm
     with what_listens(tmp_path) as listened:
         said = chatlab("up")
     assert listened == documented("`make up`")
-    url = next(word for word in said.split() if word.startswith("http") and word.endswith("/index.html"))
+    assert "index.html, with #key= and the room's key behind it\n`make down` removes it." in said
+    url = re.search(r"http\S+/index\.html", said)[0]
     cloud = psutil.Process(local_cloud.status()["pid"])
     chat = Lab.load()
 
