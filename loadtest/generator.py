@@ -45,7 +45,6 @@ class Generator:
         self._options = options
         self.part: Part | None = None
         """In the newest test; None before the first."""
-        self._active: Part | None = None
         self._begun = Event()
         """Set while a test is active."""
         exchange.listen(runner, exchange.Start, self._on_start, self._on_error)
@@ -60,9 +59,9 @@ class Generator:
 
     def active_part(self) -> "Part":
         """This process's part in the active test; waits until the coordinator begins one."""
-        while (part := self._active) is None:
+        while self.part is None or not self._begun.is_set():
             self._begun.wait()
-        return part
+        return self.part
 
     def _listen(self, kind: type[Instruction], handle: "Callable[[Part, Instruction], None]") -> None:
         """Handle the messages of a kind for the newest test, but not those for an earlier one, which may come late."""
@@ -79,7 +78,7 @@ class Generator:
             return
         if self.part:
             self.part.stop()
-        self.part = self._active = Part(self._environment, self._runner, self._options, start)
+        self.part = Part(self._environment, self._runner, self._options, start)
         self._begun.set()
 
     def _on_pong(self, pong: exchange.Pong) -> None:
@@ -95,7 +94,6 @@ class Generator:
             exchange.send(self._runner, exchange.Failed("", self._runner.client_id, str(error)))
 
     def _on_test_stopping(self, **_: object) -> None:
-        self._active = None
         self._begun.clear()
         if self.part:
             self.part.stop()

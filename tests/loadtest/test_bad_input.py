@@ -1,6 +1,6 @@
 """What cannot work is said in one sentence, with an exit status that is not 0."""
 
-import http.server
+import socket
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -20,8 +20,8 @@ def said(test):
 
 @contextmanager
 def silent():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), None) as server:
-        yield f"ws://127.0.0.1:{server.server_port}/chat"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}/chat"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_some_connections_are_refused(run):
     assert test.summary["delivered"] == 9
 
 
-def test_who_is_refused_for_now_comes_again(run):
+def test_a_handshake_that_is_refused_for_now_is_made_again(run):
     with reference_server.run() as server:
         server.refusals = [500, 503, 429, 500]
         test = run("--host", server.url, *FEW)
@@ -60,7 +60,7 @@ def test_who_is_refused_for_now_comes_again(run):
     assert test.statistics["connect"]["num_failures"] == 4
 
 
-def test_who_is_always_refused_gives_up_and_says_what_it_may_be(run):
+def test_a_server_that_always_refuses_is_given_up_with_the_likely_reason(run):
     with refusing(500) as url:
         test = run("--host", url, *FEW, "--retry-time", 0.5)
     assert "could be made: handshake refused with status 500. " in said(test)

@@ -25,7 +25,7 @@ def broadcast(number, due, sent="on time", phase=0, warm_up=False, error=None):
 
 
 def connection(number, opened=0.0, closed=None, **more):
-    """Opened and closed at so many ms."""
+    """Opened and closed at this many ms."""
     return ConnectionRecord(
         number,
         started_ns=at((opened or 0) - 5),

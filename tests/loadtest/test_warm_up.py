@@ -13,7 +13,7 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(connection, "BASE_BACKOFF_S", 0.01)
 
 
-def test_a_handshake_is_measured_after_everything_has_started_and_whoever_is_refused_comes_again():
+def test_a_handshake_is_measured_after_everything_has_started_and_made_again_where_it_is_refused():
     with reference_server.run() as server:
         server.refusals = [500, 503]
         assert 0 < warm_up.handshake_s(server.url) < 1

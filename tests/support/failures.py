@@ -62,7 +62,7 @@ class Failure:
         self.test.until_received(self.server, broadcasts)
 
     def until_delivered(self, broadcasts):
-        """Until it tells so many broadcasts' deliveries."""
+        """Wait until its progress shows the deliveries of this many broadcasts."""
 
         def are_delivered():
             try:

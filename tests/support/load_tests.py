@@ -1,13 +1,11 @@
 """Load tests in processes of their own, against a small server on loopback."""
 
 import argparse
-import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import pytest
 from chatlab.paths import ROOT
 from loadtest import arguments, live, results
 from loadtest.arguments import Settings
+from loadtest.calibration import reference_server
 
 LIMIT_S = 60
 
@@ -28,7 +27,7 @@ def free_port():
 
 
 def wrong_clock(seconds):
-    """A locustfile's code that puts the clock of its process wrong by so many seconds, kernel timestamps included.
+    """A locustfile's code that puts the clock of its process wrong by this many seconds, kernel timestamps included.
 
     That is what another machine with a wrong clock looks like. The clock cannot be put wrong from outside: a name space
     of Linux has no real-time clock of its own, and faketime reaches Python's calls but not the kernel's timestamps.
@@ -53,16 +52,16 @@ class Run:
 
     @property
     def output(self) -> str:
-        """What it has said until now."""
+        """Its output until now."""
         return self.log.read_text()
 
     def wait(self) -> "Run":
-        """Until it has ended by itself."""
+        """Wait until it has ended by itself."""
         self.process.wait(timeout=LIMIT_S)
         return self
 
     def until_received(self, server, broadcasts: int) -> None:
-        """While it runs, until a reference server has received so many of its broadcasts."""
+        """Wait until a reference server has received this many of its broadcasts; fail if it ends before."""
         deadline = time.monotonic() + LIMIT_S
         while len(server.received) < broadcasts:
             assert self.process.poll() is None, self.output
@@ -141,21 +140,9 @@ def run(start):
 @contextmanager
 def refusing(status):
     """A server that answers every handshake with an HTTP status."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_error(status)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"ws://127.0.0.1:{server.server_port}/chat"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with reference_server.run() as server:
+        server.refusals = [status] * 10_000
+        yield server.url
 
 
 URL = "ws://127.0.0.1:1/chat"

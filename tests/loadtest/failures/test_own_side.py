@@ -16,7 +16,7 @@ from tests.support.load_tests import free_port, wrong_clock
 
 
 def raising(name, after):
-    """A locustfile's code that makes a method fail when it has been called so many times."""
+    """A locustfile's code that makes a method fail when it has been called this many times."""
     where, _, method = name.rpartition(".")
     module, _, kind = where.rpartition(".")
     return f"""
@@ -151,7 +151,7 @@ def test_a_worker_of_another_version_ends_it(failure):
 
 
 def with_users(number):
-    """A locustfile's code that wants so many users in the middle."""
+    """A locustfile's code that wants this many users in the middle."""
     return f"""
         @events.init.add_listener
         def change_later(environment, runner, **_):
