@@ -17,7 +17,7 @@ from chatlab import Lab, LabError, cli, ledger, list_resources, local_cloud, not
 from chatlab.cli import chat, options, run
 from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, locked, make_run_dir
-from chatlab.signals import children_uninterrupted
+from chatlab.signals import children_uninterrupted, uninterrupted
 from tests.support.processes import environment_of_a_run
 
 
@@ -354,6 +354,8 @@ def test_ctrl_c_does_not_reach_what_a_command_starts_for_itself():
     with children_uninterrupted():
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.communicate(timeout=60)[0] == "goes on\n"
+    with uninterrupted():
+        signal.raise_signal(signal.SIGTERM)  # nor what must not be half done
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 

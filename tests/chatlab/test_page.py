@@ -11,9 +11,9 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from chatlab import LabError, browser, page
+from chatlab import LabError, browser, page, poll
 from chatlab.page import listen, npm
-from chatlab.paths import ROOT
+from chatlab.paths import ROOT, locked
 from chatlab.settings import Settings
 from tests.support.asynchronous import run_async
 from tests.support.processes import environment_of_a_run, listening, processes_of
@@ -94,6 +94,13 @@ def test_in_the_background_it_listens_on_loopback_alone_and_ends_when_it_is_told
         page.stop(LAB)
     assert page.url(LAB) is None and processes_of(tmp_path) == []
     page.stop(LAB)
+
+
+def test_it_ends_with_the_run_that_has_started_it(built, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_UNTIL", str(tmp_path / "run.lock"))
+    with locked(tmp_path / "run.lock"):
+        assert page.start(LAB) == page.url(LAB)
+    poll(lambda: processes_of(tmp_path) == [], "it to end", timeout_s=10, every_s=0.1)
 
 
 def test_without_a_lab_it_says_so(tmp_path):

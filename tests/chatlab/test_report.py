@@ -51,8 +51,8 @@ def test_the_conclusion_is_made_from_the_result(run):
     assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
     assert "half arrived within " in fast and "9 of 10 within " in fast
     assert complete.startswith("All 800 deliveries arrived, each of them once, and you can trust the figures")
-    hour = cost.estimate(40, broadcasts=3600, minutes=60).dollars
-    assert f"would cost {hour:.2f} US dollars an hour with 40 people" in price
+    here, many = (cost.estimate(people, broadcasts=3600, minutes=60).dollars for people in (40, 10_000))
+    assert f"would cost {here:.2f} US dollars an hour with 40 people, and {many:.2f} with 10,000" in price
 
 
 def test_the_conclusion_hides_no_doubt(run):
@@ -79,6 +79,14 @@ def test_a_run_without_a_measurement_says_so(run, tmp_path):
     report.write(tmp_path, summary)
     assert "Fan-out: not measured" in "\n".join(report.lines(summary, "x"))
     assert "not known" in (tmp_path / "report.html").read_text()
+
+
+def test_the_conclusion_looks_doubtful_unless_all_went_well_and_the_measurement_trusts_itself(run, tmp_path):
+    fanout = run[1]["fanout"]
+    lossy = fanout | {"verdict": fanout["verdict"] | {"believable": False}}
+    for changes, doubtful in (({}, False), ({"failures": ["Stopped."]}, True), ({"fanout": lossy}, True)):
+        report.write(tmp_path, run[1] | {"failures": []} | changes)
+        assert ('<div class="conclusion doubtful">' in (tmp_path / "report.html").read_text()) == doubtful
 
 
 @pytest.fixture(scope="module")
