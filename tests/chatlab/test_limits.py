@@ -82,6 +82,7 @@ def last_s(parameters, connections, shards=1):
 
 def test_posts_under_way_divided_by_the_round_trip_is_the_rate_and_shards_divide_the_posting():
     assert last_s(PLAIN, 32) == pytest.approx(0.01)
+    assert last_s(replace(PLAIN, kept=64), 64) == pytest.approx(0.02), "no more at a time than in_flight"
     for shards in (1, 4):
         assert last_s(PLAIN, 32_000, shards) == pytest.approx(10 / shards)
 
@@ -95,8 +96,8 @@ def test_the_thread_makes_no_more_posts_than_its_cpu_allows_which_goes_with_memo
 
 def test_at_first_few_posts_are_under_way_and_each_round_trip_allows_twice_as_many():
     assert last_s(COLD, 32 + 64 + 128 + 256) == pytest.approx(4 * 0.01, rel=0.02)
-    assert last_s(COLD, 16 * 2, shards=16) == pytest.approx(0.01, rel=0.02), "shards share the first window"
-    assert last_s(COLD, 16 * (2 + 4 + 8 + 16), shards=16) == pytest.approx(4 * 0.01, rel=0.05)
+    assert last_s(COLD, 4 * 8, shards=4) == pytest.approx(0.01, rel=0.02), "shards share the first window"
+    assert last_s(COLD, 32 * (2 + 4 + 8 + 16), shards=32) == pytest.approx(4 * 0.01, rel=0.05), "two each, at least"
 
 
 def test_connections_are_opened_as_long_as_one_more_pays_off():
@@ -106,6 +107,8 @@ def test_connections_are_opened_as_long_as_one_more_pays_off():
     assert last_s(replace(COLD, opening_ms=1.0), 10_000) == pytest.approx(math.sqrt(420_000) / 1000 + 0.01, rel=0.01)
     few = replace(COLD, opening_ms=1.0, in_flight=40)  # so round trips bind, and half of the opening
     assert last_s(few, 10_000) == pytest.approx(10_000 / 40 * 0.01 + 0.02, rel=0.01)
+    half = limits.forecast(replace(few, memory_mb=1769 / 2), 10_000)
+    assert half.parts_s[limits.OPENING] == pytest.approx(0.08), "with half of a CPU each takes twice as long"
 
 
 def test_a_connection_that_is_kept_need_not_be_opened_only_looked_at():
@@ -148,7 +151,8 @@ def test_reading_binds_where_it_is_slow():
     p = replace(PLAIN, page_ms=100, largest_page=100, page_growth=1)
     assert last_s(p, 3_000) == pytest.approx(30 * 0.1 + 0.01)
     assert limits.forecast(p, 3_000).binds == limits.READING
-    assert last_s(replace(PLAIN, page_ms=100, post_ms=1), 100 + 400 + 1_600 + 2_500) == pytest.approx(4 * 0.1 + 0.001)
+    for connections, pages in ((100 + 400 + 1_600 + 2_500, 4), (100 + 400 + 1_600 + 2 * 2_500, 5)):
+        assert last_s(replace(PLAIN, page_ms=100, post_ms=1), connections) == pytest.approx(pages * 0.1 + 0.001)
     # One page, and the posts of it that begin when it has been read.
     assert last_s(replace(PLAIN, page_ms=100), 100) == pytest.approx(0.1 + 100 / 32 * 0.01)
 
@@ -158,6 +162,9 @@ def test_shards_begin_when_they_were_asked_for_and_are_warm():
     assert limits.started_s(p, 0) == 0
     assert limits.started_s(p, 1) == limits.started_s(p, 16) == pytest.approx(0.67)
     assert limits.started_s(p, 17) == pytest.approx(0.69)
+    assert limits.started_s(replace(p, page_ms=5, item_ms=0.01), 1) == pytest.approx(0.67 + 0.006), (
+        "after the first page"
+    )
     assert last_s(p, 64, shards=2) == pytest.approx(0.68)
     assert limits.forecast(p, 64, shards=2).binds == limits.STARTING
 

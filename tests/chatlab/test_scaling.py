@@ -6,17 +6,24 @@ import ipywidgets as widgets
 import pandas as pd
 
 from chatlab import limits, scaling
+from loadtest.plots import RED
 
 
 def test_the_picture_has_a_panel_for_each_table_and_says_what_binds(tmp_path):
     raised = replace(limits.DEFAULT, requests_per_s=100_000.0)
     cases = {"Default quotas": limits.DEFAULT, "Ten times the quotas": raised}
-    tables = {name: limits.sweep(case, [1_000, 500_000], [1, 10]) for name, case in cases.items()}
+    tables = {name: limits.sweep(case, [1_000, 30_000, 500_000], [1, 10]) for name, case in cases.items()}
     figure = scaling.plot_forecasts(tables, {"29 s": 29}, (1_000, 2.0))
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(tables)
     said = {text.get_text() for text in figure.legends[0].get_texts()}
     assert said > {"1 invocation", "10 invocations", "bound by posting", "bound by the account's request quota", "29 s"}
     assert said > {"did not reach everyone", "your guess"}
+    faces = {
+        line.get_markerfacecolor()
+        for line in figure.axes[0].lines
+        if line.get_marker() == "D" and len(line.get_xdata())
+    }
+    assert faces == {"white", RED}, "a point is filled if everybody was reached"
     figure.savefig(tmp_path / "picture.png")
 
 
@@ -30,10 +37,10 @@ def test_what_was_measured_is_compared_where_both_were():
 
 
 def test_the_picture_is_of_the_forecast_with_what_was_chosen():
-    figure = scaling.picture(limits.DEFAULT, post_ms=25, requests_per_s=1_000, shards=1, memory_mb=512)
-    changed = replace(limits.DEFAULT, post_ms=25, requests_per_s=1_000, memory_mb=512)
+    figure = scaling.picture(limits.DEFAULT, post_ms=25, requests_per_s=100_000, shards=1, memory_mb=256)
+    changed = replace(limits.DEFAULT, post_ms=25, requests_per_s=100_000, memory_mb=256)
     seconds = limits.forecast(changed, 100_000).last_s
-    assert f"25 ms a post, a quota of 1,000 a second, 512 MB: {seconds:,.1f} s to 100,000 people" in figure.alt
+    assert f"25 ms a post, a quota of 100,000 a second, 256 MB: {seconds:,.1f} s to 100,000 people" in figure.alt
 
 
 def test_moving_a_slider_replaces_the_picture(monkeypatch):

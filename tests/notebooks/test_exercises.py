@@ -76,7 +76,7 @@ def fail(*_):
         (load_test.check_share_within, fail, "it ended with ZeroDivisionError: division by zero"),
         (load_test.check_latencies, lambda due_s, service_s: service_s, "leaves out how long each waits"),
         (scaling.check_room, 1_000_000, "the quota alone takes"),
-        (scaling.check_room, 20_000, "try fewer"),
+        (scaling.check_room, 10_000, "try fewer"),
         (scaling.check_dollars, lambda people, messages: 30 * messages * people * 1e-6, "metered messages"),
         (scaling.check_post_all, lambda post, ids: [post(each) for each in ids], "catch that where the post is made"),
         (scaling.check_post_all, lambda post, ids: None, "40 of 40 people have heard nothing"),
