@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gevent
 import pytest
@@ -70,21 +70,35 @@ def test_fragments_are_joined_and_the_newest_ping_is_answered():
     assert (pong, bytes(a ^ b for a, b in zip(mask, masked, strict=False))) == (b"\x8a\x81", b"2")
 
 
-def test_a_server_that_breaks_a_limit_is_told_so():
+@pytest.mark.parametrize(
+    ("frames", "code", "says"),
+    [
+        (sent(TEXT, length=2**62), 1009, "a frame of 4,611,686,018,427,387,904 bytes, more than"),
+        (
+            sent(TEXT, b"x", fin=False) + sent(CONTINUATION, b"x" * 70_000, fin=False) * 2,
+            1009,
+            "a message of more than",
+        ),
+        (sent(TEXT, fin=False) + sent(CONTINUATION, fin=False) * 1_024, 1008, "a message in more than 1,024 frames"),
+        (sent(PING, b"x" * 126), 1009, "a control frame of more than 125 bytes"),
+        (sent(PING) * 101, 1008, "more than 100 control frames in a second"),
+    ],
+)
+def test_a_server_that_breaks_a_limit_is_left_with_the_reason(frames, code, says):
     heard = []
 
     def serve(peer):
-        peer.sendall(sent(TEXT, length=2**62))
-        heard.append(peer.recv(100))
+        peer.sendall(frames)
+        with suppress(OSError):
+            while chunk := peer.recv(10_000):
+                heard.append(chunk)
 
     with opened(serve) as one:
-        with pytest.raises(
-            Closed, match="closed with code 1009: a frame of 4,611,686,018,427,387,904 bytes, more than"
-        ):
+        with pytest.raises(Closed, match=f"closed with code {code}: {says}"):
             read(one, 1)
         one.close()
-    mask, masked = heard[0][2:6], heard[0][6:8]
-    assert int.from_bytes(bytes(a ^ b for a, b in zip(mask, masked, strict=False)), "big") == 1009
+    last = b"".join(heard)[-8:]  # a close frame: two bytes, four of the mask, two of the code
+    assert bytes(a ^ b for a, b in zip(last[2:6], last[6:], strict=False)) == code.to_bytes(2, "big")
 
 
 def test_what_waits_unread_is_bounded_and_its_timestamps_stay_honest(monkeypatch, kernel_timestamps):

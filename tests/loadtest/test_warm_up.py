@@ -1,5 +1,7 @@
 """The few connections before the many."""
 
+import time
+
 import pytest
 
 from loadtest import connection, warm_up
@@ -31,3 +33,25 @@ def test_a_server_that_refuses_everybody_is_said_with_what_it_may_be():
 def test_a_refusal_for_another_reason_is_said_at_once():
     with refusing(403) as url, pytest.raises(LoadTestError, match=r"refused with status 403\.$"):
         warm_up.handshake_s(url)
+
+
+def test_the_first_round_does_not_count(monkeypatch):
+    tried = []
+
+    class Slow:
+        def __init__(self, url, timeout_s):
+            tried.append(url)
+            time.sleep(0.3 if len(tried) <= warm_up.PEOPLE else 0)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(warm_up, "Connection", Slow)
+    assert warm_up.handshake_s("ws://here") < 0.2
+
+
+def test_pauses_grow_from_half_a_second_to_eight_at_random(monkeypatch):
+    monkeypatch.undo()
+    for refusals, most_s in ((1, 0.5), (2, 1), (4, 4), (9, 8)):
+        pauses_s = [connection.backoff_s(refusals) for _ in range(300)]
+        assert min(pauses_s) < 0.1 * most_s and 0.9 * most_s < max(pauses_s) <= most_s
