@@ -34,20 +34,14 @@ Record: TypeAlias = Callable[[str, str, bool], None]
 
 FUNCTIONS = "/2015-03-31/functions"
 ACTION_PREFIXES = {
-    "pricing": "pricing",
+    "monitoring": "cloudwatch", "organizations": "organizations", "pricing": "pricing",
     "servicequotas": "servicequotas",
-    "monitoring": "cloudwatch",
-    "organizations": "organizations",
-}
-"""Of services that are played beside MiniStack: what their actions begin with."""
+}  # fmt: skip
+"""What the actions of services begin with that are played beside MiniStack."""
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
-BUDGETS_ACTIONS = {
-    "budgets:CreateBudget": "budgets:ModifyBudget",
-    "budgets:UpdateBudget": "budgets:ModifyBudget",
-    "budgets:DeleteBudget": "budgets:ModifyBudget",
-    "budgets:DescribeBudget": "budgets:ViewBudget",
-    "budgets:DescribeBudgets": "budgets:ViewBudget",
-}
+BUDGETS_ACTIONS = {f"budgets:{verb}Budget": "budgets:ModifyBudget" for verb in ("Create", "Update", "Delete")} | {
+    "budgets:DescribeBudget": "budgets:ViewBudget", "budgets:DescribeBudgets": "budgets:ViewBudget",
+}  # fmt: skip
 CONTEXT_KEY_NAME = re.compile(r"ContextEntries\.member\.(\d+)\.ContextKeyName")
 
 
@@ -228,14 +222,9 @@ def _recorder(file: Path) -> Record:
     enforce = iam_evaluator.enforce
 
     def enforce_and_record(
-        access_key_id: str,
-        iam_action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
+        access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*", **context: Any
     ) -> Any:
-        denied = enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
+        denied = enforce(access_key_id, iam_action, service, region, resource_arn, **context)
         # A role's key begins with ASIA. An AuthError is about the key, and no answer of the policy's.
         if access_key_id.startswith("AKIA") and not isinstance(denied, iam_evaluator.AuthError):
             record(iam_action, resource_arn, denied is None)
@@ -291,17 +280,9 @@ def _find_more_resources(extract_resource_arn: Callable[..., str]) -> Callable[.
     It does not find the resource of calls about tags and of Lambda's CreateFunction, nor a schedule's group.
     """
 
-    def extract(
-        service: str,
-        method: str,
-        path: str,
-        headers: Any,
-        body: bytes,
-        parameters: dict[str, Any],
-        region: str,
-        account_id: str,
-    ) -> str:
-        arn = extract_resource_arn(service, method, path, headers, body, parameters, region, account_id)
+    def extract(*call: Any) -> str:
+        arn = extract_resource_arn(*call)
+        service, _, path, _, body, parameters, region, account_id = call
         if service == "scheduler":
             return _schedule_arn(path, body, parameters, arn)
         if arn != "*" or body[:1] != b"{":

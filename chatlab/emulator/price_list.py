@@ -1,7 +1,7 @@
-"""AWS's Price List API, which the emulator does not have: prices of the services that the lab uses, in any Region.
+"""AWS's Price List API, which MiniStack does not have: prices of the services that the lab uses, in any Region.
 
-The prices of us-east-1 are those of AWS's pricing pages; all others are a fifth higher, which is invented, so that you
-see that they were read.
+The prices of us-east-1 are those of AWS's pricing pages. All others are a fifth higher, which is invented: so you see
+that they were read.
 """
 
 import json
@@ -71,37 +71,24 @@ def _product(service: str, usage: str, region: str, price_usd: float) -> str:
     """One as AWS writes it, with a free first tier where the usage has one."""
     code = "" if region == "us-east-1" and service != "AmazonApiGateway" else f"{_short_code(region)}-"
     price_usd = price_usd if region == "us-east-1" else price_usd * PRICE_FACTOR_ELSEWHERE
-    free = 5 if usage == "DataProcessing-Bytes" else 0
+    tiers = [("0", "5", 0.0), ("5", "Inf", price_usd)] if usage == "DataProcessing-Bytes" else [("0", "Inf", price_usd)]
     sku = f"{service}.{code}{usage}"
-    tiers = [(0, str(free), 0.0), (free, "Inf", price_usd)] if free else [(0, "Inf", price_usd)]
     dimensions = {
         f"{sku}.tier{number}": {
-            "rateCode": f"{sku}.tier{number}",
-            "beginRange": str(begin),
-            "endRange": end,
-            "unit": "Units",
-            "pricePerUnit": {"USD": f"{tier_usd:.10f}"},
-            "appliesTo": [],
+            "rateCode": f"{sku}.tier{number}", "beginRange": begin, "endRange": end, "unit": "Units",
+            "pricePerUnit": {"USD": f"{tier_usd:.10f}"}, "appliesTo": [],
         }
         for number, (begin, end, tier_usd) in enumerate(tiers)
-    }
-    return json.dumps(
-        {
-            "product": {
-                "sku": sku,
-                "attributes": {
-                    "servicecode": service,
-                    "regionCode": region,
-                    "locationType": "AWS Region",
-                    "usagetype": f"{code}{usage}",
-                },
-            },
-            "serviceCode": service,
-            "terms": {"OnDemand": {f"{sku}.term": {"sku": sku, "priceDimensions": dimensions}}},
-            "version": "20261101000000",
-            "publicationDate": PUBLISHED,
-        }
-    )
+    }  # fmt: skip
+    attributes = {
+        "servicecode": service, "regionCode": region, "locationType": "AWS Region", "usagetype": f"{code}{usage}",
+    }  # fmt: skip
+    product = {
+        "product": {"sku": sku, "attributes": attributes}, "serviceCode": service,
+        "terms": {"OnDemand": {f"{sku}.term": {"sku": sku, "priceDimensions": dimensions}}},
+        "version": "20261101000000", "publicationDate": PUBLISHED,
+    }  # fmt: skip
+    return json.dumps(product)
 
 
 def _short_code(region: str) -> str:

@@ -32,7 +32,7 @@ from chatlab import permissions
 from chatlab.emulator.traits import parse_traits
 from chatlab.errors import LabError
 from chatlab.limits import default_requests_per_s
-from chatlab.local_cloud import SERVER
+from chatlab.local_cloud import MINISTACK_SETTINGS, SERVER
 from chatlab.paths import ROOT
 from chatlab.settings import Variable
 
@@ -41,12 +41,6 @@ START_TIMEOUT_S = 60
 FOLDER = "CHATLAB_REHEARSAL"  # the environment variable that, in the namespace, names the rehearsal's folder
 UNSHARE = "unshare --user --map-root-user --net --mount --pid --fork --kill-child --mount-proc".split()
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
-NO_CONFIGURATION = {
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
-"""Environment variables with which AWS's SDKs look for no credentials elsewhere."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,7 +165,7 @@ def issue_certificate(folder: Path, region: str) -> str:
 
 
 def start_cloud(folder: Path, options: argparse.Namespace) -> None:
-    """Start the emulator and wait until it has made the person's key. Raises LabError if it does not in time."""
+    """Start MiniStack and wait until it has made the person's key. Raises LabError if it does not in time."""
     environment = cloud_environment(folder, options.region)
     if options.policy_of:
         policy = folder / "policy.json"
@@ -192,19 +186,16 @@ def start_cloud(folder: Path, options: argparse.Namespace) -> None:
 
 
 def cloud_log(folder: Path) -> str:
-    """What the emulator has logged."""
+    """What MiniStack has logged."""
     return (folder / "cloud.log").read_text()
 
 
 def cloud_environment(folder: Path, region: str) -> dict[str, str]:
-    """The emulator's environment variables. Functions inherit them."""
-    return NO_CONFIGURATION | {
+    """MiniStack's environment variables. Functions inherit them."""
+    return MINISTACK_SETTINGS | {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "AUTH": "true",
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
         "MINISTACK_HOST": f"{region}.amazonaws.com",
         "MINISTACK_REGION": region,
         "CHATLAB_REQUESTS_PER_S": str(default_requests_per_s(region)),
@@ -221,14 +212,17 @@ def person_environment(folder: Path, region: str, public_key_digest: str) -> dic
     key: dict[str, str] = json.loads((folder / "key.json").read_text())
     authority = str(folder / "ca.pem")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_") and name != FOLDER}
-    return inherited | NO_CONFIGURATION | {
+    return inherited | {
         "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",  # MiniStack takes DynamoDB's names by account for buckets
         "AWS_CA_BUNDLE": authority,
         "SSL_CERT_FILE": authority,
         "NODE_EXTRA_CA_CERTS": authority,
         Variable.BROWSER_ARGUMENTS: f"--ignore-certificate-errors-spki-list={public_key_digest}",
         Variable.HOME: str(folder / "home"),
-    }  # fmt: skip
+    }
