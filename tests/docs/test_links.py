@@ -56,7 +56,7 @@ def test_every_file_module_and_command_that_a_document_names_exists(page):
     modules = re.findall(r"python -m ((?:benchmarks|chatlab|loadtest)[\w.]*)", code)
     modules += re.findall(r"(?<![\w/])((?:benchmarks|chatlab|loadtest)\.[a-z_]+)", code)
     assert [module for module in modules if not find_spec(module)] == []
-    commands = re.findall(r"python -m chatlab ([a-z]+)", code)
+    commands = re.findall(r"python -m chatlab[ .]([a-z_]+)", code)
     assert [command for command in commands if command not in COMMANDS] == []
     targets = re.findall(r"^ *make ([a-z][a-z-]*)", code, re.MULTILINE)
     assert [target for target in targets if not re.search(rf"^([a-z-]+ )*{target}\b.*:", makefile, re.MULTILINE)] == []
