@@ -37,7 +37,7 @@ def test_every_dependency_is_pinned_in_the_lock():
 
 @pytest.mark.parametrize("package", ["gevent", "locust", "ministack", "nbclient", "websocket-client"])
 def test_a_package_of_which_more_is_used_than_it_documents_has_bounds(package):
-    """See tests/unit/test_loadtest_contracts.py and the tests of contracts beside it."""
+    """See tests/loadtest/test_contracts.py and the tests of contracts beside it."""
     (requirement,) = (Requirement(line) for line in part("lab") if name(line) == package)
     assert {clause.operator for clause in requirement.specifier} == {">=", "<"}
     assert version(package) in requirement.specifier
