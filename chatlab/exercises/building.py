@@ -1,6 +1,5 @@
 """The exercises of the notebooks that build: 01 the table, 02 the role, 03 the functions, 05 the page."""
 
-import io
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import boto3
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.model import OperationModel
 
 from chatlab.cost import PRICES
 from chatlab.exercises import Answer, forgiving, not_yet, right
@@ -260,7 +260,7 @@ THERE = [name for name in FIRST_PAGE + SECOND_PAGE if name != GONE]
 class StandInRoom:
     """Five connection ids on two pages of a scan, of which one client is gone; and a record of the calls.
 
-    Its boto3 clients are real, but their requests are answered here and never sent.
+    Its boto3 clients are real, but their calls are answered here and never sent, as `botocore.stub.Stubber` does it.
     """
 
     posts: list[tuple[str, bytes]] = field(default_factory=list)
@@ -271,43 +271,30 @@ class StandInRoom:
         """A boto3 client of `dynamodb` or `apigatewaymanagementapi`."""
         session = boto3.Session("none", "none", region_name="us-east-1")
         client = session.client(service, endpoint_url="http://127.0.0.1:9")
-        client.meta.events.register("before-send", self._answer)
+        client.meta.events.register("before-call", self._answer)
         return client
 
-    def _answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
-        if target := request.headers.get("X-Amz-Target"):
-            operation = (target if isinstance(target, str) else target.decode()).rpartition(".")[2]
-            status, answer = self._table(operation, json.loads(body))
+    def _answer(self, model: OperationModel, params: dict[str, Any], **_: object) -> tuple[AWSResponse, dict[str, Any]]:
+        status, answer, body = 200, {}, params["body"]
+        if model.name == "Scan" and json.loads(body).get("ExclusiveStartKey"):
+            answer = _page(SECOND_PAGE)
+        elif model.name == "Scan":
+            answer = _page(FIRST_PAGE) | {"LastEvaluatedKey": {"connection_id": {"S": FIRST_PAGE[-1]}}}
+        elif model.name == "DeleteItem":
+            self.deleted.append(json.loads(body)["Key"]["connection_id"]["S"])
+        elif model.name == "PostToConnection":
+            connection_id = unquote(params["url_path"].rpartition("/")[2])
+            self.posts.append((connection_id, body))
+            if connection_id == GONE:
+                status, answer = 410, {"Error": {"Code": "GoneException", "Message": ""}}
         else:
-            status, answer = self._post(unquote(urlsplit(request.url).path).rpartition("/")[2], body)
-        headers = HTTPHeaders.from_dict({"x-amzn-ErrorType": answer["__type"]} if "__type" in answer else {})
-        return AWSResponse(request.url, status, headers, _Raw(json.dumps(answer).encode()))
-
-    def _table(self, operation: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        if operation == "Scan" and not asked.get("ExclusiveStartKey"):
-            return 200, _page(FIRST_PAGE) | {"LastEvaluatedKey": {"connection_id": {"S": FIRST_PAGE[-1]}}}
-        if operation == "Scan":
-            return 200, _page(SECOND_PAGE)
-        if operation == "DeleteItem":
-            self.deleted.append(asked["Key"]["connection_id"]["S"])
-            return 200, {}
-        return 400, {"__type": "ValidationException", "message": f"This exercise needs no {operation}."}
-
-    def _post(self, connection_id: str, data: bytes) -> tuple[int, dict[str, Any]]:
-        self.posts.append((connection_id, data))
-        return (410, {"__type": "GoneException"}) if connection_id == GONE else (200, {})
+            message = f"This exercise needs no {model.name}."
+            status, answer = 400, {"Error": {"Code": "ValidationException", "Message": message}}
+        return AWSResponse("", status, HTTPHeaders(), None), answer
 
 
 def _page(names: list[str]) -> dict[str, Any]:
     return {"Items": [{"connection_id": {"S": name}} for name in names], "Count": len(names)}
-
-
-class _Raw(io.BytesIO):
-    """A response's body, as botocore reads it."""
-
-    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        yield self.read()
 
 
 # --- 05: what a dollar pays, how long a browser keeps a file, and who may read an object ------------------------------
