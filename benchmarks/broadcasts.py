@@ -80,7 +80,7 @@ def wait_for_empty_table(lab: Lab) -> None:
 
 @contextlib.contextmanager
 def open_connections(url: str, number: int) -> Iterator[None]:
-    """So many connections, whose messages a process of its own reads and drops.
+    """Hold `number` connections open in a process of its own, which reads their messages and drops them.
 
     Raises:
         LabError: in one sentence, if not all of them can be opened, or if one closes before the end.
@@ -171,10 +171,10 @@ def numbers(text: str) -> list[int]:
 def compare(
     rounds: int, broadcasts: int, connections: list[int], variants: list[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure the variants in turn, so often: the rows of `measure`, and for the most connections the posts a second.
+    """Measure the variants in turn, round after round: the rows of `measure`, and posts a second to the largest room.
 
     The second table has a row for each invocation of the fan-out and of the ceiling: `variant`, `round` and
-    `posts_per_s`. Beside each other, they are asked three times as often.
+    `posts_per_s`. These two take turns three times as often, right after each other.
     """
     heard, posts = [], []
     with deployed_chat() as lab:

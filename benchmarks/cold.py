@@ -55,7 +55,7 @@ def measure(rounds: int) -> pd.DataFrame:
         run_endpoint(Settings(delay_ms=1, spread_ms=0)) as gateway,
     ):
         trusted = Path(folder) / "trusted.pem"
-        # And whom boto3 trusts by itself: reading so many certificates is a good part of a first call.
+        # With boto3's own list of certificates, since reading that is a good part of a first call.
         files = (gateway.ca_file, dynamodb.ca_file, Path(certifi.where()))
         trusted.write_text("\n".join(file.read_text() for file in files if file))
         variables = os.environ | sender_environment(gateway)

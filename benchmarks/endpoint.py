@@ -86,7 +86,7 @@ class Report(TypedDict):
     delivered: int
     """Ids that got the message."""
     doubled: int
-    """Those of them that got it more than once."""
+    """Ids that got it more than once."""
     posts_by_sender: dict[str, int]
     """By what an id has before its first hyphen."""
     refused_by_sender: dict[str, int]
@@ -118,7 +118,7 @@ class TokenBucket:
 
 
 class Endpoint:
-    """What all connections share."""
+    """The answer to each post, and the counts, for all connections."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.random = settings, random.Random(1)

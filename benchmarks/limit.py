@@ -50,7 +50,7 @@ DRAINED_S = (2.0, 4.0)
 STORM = (0.95, 15.0)  # the share of all posts that is refused, and for how long
 
 # Of the forecasts.
-SIZES_QUOTAS = {1_000: 400, 10_000: 2_000, 100_000: 10_000}  # posts a second, for so many ids
+SIZES_QUOTAS = {1_000: 400, 10_000: 2_000, 100_000: 10_000}  # the quota in posts a second, by the number of ids
 SHARDS = (1, 4, 10)  # under a quota; without one, several would be more than two cores can carry
 OPENING, POSTING = 400, 2_000  # ids, for the calibration
 SETTINGS = Settings()
@@ -140,7 +140,7 @@ class Case:
 
 
 def measure(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
-    """All invocations of a case share its ids; what the endpoint saw of it."""
+    """Run a case, whose invocations share its ids: what the endpoint saw of it."""
     ids, quota, is_known = case.ids, case.quota, case.who == "share known"
     share, stop, sender = SHARE * quota, threading.Event(), support.boto3_posts
     if case.who != "boto3 adaptive":
@@ -179,7 +179,7 @@ def measure(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
 
 
 def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
-    """Seconds from DRAINED_S's end until 0.9 of the rate is accepted, over so many slots; infinite if that never is."""
+    """Seconds from DRAINED_S's end until 0.9 of the rate is accepted over some slots; infinite if it never is."""
     begin = round(DRAINED_S[1] / SLOT_S)
     for slot in range(begin, len(accepted) - slots + 1):
         if sum(accepted[slot : slot + slots]) >= 0.9 * rate * slots * SLOT_S:
@@ -188,7 +188,7 @@ def back_after_s(accepted: list[int], rate: float, slots: int = 5) -> float:
 
 
 def under_quota(bucket: str, bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
-    """Each case of a bucket so often, with the share known and with nothing known: a row for each."""
+    """Each case of a bucket, with the share known and with nothing known: a row for each, in each round."""
     whos = ("share known", "nothing known")
     cases = [Case(bucket, *each, who) for each in CASES[bucket][every] for who in whos]
     if bucket == "full":
@@ -250,7 +250,7 @@ BUCKETS = {"full": bound_full, "empty": bound_empty, "drained": bound_drained, "
 
 
 def storm(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
-    """Most posts are refused for a while, whoever they are for."""
+    """The endpoint refuses most posts for a while, to any id."""
     number = 4_000
     with run_endpoint(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
         sent = support.post("storm", number, True, seconds=60)
@@ -260,7 +260,7 @@ def storm(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
 
 
 def faults(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
-    """Peers that are silent, that break, that left, that fail: who else is reached, and when it is back."""
+    """Some peers are silent, break the connection, left or fail: who else is reached, and is it back in time?"""
     rows, seconds, number = [], 8, 5_000
     for tls in (True, False):
         settings = replace(FAULTS, tls=tls)
@@ -312,7 +312,7 @@ def calibrated(gateway: Gateway) -> limits.Parameters:
 
 
 def compare(pipes: list[support.Invocation], shards: int, ids: int, rounds: int, case: str) -> dict[str, object]:
-    """A case, foreseen and measured so often: the medians of both times in seconds, and of their ratio less 1."""
+    """Foresee and measure a case: the medians of both times in seconds, and of their ratio less 1, over the rounds."""
     is_cold, quota, rows = case == "cold", SIZES_QUOTAS[ids] if case == "quota" else 0, []
     settings = replace(SETTINGS, quotas=((quota, quota / 2),) if quota else ())
     rate = SHARE * quota if quota else None
@@ -383,7 +383,7 @@ PARTS: dict[str, Callable[[Bounds, int, bool], pd.DataFrame]] = {
     "forecasts": forecasts,
     "local": local,
 }
-"""What is measured, in so many rounds, every case or some; each says what must hold of it."""
+"""Each measures in some rounds, all cases or a few, and adds what must hold to the bounds."""
 ONLY_IN_ALL = ("forecasts", "local")
 
 

@@ -1,8 +1,8 @@
 """What a WebSocket server of your own can do, for `chatlab.cost.compare_alternatives`: `python -m benchmarks.server`.
 
 The server is the one that calibrates the load test (`loadtest.calibration.reference_server`, on `websockets`), in a
-process of its own. Measured is the CPU time that this process takes for a delivery, which a busy machine and slow
-readers hardly change, and the memory that it takes for a connection. Both are this machine's, not AWS's.
+process of its own. It measures the CPU time that this process takes for a delivery, which a busy machine and slow
+readers hardly change, and its memory for a connection. Both are this machine's, not AWS's.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from loadtest.calibration import reference_server
 BROADCASTS = 20  # in a round, sent at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200
 FRAME_BYTES = PAYLOAD_BYTES + 4  # with the header that a server's frame of this size has
-ANSWER_S = 30.0  # nothing is waited for longer
+ANSWER_S = 30.0  # for the longest wait
 CORES = 4  # of the server that this chat is compared with; connections are spread over a process for each
 MEMORY_GB = 6  # of its 8: the rest is for the system, the processes themselves, and 5 KB a socket in the kernel
 
@@ -67,7 +67,7 @@ def usage(pipe: "Connection[None, Usage]") -> Usage:
 
 
 def measure(connections: int, rounds: int, tls: bool) -> dict[str, Any]:
-    """Measure one server with so many connections.
+    """Measure one server with `connections` connections.
 
     Returns:
         `scheme`, `connections`, `kb_per_connection`, and `us_per_delivery`: for each round, microseconds of CPU.

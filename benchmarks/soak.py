@@ -4,7 +4,7 @@ On a local cloud of its own, the notebooks build the chat. Then the load test br
 and others come, and the emulator does for a while what AWS does on a bad day (`SPELLS`). Every few seconds the soak
 looks how much memory each process takes.
 
-Nothing may be lost, and the broadcast and the load test may grow by so much. What the emulator grows by is printed
+Nothing may be lost, and how much the functions and the load test may grow is bounded. The emulator's growth is printed
 without a bound, since it holds everything in memory.
 """
 
@@ -40,7 +40,7 @@ SPELLS = (
 )
 """Traits of `chatlab.emulator.traits`, one set after the other, over and over."""
 QUOTA = 1.5
-"""Posts a second that are allowed in a spell with a quota, over those that are needed: most broadcasts meet it."""
+"""In a spell with a quota, the posts a second that are allowed for each that is needed: most broadcasts meet it."""
 SPELL_S = 60.0
 """How long one set lasts; in a short soak each has its turn all the same."""
 SAMPLE_S = 5.0
@@ -48,7 +48,7 @@ WARM_UP = 0.2
 """Share of the time after which it counts what memory is taken: pools, caches and the allocator have filled by then."""
 
 GROWTH_MB = 4.0
-"""A process may grow by so much, once, since memory is taken in steps; and by so much an hour:"""
+"""Any process may grow by this once, since memory is taken in steps; and by one of the following in an hour."""
 FUNCTION_MB_PER_HOUR = 8.0
 """A function that leaks no more than this has room for hours, and Lambda replaces its instances every few hours."""
 LOAD_TEST_MB_PER_HOUR = 250.0
@@ -63,8 +63,8 @@ class Watch:
 
     Args:
         file: the traits' file, which `CHATLAB_TRAITS` names.
-        traits: the sets, each for so many seconds, over and over.
-        load_test: whose memory, and that of its children, it is about beside the local cloud's.
+        traits: the sets, each for `spell_s` seconds, over and over.
+        load_test: the process whose memory, with its children's, is looked at beside the local cloud's.
     """
 
     def __init__(self, file: Path, traits: list[str], spell_s: float, load_test: psutil.Process) -> None:
@@ -111,7 +111,7 @@ def write_traits(file: Path, traits: str) -> None:
 
 
 def processes(load_test: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
-    """Whose memory it is about: a function's name, `CLOUD` or `LOAD_TEST`, and the process."""
+    """Each process with its name: a function's, `CLOUD` or `LOAD_TEST`."""
     with contextlib.suppress(psutil.Error):
         for process in (load_test, *load_test.children(recursive=True)):
             yield LOAD_TEST, process

@@ -35,7 +35,7 @@ from chatlab.settings import DEFAULT_NAME, Settings
 
 @contextmanager
 def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Set these variables of this process, or unset those that are None; at the end all are what they were before."""
+    """Set these variables of this process, or unset those that are None; at the end restore them."""
     before = {name: os.environ.get(name) for name in variables}
     _set(variables)
     try:
@@ -94,7 +94,7 @@ CREDENTIALS = {
 
 
 def sender_environment(gateway: Gateway) -> dict[str, str]:
-    """The environment variables of who posts to this endpoint, and to nothing else: it is on loopback."""
+    """The environment variables of a sender to this endpoint, which is on loopback."""
     trusted = {"AWS_CA_BUNDLE": str(gateway.ca_file)} if gateway.ca_file else {}
     return CREDENTIALS | {"APIGatewayEndpoint": gateway.url} | trusted
 
@@ -107,7 +107,7 @@ class FixedConnections(ConnectionPool):
         self.max_connections = self.first_window = number
 
     def missing(self, posts: int, rate: float) -> int:
-        """So many as are not there yet."""
+        """How many are not there yet."""
         return min(self.max_connections, posts) - len(self.all)
 
 
@@ -136,9 +136,11 @@ def post(
     invocations: int = 1,
     make_pool: Callable[[str], ConnectionPool] = ConnectionPool,
 ) -> Sent:
-    """Broadcast to so many ids, within so many seconds, with so much of the quota for all invocations together.
+    """Broadcast to `number` ids, within `seconds`.
 
-    With `is_cold`, over new connections. `make_pool` makes those of an endpoint.
+    Args:
+        is_cold: whether over new connections, which `make_pool` makes for an endpoint.
+        rate: the share of the quota in posts a second, for all invocations together; None if it is not known.
     """
     url = os.environ["APIGatewayEndpoint"]
     if is_cold or url not in POOLS:
@@ -155,7 +157,7 @@ def post(
 
 
 def boto3_client(**options: Any) -> Any:  # boto3 makes the classes of its clients at run time
-    """The client that everybody else posts with; the options are those of botocore's `Config`."""
+    """boto3's client, with these options of botocore's `Config`."""
     url, trusted = os.environ["APIGatewayEndpoint"], os.environ["AWS_CA_BUNDLE"]
     return boto3.client("apigatewaymanagementapi", endpoint_url=url, verify=trusted, config=Config(**options))
 
@@ -188,7 +190,7 @@ def post_politely(posts_per_s: float, stop: threading.Event) -> None:
 
 
 Sender = Callable[[str, int], Sent]
-"""Posts to so many ids that begin with this name."""
+"""Posts to a number of ids that begin with a name."""
 Task = tuple[dict[str, str], float, Sender, str, int]
 """Environment variables, when to begin (by `time.time()`), what to call, and its arguments."""
 Invocation: TypeAlias = "Connection[Task, Sent]"
@@ -208,7 +210,7 @@ def _work(pipe: "Connection[Sent | None, Task]") -> None:
 
 @contextmanager
 def invocations(number: int) -> Iterator[list[Invocation]]:
-    """So many processes."""
+    """Start `number` processes that wait for tasks."""
     with ExitStack() as stack:
         pipes = [stack.enter_context(child(_work)) for _ in range(number)]
         for pipe in pipes:

@@ -236,7 +236,7 @@ class Forecast:
 
 
 def forecast(parameters: Parameters, connections: int, shards: int = 1) -> Forecast:
-    """How long one broadcast takes, in so many invocations; this module's head derives it."""
+    """How long one broadcast takes in `shards` invocations; this module's head derives it."""
     p, n, window = parameters, connections / shards, max(MIN_WINDOW, INITIAL_WINDOW // shards)
     L, c, o = p.post_ms, (p.cpu_ms + p.item_ms) / p.cpu, p.opening_ms / p.cpu  # ms, as in this module's head
     if p.kept:
@@ -301,5 +301,5 @@ def sweep(
 
 
 def connect_s(parameters: Parameters, connections: int) -> float:
-    """How long so many connections take to open, in seconds."""
+    """How long this number of connections takes to open, in seconds."""
     return connections / parameters.connects_per_s

@@ -10,7 +10,7 @@ from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
 TOGETHER = 8
-"""So many posts have to be under way at a time."""
+"""Posts that have to be under way at a time."""
 
 
 def check_room(lab: Lab, people: object) -> Answer:
@@ -18,7 +18,7 @@ def check_room(lab: Lab, people: object) -> Answer:
     if not isinstance(people, int) or people < 1:
         return not_yet("give a whole number of people.")
     if people > 100_000:
-        return not_yet(f"the quota alone takes {people / limits.DEFAULT.shared_per_s:.0f} s for so many.")
+        return not_yet(f"the quota alone takes {people / limits.DEFAULT.shared_per_s:.0f} s for that.")
     last_s, more_s = (limits.forecast(limits.DEFAULT, number).last_s for number in (people, people * 11 // 10))
     if last_s > 1:
         return not_yet(f"the model says {last_s:.2f} s for {people:,} people: try fewer.")
@@ -70,7 +70,7 @@ class _Room:
 
 @forgiving
 def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str]], object]) -> Answer:
-    """`post_all(post, connection_ids)`: posts to each of them once, several at a time, whoever has gone."""
+    """`post_all(post, connection_ids)`: posts to each of them once, several at a time, though one has gone."""
     room = _Room(40)
     try:
         post_all(room.post, list(room.connection_ids))

@@ -22,7 +22,7 @@ WHOLE = {
 
 
 def memory(**mb_per_hour):
-    """Half an hour of looks at processes that grow by so much, once a pool is filled, give or take a little."""
+    """Half an hour of samples of processes that grow at these rates, once a pool is filled, with a little noise."""
     seconds, random = np.arange(5, 1800, 5), np.random.default_rng(1)
     tables = []
     for pid, (who, slope) in enumerate(mb_per_hour.items()):

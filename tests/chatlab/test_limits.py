@@ -1,7 +1,7 @@
 """The account's quotas, and the forecast against what can be computed by hand.
 
-The quotas are those of an account that tells them, and of one that doesn't. AWS's answers are botocore's Stubber's: no
-machine here has an account.
+One account answers with its quotas, another refuses. botocore's Stubber makes these answers: no machine here has an
+account.
 """
 
 import math

@@ -44,7 +44,7 @@ def the_role_may_delete_this_stage_and_nothing_else(lab):
 
 
 def choose(hours):
-    """What notebooks 00 and 04 create, with a switch after so many hours; what 04 says."""
+    """Create what notebooks 00 and 04 create, with a switch after these hours; what 04 says."""
     run_cells("00_start", HOURS=hours)
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 
