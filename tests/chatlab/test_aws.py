@@ -173,6 +173,8 @@ def test_a_permission_that_is_missing_stays_the_error_that_it_is_with_what_to_do
     error = refused("AccessDenied", message)
     assert error.response["Error"]["Code"] == "AccessDenied"
     assert message in str(error) and str(error).count(words) == 1
+    again = aws.explain(error, aws_session("keys")._session)  # as botocore raises it again if it can't assume a role
+    assert again is error and str(error).count(words) == 1
 
 
 def test_any_other_error_is_botocores_own():

@@ -146,6 +146,9 @@ def test_above_the_quota_it_is_the_quota_and_functions_that_wait_for_it(connecti
     assert bill.quantities["WebSocket messages"] == 3600 * requests_per_s
     waiting = min(concurrency, 20 * (18 + 30))
     assert bill.quantities["Lambda GB-seconds"] == pytest.approx(3600 * waiting * 1769 / 1024)
+    items = min(20 * connections, requests_per_s + 20 * cost.READ_AHEAD)
+    units = items * cost.ITEM_BYTES / 4096 / 2 + 40  # and a begun page for each call, of which a broadcast has two
+    assert bill.quantities["DynamoDB read units"] == pytest.approx(3600 * units)
 
 
 def test_a_strangers_bill_grows_with_whatever_he_is_given():
@@ -184,8 +187,9 @@ def test_an_hour_of_a_room_elsewhere_is_its_messages_minutes_and_bytes_out():
 
 def test_larger_messages_cost_more_where_the_steps_are_smaller():
     small, large = (cost.compare_alternatives(1000, 1, payload)["dollars_per_hour"] for payload in (5_000, 6_000))
-    assert large["IoT Core"] > 1.9 * small["IoT Core"] - 10
-    assert large["API Gateway (this chat)"] < 1.2 * small["API Gateway (this chat)"]
+    out = 3.6e6 * 1_000 / 1e9 * 0.09
+    assert large["IoT Core"] - small["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + out)
+    assert large["API Gateway (this chat)"] - small["API Gateway (this chat)"] == pytest.approx(out)
 
 
 @pytest.mark.parametrize(

@@ -209,3 +209,9 @@ def test_a_profile_that_is_named_after_its_account_is_shown_masked_and_understoo
 )
 def test_the_command_for_a_lab_names_all_that_it_takes(settings, command):
     assert settings.make_command("down") == command
+
+
+def test_a_notebook_gets_every_setting_but_the_local_clouds_own_region():
+    assert Settings().parameters == {"TARGET": "local", "NAME": "chat", "REGION": None, "PROFILE": None}
+    assert Settings("local", "chat", "eu-west-1").parameters["REGION"] == "eu-west-1"
+    assert Settings("aws", "chat", "us-east-1").parameters["REGION"] == "us-east-1"  # whatever the shell says

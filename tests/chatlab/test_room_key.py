@@ -116,6 +116,7 @@ def test_whoever_has_the_key_gets_in_and_nobody_else(locked):
     assert status(locked.websocket_url(api)) == 403
     assert status(f"{locked.websocket_url(api)}?key={KEY}-") == 403
     assert status(room_key.websocket_url(locked, api)) == 101
+    assert room_key.page_url(locked) == f"{locked.page_url}#key={KEY}"
 
 
 def test_a_load_test_takes_the_key_and_shows_it_nowhere(locked, run, monkeypatch, tmp_path):
