@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from chatlab import permissions
 from tests.support.labs import lab_in
+from tests.support.strangers import make_budget, make_schedule_group
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,8 @@ ASKED_BESIDE = {
     "apigateway:TagResource": create_stage,
     "s3:TagResource": create_bucket,
     "servicequotas:GetServiceQuota": get_quota,
+    "budgets:TagResource": lambda lab: make_budget(lab, lab.tags),
+    "scheduler:TagResource": lambda lab: make_schedule_group(lab, lab.tags),
     "lambda:GetAccountSettings": lambda lab: lab.client("lambda").get_account_settings(),
 }
 

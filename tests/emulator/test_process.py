@@ -1,12 +1,18 @@
-"""What the local cloud's process loads, logs and keeps."""
+"""What the local cloud's process loads, logs, keeps and sends by itself."""
 
+import asyncio
+import socket
 import subprocess
 import sys
 
 import pytest
+import uvicorn
+import websockets
 
+from chatlab.emulator.protocols import WebSocketProtocol, configuration
 from chatlab.local_cloud import SERVER
 from chatlab.paths import ROOT
+from tests.support.asynchronous import run_async
 
 
 def run(code, folder=ROOT):
@@ -73,9 +79,32 @@ print(connection["close_event"].is_set(), connection["outbox"].get_nowait())
     ("code", "printed"),
     [
         pytest.param(MEASURED, "0\n", id="what is measured is kept until it can be read and no longer"),
+        pytest.param(MEASURED.replace("(None)", "(None, 60)"), "10\n", id="and not before its time"),
         pytest.param(BUFFERED, "False\nTrue\n", id="a buffer holds bytes and not characters"),
         pytest.param(CLOSED, "True\nTrue None\n", id="who waits for a closed connection's messages is woken"),
     ],
 )
 def test_in_a_process_of_its_own(code, printed):
     assert run(code) == printed
+
+
+def test_the_server_sends_no_pings_as_api_gateway_sends_none():
+    """Else uvicorn closes with 1011 whoever has more to read than they can in the time that a pong may take."""
+
+    async def accept(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async def connect():
+        server = uvicorn.Server(configuration(accept, lifespan="off"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            async with websockets.connect(f"ws://127.0.0.1:{listener.getsockname()[1]}"):
+                (connection,) = server.server_state.connections
+                next_ping = connection.ping_timer
+            server.should_exit = True
+            await serving
+        return type(connection), next_ping
+
+    assert run_async(connect()) == (WebSocketProtocol, None)
