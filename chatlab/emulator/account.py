@@ -5,8 +5,6 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html and Lam
 
 import json
 import os
-from collections.abc import Callable
-from typing import TypeAlias
 
 from chatlab.emulator.calls import (
     ApiCall,
@@ -31,58 +29,46 @@ QUOTAS = {
 }
 """Name and default value, by service and code, as Service Quotas has them."""
 SERVICE_QUOTAS_TARGET = b"ServiceQuotasV20190624."
-SERVICE_QUOTAS_CONTENT = "application/x-amz-json-1.1"
+ACCOUNT, ACCOUNT_SETTINGS = "/account", "/2016-08-19/account-settings"
 PUBLIC_ACCESS_BLOCK = "/v20180820/configuration/publicAccessBlock"
-
-_Answer: TypeAlias = Callable[[ApiCall, int], Response]
 
 
 def with_account(app: App, concurrency: int = CONCURRENCY) -> App:
     """The application, which also answers questions about the account. `concurrency`: invocations at the same time."""
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (answer := _answer(scope)):
-            await app(scope, receive, send)
+        if scope["type"] == "http" and _is_about_account(scope):
+            await _answer(parse_call(scope, await read_body(receive)), concurrency).send(send)
         else:
-            await answer(parse_call(scope, await read_body(receive)), concurrency).send(send)
+            await app(scope, receive, send)
 
     return answering
 
 
-def _answer(scope: Scope) -> _Answer | None:
-    """The function that answers this request; None for MiniStack itself."""
-    path: str = scope["path"]
-    if path == "/account" and parse_call(scope, b"").service == "apigateway":  # else a bucket's name
-        return _account
-    if path.rstrip("/") == "/2016-08-19/account-settings":
-        return _account_settings
-    if (scope["method"], path) == ("GET", PUBLIC_ACCESS_BLOCK):
-        return _public_access_block
-    if dict(scope["headers"]).get(b"x-amz-target", b"").startswith(SERVICE_QUOTAS_TARGET):
-        return _service_quota
-    return None
+def _is_about_account(scope: Scope) -> bool:
+    path: str = scope["path"].rstrip("/")
+    if path == ACCOUNT:
+        return parse_call(scope, b"").service == "apigateway"  # else it is a bucket's name
+    if path == ACCOUNT_SETTINGS or (scope["method"], path) == ("GET", PUBLIC_ACCESS_BLOCK):
+        return True
+    target: bytes = dict(scope["headers"]).get(b"x-amz-target", b"")
+    return target.startswith(SERVICE_QUOTAS_TARGET)
 
 
-def _account(call: ApiCall, concurrency: int) -> Response:
-    """GetAccount of API Gateway."""
-    throttle = {"rateLimit": REQUESTS_PER_S, "burstLimit": int(REQUESTS_PER_S / 2)}
-    return json_response(200, {"throttleSettings": throttle, "apiKeyVersion": "4"})
-
-
-def _account_settings(call: ApiCall, concurrency: int) -> Response:
-    """GetAccountSettings of Lambda."""
-    limit = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
-    sizes = {"TotalCodeSize": 80_530_636_800, "CodeSizeUnzipped": 262_144_000, "CodeSizeZipped": 52_428_800}
-    return json_response(200, {"AccountLimit": limit | sizes, "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": 0}})
-
-
-def _public_access_block(call: ApiCall, concurrency: int) -> Response:
-    """GetPublicAccessBlock of S3 Control: nothing is set, as in a new account.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_GetPublicAccessBlock.html
-    """
-    code = "NoSuchPublicAccessBlockConfiguration"
-    return error_response("s3control", 404, code, "The public access block configuration was not found")
+def _answer(call: ApiCall, concurrency: int) -> Response:
+    path = call.operation.partition(" ")[2].rstrip("/")
+    if path == ACCOUNT:  # GetAccount of API Gateway
+        throttle = {"rateLimit": REQUESTS_PER_S, "burstLimit": int(REQUESTS_PER_S / 2)}
+        return json_response(200, {"throttleSettings": throttle, "apiKeyVersion": "4"})
+    if path == ACCOUNT_SETTINGS:  # of Lambda
+        limit = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
+        limit |= {"TotalCodeSize": 80_530_636_800, "CodeSizeUnzipped": 262_144_000, "CodeSizeZipped": 52_428_800}
+        return json_response(200, {"AccountLimit": limit, "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": 0}})
+    if path == PUBLIC_ACCESS_BLOCK:  # nothing is set, as in a new account
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_GetPublicAccessBlock.html
+        code = "NoSuchPublicAccessBlockConfiguration"
+        return error_response("s3control", 404, code, "The public access block configuration was not found")
+    return _service_quota(call, concurrency)
 
 
 def _service_quota(call: ApiCall, concurrency: int) -> Response:
@@ -97,4 +83,4 @@ def _service_quota(call: ApiCall, concurrency: int) -> Response:
         value = concurrency
     quota = {"ServiceCode": service, "QuotaCode": code, "QuotaName": name, "Value": float(value)}
     quota |= {"Unit": "None", "Adjustable": True, "GlobalQuota": False}
-    return json_response(200, {"Quota": quota}, SERVICE_QUOTAS_CONTENT)
+    return json_response(200, {"Quota": quota}, "application/x-amz-json-1.1")

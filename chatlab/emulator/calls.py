@@ -5,7 +5,7 @@ ASGI is the interface between a Python web server and an application: https://as
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
@@ -55,11 +55,11 @@ class ApiCall:
     """Its name where the protocol has one (DynamoDB, IAM, logs, tags), else method and path: "GET /v2/apis"."""
     host: str
     body: bytes
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str]
     """The parameters of an operation of the query protocol (IAM, STS)."""
-    query_string: str = ""
+    query_string: str
     """The URL's. With S3 it names a part of a bucket, such as "policy"; without one the call is about the bucket."""
-    region: str = ""
+    region: str
     """As the signature names it."""
 
     @property
