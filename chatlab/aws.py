@@ -46,35 +46,22 @@ NOT_SUBSCRIBED = ("OptInRequired", "SubscriptionRequiredException", "NotSignedUp
 # What each error means and what to do. The fields in braces are those of `_Failure`.
 NO_CREDENTIALS = "There are no AWS credentials{0.of_profile}: {0.sign_in}, and try again."
 WRONG_CLOCK = "This machine's clock is wrong{0.skew}, so that AWS refuses what it signs: set the clock."
-BY_CODE = {
-    **dict.fromkeys(EXPIRED, "Your AWS credentials{0.of_profile} have expired: {0.sign_in}, and try again."),
-    **dict.fromkeys(
-        UNKNOWN,
-        "AWS does not know your credentials{0.of_profile}: {0.region_is_off}the access key or its session token is "
-        "wrong, inactive or deleted; {0.sign_in}, and try again.",
-    ),
-    **dict.fromkeys(
-        WRONG_SIGNATURE,
-        "Your secret access key{0.of_profile} does not belong to its access key: {0.sign_in}, and try again.",
-    ),
-    **dict.fromkeys(MISSING, NO_CREDENTIALS),
-    **dict.fromkeys(
-        NOT_SUBSCRIBED,
-        "This AWS account can't be used yet: its sign-up is not complete (a new account takes up to 24 hours), or "
-        "it is suspended. Sign in to the AWS console, where it says what is missing.",
-    ),
-}
+BY_CODE = (
+    dict.fromkeys(MISSING, NO_CREDENTIALS)
+    | dict.fromkeys(EXPIRED, "Your AWS credentials{0.of_profile} have expired: {0.sign_in}, and try again.")
+    | dict.fromkeys(UNKNOWN, "AWS does not know your credentials{0.of_profile}: {0.region_is_off}the access key or its "
+        "session token is wrong, inactive or deleted; {0.sign_in}, and try again.")
+    | dict.fromkeys(WRONG_SIGNATURE, "Your secret access key{0.of_profile} does not belong to its access key: "
+        "{0.sign_in}, and try again.")
+    | dict.fromkeys(NOT_SUBSCRIBED, "This AWS account can't be used yet: its sign-up is not complete (a new account "
+        "takes up to 24 hours), or it is suspended. Sign in to the AWS console, where it says what is missing.")
+)  # fmt: skip
 # The first type that fits counts: some of these are subtypes of later ones.
 BY_TYPE: list[tuple[tuple[type[Exception], ...], str]] = [
     ((exceptions.NoCredentialsError, exceptions.PartialCredentialsError), NO_CREDENTIALS),
     (
-        (
-            exceptions.UnauthorizedSSOTokenError,
-            exceptions.SSOTokenLoadError,
-            exceptions.TokenRetrievalError,
-            exceptions.LoginRefreshRequired,
-            exceptions.LoginTokenLoadError,
-        ),
+        (exceptions.UnauthorizedSSOTokenError, exceptions.SSOTokenLoadError, exceptions.TokenRetrievalError,
+         exceptions.LoginRefreshRequired, exceptions.LoginTokenLoadError),
         "You are not, or no longer, signed in to AWS{0.with_profile}: {0.sign_in}, and try again.",
     ),
     (
@@ -87,12 +74,8 @@ BY_TYPE: list[tuple[tuple[type[Exception], ...], str]] = [
         "There is no way to get AWS credentials{0.of_profile} ({0.text}): {0.sign_in}.",
     ),
     (
-        (
-            exceptions.ProfileNotFound,
-            exceptions.ConfigParseError,
-            exceptions.InvalidConfigError,
-            exceptions.MissingDependencyException,
-        ),
+        (exceptions.ProfileNotFound, exceptions.ConfigParseError, exceptions.InvalidConfigError,
+         exceptions.MissingDependencyException),
         "The AWS configuration can't be used: {0.text}. {0.profiles}",
     ),
     (
@@ -105,15 +88,11 @@ BY_TYPE: list[tuple[tuple[type[Exception], ...], str]] = [
         "AWS_CA_BUNDLE to the file of its certificate (PEM).",
     ),
     (
-        (
-            exceptions.EndpointConnectionError,
-            exceptions.ConnectTimeoutError,
-            exceptions.ConnectionClosedError,
-            exceptions.ReadTimeoutError,
-        ),
+        (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError, exceptions.ConnectionClosedError,
+         exceptions.ReadTimeoutError),
         "AWS does not answer at {0.host}: is there a network, and if it has a proxy, does HTTPS_PROXY name it?",
     ),
-]
+]  # fmt: skip
 # How you get new credentials, by the first of these settings that the profile has.
 BY_SETTING = {
     "sso_session": "run `aws sso login{option}`",
