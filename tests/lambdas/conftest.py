@@ -16,7 +16,7 @@ __all__ = ["run", "start"]
 
 @pytest.fixture
 def connections():
-    """An endpoint that this test alone tells what to answer."""
+    """An endpoint whose answers this test sets."""
     with connections_endpoint() as server:
         yield server
 

@@ -37,7 +37,7 @@ def as_records(lab):
 
 
 def names(lab):
-    """Everything in the cloud that begins with the lab's name, whoever's it is: not asked by way of the inventory."""
+    """Everything in the cloud whose name begins with the lab's, found without the inventory."""
     client = lab.client
     found = [
         *client("dynamodb").list_tables()["TableNames"],
@@ -109,7 +109,9 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
         lab = Lab.choose("local", "lag")
         for name in CREATING:
             run_cells(name, creating(name))
-        assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)  # so that the lists are read, and told again
+        assert len(list_resources(lab)) > 20 and list_tagged_arns(
+            lab
+        )  # which reads the lists, so that they lag from now on
         for _ in range(2):
             assert "Nothing is left" in run_cells(TEARDOWN)
 
@@ -126,7 +128,7 @@ def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(tmp_p
         assert time.monotonic() - began > 1
         assert lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"])
 
-        # Killed within the cell that makes the table: to the teardown, a second later, it looks like a stranger's.
+        # As if killed within the cell that makes the table: a second later, it looks like a stranger's to the teardown.
         lab.client("dynamodb").create_table(
             TableName=lab.table,
             AttributeDefinitions=[{"AttributeName": "connection_id", "AttributeType": "S"}],
@@ -139,8 +141,8 @@ def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(tmp_p
 
 
 @pytest.mark.parametrize("is_on", [True, False])
-def test_an_error_from_time_to_live_is_none_if_it_is_on(beside, is_on):
-    """The answer got lost, boto3 asked again, and DynamoDB takes one change an hour."""
+def test_an_error_from_time_to_live_is_ignored_if_it_is_on(beside, is_on):
+    """The answer got lost, boto3 asked again, and DynamoDB takes only one change an hour."""
     turn_on = next(source for source in cells("01_dynamodb_table") if "update_time_to_live(" in source)
     lab, message = Lab.choose("local", f"ttl-{is_on}".lower()), "Time to live has been modified multiple times"
     run_cells("01_dynamodb_table", 2)

@@ -140,7 +140,7 @@ SECONDS = 12
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory):
-    """A chat whose stage takes so many messages a second, and so many at once."""
+    """A chat whose stage takes `RATE` messages a second, and `BURST` at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHATLAB_TRAITS", "stage-limits")
         with chat_in(tmp_path_factory.mktemp("limited")) as lab:
@@ -152,7 +152,7 @@ def limited(tmp_path_factory):
 
 
 def heard_until(socket, until):
-    """What is heard until then, by time.monotonic()."""
+    """What the socket hears until then, by time.monotonic()."""
     while (left := until - time.monotonic()) > 0:
         socket.settimeout(left)
         try:

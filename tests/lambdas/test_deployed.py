@@ -1,7 +1,7 @@
-"""What the notebooks have deployed: code that is that of `lambdas/`, and a role of which every action is needed.
+"""What the notebooks have deployed: the code of `lambdas/`, and a role that needs each of its actions.
 
-Each action is taken away alone, and something stops working. The exception is logs: the local cloud writes them itself,
-and not with the role's permission as Lambda does, so about these only the policy simulator is asked.
+Without any one action, something stops working. Logs are the exception: the local cloud writes them without the role's
+permission, which Lambda needs, so only the policy simulator is asked about them.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.support.policies import complaints
 
 # --- the code --------------------------------------------------------------------------------------------------------
 
-PEOPLE = 30  # so many that somebody is in the first of three shards, but for one chance in 200,000
+PEOPLE = 30  # with one chance in 200,000, nobody is in the first of three shards
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_fou
 # --- the role --------------------------------------------------------------------------------------------------------
 
 LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
-# What the lab's services can be asked for, by IAM's name of each service.
+# The lab's services: IAM's name of each, and boto3's.
 SERVICES = {
     "dynamodb": "dynamodb", "execute-api": "apigatewaymanagementapi", "lambda": "lambda", "logs": "logs",
     "apigateway": "apigatewayv2", "iam": "iam", "s3": "s3", "sts": "sts", "scheduler": "scheduler",
@@ -77,7 +77,7 @@ SERVICES = {
 
 
 def policies(lab):
-    """The statements of the role, which has inline policies of one statement alone, by the policy's name."""
+    """The role's statements by the policy's name. The role has only inline policies, of one statement each."""
     iam = lab.client("iam")
     assert iam.list_attached_role_policies(RoleName=lab.role)["AttachedPolicies"] == []
     found = {}
@@ -125,7 +125,7 @@ def one_can_connect(lab):
         return refused.status_code != 403
 
 
-def who_leaves_is_forgotten(lab):
+def an_item_is_deleted(lab):
     put_items(lab, ["leaving"])
     event = {"requestContext": {"connectionId": "leaving", "routeKey": "$disconnect"}}
     lab.client("lambda").invoke(FunctionName=lab.functions["disconnect"], Payload=json.dumps(event))
@@ -150,7 +150,7 @@ def a_large_broadcast_is_split(lab):
 
 NEEDED = {
     "dynamodb:PutItem": one_can_connect,
-    "dynamodb:DeleteItem": who_leaves_is_forgotten,
+    "dynamodb:DeleteItem": an_item_is_deleted,
     "dynamodb:Scan": somebody_is_heard,
     "execute-api:ManageConnections": somebody_is_heard,
     "lambda:InvokeFunction": a_large_broadcast_is_split,
@@ -165,7 +165,7 @@ def test_without_an_action_something_stops_working(chat, action, works):
 
 
 def test_the_role_has_no_action_that_is_not_needed(chat):
-    """Each is tried above, or is one of those with which Lambda writes the function's logs."""
+    """Each is tried above, or Lambda writes the function's logs with it."""
     assert {action for action, _ in permissions(chat)} == {*NEEDED, *LOGS}
 
 
@@ -186,7 +186,7 @@ def decisions(lab, actions, *resources):
 
 
 def test_the_role_may_do_nothing_else_with_what_is_the_labs(chat):
-    """All that the services can be asked for, on each of the things that the role may use."""
+    """All operations of the services, on each of the things that the role may use."""
     session = boto3.Session(region_name=chat.region)
     asked = [
         f"{prefix}:{operation}"
@@ -225,7 +225,7 @@ def test_the_role_may_do_nothing_with_what_is_beside(chat):
 def test_a_linter_has_nothing_against_its_policies(chat):
     role = chat.client("iam").get_role(RoleName=chat.role)["Role"]
     assert complaints("trust", role["AssumeRolePolicyDocument"]) == []
-    statements = list(policies(chat).values())  # at once, since the linter takes its time
+    statements = list(policies(chat).values())  # all in one document, since the linter is slow
     assert complaints("identity", {"Version": "2012-10-17", "Statement": statements}) == []
 
 

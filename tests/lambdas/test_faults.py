@@ -57,13 +57,13 @@ def room(everybody):
 
 
 def restart(lab, timeout_s):
-    """Restart the broadcast's process, with a time-out of so many seconds."""
+    """Restart the broadcast's process with this time-out."""
     lab.client("lambda").update_function_configuration(FunctionName=lab.functions["default"], Timeout=timeout_s)
     wait_for_update(lab)
 
 
 def set_age(lab, connection_ids, age_s):
-    """Store that these connections began so long ago."""
+    """Store that these connections began `age_s` ago."""
     for connection_id in connection_ids:
         lab.client("dynamodb").update_item(
             TableName=lab.table, Key={"connection_id": {"S": connection_id}},
@@ -157,7 +157,7 @@ def workers(lab):
     ]
 
 
-def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next_is_whole(faulty, room):
+def test_the_speaker_of_a_broadcast_that_is_killed_half_way_gets_an_error_and_the_next_is_whole(faulty, room):
     n = PEOPLE // 2
     say(faulty, "warm")
     set_faults(Fault("PostToConnection", "500", ids=room.ids[n:]))  # so they will be retried
@@ -166,7 +166,9 @@ def test_a_broadcast_that_is_killed_half_way_is_told_to_its_speaker_and_the_next
     (worker,) = workers(faulty)
     worker.kill()
     poll(
-        lambda: any('"Internal server error"' in text for text in room.heard[0]), "the speaker to be told", every_s=0.02
+        lambda: any('"Internal server error"' in text for text in room.heard[0]),
+        "the speaker to get an error",
+        every_s=0.02,
     )
     set_faults()
     log = say(faulty, "whole")

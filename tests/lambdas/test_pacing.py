@@ -26,7 +26,7 @@ from benchmarks.endpoint import TokenBucket
 
 
 def leave(limiter, now, seconds, step_s=0.001):
-    """How many posts may leave within so many seconds."""
+    """How many posts may leave within `seconds`."""
     left, end = 0, now + seconds
     while now < end:
         while left < 100_000 and not limiter.acquire(now):
@@ -36,7 +36,7 @@ def leave(limiter, now, seconds, step_s=0.001):
 
 
 def throttled(accepted, over_s=1.0, **options):
-    """A limiter that was throttled twice, at 10.0 the second time. Between, so many posts were accepted."""
+    """A limiter that was throttled at `10 - over_s` and at 10 s, and `accepted` posts between."""
     limiter, at = RateLimiter(**options), 10.0
     limiter.throttled(at - over_s, sent_at=at - over_s)
     for number in range(accepted):
@@ -72,7 +72,7 @@ def test_a_throttle_cuts_to_a_share_of_what_was_accepted_and_not_of_what_was_sen
 
 
 def test_what_the_bucket_had_saved_is_no_rate():
-    """Five hundred that are accepted within a moment say: so many a second, at least."""
+    """If 500 posts are accepted within a moment, at least 500 will be in a second."""
     limiter = RateLimiter()
     for _ in range(500):
         limiter.accepted(10.02, 10.0)
@@ -106,8 +106,8 @@ def test_from_nothing_the_rate_is_back_within_a_second(share, known_rate):
     assert limiter.rate(end + 0.8) >= 0.9 * 8_000
 
 
-def test_of_a_few_posts_a_second_some_are_made_before_more_is_tried():
-    """The climb takes as long as eight posts, and no less than at a higher rate."""
+def test_at_a_low_rate_the_climb_takes_as_long_as_eight_posts():
+    """So that some answers come before more is tried."""
     assert throttled(10, invocations=40).rate(11.6) < 30
     assert throttled(1_000).rate(11.6) > 4_000
 
@@ -281,18 +281,18 @@ def test_a_connection_that_is_refused_while_others_are_accepted_is_given_up_afte
     [(0.05, 5, 4_000), (0.5, 15, 40), (0.8, 60, 4_000), (0.95, 15, 4_000), (0.99, 60, 40)],
 )  # in a small room each is refused more often
 def test_a_quota_makes_nobody_be_given_up(share, seconds, ids):
-    """So much of all that is sent is refused for so long, whoever it is for."""
+    """For `seconds`, a `share` of all posts is refused, to whatever connection."""
     drawn = random.Random(1)
     found = Simulation(lambda post, now: now > seconds or drawn.random() >= share, ids)
     assert (found.given_up, found.seconds < seconds + 5) == ({}, True)
 
 
-def test_nor_does_one_that_others_use_up_for_long_in_the_middle():
+def test_a_quota_that_others_use_up_for_long_makes_nobody_be_given_up():
     found = Simulation(quota(400, 200, saved=200, drained=(0.5, 8.5)), 1_600, 40, share=320)
     assert (found.given_up, found.seconds < 15) == ({}, True)
 
 
-def test_who_does_not_read_is_given_up_within_three_seconds_and_costs_the_others_nothing():
+def test_a_client_that_does_not_read_is_given_up_within_three_seconds_and_costs_the_others_nothing():
     full = {f"id-{number}" for number in range(100, 4_000, 800)}
     healthy = Simulation(lambda post, now: True, 4_000)
     found = Simulation(lambda post, now: post.connection_id not in full, 4_000)
@@ -301,7 +301,7 @@ def test_who_does_not_read_is_given_up_within_three_seconds_and_costs_the_others
     assert max(found.given_up.values()) <= 3.2
 
 
-def test_who_does_not_read_is_told_from_the_others_after_all_were_refused_for_long():
+def test_a_client_that_does_not_read_is_found_after_all_were_refused_for_long():
     full = {f"id-{number}" for number in range(0, 4_000, 800)}
     found = Simulation(lambda post, now: now > 30 and post.connection_id not in full, 4_000)
     assert found.given_up.keys() == full

@@ -119,7 +119,7 @@ def test_a_shard_that_lambda_does_not_take_is_posted_to_by_the_first_invocation(
 
 @pytest.fixture
 def handing_over(sharded, monkeypatch):
-    """`handing_over(shards=1)`: the same with pages of two, after the first of which the rest is handed over."""
+    """`handing_over(shards=1)`: as `sharded`, with pages of two. After the first page it hands the rest over."""
 
     def load(shards=1, above=10, refuse=()):
         broadcast, asked = sharded(shards, above, refuse)

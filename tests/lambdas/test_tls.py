@@ -1,4 +1,4 @@
-"""The whole chat once as it is on AWS: over https and wss, every certificate verified by whoever connects."""
+"""The whole chat as it is on AWS: over https and wss, and every client verifies the certificate."""
 
 import os
 import ssl

@@ -36,11 +36,11 @@ def ids(lab, table=None):
 
 
 def put_items(lab, connection_ids, age_s=3600, table=None):
-    """Put items of connections that began so long ago, and have two hours to live."""
+    """Put items of connections that began `age_s` ago, and have two hours to live."""
     now = int(time.time())
     times = {"connected_at": {"N": str(now - age_s)}, "expires_at": {"N": str(now + 7200)}}
     requests = [{"PutRequest": {"Item": {"connection_id": {"S": each}} | times}} for each in connection_ids]
-    for begin in range(0, len(requests), 25):  # DynamoDB takes so many at a time
+    for begin in range(0, len(requests), 25):  # as many as DynamoDB takes at a time
         batch = {table or lab.table: requests[begin : begin + 25]}
         assert not lab.client("dynamodb").batch_write_item(RequestItems=batch)["UnprocessedItems"]
 
@@ -122,7 +122,7 @@ class Room:
 
 @contextmanager
 def people_in(lab, number, beside=None):
-    """A `Room` of so many, who leave at the end."""
+    """A `Room` whose people leave at the end."""
     before = len(ids(lab))
     room = Room(lab, number, beside)
     try:

@@ -47,7 +47,7 @@ class Fault:
     """Of posts: only to these connections."""
     share: float = 1.0
     times: int | None = None
-    """Only the first so many, of each connection's posts, or of another operation's calls."""
+    """How many calls: of each connection's posts, or of another operation. None: all."""
 
 
 def set_faults(*faults: Fault) -> None:
@@ -63,7 +63,7 @@ def count_faults() -> Counter[tuple[str, ...]]:
 
 
 class FaultyCloud:
-    """The ASGI application `app`, of which calls fail as the file in `folder` says."""
+    """The ASGI application `app`, whose calls fail as the file in `folder` says."""
 
     def __init__(self, app: App, folder: Path) -> None:
         self._app, self._file = app, folder / "faults.json"

@@ -164,7 +164,7 @@ def load_function(part):
 
 
 def broadcast(number, seconds=20.0, name="id", **options):
-    """Post to so many ids without a function: the `Fanout`, and the seconds that it took."""
+    """Post to `number` ids without a function. Returns the `Fanout`, and how many seconds it took."""
     started = time.monotonic()
     with Fanout(b"hello", started + seconds, **options) as posts:
         posts.post([f"{name}-{n}" for n in range(number)])

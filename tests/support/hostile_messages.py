@@ -28,7 +28,7 @@ def close(code, reason=b""):
 
 
 def fragments(number):
-    """A message of so many frames of one byte."""
+    """A message of `number` frames of one byte each."""
     return (
         frame(TEXT, b"x", fin=False) + frame(CONTINUATION, b"x", fin=False) * (number - 2) + frame(CONTINUATION, b"x")
     )
@@ -55,7 +55,7 @@ BOMBS = [
     "[" * 60_000, '{"action":' * 10_000, '{"action":"$connect"}', '{"action":"$disconnect"}', '{"action":1}',
     '{"action":["$disconnect"]}', f'{{"action":{"9" * 20_000}}}', "NaN",
 ]  # fmt: skip
-"""Messages at which whoever chooses the route may fail, or choose wrongly."""
+"""Messages for which the local cloud may fail to choose a route, or choose a wrong one."""
 
 
 def text_frames(text):
