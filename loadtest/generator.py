@@ -32,6 +32,9 @@ HAND_OVER_S = 3.0
 FIRE_S = 10.0
 """How long Locust's statistics may take at the end to see the last deliveries."""
 
+COUNTS = ("opened", "departed", "failed", "refused", "due", "expected", "delivered", "outstanding")
+"""Counts of `Connections` that `Progress` has, too."""
+
 P = ParamSpec("P")
 Instruction = TypeVar("Instruction", exchange.Plan, exchange.Halt, exchange.Collect, exchange.Leave)
 
@@ -272,18 +275,11 @@ class Part:
                 client_id=self._runner.client_id,
                 synchronised=self._synchronised.is_set(),
                 open=len(connections.open),
-                opened=connections.opened,
-                departed=connections.departed,
-                failed=connections.failed,
-                refused=connections.refused,
                 errors=list(itertools.islice((record.error for record in connections.records if record.error), 3)),
                 refusals=dict(connections.refusals),
-                due=connections.due,
                 sending=self.sender.sending,
                 sent=self.sender.sent,
-                expected=connections.expected,
-                delivered=connections.delivered,
-                outstanding=connections.outstanding,
+                **{name: getattr(connections, name) for name in COUNTS},
             )
         )
 

@@ -19,7 +19,7 @@ MIN_BROADCASTS = 8
 MAX_LAG_MS = 100.0
 """p99 of the time from arrival to handling. It is not in the latency, but then the process can hardly keep up."""
 MAX_BOUND_SHARE = 0.01
-"""Share of deliveries of whose arrival only an upper bound is known."""
+"""Share of deliveries whose arrival is known as an upper bound only."""
 MAX_CPU_SHARE = 0.9
 """Share of one core that a process may use, as the 90th percentile over the seconds with broadcasts."""
 CLOCK_MS, CLOCK_SHARE = 1.0, 0.1

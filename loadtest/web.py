@@ -41,13 +41,10 @@ def extend(web_ui: WebUI, coordinator: Coordinator) -> None:
     def add_metrics(response: Response) -> Response:
         # The page requests this path every two seconds, and shows in the tab what it finds under `extended_stats`.
         if request.path.endswith("/stats/requests") and response.is_json:
+            shown = {name: coordinator.progress.get(key) for key, name in METRICS.items()}
             rows = [
-                {"name": name, "safeName": name, "value": _shown(coordinator, key)} for key, name in METRICS.items()
+                {"name": name, "safeName": name, "value": "" if value is None else value}
+                for name, value in shown.items()
             ]
             response.set_data(json.dumps((response.json or {}) | {"extended_stats": [{"key": KEY, "data": rows}]}))
         return response
-
-
-def _shown(coordinator: Coordinator, key: str) -> object:
-    value = coordinator.progress.get(key)
-    return "" if value is None else value

@@ -109,7 +109,7 @@ BOUNDS = [
 ]
 
 
-class Comparison(NamedTuple):
+class Calibration(NamedTuple):
     """This load test and a naive client, beside the truth."""
 
     table: pd.DataFrame
@@ -118,8 +118,8 @@ class Comparison(NamedTuple):
     """The readings of each, beside the truth."""
 
 
-def quick(connections: int = 300, broadcast_rate: float = 10.0, broadcasts: int = 8) -> Comparison:
-    """Calibrate in some seconds, to see with your own eyes why the naive reading is wrong.
+def quick(connections: int = 300, broadcast_rate: float = 10.0, broadcasts: int = 8) -> Calibration:
+    """Calibrate in a few seconds, to see with your own eyes why the naive reading is wrong.
 
     Raises:
         LoadTestError: in one sentence, if a reader fails.
@@ -128,7 +128,7 @@ def quick(connections: int = 300, broadcast_rate: float = 10.0, broadcasts: int 
     case = Case("no delay", connections=connections, broadcast_rate=broadcast_rate, broadcasts=broadcasts, warm_up=0)
     with tempfile.TemporaryDirectory() as folder:
         readings = [measure(case, Path(folder)), measure_naively(case, Path(folder))]
-    return Comparison(
+    return Calibration(
         table([reading.metrics() for reading in readings]),
         plots.readings({reading.reader: reading.rows for reading in readings}),
     )
@@ -189,8 +189,8 @@ def _print(rows: list[Json], own: list[Json], bounds: list[Json]) -> None:
     for row in own:
         if row["upper_bounds"] > verdict.MAX_BOUND_SHARE * row["delivered"]:
             print(
-                f"{row['case']}: of {row['upper_bounds']:,} of {row['delivered']:,} arrivals only an upper bound is "
-                "known, since more had arrived behind them."
+                f"{row['case']}: {row['upper_bounds']:,} of {row['delivered']:,} arrival times are upper bounds, since "
+                "more had arrived behind them."
             )
     print("\nMilliseconds:\n" + table(rows).to_string(float_format="{:.3f}".format))
     faults = {

@@ -49,6 +49,8 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
     rows = readings.with_truth(test.result, sent)
     assert (rows["latency_ms"] - rows["truth_ms"]).abs().median() < uncertainty_ms + 0.5
     assert abs(summary["send_late_ms"]["p50"]) < 100
+    in_locusts_statistics = test.statistics["delivery"]
+    assert 0 <= in_locusts_statistics["min_response_time"] <= in_locusts_statistics["max_response_time"] < 2_000
     assert not (tmp_path / "worker-0").exists()  # records travel to the master; workers write nothing
 
 
