@@ -64,7 +64,7 @@ def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: P
     deploy(lab, variant)
     process = begin_load_test(
         lab, folder, shape="steps", steps=",".join(map(str, steps)), spawn_rate=200, speakers=3, warm_up=1,
-        broadcasts=broadcasts, broadcast_rate=RATES[variant], payload_bytes=200,
+        broadcasts=broadcasts, broadcast_rate=RATES[variant], payload_bytes=200, drain_time=60,  # late is not missing
     )  # fmt: skip
     live.watch(process, folder)
     wait_for_empty_table(lab)

@@ -71,8 +71,8 @@ def speed(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
                 for name, number, threads in (("boto3", 200, 1), ("boto3, 32 threads", 1_500, 32)):
                     sent = support.boto3_posts(name, number, threads, "standard", warm_up=threads)
                     rows.append({"what": name, "cold": False, "rate": number / sent.seconds})
-    table = pd.DataFrame(rows).groupby(["what", "cold"], sort=False).median()
-    rates, cpu_ms = table["rate"].to_dict(), table["cpu_ms"].to_dict()
+    table = pd.DataFrame(rows)
+    rates, cpu_ms = (table.groupby(["what", "cold"])[name].median().to_dict() for name in ("rate", "cpu_ms"))
     for is_cold in (True, False):
         of, delayed_by, at_once = "cold" if is_cold else "warm", ("delay", is_cold), ("no delay", is_cold)
         bounds.at_least(f"rate with a delay / without, {of}", rates[delayed_by] / rates[at_once], 0.60)
@@ -80,7 +80,7 @@ def speed(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     warm = rates["delay", False]
     bounds.at_least("rate / boto3's, one after another", warm / rates["boto3", False], 150)
     bounds.at_least("rate / boto3's, 32 threads", warm / rates["boto3, 32 threads", False], 18)
-    return table.reset_index()
+    return table
 
 
 def sizes(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
@@ -101,13 +101,13 @@ def sizes(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
                 while sent.kept > kept:
                     kept, sent = sent.kept, post(False)
                 rows.append({"size": size, "connections": name, "cold": False, "seconds": sent.seconds})
-    table = pd.DataFrame(rows).groupby(["size", "connections", "cold"], sort=False).median()
-    seconds = table["seconds"].to_dict()
+    table = pd.DataFrame(rows)
+    seconds = table.groupby(["size", "connections", "cold"])["seconds"].median().to_dict()
     for size, is_cold in product(SIZES, (False, True)):
         best = min(seconds[size, number, is_cold] for number in FIXED if (size, number, is_cold) in seconds)
         ratio = seconds[size, "by need", is_cold] / best
         bounds.at_most(f"{size} ids, {'cold' if is_cold else 'warm'}: time / the best fixed number's", ratio, 1.1)
-    return table.reset_index()
+    return table
 
 
 # --- under a quota ---------------------------------------------------------------------------------------------------
@@ -402,8 +402,11 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()  # as the function does
     measured, bounds = {}, Bounds()
     for name in options.only or [part for part in PARTS if options.all or part not in ONLY_IN_ALL]:
-        measured[name] = PARTS[name](bounds, options.rounds, options.all)
-        print(f"\n{measured[name].round(4).to_string(index=False)}", flush=True)
+        shown = measured[name] = PARTS[name](bounds, options.rounds, options.all)
+        if name in ("speed", "sizes"):
+            keys = [key for key in ("size", "what", "connections", "cold") if key in shown]
+            shown = shown.groupby(keys, sort=False).median().reset_index()
+        print(f"\n{shown.round(4).to_string(index=False)}", flush=True)
     support.report(bounds, options.json, options.check, **measured)
     return 0
 
