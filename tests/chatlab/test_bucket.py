@@ -16,6 +16,8 @@ from chatlab.paths import ROOT
 from tests.support.policies import complaints
 from tests.support.processes import processes_of
 
+pytestmark = pytest.mark.slow  # it starts clouds
+
 REFUSED = [
     # nothing is listed
     "GET /", "HEAD /", "GET /?list-type=2", "GET /?list-type=2&prefix=private/", "GET /?versions", "GET /?uploads",

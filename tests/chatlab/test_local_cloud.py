@@ -23,6 +23,8 @@ from tests.support.labs import lab_in
 from tests.support.processes import environment_of_a_run, listening, processes_of
 from tests.support.requests import ask
 
+pytestmark = pytest.mark.slow  # it starts clouds
+
 
 def test_it_listens_on_loopback_and_nowhere_else(chat):
     status = local_cloud.status()

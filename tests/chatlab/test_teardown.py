@@ -18,6 +18,8 @@ from tests.support.cells import creating, run_cells
 from tests.support.labs import lab_in
 from tests.support.strangers import KINDS, plain
 
+pytestmark = pytest.mark.slow  # it starts clouds
+
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
