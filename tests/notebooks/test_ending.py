@@ -98,18 +98,6 @@ def test_ctrl_c_during_the_load_test_removes_everything_and_leaves_no_process(ch
     assert processes_of(tmp_path) == []
 
 
-def test_a_cell_that_fails_is_named_and_the_teardown_still_runs(chatlab, tmp_path):
-    failing = "from chatlab import LabError; raise LabError('It is so.')"
-    said, _ = (process := chatlab("run", second=failing, third="raise SystemExit")).communicate()
-    assert process.returncode != 0
-    found = summary(tmp_path)
-    assert [(notebook["name"], notebook["ok"]) for notebook in found["notebooks"]] == [
-        ("00_start", True), ("second", False), ("99_teardown", True),
-    ]  # fmt: skip
-    assert (found["failures"], found["leftovers"]) == (["second, cell 3 (The cell): It is so."], 0)
-    assert "Traceback" not in said
-
-
 def test_a_run_that_nobody_reads_is_torn_down(chatlab, tmp_path):
     """As in `make run | head`, or in a window that is closed: its lines can't be written any more."""
     reader, writer = os.openpty()
