@@ -121,7 +121,7 @@ def _figure(path: Path) -> dict[str, str]:
     animation = path.with_suffix(".gif")
     return {
         "name": (path.stem.partition(" ")[2] or path.stem).replace("_", " ").capitalize(),
-        "kind": texts.get("Source", "measured"),  # or simulated
+        "kind": texts.get("Source", "measured"),  # or computed
         "text": texts.get("Description", ""),
         "png": base64.b64encode(path.read_bytes()).decode(),
         "animation": base64.b64encode(animation.read_bytes()).decode() if animation.exists() else "",

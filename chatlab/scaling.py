@@ -69,7 +69,7 @@ def plot_forecasts(
         guess: connections and seconds, of a star in the first panel.
     """
     figure = NotebookFigure(figsize=(8.5, 5.2), layout="constrained")
-    figure.kind = "simulated"
+    figure.kind = "computed"
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     everything = pd.concat(tables.values())
     for axes, (title, table) in zip(panels, tables.items(), strict=True):

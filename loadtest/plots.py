@@ -28,7 +28,7 @@ LATE_MS = 10.0
 """The timeline marks a broadcast that is sent later than this."""
 LATE, DROPPED = f"broadcast sent over {LATE_MS:g} ms late", "connection dropped"
 
-Kind = Literal["measured", "simulated"]
+Kind = Literal["measured", "computed"]
 
 
 class NotebookFigure(Figure):

@@ -55,7 +55,7 @@ def run_with_pictures(folder):
         plot(fast).savefig(folder / "plots" / f"6-{number} {plot.__name__.replace('_', ' ')}.png", dpi=60)
     ripple.ripple({"one after another": slow, "this chat's broadcast": fast}).save(folder / "plots" / "6-0 ripple")
     figure, _ = plots.new_figure("A forecast", "Connections", "Time (s)")
-    figure.kind = "simulated"
+    figure.kind = "computed"
     figure.savefig(folder / "plots" / "7-1 how far it goes.png", dpi=60)
     return {
         "target": "local",
