@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -156,9 +156,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     Each has a default of its type, since Locust converts what the web page posts to the type of the default. They are
     added one by one and not as a group, since Locust's web page does not show groups.
     """
-    for name, (default, text, _, _, choices, on_web_page) in OPTIONS.items():
-        only_here: dict[str, bool] = {} if on_web_page else {"include_in_web_ui": False}  # Locust's own parser knows it
-        parser.add_argument(flag(name), type=type(default), default=default, help=text, choices=choices, **only_here)  # type: ignore[arg-type]
+    for name, option in OPTIONS.items():
+        of_locusts: dict[str, Any] = {} if option.on_web_page else {"include_in_web_ui": False}
+        kind, choices = type(option.default), option.choices
+        parser.add_argument(
+            flag(name), type=kind, default=option.default, help=option.help, choices=choices, **of_locusts
+        )
     # Locust prints a long table every two seconds, and progress.json has the same numbers. Locust's web page and its
     # master would otherwise listen on every address of the machine.
     parser.set_defaults(only_summary=True, web_host="127.0.0.1", master_bind_host="127.0.0.1", web_base_path=PAGE_PATH)

@@ -200,10 +200,8 @@ class Failed(Message):
     reason: str
 
 
-KINDS: list[type[Message]] = [
-    Start, Plan, Halt, Collect, Leave, Ping, Pong, Progress, Deliveries, Snapshot, Failed,
-]  # fmt: skip
-VERSION = hashlib.sha256(repr([(kind.__name__, kind.__annotations__) for kind in KINDS]).encode()).hexdigest()[:16]
+_FIELDS = [(kind.__name__, kind.__annotations__) for kind in Message.__subclasses__()]
+VERSION = hashlib.sha256(repr(_FIELDS).encode()).hexdigest()[:16]
 """Of the messages and their fields. It is in each message, so that master and workers of different versions say so."""
 
 
