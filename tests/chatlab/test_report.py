@@ -39,7 +39,7 @@ def test_the_report_is_one_file_that_needs_no_other_and_links_the_raw_data(run):
     assert "&lt;b&gt;the host&lt;/b&gt;" in page
     # A picture says what is seen, and whether it was measured.
     assert '<figure class="measured moving">' in page and '<figure class="computed">' in page
-    assert '<span class="kind">Simulated:</span> How far it goes.' in page
+    assert '<span class="kind">Computed:</span> How far it goes.' in page
     assert "A curve of the share of 800 deliveries that arrived within a time" in page
     for name in ("summary.json", "load_test/deliveries.parquet", "load_test/summary.json"):
         assert f'<a href="{name}">' in page and (folder / name).exists()
