@@ -80,7 +80,8 @@ check: setup
 
 test-fast: setup
 	@cd frontend && npm test --silent
-	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/chatlab tests/loadtest tests/docs
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow and not long" tests/chatlab tests/loadtest tests/docs \
+		tests/lambdas/test_pacing.py
 
 # Speed is measured elsewhere (benchmarks): a test here is right or wrong. Most of the time the tests wait for a process,
 # so five files are run at a time; those that take longest come first. CI runs two, so that nothing fails because it had

@@ -155,10 +155,13 @@ def launch():
 
 @pytest.fixture(scope="module")
 def report(request):
-    """`report({column: value, ...})`: a row of the table that is printed at the end, past pytest's capturing."""
+    """`report({column: value, ...})`: a row of a table that is printed at the end, past pytest's capturing."""
     rows = []
     yield rows.append
-    if rows:
-        lines = [rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)]
-        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            print("", *(f"| {' | '.join(map(str, line))} |" for line in lines), sep="\n")
+    lines = []
+    for before, row in zip([{}, *rows], rows, strict=False):
+        if before.keys() != row.keys():
+            lines += [[], row, ["---"] * len(row)]
+        lines.append(row.values())
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(*(f"| {' | '.join(map(str, line))} |" if line else "" for line in lines), sep="\n")
