@@ -3,6 +3,7 @@
 import http.client
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -80,6 +81,13 @@ def test_another_sites_page_gets_nothing_but_a_link_to_it_works(ask):
     status, _, headers = ask("/index.html", **another, Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="document")
     assert (status, headers["X-Frame-Options"]) == (200, "DENY")
     assert ask("/index.html", Sec_Fetch_Site="same-origin")[0] == 200
+
+
+def test_a_port_that_is_taken_is_replaced_by_a_free_one(built, monkeypatch):
+    with socket.create_server((page.HOST, 0)) as free:
+        monkeypatch.setattr(page, "PORT", free.getsockname()[1])
+    with listen(built) as first, listen(built) as second:
+        assert first.server_port == page.PORT != second.server_port
 
 
 def test_in_the_background_it_listens_on_loopback_alone_and_ends_when_it_is_told(built, tmp_path):

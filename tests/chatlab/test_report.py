@@ -62,6 +62,7 @@ def test_the_conclusion_hides_no_doubt(run):
         return report.conclude({"fanout": fanout | changes})
 
     assert "Of 800 deliveries 799 arrived and 0 came twice" in conclude(delivered=799)[1]
+    assert "All" not in conclude(duplicate=1)[1] and "1 came twice" in conclude(duplicate=1)[1]
     assert "but do not rely on these figures" in conclude(verdict={"believable": False, "uncertain": []})[1]
     known, unsure = (conclude(verdict={"believable": True, "uncertain": names}) for names in ([], ["p90", "p99"]))
     assert "99 of 100" in known[0] and " of 10" not in unsure[0]

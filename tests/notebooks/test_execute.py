@@ -31,7 +31,8 @@ def notebook(tmp_path, monkeypatch):
         cells = [nbformat.v4.new_markdown_cell("# Sleep"), nbformat.v4.new_code_cell(source)]
         # The notebooks of the repository carry the outputs of a run.
         before = nbformat.v4.new_output("stream", text="of another run")
-        cells += [nbformat.v4.new_code_cell("2", execution_count=2, outputs=[before])]
+        practice = {"tags": [notebooks.PRACTICE]}
+        cells += [nbformat.v4.new_code_cell("2", execution_count=2, outputs=[before], metadata=practice)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), deep / "it.ipynb")
         return execute("it", tmp_path / "saved" / "it.ipynb", **options)
 
@@ -79,6 +80,14 @@ folder = os.path.dirname(ipykernel.get_connection_file())
 sockets = [name for name in os.listdir(folder) if not name.endswith(".json")]
 print(json.dumps([tcp, len(sockets), oct(os.stat(folder).st_mode & 0o777)]))
 """
+
+
+def test_a_cell_that_is_practice_runs_where_that_is_asked_for(notebook, tmp_path):
+    for practice, counts in ((False, [1, None]), (True, [1, 2])):
+        assert notebook("1 + 1", practice=practice).ok
+        _, *code = nbformat.read(tmp_path / "saved" / "it.ipynb", as_version=4).cells
+        assert [cell.execution_count for cell in code] == counts
+        assert "of another run" not in f"{code}"
 
 
 def test_a_kernel_listens_where_only_its_owner_may_enter(notebook):

@@ -61,6 +61,9 @@ def fail(*_):
 @pytest.mark.parametrize(
     ("check", "made", "message"),
     [
+        (building.check_expires_at, lambda now: now + 4 * 3600, "an int, and this is"),
+        (building.check_expires_at, lambda now: int(now) + 3600, "a connection can last 2"),
+        (building.check_expires_at, lambda now: int(now) + 25 * 3600, "each broadcast posts to ghosts until then"),
         (building.check_outdated, lambda disk, deployed: [part for part in deployed if deployed[part] > "b"], "name"),
         (building.check_cache_control, lambda key: HASHED if "assets" in key else OTHERS, "old-assets/index.html"),
         (building.check_may_read, lambda policy, arn: True, "a stranger may not read"),
