@@ -1,6 +1,7 @@
 """Which lab is meant, from what a person says and what the shell says; and what follows from its settings."""
 
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -77,6 +78,17 @@ def test_tags_in_either_form_say_whose_a_thing_is():
 def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
     assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
     assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64
+
+
+def test_of_several_apis_the_oldest_of_ones_own_counts(aws, monkeypatch):
+    own = aws().tags
+    apis = [
+        {"ApiId": "b", "CreatedDate": 2, "Tags": own}, {"ApiId": "c", "CreatedDate": 3, "Tags": own},
+        {"ApiId": "a", "CreatedDate": 1, "Tags": {"chatlab": "theirs"}}, {"ApiId": "d", "CreatedDate": 0},
+    ]  # fmt: skip
+    pages = SimpleNamespace(paginate=lambda: [{"Items": apis[:2]}, {"Items": apis[2:]}])
+    monkeypatch.setattr(Lab, "client", lambda *_: SimpleNamespace(get_paginator=lambda _: pages))
+    assert aws().require_api() == "b"
 
 
 def test_a_client_is_made_once_and_another_one_for_other_options(aws):

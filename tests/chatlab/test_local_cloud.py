@@ -72,6 +72,7 @@ def test_its_key_is_for_this_user_alone_and_another_one_each_time(lab):
         (folder / "key.json").rename(folder / "beside")
         with pytest.raises(LabError, match="is still starting"):
             local_cloud.credentials()
+        (folder / "beside").rename(folder / "key.json")
         local_cloud.stop()
         assert not (folder / "key.json").exists()
         with pytest.raises(LabError, match="is not running"):

@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from chatlab import Lab, LabError, list_resources, permissions, preflight
+from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import TEARDOWN
 from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION, NOT_CHECKED, OK, STOP, WARNING, Check
 from tests.support.cells import run_cells
@@ -269,6 +270,11 @@ def test_whoever_may_not_look_at_the_bills_has_made_no_alarm_and_can_do_all_else
     policy["Statement"].append(statement("budgets:*", effect="Deny"))
     lab = restricted("no-bills", policy)
     assert list_resources(lab).empty
+    # What only its tags name is believed to exist if this person may not ask for it.
+    s3, bucket = cloud.client("s3"), {"Bucket": "of-another-name"}
+    s3.create_bucket(CreateBucketConfiguration={"Tags": lab.tag_list}, **bucket)
+    assert list_tagged_arns(lab) == ["arn:aws:s3:::of-another-name"]
+    s3.delete_bucket(**bucket)
     assert "Nothing is left that could be charged for" in run_cells(TEARDOWN)
 
 
