@@ -55,13 +55,14 @@ def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
 
 
 def test_a_report_on_its_way_at_the_end_counts(start, tmp_path):
-    """Workers hand over what they have every three seconds, and so just before they are asked for the rest, too."""
+    """Workers hand over what they have every three seconds: also just before they are asked for the rest, or after."""
     report_first = (
         "from loadtest.generator import Part\n"
         "hand_over = Part.hand_over\n"
         "def report_first(self, final=False):\n"
         "    hand_over(self)\n"
         "    hand_over(self, final)\n"
+        "    hand_over(self)\n"
         "Part.hand_over = report_first\n"
     )
     with reference_server.run() as server:
