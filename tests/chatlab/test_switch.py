@@ -1,6 +1,7 @@
 """The switch for the forgetful: after `HOURS` the stage is gone by itself, and so is the schedule."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import websocket
@@ -43,6 +44,18 @@ def the_role_may_delete_this_stage_and_nothing_else(lab):
         assert answer["EvalDecision"] == decision
 
 
+def a_role_without_permission_deletes_nothing(lab):
+    iam, scheduler = lab.client("iam"), lab.client("scheduler")
+    for name in iam.list_role_policies(RoleName=lab.switch_role)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=lab.switch_role, PolicyName=name)
+    schedule = scheduler.get_schedule(Name="remove-the-stage", GroupName=lab.switch)
+    kept = {name: schedule[name] for name in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+    now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
+    scheduler.update_schedule(**kept, ScheduleExpression=now, ActionAfterCompletion="DELETE")
+    poll(lambda: not has_schedule(lab), "the schedule to be over", timeout_s=30)
+    assert stages(lab) == [STAGE]
+
+
 def choose(hours):
     """Create what notebooks 00 and 04 create, with a switch after these hours; what 04 says."""
     run_cells("00_start", HOURS=hours)
@@ -70,6 +83,7 @@ def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebo
         assert json.loads(schedule["Target"]["Input"]) == {"ApiId": lab.require_api(), "StageName": STAGE}
     assert is_heard(lab)
 
+    a_role_without_permission_deletes_nothing(lab)
     said = run_cells(TEARDOWN)
     assert f"Deleted the schedule group {lab.switch}" in said
     assert f"Deleted the role {lab.switch_role}" in said
