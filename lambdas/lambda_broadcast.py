@@ -205,14 +205,15 @@ def scan_and_post(fanout: Fanout, event: dict[str, Any], deadline: float, log: L
                 return
 
     fanout.post(speaker(event))
-    (first, *rest), found, is_split = shards, 0, total_segments == 1
+    first, *rest = shards
+    found, may_split = 0, total_segments > 1
     for connections, is_handed_over in post(first):
         found += connections
         log["handed_over"] += is_handed_over
-        if not is_split and found * total_segments > threshold:
-            rest, is_split = invoke(rest, event, log["broadcast"]), True
+        if may_split and found * total_segments > threshold:
+            rest, may_split = invoke(rest, event, log["broadcast"]), False
             log["shards"] = total_segments - len(rest)
-            fanout.share(log["shards"])
+            fanout.set_invocations(log["shards"])
     with ThreadPoolExecutor(MAX_CONCURRENCY) as pool:
         log["handed_over"] += sum(pool.map(lambda shard: sum(is_over for _, is_over in post(shard)), rest))
 

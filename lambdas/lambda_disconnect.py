@@ -35,7 +35,7 @@ def handler(event: Event, context: object) -> dict[str, int]:
         log["connection_id"] = str(connection_id)
         dynamodb.delete_item(TableName=os.environ["TABLE"], Key={"connection_id": {"S": connection_id}})
         status = 200
-    except Exception as error:  # what is left behind, a broadcast that gets 410 or the item's time to live removes
+    except Exception as error:  # a broadcast that gets 410, or the item's time to live, removes the id later
         log["error"] = f"{type(error).__name__}: {error}"
         status = 500
     log["delete_ms"] = round((time.perf_counter() - started) * 1000, 1)

@@ -12,14 +12,16 @@ from collections import deque
 
 # --- how fast --------------------------------------------------------------------------------------------------------
 
-BETA = 0.7  # what a throttle leaves of the accepted rate: multiplicative decrease, as in RFC 9438
-INCREASE = 30.0  # posts a second: what all invocations together first add to that, and their least rate
-DOUBLING_S = 0.1  # in which the increase doubles, up to a rate that is known
-CLIMB_S, CLIMB_POSTS = 0.4, 8  # until the known rate is reached: the longer one
-BEYOND_DOUBLING_S = 0.4  # in which the increase doubles beyond that rate
-MAX_BURST_S = 0.02  # seconds of the rate that a sender who was late may catch up with at once
-WINDOW_S, SLOTS = 1.0, 10  # over which the accepted posts are counted
-MIN_ACCEPTED = 5  # posts: fewer show no rate
+# A throttle cuts the rate to BETA of the accepted rate (multiplicative decrease, as in RFC 9438). From there it climbs:
+# all invocations together first add INCREASE posts a second, which is also their least rate, and that increase doubles
+# every DOUBLING_S. Where a rate is known, the climb to it takes CLIMB_S, or the time of CLIMB_POSTS posts if that is
+# longer; beyond it the increase doubles every BEYOND_DOUBLING_S.
+BETA, INCREASE = 0.7, 30.0
+DOUBLING_S, BEYOND_DOUBLING_S = 0.1, 0.4
+CLIMB_S, CLIMB_POSTS = 0.4, 8
+MAX_BURST_S = 0.02  # a sender that was late may send at once what the rate allows in this time
+WINDOW_S, SLOTS = 1.0, 10  # the accepted posts of the last WINDOW_S are counted, in this many slots
+MIN_ACCEPTED = 5  # fewer posts show no rate
 
 
 class RateLimiter:
@@ -34,13 +36,13 @@ class RateLimiter:
     Times are seconds of one monotonic clock.
 
     Args:
-        share: posts a second that all invocations together never exceed; None if that is not known. Then nothing
+        total_rate: posts a second that all invocations together never exceed; None if that is not known. Then nothing
             limits the rate until the first throttle.
         invocations: how many post at the same time, this one included.
     """
 
-    def __init__(self, share: float | None = None, invocations: int = 1) -> None:
-        self._share = share or math.inf
+    def __init__(self, total_rate: float | None = None, invocations: int = 1) -> None:
+        self._total_rate = total_rate or math.inf
         self.set_invocations(invocations)
         self.known_rate = 0.0
         """Posts a second that API Gateway accepted from one invocation, at best; 0 if nothing is known."""
@@ -50,13 +52,13 @@ class RateLimiter:
 
     def set_invocations(self, invocations: int) -> None:
         """From now on this many invocations post at the same time."""
-        self._max_rate, self._increase = self._share / invocations, INCREASE / invocations
+        self._max_rate, self._increase = self._total_rate / invocations, INCREASE / invocations
 
     def rate(self, now: float) -> float:
         """Posts a second that may leave now."""
         if self._cut_at == -math.inf:
             return self._max_rate
-        elapsed, known = now - self._cut_at, self._max_rate if self._share < math.inf else self.known_rate
+        elapsed, known = now - self._cut_at, self._max_rate if self._total_rate < math.inf else self.known_rate
         back = BETA * self._accepted_rate + self._increase * (_doubled(elapsed / DOUBLING_S) - 1)
         if known:
             climb_s = max(CLIMB_S, CLIMB_POSTS / known)

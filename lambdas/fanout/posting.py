@@ -102,7 +102,7 @@ class Fanout:
             self._room.wait_for(lambda: self._is_over or len(self._ready) <= MAX_READY)
             self._waiting -= 1
 
-    def share(self, invocations: int) -> None:
+    def set_invocations(self, invocations: int) -> None:
         """From now on this many invocations post at the same time."""
         self._limiter.set_invocations(invocations)
 

@@ -32,12 +32,12 @@ class Signer:
 
     def __init__(self, endpoint: str, data: bytes) -> None:
         self._url, self._data = urlsplit(endpoint), data
-        self._sign()
+        self._prepare()
 
     def request(self, connection_id: str) -> bytes:
         """The whole HTTP request that posts to this connection. Raises NoCredentialsError."""
         if time.monotonic() - self._signed_at > LIFETIME_S:
-            self._sign()
+            self._prepare()
         quoted = quote(connection_id, safe="~")
         canonical = hashlib.sha256(self._before + quote(quoted, safe="~").encode() + self._after)
         signature = self._hmac.copy()
@@ -45,8 +45,8 @@ class Signer:
         line = f"POST {self._path}/@connections/{quoted}{self._head}{signature.hexdigest()}"
         return line.encode() + self._body
 
-    def _sign(self) -> None:
-        """What all requests have in common."""
+    def _prepare(self) -> None:
+        """Compute what all requests share: the signing key, the headers and the canonical request around an id."""
         url, data = self._url, self._data
         if not (found := EnvProvider().load()):
             raise NoCredentialsError

@@ -73,6 +73,15 @@ def names():
     return [entry.settings.name for entry in ledger.entries()]
 
 
+def test_a_lab_that_is_chosen_again_has_been_open_since_the_first_time():
+    lab = Lab.choose("aws", "mine", "eu-west-1")
+    path = ledger._path(ledger.entries()[0])
+    path.write_text(path.read_text().replace(ledger.entries()[0].since, "2026-11-01T10:00:00Z"))
+    ledger.record(lab, 8)
+    (entry,) = ledger.entries()
+    assert (entry.since, ledger.lifetime_hours()) == ("2026-11-01T10:00:00Z", 8)
+
+
 def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():
     lab = Lab.choose("aws", "mine", "eu-west-1")
     (entry,) = ledger.entries()

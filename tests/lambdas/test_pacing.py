@@ -113,7 +113,7 @@ def test_at_a_low_rate_the_climb_takes_as_long_as_eight_posts():
 
 
 def test_a_share_is_not_exceeded_after_a_throttle():
-    assert throttled(1_000, share=500).rate(60.0) == 500
+    assert throttled(1_000, total_rate=500).rate(60.0) == 500
 
 
 # --- broadcasts under a quota ----------------------------------------------------------------------------------------

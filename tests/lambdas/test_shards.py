@@ -71,7 +71,7 @@ def test_a_large_broadcast_is_split_and_its_shards_reach_everyone_once_the_speak
             shares.append((posts_per_second, invocations))
             super().__init__(data, deadline, posts_per_second, invocations)
 
-        def share(self, invocations):
+        def set_invocations(self, invocations):
             shares.append(invocations)
 
     monkeypatch.setattr(broadcast, "Fanout", Recorded)
