@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from chatlab.lab import Lab
 
 POLICY = ROOT / "docs" / "aws-policy.json"
-MAX_CHARACTERS = 6_144  # of a managed policy, without white space: IAM's quota
 FUNCTIONS, LOG_GROUPS = (
     [f"arn:{{partition}}:{arn}{{name}}-{part}" for part in ("connect", "default", "disconnect")]
     for arn in ("lambda:{region}:{account_id}:function:", "logs:{region}:{account_id}:log-group:/aws/lambda/")
@@ -34,8 +33,8 @@ class Statement:
     sid: str
     resources: list[str]
     """ARN templates of {partition}, {region}, {account_id}, {name}, {role}, {switch_role}, {bucket} and {any}."""
-    actions: dict[str, str]
-    """IAM's actions, and the notebook or the call that needs each."""
+    actions: str
+    """IAM's actions, with spaces between."""
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
     is_for_switch: bool = False
     """Whether only the switch needs it, which removes the stage after some hours."""
@@ -45,7 +44,7 @@ class Statement:
         filled = {
             "Sid": self.sid,
             "Effect": "Allow",
-            "Action": list(self.actions),
+            "Action": self.actions.split(),
             "Resource": [resource.format(**names) for resource in self.resources],
         }
         condition = {
@@ -59,191 +58,109 @@ STATEMENTS = [
     Statement(
         "Table",
         ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}"],
-        {
-            "dynamodb:CreateTable": "01",
-            "dynamodb:TagResource": "01: create_table with Tags asks for both",
-            "dynamodb:DescribeTable": "01, 99, and the waiters",
-            "dynamodb:ListTagsOfResource": "01, 99: whose table is it?",
-            "dynamodb:DescribeTimeToLive": "01",
-            "dynamodb:UpdateTimeToLive": "01",
-            "dynamodb:PutItem": "01: Verify",
-            "dynamodb:GetItem": "01, 03: Verify",
-            "dynamodb:DeleteItem": "01: Verify",
-            "dynamodb:Scan": "04: Verify",
-            "dynamodb:UpdateTable": "08: the index",
-            "dynamodb:DeleteTable": "99",
-        },
+        "dynamodb:CreateTable dynamodb:TagResource dynamodb:DescribeTable dynamodb:ListTagsOfResource"
+        " dynamodb:DescribeTimeToLive dynamodb:UpdateTimeToLive dynamodb:PutItem dynamodb:GetItem dynamodb:DeleteItem"
+        " dynamodb:Scan dynamodb:UpdateTable dynamodb:DeleteTable",
     ),
-    Statement(
-        "Index",
-        ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}/index/room"],
-        {"dynamodb:Query": "08: who is in a room?"},
-    ),
+    Statement("Index", ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}/index/room"], "dynamodb:Query"),
     Statement(
         "Roles",
         ["arn:{partition}:iam::{account_id}:role/{role}", "arn:{partition}:iam::{account_id}:role/{switch_role}"],
-        {
-            "iam:CreateRole": "02, and 04 for the switch",
-            "iam:TagRole": "02: create_role with Tags asks for both",
-            "iam:GetRole": "02 to 04, and the waiter",
-            "iam:PutRolePolicy": "02 to 04, 08",
-            "iam:GetRolePolicy": "04: what is broken is put back",
-            "iam:ListRolePolicies": "99",
-            "iam:ListAttachedRolePolicies": "99: what was attached by hand",
-            "iam:ListInstanceProfilesForRole": "99: the same",
-            "iam:DeleteRolePolicy": "08, 99",
-            "iam:DetachRolePolicy": "99",
-            "iam:DeleteRole": "99",
-        },
+        "iam:CreateRole iam:TagRole iam:GetRole iam:PutRolePolicy iam:GetRolePolicy iam:ListRolePolicies"
+        " iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole iam:DeleteRolePolicy iam:DetachRolePolicy"
+        " iam:DeleteRole",
     ),
     Statement(
-        "InstanceProfiles",
+        "InstanceProfiles",  # a role that is in one can't be deleted, and its name is not known
         ["arn:{partition}:iam::{account_id}:instance-profile/{any}"],
-        {"iam:RemoveRoleFromInstanceProfile": "99: a role that is in one can't be deleted, and its name is not known"},
+        "iam:RemoveRoleFromInstanceProfile",
     ),
     Statement(
-        "PassRole",
+        "PassRole",  # create_function and update_function_configuration with a Role ask for it, too
         ["arn:{partition}:iam::{account_id}:role/{role}"],
-        {"iam:PassRole": "03: create_function and update_function_configuration with a Role ask for it, too"},
+        "iam:PassRole",
         {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
     ),
     Statement(
-        "PassSwitchRole",
+        "PassSwitchRole",  # create_schedule asks for it, too
         ["arn:{partition}:iam::{account_id}:role/{switch_role}"],
-        {"iam:PassRole": "04: create_schedule asks for it, too"},
+        "iam:PassRole",
         {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
         is_for_switch=True,
     ),
     Statement(
-        "Switch",
+        "Switch",  # delete_schedule_group asks for DeleteSchedule, too
         [
             "arn:{partition}:scheduler:{region}:{account_id}:schedule-group/{name}-switch",
             "arn:{partition}:scheduler:{region}:{account_id}:schedule/{name}-switch/{any}",
         ],
-        {
-            "scheduler:CreateScheduleGroup": "04, where HOURS is set",
-            "scheduler:TagResource": "04: create_schedule_group with Tags asks for both",
-            "scheduler:CreateSchedule": "04",
-            "scheduler:GetSchedule": "04",
-            "scheduler:UpdateSchedule": "04: the hours begin anew",
-            "scheduler:ListTagsForResource": "04, 99, the inventory: whose group is it?",
-            "scheduler:GetScheduleGroup": "the inventory by tag",
-            "scheduler:DeleteScheduleGroup": "99",
-            "scheduler:DeleteSchedule": "99: delete_schedule_group asks for both",
-        },
+        "scheduler:CreateScheduleGroup scheduler:TagResource scheduler:CreateSchedule scheduler:GetSchedule"
+        " scheduler:UpdateSchedule scheduler:ListTagsForResource scheduler:GetScheduleGroup"
+        " scheduler:DeleteScheduleGroup scheduler:DeleteSchedule",
         is_for_switch=True,
     ),
     Statement(
         "Alarm",
         ["arn:{partition}:budgets::{account_id}:budget/{name}-{region}"],
-        {
-            "budgets:ModifyBudget": "00, where EMAIL is set: create_budget; 99: delete_budget",
-            "budgets:TagResource": "00: create_budget with ResourceTags asks for both",
-        },
+        "budgets:ModifyBudget budgets:TagResource",  # create_budget and delete_budget are ModifyBudget
     ),
     Statement(
         "Functions",
         FUNCTIONS,
-        {
-            "lambda:CreateFunction": "03",
-            "lambda:TagResource": "03: create_function with Tags asks for both",
-            "lambda:GetFunction": "03, 99, and the waiters",
-            "lambda:GetFunctionConfiguration": "03 to 07",
-            "lambda:UpdateFunctionCode": "03, 04, 07, 08",
-            "lambda:UpdateFunctionConfiguration": "03 to 05",
-            "lambda:PutFunctionEventInvokeConfig": "03",
-            "lambda:InvokeFunction": "03: Verify",
-            "lambda:GetPolicy": "04",
-            "lambda:AddPermission": "04",
-            "lambda:RemovePermission": "04: one that names an API that is gone",
-            "lambda:DeleteFunction": "99",
-        },
+        "lambda:CreateFunction lambda:TagResource lambda:GetFunction lambda:GetFunctionConfiguration"
+        " lambda:UpdateFunctionCode lambda:UpdateFunctionConfiguration lambda:PutFunctionEventInvokeConfig"
+        " lambda:InvokeFunction lambda:GetPolicy lambda:AddPermission lambda:RemovePermission lambda:DeleteFunction",
     ),
     Statement(
-        "EventSources",
+        "EventSources",  # what feeds a function by hand, whose name is not known
         ["arn:{partition}:lambda:{region}:{account_id}:event-source-mapping:{any}"],
-        {"lambda:DeleteEventSourceMapping": "99: what feeds a function by hand, whose name is not known"},
+        "lambda:DeleteEventSourceMapping",
         {"ArnLike": {"lambda:FunctionArn": "arn:*:lambda:*:*:function:{name}-*"}},
     ),
     Statement(
         "LogGroups",
         # With and without the end: which of the two an action is checked against is not the same for all.
         [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
-        {
-            "logs:CreateLogGroup": "03",
-            "logs:TagResource": "03: create_log_group with tags asks for both",
-            "logs:ListTagsForResource": "03, 99: whose log group is it?",
-            "logs:PutRetentionPolicy": "03",
-            "logs:DeleteLogGroup": "99",
-        },
+        "logs:CreateLogGroup logs:TagResource logs:ListTagsForResource logs:PutRetentionPolicy logs:DeleteLogGroup",
     ),
     Statement(
         "Apis",
         # An API's id is AWS's, so it can't be narrowed by name, and what is below an API inherits no tag of it:
         # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
         ["arn:{partition}:apigateway:{region}::/apis", "arn:{partition}:apigateway:{region}::/apis/{any}"],
-        {
-            "apigateway:GET": "04, and wherever the API is looked for",
-            "apigateway:POST": "04: create_api, _integration, _route, _deployment and _stage",
-            "apigateway:PATCH": "04: update_route and update_stage, where something is not as it should be",
-            # Not in the reference, and yet asked for: amplify-cli #12316.
-            "apigateway:TagResource": "04: create_stage with Tags asks for both",
-        },
+        # TagResource, which create_stage with Tags needs, is not in the reference: amplify-cli #12316.
+        "apigateway:GET apigateway:POST apigateway:PATCH apigateway:TagResource",
     ),
     Statement(
         "Connections",
         ["arn:{partition}:execute-api:{region}:{account_id}:{any}/production/{any}/@connections/{any}"],
-        {"execute-api:ManageConnections": "04: Verify"},
+        "execute-api:ManageConnections",
     ),
-    Statement(
-        "Account",
-        ["arn:{partition}:apigateway:{region}::/account"],
-        {"apigateway:GET": "03, 06: get_account, for the requests a second"},
-    ),
+    # get_account, for the requests a second
+    Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET"),
     Statement(
         "TagsOfApis",
         # The first star is for an ARN within the ARN, as AWS has asked: terraform-provider-aws #16023.
         ["arn:{partition}:apigateway:{region}::*/tags/{any}"],
-        {
-            "apigateway:POST": "04: create_api with Tags may ask for it, too",
-            "apigateway:PUT": "04: the same, as in API Gateway's older interface",
-        },
+        "apigateway:POST apigateway:PUT",  # create_api with Tags may ask for either: PUT is the older interface's
     ),
     Statement(
         "OwnApi",
         ["arn:{partition}:apigateway:{region}::/apis/{any}"],
-        {"apigateway:DELETE": "99: delete_api, of one that carries the lab's tag"},
+        "apigateway:DELETE",
         {"StringEquals": {"aws:ResourceTag/chatlab": "{name}"}},
     ),
     Statement(
-        "Bucket",
+        "Bucket",  # head_bucket and list_objects_v2 are ListBucket
         ["arn:{partition}:s3:::{bucket}"],
-        {
-            "s3:CreateBucket": "05",
-            "s3:TagResource": "05: create_bucket with Tags asks for both",
-            "s3:GetBucketTagging": "05, 99: whose bucket is it?",
-            "s3:ListBucket": "05, 99, the inventory: head_bucket and list_objects_v2",
-            "s3:PutBucketPublicAccessBlock": "05",
-            "s3:GetBucketPublicAccessBlock": "05",
-            "s3:PutBucketPolicy": "05",
-            "s3:DeleteBucketPolicy": "05: what is broken is put back",
-            "s3:PutBucketWebsite": "05",
-            "s3:GetBucketWebsite": "05",
-            "s3:ListBucketVersions": "99: objects of a bucket that somebody has versioned",
-            "s3:ListBucketMultipartUploads": "99: unfinished uploads",
-            "s3:DeleteBucket": "99",
-        },
+        "s3:CreateBucket s3:TagResource s3:GetBucketTagging s3:ListBucket s3:PutBucketPublicAccessBlock"
+        " s3:GetBucketPublicAccessBlock s3:PutBucketPolicy s3:DeleteBucketPolicy s3:PutBucketWebsite"
+        " s3:GetBucketWebsite s3:ListBucketVersions s3:ListBucketMultipartUploads s3:DeleteBucket",
     ),
     Statement(
-        "Objects",
+        "Objects",  # head_object is GetObject
         ["arn:{partition}:s3:::{bucket}/{any}"],
-        {
-            "s3:PutObject": "05",
-            "s3:GetObject": "05: head_object",
-            "s3:DeleteObject": "05, 99",
-            "s3:DeleteObjectVersion": "99",
-            "s3:AbortMultipartUpload": "99",
-        },
+        "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload",
     ),
     Statement(
         "WhoseIsIt",
@@ -254,38 +171,20 @@ STATEMENTS = [
             "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}",
             "arn:{partition}:budgets::{account_id}:budget/{name}-{any}",
         ],
-        {
-            "budgets:ListTagsForResource": "99, the inventory",
-            "dynamodb:DescribeTable": "the inventory",
-            "dynamodb:ListTagsOfResource": "the inventory",
-            "iam:ListRoleTags": "02, 99, the inventory",
-            "lambda:ListTags": "the inventory",
-        },
+        "budgets:ListTagsForResource dynamodb:DescribeTable dynamodb:ListTagsOfResource iam:ListRoleTags"
+        " lambda:ListTags",
     ),
     Statement(
         "Lists",
         ["*"],  # none of these can be narrowed, or not before the answer is known
-        {
-            "budgets:ViewBudget": "00, the inventory",
-            "dynamodb:ListTables": "00, the inventory",
-            "iam:ListRoles": "00, the inventory",
-            "iam:SimulatePrincipalPolicy": "00 of yourself, 02 and 04 of the role",
-            "lambda:ListFunctions": "00, the inventory",
-            "lambda:ListEventSourceMappings": "99: what feeds a function by hand",
-            "lambda:GetAccountSettings": "00, 03, 06: how many invocations at once",
-            "logs:DescribeLogGroups": "00, 03, the inventory",
-            "s3:ListAllMyBuckets": "00, the inventory",
-            "s3:GetAccountPublicAccessBlock": "00, 05: may a bucket be public at all?",
-            "scheduler:ListScheduleGroups": "the inventory",
-            "scheduler:ListSchedules": "the inventory",
-            "organizations:DescribeEffectivePolicy": "05: and if not, who forbids it?",
-            "tag:GetResources": "the inventory, by tag",
-            "servicequotas:GetServiceQuota": "00, 03, 06: connections a second",
-            "pricing:GetProducts": "00, 04, 06, 07: the Region's prices",
-            "cloudwatch:GetMetricStatistics": "07",
-        },
+        "budgets:ViewBudget dynamodb:ListTables iam:ListRoles iam:SimulatePrincipalPolicy lambda:ListFunctions"
+        " lambda:ListEventSourceMappings lambda:GetAccountSettings logs:DescribeLogGroups s3:ListAllMyBuckets"
+        " s3:GetAccountPublicAccessBlock scheduler:ListScheduleGroups scheduler:ListSchedules"
+        " organizations:DescribeEffectivePolicy tag:GetResources servicequotas:GetServiceQuota pricing:GetProducts"
+        " cloudwatch:GetMetricStatistics",
     ),
 ]
+"""All statements. A call that creates something with tags also asks for TagResource, or TagRole."""
 
 
 class Need(NamedTuple):
