@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import psutil
-import trustme
 import websocket
 
 from benchmarks.endpoint import child
@@ -45,12 +44,9 @@ class Usage(NamedTuple):
     resident_bytes: int
 
 
-def serve(pipe: "Connection[Usage, None]", certificate: Path | None) -> None:
+def serve(pipe: "Connection[Usage, None]", ca_file: Path | None) -> None:
     """Be the server, on a free port of 127.0.0.1; send its usage whenever it is asked."""
-    context = None
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+    context = reference_server.server_tls(ca_file) if ca_file else None
     with reference_server.run(tls=context) as server, contextlib.suppress(EOFError, OSError):  # the other end has ended
         while True:
             pipe.recv()
@@ -73,14 +69,10 @@ def measure(connections: int, rounds: int, tls: bool) -> dict[str, Any]:
         `scheme`, `connections`, `kb_per_connection`, and `us_per_delivery`: for each round, microseconds of CPU.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        certificate, trusting = None, None
-        if tls:
-            certificate, authority = Path(folder) / "server.pem", trustme.CA()
-            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-            authority.configure_trust(context := ssl.create_default_context())
-            trusting = {"context": context}
-        server = stack.enter_context(child(serve, certificate))
+        ca_file = Path(folder) / "ca.pem" if tls else None
+        server = stack.enter_context(child(serve, ca_file))
         empty, clients = usage(server), []
+        trusting = {"context": ssl.create_default_context(cafile=ca_file)} if ca_file else None
         for _ in range(connections):
             clients.append(websocket.create_connection(empty.url, timeout=ANSWER_S, sslopt=trusting))
             stack.callback(clients[-1].shutdown)

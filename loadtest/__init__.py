@@ -11,8 +11,8 @@ The modules, in the order of a test:
 - `exchange`: what this process and the generators say to each other.
 - `generator`, `connections`: every process with connections, what it sends and receives on them, and when.
 - `connection`, `sockets`, `messages`, `clock`, `records`: one connection, what is said on it, and its times.
-- `results`, `intervals`, `verdict`, `plots`, `order`, `comparison`, `ripple`: from the records to a result, whether you
-  can trust it, and how it looks.
+- `results`, `intervals`, `verdict`, `delivery_order`, `comparison`, `plots`, `ripple`: from the records to a result,
+  whether you can trust it, and how it looks.
 - `live`, `warm_up`: watch a test, and measure a handshake before it.
 - `calibration`: the proof that the readings are right.
 """

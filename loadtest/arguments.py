@@ -7,7 +7,7 @@ import argparse
 import math
 import secrets
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +68,8 @@ class Option(NamedTuple):
     help: str
     at_most: float = math.inf
     above_0: bool = False
-    """Whether 0 is refused, too, and not negative numbers only."""
+    """Whether 0 is refused."""
+    at_least: int = 0
     choices: tuple[str, ...] | None = None
     on_web_page: bool = True
 
@@ -85,7 +86,7 @@ OPTIONS = {
         1_000_000,
     ),
     "speakers": Option(1, "Number of connections that take turns to broadcast", 1_000_000, above_0=True),
-    "payload_bytes": Option(200, "Size of a broadcast in bytes, at most 32768"),
+    "payload_bytes": Option(200, "Size of a broadcast in bytes; API Gateway takes 32768 at most", messages.MAX_BYTES),
     "arrivals": Option(
         "constant",
         "How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
@@ -137,6 +138,7 @@ OPTIONS = {
         "The largest message that the server may send, in bytes; API Gateway's is 131072. A connection that gets a "
         "larger one is closed",
         2**30,
+        at_least=messages.MAX_BYTES,  # the largest --payload-bytes
     ),
     "ca_file": Option("", "PEM file of certificates to trust for wss:// instead of the system's"),
     # The results
@@ -218,24 +220,9 @@ class Settings:
             value = getattr(self, name)
             if isinstance(option.default, str):
                 continue
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{flag(name)} must be a finite number, not {value}.")
-            if option.above_0 and not value > 0:
-                raise ValueError(f"{flag(name)} must be more than 0, not {value}.")
-            if value < 0:
-                raise ValueError(f"{flag(name)} cannot be negative, as {value} is.")
-            if value > option.at_most:
-                raise ValueError(f"{flag(name)} can be {option.at_most:,.0f} at most, not {value}.")
-        if self.payload_bytes > messages.MAX_BYTES:
-            raise ValueError(
-                f"--payload-bytes can be {messages.MAX_BYTES} at most, as API Gateway's frames, not "
-                f"{self.payload_bytes}."
-            )
-        if self.max_message_bytes < messages.MAX_BYTES:
-            raise ValueError(
-                f"--max-message-bytes must be {messages.MAX_BYTES} at least, the largest of --payload-bytes, not "
-                f"{self.max_message_bytes}."
-            )
+            if not option.at_least <= value <= option.at_most or (option.above_0 and not value):  # or it is NaN
+                least = "more than 0" if option.above_0 else f"at least {option.at_least:,}"
+                raise ValueError(f"{flag(name)} must be {least} and at most {option.at_most:,.0f}, not {value}.")
         if self.shape == "steps" and (not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(self.steps)):
             raise ValueError("--shape steps needs --steps with growing numbers of connections, such as 50,100,200.")
         if self.churn and self.speakers >= self.phases[0]:
@@ -304,8 +291,7 @@ class Settings:
 
     def as_json(self) -> dict[str, object]:
         """The settings as `json.dumps` takes them."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return values | {"results": f"{self.results}"}
+        return asdict(self) | {"results": f"{self.results}"}
 
     @property
     def phases(self) -> tuple[int, ...]:

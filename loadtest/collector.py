@@ -84,7 +84,7 @@ class Collector:
         """Whether every delivery of the broadcasts that were due by `until_ns` has arrived."""
         due = int((self._intended_ns <= until_ns).sum())
         all_sent = all(progress.due == due for progress in self._running())
-        return all_sent and not self.total("sending") and self.total("outstanding") <= 0
+        return all_sent and not self.total("sending") and self.total("in_flight") <= 0
 
     def have_departed(self) -> bool:
         """Whether no connection is open any more."""

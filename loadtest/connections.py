@@ -86,7 +86,7 @@ class Connections:
         self.refusals: Counter[str] = Counter()
         self.due = 0
         """Broadcasts whose time has come."""
-        self.expected = self.delivered = self.outstanding = 0
+        self.expected = self.delivered = self.in_flight = 0
         """Deliveries."""
 
     def connect(self) -> tuple[Connection, ConnectionRecord]:
@@ -145,7 +145,7 @@ class Connections:
         """A broadcast is sent, here or in another process, and every open connection expects it."""
         self.due += 1
         self.expected += len(self.open)
-        self.outstanding += len(self.open)
+        self.in_flight += len(self.open)
 
     def arrived(self, record: ConnectionRecord, broadcast: int) -> bool:
         """A connection has received a broadcast; only the first copy counts, and makes this True."""
@@ -154,7 +154,7 @@ class Connections:
             return False
         record.seen |= bit
         self.delivered += 1
-        self.outstanding -= 1
+        self.in_flight -= 1
         return True
 
     def dropped(self, connection: Connection, record: ConnectionRecord, reason: str) -> None:
@@ -175,7 +175,7 @@ class Connections:
     def _forget(self, record: ConnectionRecord) -> None:
         del self.open[record.connection]
         record.closed_ns = clock.now_ns()
-        self.outstanding -= self.due - record.due_before - record.seen.bit_count()  # it expects nothing more
+        self.in_flight -= self.due - record.due_before - record.seen.bit_count()  # it expects nothing more
 
     def open_with_records(self) -> list[tuple[Connection, ConnectionRecord]]:
         """The open connections, each with its record."""

@@ -157,7 +157,7 @@ class Progress(Message):
     sent: int
     expected: int
     delivered: int
-    outstanding: int
+    in_flight: int
     """Deliveries that are expected and have not arrived."""
 
 

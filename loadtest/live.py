@@ -78,7 +78,7 @@ def describe(progress: Progress) -> str:
     if progress["missing"] is not None:
         parts.append(f"{progress['missing']:,} missing")
     elif progress["state"] != "connecting":
-        parts.append(f"{progress['outstanding']:,} on their way")
+        parts.append(f"{progress['in_flight']:,} on their way")
     return ", ".join(parts)
 
 

@@ -427,7 +427,7 @@ class LoadTest:
             "deliveries_per_s": round(deliveries_per_s, 1),
             "p50_ms": collector.latency_ms(50),
             "p99_ms": collector.latency_ms(99),
-            "outstanding": max(0, collector.total("outstanding")),
+            "in_flight": max(0, collector.total("in_flight")),
             "missing": missing,
             "message": self.problem or "",
         }

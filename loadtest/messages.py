@@ -2,7 +2,7 @@
 
 import json
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadtest.errors import printable
 
@@ -39,26 +39,27 @@ def error_frame(payload: bytes) -> str | None:
     Only the sender gets this frame: a JSON object with `message`, `connectionId` and `requestId`. It does not say which
     message it answers.
     """
-    try:
-        frame = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(frame, dict):
-        return None
+    frame = _json_object(payload)
     if not all(isinstance(frame.get(name), str) for name in ("message", "connectionId", "requestId")):
         return None
     return printable(frame["message"])
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    """The JSON object in a frame; empty if there is none."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 # All connections of a process receive the same bytes, so each delivery of a broadcast but the first is one look-up.
 @lru_cache(maxsize=1024)
 def decode(payload: bytes) -> Load | None:
     """The broadcast in a frame; None for any other frame."""
-    try:
-        message = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict) or message.get("type") != "load":
+    message = _json_object(payload)
+    if message.get("type") != "load":
         return None
     run, broadcast, speaker = message.get("run"), message.get("id"), message.get("speaker")
     # bool is an int in Python, not in JSON

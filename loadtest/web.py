@@ -19,7 +19,7 @@ METRICS = {
     "deliveries_per_s": "Deliveries per second",
     "p50_ms": "Latency p50 (ms)",
     "p99_ms": "Latency p99 (ms)",
-    "outstanding": "Deliveries on their way",
+    "in_flight": "Deliveries on their way",
     "missing": "Deliveries missing (known at the end)",
     "message": "Message",
 }

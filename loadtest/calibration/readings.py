@@ -1,8 +1,6 @@
 """Readings: what the load test, or the naive client, measured in one case, beside the truth."""
 
-import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import threading
@@ -14,7 +12,7 @@ import pandas as pd
 
 from loadtest import live, results
 from loadtest.calibration import reference_server
-from loadtest.calibration.reference_server import Faults, ReferenceServer
+from loadtest.calibration.reference_server import Faults, ReferenceServer, server_tls
 from loadtest.errors import LoadTestError
 from loadtest.results import Json
 
@@ -93,20 +91,20 @@ def measure(case: Case, folder: Path) -> Reading:
     Raises:
         LoadTestError: in one sentence, if it gives no result.
     """
-    certificate = make_certificate(folder) if case.tls else None
-    with reference_server.run(case.faults, server_context(certificate) if certificate else None) as server:
+    ca_file = folder / "ca.pem"
+    with reference_server.run(case.faults, server_tls(ca_file) if case.tls else None) as server:
         process = _start(
             *["locust", "-f", "loadtest/locustfile.py", "--headless", "--host", server.url, "--results", f"{folder}"],
             *["--users", f"{case.connections}", "--spawn-rate", "450", "--speakers", "3", "--drain-time", "4"],
             *["--broadcasts", f"{case.broadcasts}", "--broadcast-rate", f"{case.broadcast_rate}"],
             *["--warm-up", f"{case.warm_up}"],
-            *(["--ca-file", f"{certificate}"] if certificate else []),
+            *(["--ca-file", f"{ca_file}"] if case.tls else []),
             *(["--processes", f"{case.processes}"] if case.processes > 1 else []),
         )
         if case.stall:
             threading.Thread(target=_stall, args=(process, server), daemon=True).start()
         output = _output(process)
-        sent, dropped = server.sent(), server.dropped()
+        sent, dropped = server.sent(), server.dropped
     try:
         result = results.load(folder)
     except FileNotFoundError:
@@ -198,27 +196,3 @@ def _output(process: subprocess.Popen[str]) -> str:
 
 def _last_line(output: str) -> str:
     return (output.strip().splitlines() or ["it said nothing"])[-1]
-
-
-def make_certificate(folder: Path) -> Path:
-    """A self-signed certificate and its key for 127.0.0.1, in one PEM file, made by the `openssl` command."""
-    path = folder / "certificate.pem"
-    if not shutil.which("openssl"):
-        raise LoadTestError("The wss:// case needs the openssl command, to make a certificate.")
-    subprocess.run(
-        [
-            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"],
-            *["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{path}", "-out", f"{path}.cert"],
-        ],
-        check=True,
-        capture_output=True,
-    )
-    path.write_text(path.read_text() + Path(f"{path}.cert").read_text())
-    return path
-
-
-def server_context(certificate: Path) -> ssl.SSLContext:
-    """A server's TLS context with this certificate and its key, in one PEM file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context

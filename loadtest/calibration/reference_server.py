@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,8 +26,6 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from loadtest import messages
-
-__all__ = ["Faults", "ReferenceServer", "run"]
 
 FOREIGN = -1
 """The number of a message that is not a broadcast of a load test."""
@@ -74,7 +73,8 @@ class ReferenceServer:
         """Numbers of the broadcasts that have arrived."""
         self._held_back: dict[ServerConnection, list[tuple[int, str]]] = {}
         self._broadcast, self._port, self._sent_ns = array("q"), array("i"), array("q")
-        self._dropped: list[tuple[int, int]] = []
+        self.dropped: set[tuple[int, int]] = set()
+        """The deliveries that were not made, as (broadcast, port)."""
 
     def sent(self) -> pd.DataFrame:
         """One row for each sent frame, in order: broadcast, port (the receiver's), server_sent_ns (Unix time)."""
@@ -87,10 +87,6 @@ class ReferenceServer:
             await asyncio.gather(*(connection.close(1001) for connection in list(self.ports)[:count]))
 
         asyncio.run_coroutine_threadsafe(close_them(), self.loop).result(10)
-
-    def dropped(self) -> set[tuple[int, int]]:
-        """The deliveries that were not made, as (broadcast, port)."""
-        return set(self._dropped)
 
     def admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse a handshake if there are enough connections, or if it comes from a page of another site."""
@@ -126,7 +122,7 @@ class ReferenceServer:
         drop, double, reorder = ((faults.drop, faults.double, faults.reorder) > self._random.random((3, n)).T).T
         for k, receiver in enumerate(receivers):
             if drop[k]:
-                self._dropped.append((number, self.ports[receiver]))
+                self.dropped.add((number, self.ports[receiver]))
             elif reorder[k]:
                 self._held_back.setdefault(receiver, []).append((number, text))
                 loop.call_later(HOLD_BACK_S, self._release, receiver)
@@ -153,6 +149,16 @@ class ReferenceServer:
         self._broadcast.append(number)
         self._port.append(self.ports[receiver])
         self._sent_ns.append(sent_ns)
+
+
+def server_tls(ca_file: Path) -> ssl.SSLContext:
+    """A TLS context for a server on 127.0.0.1. Its clients trust it by the PEM file `ca_file`, which this writes."""
+    import trustme  # here, since only few cases need it
+
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(ca_file)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
 
 
 @contextlib.contextmanager

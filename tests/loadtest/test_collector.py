@@ -16,9 +16,7 @@ PLAN = exchange.Plan("test", 0, 0, NOW, [0, 1_000 * MS, 2_000 * MS], 1, 1, {"a":
 
 
 def progress(client_id, **counts):
-    zero = dict.fromkeys(
-        "open opened departed failed refused due sending sent expected delivered outstanding".split(), 0
-    )
+    zero = dict.fromkeys("open opened departed failed refused due sending sent expected delivered in_flight".split(), 0)
     more = {"synchronised": True, "errors": [], "refusals": {}}
     return exchange.Progress(**{"test_id": "test", "client_id": client_id} | zero | more | counts)
 
@@ -45,7 +43,7 @@ def test_a_phase_is_drained_when_all_that_was_due_is_sent_and_has_arrived_at_eac
     assert collector.is_drained(NOW + 1_000 * MS)
     assert not collector.is_drained(NOW + 2_000 * MS)
     assert not collector.have_departed()
-    for unfinished in ({"sending": 1}, {"outstanding": 1}):
+    for unfinished in ({"sending": 1}, {"in_flight": 1}):
         collector.add_progress(progress("a", due=2, **unfinished))
         assert not collector.is_drained(NOW + 1_000 * MS)
     assert collector.have_departed()
@@ -94,13 +92,13 @@ def test_a_connection_expects_what_is_due_while_it_is_open_and_each_broadcast_on
     (one, early), (_, late) = connections.connect(), connections.connect()
     assert (early.connection, late.connection) == (3_000_000, 3_000_001)
     connections.broadcast_due()
-    assert (connections.due, connections.expected, connections.outstanding) == (2, 2, 2)
+    assert (connections.due, connections.expected, connections.in_flight) == (2, 2, 2)
     assert [connections.arrived(early, broadcast) for broadcast in (0, 1, 1)] == [False, True, False]
-    assert (connections.delivered, connections.outstanding) == (1, 1)
+    assert (connections.delivered, connections.in_flight) == (1, 1)
     connections.broadcast_due()
-    assert (connections.due, connections.expected, connections.outstanding) == (3, 4, 3)
+    assert (connections.due, connections.expected, connections.in_flight) == (3, 4, 3)
     connections.leave(one, early)
     assert (one.is_closed, early.left, connections.departed) == (True, True, 1)
-    assert connections.outstanding == 2  # both of the late one's: the early one expects nothing more
+    assert connections.in_flight == 2  # both of the late one's: the early one expects nothing more
     connections.dropped(Open(), late, "closed")
-    assert (connections.outstanding, late.error, late.left, connections.open) == (0, "closed", False, {})
+    assert (connections.in_flight, late.error, late.left, connections.open) == (0, "closed", False, {})

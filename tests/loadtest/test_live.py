@@ -26,7 +26,7 @@ PROGRESS = {
     "delivered": 2_400,
     "p50_ms": 110.2,
     "p99_ms": 180.0,
-    "outstanding": 0,
+    "in_flight": 0,
     "missing": None,
     "message": "",
 }

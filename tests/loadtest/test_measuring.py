@@ -1,6 +1,5 @@
 """A load test measures what a server does."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +45,6 @@ def test_latency_is_right_to_a_fraction_of_a_millisecond_and_exactly_the_faults_
         assert fault["wrong"] == 0
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
 def test_wss_is_measured_as_exactly(measure):
     metrics = measure(Case("wss", connections=50, broadcasts=8, broadcast_rate=10, tls=True)).metrics()
     assert metrics["clock"] == "kernel"
@@ -54,10 +52,8 @@ def test_wss_is_measured_as_exactly(measure):
     assert abs(metrics["error_ms"]["p50"]) < 0.5
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make a certificate")
 def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
-    context = readings.server_context(readings.make_certificate(tmp_path))
-    with reference_server.run(tls=context) as server:
+    with reference_server.run(tls=reference_server.server_tls(tmp_path / "ca.pem")) as server:
         test = run("--host", server.url, "--users", 2)
     assert test.status == 1
     assert "certificate verify failed" in test.errors[0]

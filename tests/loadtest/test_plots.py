@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from loadtest import order, plots
+from loadtest import delivery_order, plots
 from tests.support.measured import result_of
 
 
 def by_place(result):
-    return order.later_by_place(order.usual_order(result), page=20)
+    return delivery_order.later_by_place(delivery_order.usual_order(result), page=20)
 
 
 OF_ONE = [

@@ -59,7 +59,7 @@ def test_a_test_is_started_and_followed_on_the_web_page_by_people_who_were_told_
 
         page.swarm(user_count=20, broadcasts=5, broadcast_rate=-2)
         page.until("refused")
-        assert page.metrics()["Message"] == "--broadcast-rate must be more than 0, not -2.0."
+        assert page.metrics()["Message"] == "--broadcast-rate must be more than 0 and at most 1,000,000, not -2.0."
 
         page.swarm(user_count=20, broadcasts=5)
         page.until("complete")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loadtest import order
+from loadtest import delivery_order
 from tests.support.measured import result_of
 
 CONNECTIONS = 60
@@ -31,44 +31,44 @@ def at_random(number):
 
 
 def test_an_order_that_is_kept_shows_in_the_other_half():
-    found = order.usual_order(result(backwards))
+    found = delivery_order.usual_order(result(backwards))
     assert found.kept == pytest.approx(1)
     assert found.listening["connection"].tolist() == list(backwards(0))
     assert found.listening["later_ms"].is_monotonic_increasing
-    assert "is 1.00" in order.explain(found)
+    assert "is 1.00" in delivery_order.explain(found)
 
 
 def test_an_order_that_is_another_one_each_time_shows_nothing():
     """Though the latencies grow with the place at which a delivery came, as they always do."""
-    found = order.usual_order(result(at_random))
+    found = delivery_order.usual_order(result(at_random))
     assert abs(found.kept) < 0.4
     early, late = (part["later_ms"].median() for part in (found.listening.head(20), found.listening.tail(20)))
     assert abs(late - early) < 15
-    assert "another one each time" in order.explain(found)
+    assert "another one each time" in delivery_order.explain(found)
 
 
 def test_a_speaker_that_is_served_first_waits_less_than_its_place_would_have_it():
-    found = order.usual_order(result(backwards, speaker_first=True))
+    found = delivery_order.usual_order(result(backwards, speaker_first=True))
     assert found.speaking["connection"].tolist() == [2, 1, 0]
     assert found.speaking["later_ms"].tolist() == [0.0] * 3
     said = (
         "Connection 0 hears it 59.0 ms after the first one, in place 60, and when it speaks itself after 0.0 ms, in "
         "place 1."
     )
-    assert said in order.explain(found)
+    assert said in delivery_order.explain(found)
 
 
 def test_the_largest_step_is_found_where_it_is():
     steps = result(backwards)
     late = steps.deliveries["position"] >= 40
     steps.deliveries.loc[late, "latency_ms"] += 30
-    place, step_ms = order.largest_step(order.usual_order(steps))
+    place, step_ms = delivery_order.largest_step(delivery_order.usual_order(steps))
     assert place == 40
     assert step_ms == pytest.approx(35)
 
 
 @pytest.mark.parametrize("broadcasts", [0, 3])
 def test_of_too_little_there_is_a_sentence_and_no_order(broadcasts):
-    found = order.usual_order(result(backwards, broadcasts))
+    found = delivery_order.usual_order(result(backwards, broadcasts))
     assert found.listening.empty
-    assert order.explain(found) == "There are too few broadcasts or connections to see an order."
+    assert delivery_order.explain(found) == "There are too few broadcasts or connections to see an order."
