@@ -1,41 +1,14 @@
 """The benchmarks as commands. What they measure is theirs to check: `--check`."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import server
 from benchmarks.broadcasts import open_connections
 from chatlab import LabError, poll
-from chatlab.paths import ROOT
 from loadtest.calibration import reference_server
-from tests.support.processes import processes_of
-
-
-@pytest.fixture
-def benchmark(tmp_path):
-    """`benchmark("server", "--rounds", "1")`: a benchmark, begun; and what runs on its account."""
-    (temporary := tmp_path / "temporary").mkdir()
-    begun = []
-
-    def begin(name, *arguments):
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{name}", *arguments],
-            cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        begun.append(process)
-        return process
-
-    yield begin, lambda: processes_of(tmp_path)
-    for process in begun:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
 
 
 def test_a_comparison_that_is_ended_leaves_nothing_running(benchmark):

@@ -1,10 +1,7 @@
 """A soak: what it makes of what it has seen; and in a fraction of a minute, it sees all, ends, and leaves nothing."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,8 +9,6 @@ import pytest
 
 from benchmarks.soak import CLOUD, LOAD_TEST, SPELLS, growth, judge
 from chatlab import poll
-from chatlab.paths import ROOT
-from tests.support.processes import processes_of
 
 WHOLE = {
     "expected": 100_000, "delivered": 99_900, "missing": 0, "dropped": 0, "departed": 100, "broadcasts": 900,
@@ -73,46 +68,27 @@ def test_whatever_is_lost_is_found(summary, what):
     assert missed(summary, function=1) == [what]
 
 
-@pytest.fixture
-def soak(tmp_path):
-    """A soak with 20 connections, begun; its folder; and what runs on its account."""
-    (temporary := tmp_path / "temporary").mkdir()
-    begun = []
-
-    def begin(minutes):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soak", "--minutes", minutes, "--connections", "20", "--rate", "2",
-             "--churn", "0.05", "--results", f"{tmp_path / 'results'}"],
-            cwd=ROOT, env=os.environ | {"TMPDIR": f"{temporary}"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        begun.append(process)
-        return process
-
-    yield begin, tmp_path / "results", lambda: processes_of(tmp_path)
-    for process in begun:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-
-
-def told(folder):
-    return json.loads((folder / "soak.json").read_text())
+def soak(begin, minutes, folder):
+    """A soak with 20 connections, begun."""
+    return begin(
+        "soak", "--minutes", minutes, "--connections", "20", "--rate", "2", "--churn", "0.05", "--results", f"{folder}"
+    )
 
 
 @pytest.mark.long
-def test_a_soak_sees_every_process_and_every_spell_and_loses_nothing(soak):
-    begin, folder, running = soak
-    said, _ = (process := begin("0.4")).communicate(timeout=120)
+def test_a_soak_sees_every_process_and_every_spell_and_loses_nothing(benchmark, tmp_path):
+    (begin, running), folder = benchmark, tmp_path / "results"
+    said, _ = (process := soak(begin, "0.4", folder)).communicate(timeout=120)
     assert process.returncode == 0, said
-    ((load_test,), (broadcast,)) = (told(folder)[name] for name in ("load_test", "broadcast"))
+    told = json.loads((folder / "soak.json").read_text())
+    (load_test,), (broadcast,) = told["load_test"], told["broadcast"]
     assert load_test["expected"] == load_test["delivered"] + load_test["departed"] > 500
     assert load_test["left"] > 5
     assert broadcast["delivered"] >= load_test["delivered"]
     assert broadcast["throttled"] and broadcast["retried"] > broadcast["throttled"]  # a quota was met, and a failure
-    assert len({spell["traits"] for spell in told(folder)["spells"]}) == len(set(SPELLS))
+    assert len({spell["traits"] for spell in told["spells"]}) == len(set(SPELLS))
     functions = {f"soak-{name}" for name in ("connect", "default", "disconnect")}
-    assert {row["who"] for row in told(folder)["growth"]} == functions | {CLOUD, LOAD_TEST}
+    assert {row["who"] for row in told["growth"]} == functions | {CLOUD, LOAD_TEST}
     assert (pd.read_csv(folder / "memory.csv").groupby("who").size() > 20).all()
     assert (folder / "memory.png").stat().st_size > 10_000
     assert running() == []
@@ -120,21 +96,18 @@ def test_a_soak_sees_every_process_and_every_spell_and_loses_nothing(soak):
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_soak_that_is_ended_gives_what_it_has_and_leaves_nothing_running(soak, how):
-    begin, folder, running = soak
-    process = begin("10")
+def test_a_soak_that_is_ended_gives_what_it_has_and_leaves_nothing_running(benchmark, tmp_path, how):
+    (begin, running), folder = benchmark, tmp_path / "results"
+    process = soak(begin, "10", folder)
 
-    def is_under_way():
-        try:
-            return json.loads((folder / "progress.json").read_text()).get("delivered", 0) > 100
-        except (OSError, ValueError):
-            return False
+    def delivered():
+        return json.loads((folder / "progress.json").read_text()).get("delivered", 0)
 
-    poll(is_under_way, "the first deliveries", timeout_s=120)
+    poll(lambda: delivered() > 100, "the first deliveries", timeout_s=120, ignoring=(OSError, ValueError))
     process.send_signal(how)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.endswith("Stopped.\n"), said
     assert "Traceback" not in said
-    assert told(folder)["load_test"][0]["delivered"] > 50
+    assert json.loads((folder / "soak.json").read_text())["load_test"][0]["delivered"] > 50
     assert running() == []

@@ -109,9 +109,8 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
         lab = Lab.choose("local", "lag")
         for name in CREATING:
             run_cells(name, creating(name))
-        assert len(list_resources(lab)) > 20 and list_tagged_arns(
-            lab
-        )  # which reads the lists, so that they lag from now on
+        # This reads the lists, so that they lag from now on.
+        assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)
         for _ in range(2):
             assert "Nothing is left" in run_cells(TEARDOWN)
 

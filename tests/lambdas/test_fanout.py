@@ -54,17 +54,6 @@ def test_everyone_is_reached_once_over_connections_that_are_kept(gateway):
     assert sum(connection.socket.session_reused for connection in kept) > len(kept) / 2
 
 
-def test_gone_connections_and_failures_are_told_apart(gateway, monkeypatch):
-    monkeypatch.setattr(pacing, "backoff_s", lambda attempt: 0)
-    settings = {"gone": 0.1, "error": 0.03, "reset": 0.03}
-    endpoint, ids = gateway(**settings), ids_by_kind(400, **settings)
-    posts, _ = broadcast(400)
-    assert sorted(posts.outcome.gone_ids) == sorted(ids["gone"])
-    assert posts.outcome.failed == len(ids["error"]) + len(ids["reset"])
-    assert posts.outcome.delivered == endpoint.report()["delivered"] == len(ids["here"])
-    assert endpoint.report()["statuses"]["500"] == 4 * len(ids["error"])
-
-
 def test_an_id_of_any_characters_is_posted_to(gateway):
     endpoint = gateway()
     with Fanout(b"x", time.monotonic() + 5) as posts:
@@ -194,6 +183,17 @@ def test_idle_connections_that_end_while_the_name_is_resolved_are_not_used(serve
     monkeypatch.setattr(ConnectionPool, "_resolve", resolve_slowly)
     posts, _ = broadcast(3, name="again")
     assert (posts.outcome.delivered, posts.outcome.retried) == (3, 0)
+
+
+def test_idle_connections_that_the_server_closes_in_the_middle_are_not_used(server):
+    idle = connection_pool(server.url).idle
+    with Fanout(b"hello", time.monotonic() + 10) as posts:
+        posts.post(["before"])
+        poll(lambda: posts.outcome.delivered, "the first post", every_s=0.002)
+        server.hang_up()
+        poll(lambda: not idle, "the loop to remove the closed connections", timeout_s=5, every_s=0.002)
+        posts.post(["after"])
+    assert (posts.outcome.delivered, posts.outcome.retried) == (2, 0)
 
 
 @pytest.mark.parametrize(("answer", "attempts"), [(None, pacing.MAX_ATTEMPTS + 1), ("slow", pacing.MAX_ATTEMPTS)])
@@ -340,7 +340,6 @@ LETTERS = string.ascii_letters + string.digits
 ENDPOINTS = [
     "https://abc123.execute-api.us-east-1.amazonaws.com/production",
     "https://abc123.execute-api.cn-north-1.amazonaws.com.cn/production/",
-    "https://chat.example.com",
     "https://chat.example.com:443/a/b",
     "http://127.0.0.1:4566/_aws/execute-api/abc123/production",
     "http://Localhost:80/p",

@@ -11,21 +11,7 @@ from hypothesis import strategies as st
 
 from loadtest import arguments
 from loadtest.arguments import constant_offsets, poisson_offsets, trace_offsets
-from tests.support.load_tests import URL, Parser, settings
-
-
-def test_defaults_are_a_small_test():
-    chosen = settings()
-    assert (chosen.total_broadcasts, chosen.warm_up, chosen.phases) == (20, 2, (10,))
-    assert chosen.max_connection_rate < 500
-
-
-def test_every_argument_has_a_help_text_and_a_default_of_its_type():
-    parser = Parser()
-    arguments.add(parser)
-    for action in parser._actions[1:]:
-        assert action.help
-        assert isinstance(action.default, action.type)
+from tests.support.load_tests import URL, settings
 
 
 def test_the_warm_up_leaves_before_the_others_and_apart_from_them():
@@ -53,11 +39,9 @@ def test_the_longest_time_of_a_test_adds_up_every_wait():
     [
         (["--broadcast-rate", "0"], "--broadcast-rate must be more than 0 and at most 1,000,000, not 0.0"),
         (["--broadcast-rate", "nan"], "--broadcast-rate must be .* not nan"),
-        (["--duration", "inf"], "--duration must be .* not inf"),
         (["--warm-up", "-1"], "--warm-up must be at least 0 and at most 1,000,000, not -1"),
         (["--churn", "1.5"], "--churn must be at least 0 and at most 1, not 1.5"),
         (["--speakers", "3000000000"], "--speakers must be .* at most 1,000,000, not 3000000000"),
-        (["--payload-bytes", "32769"], "at most 32,768, not 32769"),
         (["--max-message-bytes", "1000"], "--max-message-bytes must be at least 32,768"),
         (["--shape", "steps"], "--shape steps needs --steps"),
         (["--shape", "steps", "--steps", "10,5"], "growing numbers"),
@@ -160,7 +144,6 @@ def test_a_trace_has_offsets_and_comments_and_is_cut_at_the_duration(tmp_path):
     [
         ("0\nsoon\n", "line 2: 'soon' is not"),
         ("1\n0.5\n", "line 2: '0.5' is not"),
-        ("-1\n", "line 1: '-1' is not"),
         ("inf\n", "line 1: 'inf' is not"),
         ("# nothing\n", "no offsets"),
     ],

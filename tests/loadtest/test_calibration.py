@@ -18,12 +18,6 @@ def test_a_quick_calibration_shows_truth_and_error(capsys):
     assert "this load test is off by" in comparison.figure.axes[0].get_title(loc="left")
 
 
-def test_an_unknown_case_is_said(capsys):
-    with pytest.raises(SystemExit):
-        calibrate.main(["--case", "none"])
-    assert "there is no such case" in capsys.readouterr().err
-
-
 @pytest.mark.usefixtures("measure")
 def test_the_command_prints_its_result_last_and_writes_all_of_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(calibrate, "CASES", [calibrate.Case("small", connections=30, broadcasts=5, broadcast_rate=10)])

@@ -97,7 +97,6 @@ def test_the_command_compares_two_runs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["compare", "here"], "The following arguments are required: RUN."),
         (["compare", "here", "there"], "There are no results in here"),
         (["compare", "broken", "broken"], "The results in broken can't be read: "),
     ],

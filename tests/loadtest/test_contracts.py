@@ -1,14 +1,37 @@
-"""What the load test relies on is still there."""
+"""What the load test takes from Locust and gevent beyond what they document, and no other test here would notice.
 
-import subprocess
-import sys
+pyproject.toml has the versions that may be installed.
+"""
 
-from chatlab.paths import ROOT
+from importlib.util import find_spec
+from pathlib import Path
+
+import gevent
+
+RUNNERS = (Path(find_spec("locust").origin).parent / "runners.py").read_text()  # its import would patch this process
 
 
-def test_locust_gevent_and_websocket_client_still_do_what_we_rely_on():
-    # In a process of its own: Locust patches the sockets and threads of its importers.
-    command = [sys.executable, "-W", "ignore", "-m", "tests.loadtest.contracts"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, f"{found.stdout.splitlines()[-1:]} no longer holds:\n{found.stderr}"
-    assert len(found.stdout.splitlines()) == 11
+def test_an_error_in_the_listener_of_a_message_does_not_get_out_of_a_master_or_a_worker():
+    assert RUNNERS.count("Uncaught exception in handler") == 2
+
+
+def test_a_worker_sends_its_statistics_when_it_is_told_to_and_its_master_waits_half_a_second_for_the_last():
+    assert 'Message("stats", data, self.client_id)' in RUNNERS
+    master_quits = RUNNERS.partition("class MasterRunner")[2].partition("def quit")[2].partition("    def ")[0]
+    assert "gevent.sleep(0.5)" in master_quits
+
+
+def test_idle_waits_until_nothing_else_is_to_be_done():
+    order = []
+
+    def busy():
+        for _ in range(3):
+            order.append("busy")
+            gevent.sleep(0)
+
+    def idle():
+        gevent.idle()
+        order.append("idle")
+
+    gevent.joinall([gevent.spawn(idle), gevent.spawn(busy)])
+    assert order == [*["busy"] * 3, "idle"]

@@ -16,20 +16,9 @@ from loadtest import live
 from loadtest.errors import LoadTestError
 
 PROGRESS = {
-    "state": "broadcasting",
-    "users": 200,
-    "broadcasts": 20,
-    "open": 200,
-    "failed": 0,
-    "refused": 0,
-    "sent": 12,
-    "delivered": 2_400,
-    "p50_ms": 110.2,
-    "p99_ms": 180.0,
-    "in_flight": 0,
-    "missing": None,
-    "message": "",
-}
+    "state": "broadcasting", "users": 200, "broadcasts": 20, "open": 200, "failed": 0, "refused": 0, "sent": 12,
+    "delivered": 2_400, "p50_ms": 110.2, "p99_ms": 180.0, "in_flight": 0, "missing": None, "message": "",
+}  # fmt: skip
 TELL = """
 import json, os, sys, time
 

@@ -5,7 +5,7 @@ import pytest
 
 from loadtest import records
 from loadtest.clock import Offset
-from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
+from loadtest.records import BroadcastRecord, DeliveryLog
 
 
 def test_a_log_gives_out_each_delivery_once_and_another_one_keeps_them_exactly():
@@ -19,14 +19,6 @@ def test_a_log_gives_out_each_delivery_once_and_another_one_keeps_them_exactly()
     assert other.table()["connection"].tolist() == [1, 1_000_001, 2, 1_000_002]
     assert other.table()["arrived_ns"].tolist()[::2] == [1_800_000_000_000_000_001, 1_800_000_000_000_000_002]
     assert len(other) == 4  # it keeps them
-
-
-def test_tables_keep_what_is_not_known_and_long_times_exact():
-    opened = ConnectionRecord(0, started_ns=1, local_port=5, opened_ns=1_800_000_000_000_000_001, seen=1 << 200)
-    refused = ConnectionRecord(1, started_ns=2, error="Connection refused")
-    rows = records.unpack(records.pack(records.table("connections", [opened, refused])))
-    assert rows["opened_ns"].tolist() == [1_800_000_000_000_000_001, pd.NA]
-    assert rows["error"].tolist() == [pd.NA, "Connection refused"]
 
 
 @pytest.mark.parametrize("name", records.TYPES)

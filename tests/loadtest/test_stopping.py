@@ -15,10 +15,8 @@ LONG = "--users 30 --broadcasts 1000 --broadcast-rate 10 --speakers 3 --warm-up 
     ("words", "signals", "pause_s"),
     [
         ([], [signal.SIGINT], 0),
-        ([], [signal.SIGTERM, signal.SIGINT], 0),
         ([], [signal.SIGINT, signal.SIGINT], 0.3),  # while it still waits for late deliveries
         (["--shape", "steps", "--steps", "30,60"], [signal.SIGTERM, signal.SIGTERM], 0.3),
-        (["--processes", 2], [signal.SIGTERM], 0),
         (["--processes", 2], [signal.SIGINT, signal.SIGTERM], 0.3),
     ],
 )

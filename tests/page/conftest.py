@@ -10,7 +10,6 @@ import pytest
 import websocket
 
 from chatlab import local_cloud
-from chatlab.paths import RUNS, ensure_writable
 from tests.support.pages import PATIENCE_MS, join
 
 
@@ -129,10 +128,3 @@ def terminal(chat):
     socket = websocket.create_connection(chat.websocket_url(chat.require_api()), timeout=20)
     yield socket
     socket.close()
-
-
-@pytest.fixture
-def picture():
-    """`picture(page, "join")`: a screenshot for people to look at, in runs/screenshots."""
-    folder = ensure_writable(RUNS / "screenshots")
-    return lambda page, name: page.screenshot(path=folder / f"{name}.png", animations="disabled")

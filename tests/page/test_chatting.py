@@ -3,27 +3,24 @@
 One file, since each file may start a browser and a chat of its own.
 """
 
-import http.client
 import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from chatlab import local_cloud, poll
+from chatlab import poll
 from tests.support.chat import ids
 from tests.support.labs import without_policy
 from tests.support.pages import CUT, fits, join, messages, say, state, texts
-from tests.support.requests import signed
 
 LONGEST_NAME = "Bartholomäus Kunigunde von Hohenlohe-Lan"  # 40 characters
 
 
-def test_people_hear_each_other_in_the_same_order_and_see_who_leaves(joined, picture):
+def test_people_hear_each_other_in_the_same_order_and_see_who_leaves(joined):
     names = ["Ada", "Grace", LONGEST_NAME]
     pages = ada, grace, _ = [joined(name, width=320, height=1000) for name in names]  # only what is in view is there
     for page in pages:
@@ -41,7 +38,6 @@ def test_people_hear_each_other_in_the_same_order_and_see_who_leaves(joined, pic
         expect(page.get_by_test_id("median")).to_have_text(re.compile(r"\d+ ms"))
         assert fits(page)
     expect(messages(ada).last).to_contain_text(LONGEST_NAME)
-    picture(ada, "three people")
     grace.close(run_before_unload=True)
     expect(ada.get_by_test_id("people")).to_have_text("2 people")
     ada.reload()
@@ -74,29 +70,23 @@ def test_every_text_is_shown_as_it_was_written(joined):
 
 
 def flood(lab, connection_id, count, rate):
-    """Post messages to a connection as the broadcast does, at most `rate` a second: the futures of four threads."""
-    url = urlsplit(lab.connections_url(lab.require_api()))
-    path = f"{url.path}/%40connections/{quote(connection_id, safe='')}"
-    credentials, started = local_cloud.credentials(), time.monotonic()
+    """Post messages to a connection, at most `rate` a second: the futures of four threads."""
+    api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
+    started = time.monotonic()
 
     def post(first, step):
-        connection = http.client.HTTPConnection(url.netloc)
         for number in range(first, count, step):
             time.sleep(max(0, started + number / rate - time.monotonic()))
             message = {"type": "chat", "id": f"f{number}", "client": "flood", "name": "Flood", "sent_at": number}
             body = json.dumps(message | {"text": f"flood {number}"})
-            headers = signed((url.hostname, url.port), "execute-api", "POST", path, {}, body, credentials)
-            connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            assert answer.status == 200, answer.read()
-            answer.read()
+            api.post_to_connection(ConnectionId=connection_id, Data=body.encode())
 
     pool = ThreadPoolExecutor(4)
     return [pool.submit(post, first, 4) for first in range(4)]
 
 
 @pytest.mark.slow
-def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, terminal, picture):
+def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, terminal):
     """Typing is timed from the key to the next frame. Then the reader scrolls up, and is not moved."""
     before = ids(chat)
     ada = joined("Ada")
@@ -132,7 +122,6 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, term
     terminal.send("the newest")
     button = ada.get_by_test_id("new-messages")
     expect(button).to_have_text("1 new message")
-    picture(ada, "after 3,000 messages")
     button.click()
     expect(ada.get_by_text("the newest", exact=True)).to_be_in_viewport()
     expect(state(ada)).to_have_attribute("data-state", "connected")
@@ -145,11 +134,10 @@ def brightness(page, element):
 
 
 @pytest.mark.parametrize(("scheme", "width", "height"), [("light", 320, 568), ("dark", 1440, 900)])
-def test_everybody_can_read_and_use_it(window, terminal, wire, picture, scheme, width, height):
+def test_everybody_can_read_and_use_it(window, terminal, wire, scheme, width, height):
     """At the start, with messages, and without a connection; on a small telephone and on a desk."""
 
-    def check(page, name):
-        picture(page, f"{name}, {scheme}")
+    def check(page):
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert fits(page)
@@ -161,12 +149,12 @@ def test_everybody_can_read_and_use_it(window, terminal, wire, picture, scheme, 
         assert all(height >= 44 for _, height in small), small
 
     ada = window(width, height, CUT, color_scheme=scheme, reduced_motion="reduce")
-    check(ada, "join")
+    check(ada)
     join(ada, "Ada")
     say(ada, "A message that needs more than one line on a small telephone: see https://example.org")
     terminal.send("a plain line")
     expect(messages(ada)).to_have_count(2)
-    check(ada, "messages")
+    check(ada)
     assert brightness(ada, "body") > 600 if scheme == "light" else brightness(ada, "body") < 200
     moving = "document.getAnimations().filter(each => each.effect.getTiming().duration > 10).length"
     assert ada.evaluate(moving) == 0
@@ -175,7 +163,7 @@ def test_everybody_can_read_and_use_it(window, terminal, wire, picture, scheme, 
     assert ada.evaluate(moving) == 0
     say(ada, "waiting")
     expect(ada.get_by_test_id("queued")).to_have_count(1)
-    check(ada, "reconnecting")
+    check(ada)
 
 
 def test_the_right_theme_is_there_from_the_first_paint(window):
@@ -184,7 +172,7 @@ def test_the_right_theme_is_there_from_the_first_paint(window):
     assert brightness(page, "documentElement") < 200
 
 
-def test_with_the_keyboard_alone(window, picture):
+def test_with_the_keyboard_alone(window):
     page = window()
     expect(page.get_by_label("Your name")).to_be_focused()
     page.keyboard.press("ControlOrMeta+a")
@@ -207,7 +195,6 @@ def test_with_the_keyboard_alone(window, picture):
         seen.add(name)
         assert outline != "none" or name == "BODY", name
     assert {"BUTTON", "TEXTAREA"} <= seen
-    picture(page, "keyboard focus")
 
 
 def test_the_server_cut_off_and_back(joined, wire):
@@ -233,22 +220,20 @@ def test_the_server_cut_off_and_back(joined, wire):
     assert heard[0] == "before"
 
 
-def test_coming_back_online_reconnects_at_once(joined, wire, picture):
+def test_coming_back_online_reconnects_at_once(joined, wire):
     ada = joined("Ada", expected=CUT)
     wire.cut()
     ada.context.set_offline(True)
     expect(state(ada)).to_have_attribute("data-state", "offline")
-    picture(ada, "offline")
     wire.restore()
     ada.context.set_offline(False)
     expect(state(ada)).to_have_attribute("data-state", "connected", timeout=5000)
 
 
-def test_a_refused_handshake_is_said(chat, window, picture):
+def test_a_refused_handshake_is_said(chat, window):
     with without_policy(chat, "connections-table"):
         page = window(expected="405|403")  # the page asks whether anything is there, and no HEAD is taken
         page.get_by_label("Your name").fill("Ada")
         page.get_by_role("button", name="Join").click()
         expect(state(page)).to_have_attribute("data-state", "refused")
-        picture(page, "refused")
     expect(state(page)).to_have_attribute("data-state", "connected", timeout=60_000)

@@ -11,23 +11,10 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from urllib.parse import unquote
 
-from chatlab.emulator.calls import (
-    ApiCall,
-    App,
-    Message,
-    Receive,
-    Response,
-    Scope,
-    Send,
-    error_response,
-    parse_call,
-    read_body,
-)
+from chatlab.emulator.calls import error_response, parse_call, read_body
 from chatlab.emulator.traits import internal_error
 from chatlab.paths import state_dir
 
@@ -50,14 +37,14 @@ class Fault:
     """How many calls: of each connection's posts, or of another operation. None: all."""
 
 
-def set_faults(*faults: Fault) -> None:
+def set_faults(*faults):
     """Inject these from now on, and no others."""
     draft = state_dir() / "faults.draft"
     draft.write_text(json.dumps([asdict(fault) for fault in faults]))
     draft.replace(state_dir() / "faults.json")
 
 
-def count_faults() -> Counter[tuple[str, ...]]:
+def count_faults():
     """How many calls failed for a fault since the local cloud started: a Counter by (operation, kind)."""
     return Counter(tuple(line.split()) for line in (state_dir() / "faults.log").read_text().splitlines())
 
@@ -65,14 +52,14 @@ def count_faults() -> Counter[tuple[str, ...]]:
 class FaultyCloud:
     """The ASGI application `app`, whose calls fail as the file in `folder` says."""
 
-    def __init__(self, app: App, folder: Path) -> None:
+    def __init__(self, app, folder):
         self._app, self._file = app, folder / "faults.json"
         self._log = open(folder / "faults.log", "a", buffering=1)  # noqa: SIM115, open as long as this runs
-        self._modified_at_ns: int | None = None
-        self._faults: list[Fault] = []
-        self._done: Counter[tuple[int, str]] = Counter()  # by the fault's number, and the connection of a post
+        self._modified_at_ns = None
+        self._faults = []
+        self._done = Counter()  # by the fault's number, and the connection of a post
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope, receive, send):
         """Inject the fault that fits the call, if there is one."""
         call = parse_call(scope, b"") if scope["type"] == "http" else None
         fault = self._fault(call) if call and call.access_key_id.startswith("ASIA") else None
@@ -94,7 +81,7 @@ class FaultyCloud:
             error.headers.append((b"content-length", str(len(error.body)).encode()))
             await error.send(send)
 
-    def _fault(self, call: ApiCall) -> Fault | None:
+    def _fault(self, call):
         """The first that fits."""
         operation, connection_id = call.operation, ""
         if call.is_post_to_connection:
@@ -110,7 +97,7 @@ class FaultyCloud:
             return fault
         return None
 
-    def _current(self) -> list[Fault]:
+    def _current(self):
         """Those in the file."""
         try:
             modified_at_ns = self._file.stat().st_mtime_ns
@@ -122,20 +109,20 @@ class FaultyCloud:
         return self._faults
 
 
-async def _discard(message: Message) -> None:
+async def _discard(message):
     pass
 
 
-async def _reset_connection(receive: Receive) -> None:
+async def _reset_connection(receive):
     """ASGI has no word for it; but `receive` is a method of uvicorn's object for the request, which has a transport."""
-    transport = receive.__self__.transport  # type: ignore[attr-defined] # a bound method
+    transport = receive.__self__.transport
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-ERRORS: dict[str, Callable[[str], Response]] = {
+ERRORS = {
     "410": lambda service: error_response(service, 410, "GoneException", "Gone"),
     "429": lambda service: error_response(service, 429, "LimitExceededException", "Rate exceeded"),
     "500": internal_error,
@@ -145,7 +132,7 @@ ERRORS: dict[str, Callable[[str], Response]] = {
 }
 
 
-def main(target: str, descriptor: str, key_file: str) -> None:
+def main(target, descriptor, key_file):
     """Serve until SIGTERM."""
     # Here, since a test that only sets faults needs no emulator.
     from chatlab.emulator.server import cloud, serve_local

@@ -51,16 +51,16 @@ class Run:
     log: Path
 
     @property
-    def output(self) -> str:
+    def output(self):
         """Its output until now."""
         return self.log.read_text()
 
-    def wait(self) -> "Run":
+    def wait(self):
         """Wait until it has ended by itself."""
         self.process.wait(timeout=LIMIT_S)
         return self
 
-    def until_received(self, server, broadcasts: int) -> None:
+    def until_received(self, server, broadcasts):
         """Wait until a reference server has received this many of its broadcasts; fail if it ends before."""
         deadline = time.monotonic() + LIMIT_S
         while len(server.received) < broadcasts:
@@ -69,24 +69,24 @@ class Run:
             time.sleep(0.02)
 
     @property
-    def status(self) -> int:
+    def status(self):
         return self.process.returncode
 
     @property
-    def result(self) -> results.Result:
+    def result(self):
         return results.load(self.folder)
 
     @property
-    def summary(self) -> dict:
+    def summary(self):
         return self.result.summary
 
     @property
-    def errors(self) -> list[str]:
+    def errors(self):
         """The sentences that it logged as errors."""
         return [line.partition(": ")[2] for line in self.output.splitlines() if "/ERROR/" in line]
 
     @property
-    def statistics(self) -> dict[str, dict]:
+    def statistics(self):
         """Locust's own statistics by name."""
         return {entry["name"]: entry for entry in json.loads((self.folder / "locust.json").read_text())}
 
@@ -106,7 +106,7 @@ def start(tmp_path, fork_server):
         folder=tmp_path / "results",
         locustfile="loadtest/locustfile.py",
         forked=True,
-    ) -> Run:
+    ):
         command = ["-f", f"{locustfile}", "--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
         if "--processes" in words:  # another test may have processes of its own at the same time

@@ -33,14 +33,10 @@ def raising(name, after):
 
 OWN = {
     "the coordinator, as it plans": ("loadtest.load_test.LoadTest._broadcast", 0, 0),
-    "the coordinator, as it waits for deliveries": ("loadtest.load_test.LoadTest._is_drained", 0, BROADCASTS),
     "the coordinator, at a generator's progress": ("loadtest.collector.Collector.add_progress", 8, 1),
-    "the coordinator, at deliveries": ("loadtest.collector.Collector.add_deliveries", 3, 1),
     "the coordinator, as it collects": ("loadtest.collector.Collector.is_complete", 0, BROADCASTS),
-    "the coordinator, as all leave": ("loadtest.load_test.LoadTest._leave", 0, BROADCASTS),
     "the generator, as it receives": ("loadtest.connections.Receiver.handle", 60, 3),
     "the generator, as it sends": ("loadtest.connections.Sender._sleep_until", 5, 4),
-    "the generator, as it reports": ("loadtest.generator.Part._send_progress", 10, 1),
     "the generator, as it measures itself": ("loadtest.generator.Part._watch_cpu", 0, 0),
 }
 OFTEN = "the generator, as it receives"
@@ -76,15 +72,12 @@ def test_when_the_result_fails_the_records_are_there(failure):
     assert len(pd.read_parquet(failure.folder / "connections.parquet")) == PEOPLE
 
 
-@pytest.mark.parametrize(
-    "seconds", [3600, pytest.param(-3600, marks=pytest.mark.long)], ids=["a clock set forward", "a clock set back"]
-)
-def test_a_clock_that_is_set_in_the_middle_ends_it(failure, seconds):
+def test_a_clock_that_is_set_in_the_middle_ends_it(failure):
     """As by NTP, or as after sleep. The clock is set within the process: a test cannot set the machine's."""
-    failure.begin(wrong_clock(seconds) + "when_sent(5, set_clock)")
+    failure.begin(wrong_clock(3600) + "when_sent(5, set_clock)")
     test = failure.end()
     assert test.status == 1
-    assert f"this machine's clock was set by {seconds:+,.1f} s, or it slept" in test.errors[-1]
+    assert "this machine's clock was set by +3,600.0 s, or it slept" in test.errors[-1]
     assert failure.seconds < 30
     assert len(failure.written()) >= PEOPLE
 
@@ -108,8 +101,8 @@ def workers(failure, number):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "killed"),
-    [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGSTOP, 1), (signal.SIGTERM, 1)],
-    ids=["a worker is killed", "all workers are killed", "a worker freezes", "a worker is told to end"],
+    [(signal.SIGKILL, 2), (signal.SIGSTOP, 1), (signal.SIGTERM, 1)],
+    ids=["all workers are killed", "a worker freezes", "a worker is told to end"],
 )
 def test_workers_that_are_lost_end_it(failure, number, killed):
     others, _ = workers(failure, 2)
@@ -179,12 +172,7 @@ def test_with_more_users_in_the_middle_they_hear_the_rest(failure):
 # Signals
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)],
-    ids=["Ctrl-C while it waits for workers", "SIGTERM while it waits for workers"],
-)
-def test_interrupted_while_it_waits_for_workers_it_says_so_and_ends(failure, tmp_path, number):
+def test_interrupted_while_it_waits_for_workers_it_says_so_and_ends(failure, tmp_path):
     waits = tmp_path / "waits"
     code = f"""
         @events.init.add_listener
@@ -193,7 +181,7 @@ def test_interrupted_while_it_waits_for_workers_it_says_so_and_ends(failure, tmp
     """
     failure.begin(code, "--master", "--master-bind-port", free_port(), "--expect-workers", 1)
     poll(waits.exists, "Locust to be ready", timeout_s=LOCUST_S, every_s=0.02)
-    failure.test.process.send_signal(number)
+    failure.test.process.send_signal(signal.SIGINT)
     test = failure.end()
     assert (test.status, test.errors) == (1, ["The test was stopped before it began."])
     assert "Traceback" not in test.output
@@ -221,26 +209,17 @@ def test_interrupted_at_any_moment_it_ends(failure, tmp_path):
 # Files and disks
 
 
-def no_progress(failure):
-    (failure.folder / "progress.tmp").unlink(missing_ok=True)
-    (failure.folder / "progress.tmp").mkdir()
-
-
-HARMLESS = {
-    "a trace that is deleted in the middle has been read": lambda failure: (failure.tmp_path / "trace.txt").unlink(),
-    "a folder of results that is deleted in the middle is made again": lambda failure: shutil.rmtree(failure.folder),
-    "a progress that cannot be written ends nothing": no_progress,
-}
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("name", HARMLESS)
-def test_what_does_no_harm(failure, name):
+def test_a_trace_or_a_folder_that_is_deleted_and_a_progress_that_cannot_be_written_do_no_harm(failure):
     trace = failure.tmp_path / "trace.txt"
     trace.write_text("\n".join(f"{k / 10}" for k in range(BROADCASTS)))
     failure.begin("", "--arrivals", "trace", "--trace", trace)
-    failure.until_received()
-    HARMLESS[name](failure)
+    failure.until_received(3)
+    trace.unlink()
+    (failure.folder / "progress.tmp").unlink(missing_ok=True)
+    (failure.folder / "progress.tmp").mkdir()
+    failure.until_received(9)
+    shutil.rmtree(failure.folder)
     test = failure.end()
     assert test.status == 0, test.output
     assert checked_summary(test)["delivered"] == PEOPLE * BROADCASTS
