@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from websockets.sync.server import serve
 
-from chatlab import Lab, LabError, aws, cli
+from chatlab import Lab, LabError, aws
 from chatlab.aws import aws_session
 from chatlab.settings import Settings
 from loadtest.connection import Connection
@@ -66,10 +66,13 @@ sso_region = eu-west-1
 
 @pytest.fixture(autouse=True)
 def configuration(tmp_path, monkeypatch):
-    """An AWS configuration of this test's own, and nothing of the person's."""
+    """An AWS configuration of this test's own, and no credentials, proxies or certificates of the person's."""
     (tmp_path / "config").write_text(CONFIGURATION)
-    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
+    ours = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "no_proxy", "NO_PROXY")
+    for name in ours:  # what the code under test sets is gone after each test
+        monkeypatch.setenv(name, "")
+    for name in [*ours, *(name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy"))]:
+        monkeypatch.delenv(name, raising=False)
     for name, value in {
         "AWS_CONFIG_FILE": str(tmp_path / "config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
@@ -78,6 +81,9 @@ def configuration(tmp_path, monkeypatch):
         "HOME": str(tmp_path),  # where AWS keeps sign-ins
     }.items():
         monkeypatch.setenv(name, value)
+    tls_context.cache_clear()
+    yield
+    tls_context.cache_clear()
 
 
 def said(profile=None, region="eu-west-1", **options):
@@ -120,10 +126,7 @@ def test_each_way_to_sign_in_has_its_own_advice(profile, sentence):
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        (
-            "ExpiredToken",
-            "Your AWS credentials of the profile keys have expired: run `aws configure --profile",
-        ),
+        ("ExpiredToken", "Your AWS credentials of the profile keys have expired: run `aws configure --profile"),
         ("InvalidAccessKeyId", "AWS does not know your credentials of the profile keys: the access key or its session"),
         ("SignatureDoesNotMatch", "Your secret access key of the profile keys does not belong to its access key: run"),
         ("MissingAuthenticationToken", "There are no AWS credentials of the profile keys: run `aws configure"),
@@ -139,15 +142,13 @@ def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY anew" in str(refused("InvalidClientTokenId", profile=None))
     monkeypatch.setenv("AWS_SESSION_TOKEN", "never")
-    assert "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew" in str(
-        refused("ExpiredToken", profile=None)
-    )
+    said = str(refused("ExpiredToken", profile=None))
+    assert "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew" in said
 
 
 def test_keys_that_aws_does_not_know_may_be_of_a_region_that_is_off():
-    assert "the Region me-south-1 is not switched on in your account" in str(
-        refused("InvalidClientTokenId", region="me-south-1")
-    )
+    said = str(refused("InvalidClientTokenId", region="me-south-1"))
+    assert "the Region me-south-1 is not switched on in your account" in said
     assert "switched on" not in str(refused("InvalidClientTokenId", region="cn-north-1"))
 
 
@@ -225,30 +226,9 @@ def test_no_other_session_is_changed():
     assert "Explained" not in {kind.__name__ for kind in type(boto3.Session().client("sts", "eu-west-1")).__mro__}
 
 
-@pytest.mark.parametrize("command", ["run", "down"])
-def test_a_command_without_credentials_ends_in_one_sentence(tmp_path, monkeypatch, capsys, command):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
-    with pytest.raises(LabError, match="`aws sso login --profile work`") as error:
-        cli.main([command, "--target", "aws", "--region", "eu-west-1", "--profile", "work"])
-    assert "\n" not in str(error.value)
-    assert capsys.readouterr().out == ""
-
-
 # --- what is opened without boto3 ---
 
 HOST = "chat.example"  # nobody but the proxy knows where that is
-
-
-@pytest.fixture(autouse=True)
-def trusted(monkeypatch):
-    """What is set in a test is gone after it."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    tls_context.cache_clear()
-    yield
-    tls_context.cache_clear()
 
 
 def trust(profile=None):
@@ -346,15 +326,7 @@ def proxy(echo, monkeypatch):
     proxy.close()
 
 
-def test_a_websocket_of_the_notebooks_goes_through_the_proxy(proxy):
-    opened = websocket.create_connection(f"wss://{HOST}/chat", timeout=10)
-    opened.send("hello")
-    assert opened.recv() == "hello"
-    opened.close()
-    assert proxy.asked[0].startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
-
-
-def test_one_of_the_load_test_goes_through_the_proxy(proxy):
+def test_a_websocket_of_the_load_test_goes_through_the_proxy(proxy):
     opened = Connection(f"wss://{HOST}/chat", timeout_s=10)
     heard = []
     opened.watch(lambda: heard.extend(opened.frames(10)))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from chatlab import Lab, LabError, cli, ledger, local_cloud, notebooks
 from chatlab.cli import chat
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
-from chatlab.paths import NOTEBOOKS
 from chatlab.settings import NAME_PATTERN, Settings
 from tests.support.strategies import ANY_JSON, objects
 
@@ -122,12 +121,6 @@ def test_of_several_one_has_to_be_named_and_the_others_stay(executed, capsys):
     assert len(executed) == 2
 
 
-def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, capsys):
-    assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
-    assert "is found by its tag" in capsys.readouterr().out
-    assert executed[0][1]["NAME"] == "theirs"
-
-
 def test_an_error_of_aws_that_a_command_prints_shows_no_account(executed, capsys, monkeypatch):
     said = "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: tag:GetResources"
 
@@ -201,16 +194,3 @@ def test_what_a_run_is_told_wins_over_what_the_notebook_says():
     assert "REGION" not in said
     assert "HOURS" not in said  # which is read there, and not assigned
     assert [cell.source for cell in without_injected(notebook).cells] == [source]
-
-
-def test_the_notebooks_take_the_parameters_of_a_run():
-    for name, expected in [
-        ("00_start", {"TARGET", "NAME", "REGION", "PROFILE", "HOURS"}),
-        ("06_load_test", {"CONNECTIONS", "BROADCASTS"}),
-    ]:
-        notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-        before = len(notebook.cells)
-        inject(notebook, Settings().parameters | {"HOURS": None, "CONNECTIONS": 3, "BROADCASTS": 2})
-        assert len(notebook.cells) == before + 1
-        injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
-        assert {line.split(" = ")[0] for line in injected.source.splitlines()[1:]} == expected

@@ -17,7 +17,7 @@ from chatlab.page import listen, npm
 from chatlab.paths import ROOT, locked
 from chatlab.settings import Settings
 from tests.support.asynchronous import run_async
-from tests.support.processes import environment_of_a_run, listening, processes_of
+from tests.support.processes import listening, processes_of
 
 LAB = Settings("aws", "chat", "eu-west-1")
 
@@ -109,14 +109,6 @@ def test_it_ends_with_the_run_that_has_started_it(built, tmp_path, monkeypatch):
     with locked(tmp_path / "run.lock"):
         assert page.start(LAB) == page.url(LAB)
     poll(lambda: processes_of(tmp_path) == [], "it to end", timeout_s=10, every_s=0.1)
-
-
-def test_without_a_lab_it_says_so(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "chatlab", "page"],
-        cwd=ROOT, env=environment_of_a_run(tmp_path), capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, "No lab is chosen yet: run notebook 00_start first.\n")
 
 
 # An npm that does as the real one's tools do.

@@ -18,7 +18,7 @@ import websocket
 from botocore.config import Config
 
 from chatlab import local_cloud, poll
-from tests.support.chat import delete_item, ids, put_items
+from tests.support.chat import ids
 from tests.support.requests import ask, signed
 
 SOMEBODY = 65534  # the user nobody
@@ -108,13 +108,6 @@ def test_only_a_valid_signature_with_the_issued_key_is_answered(chat, address, r
     right = signed(address, service, method, path, headers, body)
     answer, answered, _ = ask(address, method, path, right, body)
     assert answer == status and not has_cors(answered)
-
-
-def test_nothing_of_that_was_done(chat, address):
-    put_items(chat, ["witness"])
-    ask(address, "POST", "/_ministack/reset", named("test", "sts"))
-    assert "witness" in ids(chat)
-    delete_item(chat, "witness")
 
 
 def test_a_presigned_address_works_as_on_aws_and_one_without_the_secret_does_not(chat, address, page):
@@ -353,11 +346,9 @@ def test_a_header_that_is_there_twice_is_refused_whichever_comes_first(address, 
         (None, True),  # wscat
         ("http://127.0.0.1:{port}", True),  # the page, and websocket-client
         ("http://localhost:5173", True),  # the page in development
-        ("http://[::1]:5173", True),
         (EVIL, False),
         ("http://127.0.0.1.evil.example", False),
         ("http://localhost@evil.example", False),
-        ("file://localhost", False),
         ("null", False),
     ],
 )

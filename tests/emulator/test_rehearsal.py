@@ -84,8 +84,8 @@ from chatlab.limits import read_quotas
 lab = Lab(Settings("aws", region=os.environ["AWS_DEFAULT_REGION"]))
 quotas, prices = read_quotas(lab), read_prices(lab)
 print(quotas.requests_per_s, quotas.is_live("requests_per_s"))
-dearer = round(prices["DynamoDB read units"] / PRICES["DynamoDB read units"], 3)
-print(dearer, prices.source.partition(" (")[0], prices.date)
+print(sorted({(round(prices[what] / price, 4), what == "GB out") for what, price in PRICES.items()}))
+print(prices.source.partition(" (")[0], prices.date)
 """
 
 LOOK_ELSEWHERE = """
@@ -113,7 +113,8 @@ SAID = {
         SERVE_A_PAGE, "404\nhttps the page 403 403\nhttp the page the page 403",
     ),
     "a Region has its own quota and its own prices": (
-        READ_QUOTAS_AND_PRICES, "2500.0 True\n1.2 AWS's price list of eu-south-1 2026-11-01",
+        READ_QUOTAS_AND_PRICES,
+        "2500.0 True\n[(1.0, True), (1.2, False)]\nAWS's price list of eu-south-1 2026-11-01",
     ),
     "nothing else can be reached": (LOOK_ELSEWHERE, "no such name\nno such name\n['lo']"),
     "no credentials of the person's are taken along": (LOOK_FOR_CREDENTIALS, "[]"),

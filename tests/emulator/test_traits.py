@@ -111,10 +111,6 @@ def test_the_traits_of_a_file_change_with_it(tmp_path):
     assert statuses(app, 2, "execute-api", "POST", POST) == [200, 200]
 
 
-def test_all_together_let_an_ordinary_call_through():
-    assert ask(with_traits(cloud, "all"), "lambda", "GET", LAMBDA).json() == {"asked": 1}
-
-
 # --- latency and throttling ------------------------------------------------------------------------------------------
 
 
@@ -306,11 +302,6 @@ def test_an_answer_that_is_lost_is_one_of_a_call_that_was_done():
     app = with_traits(cloud, "lost-answers=1")
     assert (ask(app, "lambda", "GET", LAMBDA).status_code, cloud.asked) == (500, 1)
     assert ask(app, "execute-api", "POST", POST, b"hello").status_code == 200
-
-
-def test_one_call_in_five_fails():
-    failed = sum(status != 200 for status in statuses(with_traits(cloud, "faults"), 400, "lambda", "GET", LAMBDA))
-    assert 40 < failed < 130
 
 
 def test_of_the_messages_to_connections_a_share_fail_and_the_sender_may_try_again():
