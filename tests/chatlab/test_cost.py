@@ -200,26 +200,18 @@ def pricing():
 
 def product(usage, *tiers, published="2026-11-01"):
     """A price list's product, whose tiers are (from, US dollars)."""
-    dimensions = {
-        str(number): {"beginRange": str(begin), "pricePerUnit": {"USD": str(dollars)}}
-        for number, (begin, dollars) in enumerate(tiers)
-    }
-    return json.dumps(
-        {
-            "product": {"attributes": {"usagetype": usage}},
-            "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
-            "publicationDate": f"{published}T10:00:00Z",
-        }
-    )
+    prices = [{"beginRange": str(begin), "pricePerUnit": {"USD": str(dollars)}} for begin, dollars in tiers]
+    terms = {"OnDemand": {"term": {"priceDimensions": dict(enumerate(prices))}}}
+    published = f"{published}T10:00:00Z"
+    found = {"product": {"attributes": {"usagetype": usage}}, "terms": terms, "publicationDate": published}
+    return json.dumps(found)
 
 
 def price_list(stub, region, products):
     """Let the price list answer with these products, by their service, one on each page."""
     for service in cost._PRODUCTS:
-        expected = {
-            "ServiceCode": service,
-            "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}],
-        }
+        filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
+        expected = {"ServiceCode": service, "Filters": filters}
         pages = products.get(service, [])
         for number, text in enumerate(pages, start=1):
             more = {"NextToken": str(number)} if number < len(pages) else {}
@@ -231,32 +223,25 @@ def price_list(stub, region, products):
 
 def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
     client, stub = pricing
-    price_list(
-        stub,
-        "eu-central-1",
-        {
-            "AmazonApiGateway": [
-                product("EUC1-ApiGatewayRequest", (0, 9)),
-                product("EUC1-ApiGatewayMessage", (1_000_000_000, 0.9e-6), (0, 1.2e-6)),
-                product("EUC1-ApiGatewayMinute", (0, 0.3e-6), published="2026-11-20"),
-            ],
-            "AWSLambda": [product("EUC1-Request-ARM", (0, 0.2e-6)), product("EUC1-Lambda-GB-Second-ARM", (0, 1e-5))],
-            "AmazonDynamoDB": [product("EUC1-ReadRequestUnits", (0, 0)), product("EUC1-WriteRequestUnits", (0, 7e-7))],
-            "AmazonCloudWatch": [
-                product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63)),
-                product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
-            ],
-        },
-    )
+    products = {
+        "AmazonApiGateway": [
+            product("EUC1-ApiGatewayRequest", (0, 9)),
+            product("EUC1-ApiGatewayMessage", (1_000_000_000, 0.9e-6), (0, 1.2e-6)),
+            product("EUC1-ApiGatewayMinute", (0, 0.3e-6), published="2026-11-20"),
+        ],
+        "AWSLambda": [product("EUC1-Request-ARM", (0, 0.2e-6)), product("EUC1-Lambda-GB-Second-ARM", (0, 1e-5))],
+        "AmazonDynamoDB": [product("EUC1-ReadRequestUnits", (0, 0)), product("EUC1-WriteRequestUnits", (0, 7e-7))],
+        "AmazonCloudWatch": [
+            product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63)),
+            product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
+        ],
+    }
+    price_list(stub, "eu-central-1", products)
     fetched = cost.fetch_prices(client, "eu-central-1")
     assert fetched == cost.PRICES | {
-        "WebSocket messages": 1.2e-6,
-        "connection minutes": 0.3e-6,
-        "Lambda requests": 0.2e-6,
-        "Lambda GB-seconds": 1e-5,
-        "DynamoDB write units": 7e-7,
-        "log GB": 0.63,
-    }
+        "WebSocket messages": 1.2e-6, "connection minutes": 0.3e-6, "Lambda requests": 0.2e-6,
+        "Lambda GB-seconds": 1e-5, "DynamoDB write units": 7e-7, "log GB": 0.63,
+    }  # fmt: skip
     others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
 

@@ -55,53 +55,24 @@ def made_anew(commands):
     return any(words[:2] == ["-m", "venv"] for words in commands)
 
 
-def python_was_upgraded(folder):
-    python = folder / ".venv" / "bin" / "python"
-    python.unlink()
-    python.symlink_to("/usr/lib/python2.6/bin/python")
+TROUBLES = {
+    "no Python": lambda folder: (folder / ".venv" / "bin" / "python").unlink(),
+    "another Python": lambda folder: (folder / ".venv" / "installed").write_text("3 10 0"),
+    "an installation that was killed": lambda folder: (folder / ".venv" / "installed").unlink(),
+    "no pip": lambda folder: next(folder.glob(".venv/lib/python*/site-packages/pip.py")).unlink(),
+    "another folder": lambda folder: folder.rename(folder.parent / "elsewhere"),
+}
 
 
-def python_is_another_one(folder):
-    mark = folder / ".venv" / "installed"
-    mark.write_text(f"3 10{mark.read_text()[4:]}")
-
-
-def installation_was_killed(folder):
-    (folder / ".venv" / "installed").unlink()
-
-
-def pip_is_gone(folder):
-    next(folder.glob(".venv/lib/python*/site-packages/pip.py")).unlink()
-
-
-def folder_was_moved(folder):
-    return folder.rename(folder.parent / "elsewhere")
-
-
-@pytest.mark.parametrize(
-    "trouble", [python_was_upgraded, python_is_another_one, installation_was_killed, pip_is_gone, folder_was_moved]
-)
+@pytest.mark.parametrize("trouble", TROUBLES)
 def test_what_is_broken_is_made_anew(lab, monkeypatch, trouble):
     folder, commands = lab
-    stand_in(monkeypatch, trouble(folder) or folder)
+    TROUBLES[trouble](folder)
+    stand_in(monkeypatch, folder if folder.exists() else folder.parent / "elsewhere")
     assert not install.packages_are_complete()
     install.install_packages()
     assert made_anew(commands)
     assert install.packages_are_complete()
-
-
-def test_what_makes_the_book_is_installed_for_who_asks_for_it(lab, monkeypatch):
-    folder, commands = lab
-    monkeypatch.setattr(install, "BOOK", folder / "book.txt")
-    monkeypatch.setattr(install, "page_is_complete", lambda: True)
-    (folder / "book.txt").write_text("sphinx")
-    install.main()
-    assert not [words for words in commands if "book.txt" in words]
-    install.main(with_book=True)
-    (asked,) = [words for words in commands if "book.txt" in words]
-    assert "--require-hashes" in asked
-    install.main(with_book=True)
-    assert len([words for words in commands if "book.txt" in words]) == 1
 
 
 def test_an_error_while_it_installs_is_not_taken_for_a_folder_that_cannot_be_written_to(lab, monkeypatch):

@@ -132,31 +132,20 @@ def configuration(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [
-        *[(name, True) for name in ("abc", "team-7", "a" * 20)],
-        *[
-            (name, False)
-            for name in ("ab", "Chat", "7chat", "chat-", "a--b", "a.b", "a" * 21, "xn--chat", "chat\n", "ça")
-        ],
-    ],
-)
-def test_a_name_has_to_be_one_that_can_begin_a_buckets_name(name, is_one):
-    if is_one:
+def test_a_name_has_to_be_one_that_can_begin_a_buckets_name():
+    for name in ("abc", "team-7", "a" * 20):
         assert Settings("local", name).name == name
-    else:
+    for name in ("ab", "a" * 21, "Chat", "7chat", "chat-", "a--b", "xn--chat", "chat\n"):
         with pytest.raises(LabError, match="can't begin a bucket's name: take 3 to 20"):
             Settings("local", name)
 
 
 @given(st.text(max_size=25) | st.text("abcxyz019-", max_size=25))
-def test_any_name_is_one_or_is_refused_in_one_sentence(name):
+def test_any_name_that_is_taken_can_begin_a_buckets_name(name):
     """Against S3's rules for a bucket's name as they are written down, and DynamoDB's for a table's."""
     try:
         Settings("local", name)
-    except LabError as error:
-        assert str(error).count(". ") == 0 or ". " in name
+    except LabError:
         return
     bucket = f"{name}-page-0123456789ab"
     assert 3 <= len(bucket) <= 63 and set(bucket) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -207,20 +196,11 @@ def test_a_profile_that_is_named_after_its_account_is_shown_masked_and_understoo
         resolve_profile("Admin-············")
 
 
-@pytest.mark.parametrize(
-    ("settings", "command"),
-    [
-        (Settings(), "make down"),
-        (Settings("local", "demo"), "make down NAME=demo"),
-        (Settings("aws", "chat", "eu-west-1"), "make down TARGET=aws NAME=chat REGION=eu-west-1"),
-        (
-            Settings("aws", "demo", "eu-west-1", "my work"),
-            "make down TARGET=aws NAME=demo REGION=eu-west-1 PROFILE='my work'",
-        ),
-    ],
-)
-def test_the_command_for_a_lab_names_all_that_it_takes(settings, command):
-    assert settings.make_command("down") == command
+def test_the_command_for_a_lab_names_all_that_it_takes():
+    assert Settings().make_command("down") == "make down"
+    assert Settings("local", "demo").make_command("down") == "make down NAME=demo"
+    command = Settings("aws", "chat", "eu-west-1", "my work").make_command("up")
+    assert command == "make up TARGET=aws NAME=chat REGION=eu-west-1 PROFILE='my work'"
 
 
 def test_a_notebook_gets_every_setting_but_the_local_clouds_own_region():

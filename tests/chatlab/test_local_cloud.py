@@ -26,6 +26,13 @@ from tests.support.requests import ask
 pytestmark = pytest.mark.slow  # it starts clouds
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The home of a local cloud that the test starts itself."""
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    return tmp_path
+
+
 def test_it_listens_on_loopback_and_nowhere_else(chat):
     status = local_cloud.status()
     assert listening(status["pid"]) == {("127.0.0.1", status["port"])}
@@ -106,50 +113,47 @@ def test_starts_at_once_make_one_cloud_in_a_lab_and_a_port_for_each_lab(tmp_path
     assert processes_of(tmp_path) == []
 
 
-def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(home, monkeypatch):
     monkeypatch.setattr(local_cloud, "SERVER", "no_such_module")
     begin = [sys.executable, "-c", "from chatlab import local_cloud; local_cloud.start()"]
     monkeypatch.setattr(local_cloud, "ensure_writable", lambda _: subprocess.run(begin, timeout=60))
     with pytest.raises(LabError, match="The local cloud did not start"):
         local_cloud.start()
-    assert len(clouds(tmp_path)) == 1 and local_cloud.status()["running"]
+    assert len(clouds(home)) == 1 and local_cloud.status()["running"]
     assert local_cloud.stop()
 
 
 @pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
-def test_a_start_that_is_broken_off_leaves_no_process(tmp_path, monkeypatch, trouble):
+def test_a_start_that_is_broken_off_leaves_no_process(home, monkeypatch, trouble):
     """Where the process is begun, and can't be written down any more: the disk is full, or Ctrl-C was pressed."""
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
 
     def fail(path, text):
-        assert len(clouds(tmp_path)) == 1
+        assert len(clouds(home)) == 1
         raise trouble
 
     monkeypatch.setattr(local_cloud, "write_atomically", fail)
     with pytest.raises((LabError, KeyboardInterrupt)) as raised:
         local_cloud.start()
     if raised.type is LabError:
-        assert str(raised.value) == f"The local cloud can't be started in {tmp_path}: No space left on device."
+        assert str(raised.value) == f"The local cloud can't be started in {home}: No space left on device."
     else:  # as `make down`, or the end of a run, does
         assert local_cloud.stop()
-    assert processes_of(tmp_path) == []
+    assert processes_of(home) == []
 
 
-def test_a_run_that_is_killed_takes_its_local_cloud_along(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    monkeypatch.setenv("CHATLAB_UNTIL", str(tmp_path / "run.lock"))
+def test_a_run_that_is_killed_takes_its_local_cloud_along(home, monkeypatch):
+    monkeypatch.setenv("CHATLAB_UNTIL", str(home / "run.lock"))
     run = [
         sys.executable, "-c",
         "import pathlib, time; from chatlab import local_cloud; from chatlab.paths import locked\n"
-        f"with locked(pathlib.Path({str(tmp_path / 'run.lock')!r})):\n"
+        f"with locked(pathlib.Path({str(home / 'run.lock')!r})):\n"
         "    print(local_cloud.start(), flush=True); time.sleep(60)",
     ]  # fmt: skip
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline().startswith("http://")
-        assert len(clouds(tmp_path)) == 1
+        assert len(clouds(home)) == 1
         process.kill()
-    poll(lambda: processes_of(tmp_path) == [], "the local cloud to end", timeout_s=10, every_s=0.02)
+    poll(lambda: processes_of(home) == [], "the local cloud to end", timeout_s=10, every_s=0.02)
 
 
 def test_one_that_runs_or_is_just_starting_is_kept_whatever_the_clock_says(chat, monkeypatch):
@@ -189,12 +193,11 @@ def test_its_log_has_an_end_however_much_others_make_it_write(tmp_path, monkeypa
     assert len(logs) == 2 and sum(logs) < 2 * 20_000 + 5_000  # which a crash may add
 
 
-def test_one_that_cannot_start_leaves_its_last_words(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+def test_one_that_cannot_start_leaves_its_last_words(home, monkeypatch):
     monkeypatch.setattr(local_cloud, "SERVER", "no_such_module")
-    with pytest.raises(LabError, match=f"its last words are in {tmp_path / 'cloud.log'}"):
+    with pytest.raises(LabError, match=f"its last words are in {home / 'cloud.log'}"):
         local_cloud.start()
-    assert (tmp_path / "cloud.log").read_text().endswith("No module named no_such_module\n")
+    assert (home / "cloud.log").read_text().endswith("No module named no_such_module\n")
 
 
 def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
@@ -204,9 +207,8 @@ def test_a_trait_that_there_is_not_is_a_sentence(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("cloud.json")), "nothing was started"
 
 
-def test_another_process_of_the_same_number_is_not_taken_for_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+def test_another_process_of_the_same_number_is_not_taken_for_it(home):
     state = {"pid": os.getpid(), "port": 4566, "url": "http://127.0.0.1:4566"}
-    (tmp_path / "cloud.json").write_text(json.dumps(state))
+    (home / "cloud.json").write_text(json.dumps(state))
     assert local_cloud.status() == {"running": False} | state
     assert local_cloud.stop() is False

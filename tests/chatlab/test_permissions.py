@@ -52,11 +52,6 @@ def test_what_it_changes_is_the_labs_and_no_other_labs(action, resource):
     assert not allowed(action, resource.format(name="shop"))
 
 
-def test_an_api_is_deleted_by_its_tag_because_it_has_no_name():
-    (deleting,) = (s for s in permissions.policy("demo")["Statement"] if "apigateway:DELETE" in s["Action"])
-    assert deleting["Condition"] == {"StringEquals": {"aws:ResourceTag/chatlab": "demo"}}
-
-
 def test_the_simulator_can_be_asked_about_each_of_them(monkeypatch):
     lab = Lab(Settings("local", "chat", "eu-west-1"))
     monkeypatch.setattr(Lab, "account_id", "111122223333")

@@ -149,15 +149,9 @@ STOPS_AT = {
     "log-groups": "03_lambda_functions", "bucket": "05_frontend_on_s3", "schedules": "04_websocket_api",
     "switch-role": "04_websocket_api",
 }  # fmt: skip
-TAGS = {"untagged": {}, "tagged": {"chatlab": "theirs"}}
+THEIRS = {"chatlab": "theirs"}
 HAS_NO_TAGS = {"api", "bucket", "functions"}
-"""Kinds for which AWS answers "no tags" in another way than with an empty list."""
-
-
-def case(kind, word):
-    """A kind with or without tags. The case that says more is in `make test`."""
-    says_more = word == ("untagged" if kind in HAS_NO_TAGS else "tagged")
-    return pytest.param(kind, TAGS[word], id=f"{kind}-{word}", marks=[] if says_more else pytest.mark.long)
+"""Kinds that are made without tags: AWS says so in another way than with an empty list."""
 
 
 def stops(notebooks, check):
@@ -172,11 +166,11 @@ def stops(notebooks, check):
     return stopped
 
 
-@pytest.mark.parametrize(("kind", "tags"), [case(kind, word) for kind in KINDS for word in TAGS])
-def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, tags):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind):
     make, describe = KINDS[kind]
-    lab = Lab.choose("local", f"{kind}-{'b' if tags else 'a'}", hours=8)
-    make(lab, tags)
+    lab = Lab.choose("local", f"of-{kind}", hours=8)
+    make(lab, {} if kind in HAS_NO_TAGS else THEIRS)
     before = plain(describe(lab))
 
     def is_unchanged(name):
@@ -199,7 +193,7 @@ def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind, 
 def test_where_all_is_a_strangers_nothing_is_made_and_nothing_changed(cloud, word, monkeypatch):
     lab = Lab.choose("local", f"all-{word}", hours=8)
     for make, _ in KINDS.values():
-        make(lab, TAGS[word])
+        make(lab, {} if word == "untagged" else THEIRS)
 
     def all_of_it():
         return {kind: plain(describe(lab)) for kind, (_, describe) in KINDS.items()}

@@ -105,10 +105,9 @@ def test_a_call_beyond_that_is_refused_and_an_event_waits(new_account):
         assert set(answers) == {200, "ConcurrentInvocationLimitExceeded"}
     key = {"connection_id": {"S": "queued"}}
     table = new_account.client("dynamodb")
-    poll(
-        lambda: "Item" in table.get_item(TableName=new_account.table, Key=key), "the event to be handled", timeout_s=10
-    )
-    table.delete_item(TableName=new_account.table, Key=key)
+    item = {"TableName": new_account.table, "Key": key}
+    poll(lambda: "Item" in table.get_item(**item), "the event to be handled", timeout_s=10)
+    table.delete_item(**item)
 
 
 def test_a_load_test_as_fast_as_the_rule_says_is_complete_and_hardly_anybody_is_refused(new_account, url, run):
@@ -129,18 +128,14 @@ def limited_url(tmp_path_factory):
         patch.setenv("CHATLAB_TRAITS", "stage-limits")
         with lab_in(tmp_path_factory.mktemp("limits") / "home") as lab:
             gateway = lab.client("apigatewayv2")
-            api = gateway.create_api(
-                Name="limits", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action"
-            )["ApiId"]
+            made = {"Name": "limits", "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action"}
+            api = gateway.create_api(**made)["ApiId"]
             mock = gateway.create_integration(ApiId=api, IntegrationType="MOCK")["IntegrationId"]
             for route in ("$connect", "$default"):
                 gateway.create_route(ApiId=api, RouteKey=route, Target=f"integrations/{mock}")
-            gateway.create_stage(
-                ApiId=api,
-                StageName=STAGE,
-                DefaultRouteSettings={"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 5},
-                RouteSettings={"$default": {"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 2}},
-            )
+            of_all, of_messages = ({"ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": burst} for burst in (5, 2))
+            routes = {"DefaultRouteSettings": of_all, "RouteSettings": {"$default": of_messages}}
+            gateway.create_stage(ApiId=api, StageName=STAGE, **routes)
             yield lab.websocket_url(api)
 
 

@@ -4,15 +4,13 @@ It enforces no permissions, runs no functions and opens no sockets here, so what
 cloud. What else it does not have is done by `complete`.
 """
 
-import nbformat
 import pytest
 from botocore.awsrequest import AWSResponse
 from moto.server import ThreadedMotoServer
 
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, TEARDOWN
-from chatlab.paths import NOTEBOOKS
-from tests.support.cells import run_cells
+from tests.support.cells import creating, run_cells
 
 
 def complete(made):
@@ -32,60 +30,39 @@ def complete(made):
     return made
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
     """A lab whose local cloud is moto."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHATLAB_HOME", str(tmp_path_factory.mktemp("moto")))
-        patch.setattr(local_cloud, "url", lambda: f"http://{host}:{port}")
-        patch.setattr(local_cloud, "credentials", lambda: {"aws_access_key_id": "a", "aws_secret_access_key": "b"})
-        client = Lab.client
-        patch.setattr(Lab, "client", lambda lab, service, **options: complete(client(lab, service, **options)))
-        for name in ("start", "require_running", "stop"):
-            patch.setattr(local_cloud, name, lambda: None)
-        yield Lab.choose("local", "chat")
+    monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
+    monkeypatch.setattr(local_cloud, "url", lambda: f"http://{host}:{port}")
+    monkeypatch.setattr(local_cloud, "credentials", lambda: {"aws_access_key_id": "a", "aws_secret_access_key": "b"})
+    client = Lab.client
+    monkeypatch.setattr(Lab, "client", lambda lab, service, **options: complete(client(lab, service, **options)))
+    for name in ("start", "require_running", "stop"):
+        monkeypatch.setattr(local_cloud, name, lambda: None)
+    yield Lab.choose("local", "chat")
     server.stop()
-
-
-def before_verify(name):
-    """How many code cells of a notebook come before its heading "Verify"."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    number = next(n for n, cell in enumerate(notebook.cells) if cell.source.startswith("## Verify"))
-    return sum(cell.cell_type == "code" for cell in notebook.cells[:number])
 
 
 def create():
     """Everything that the notebooks create, made or found."""
     for name in BUILD[1:]:
-        run_cells(name, before_verify(name))
+        run_cells(name, creating(name))
 
 
-@pytest.fixture(scope="module")
-def built(lab):
-    """The lab, built."""
+def test_what_the_notebooks_create_is_found_made_only_once_and_removed_by_the_teardown(lab):
     create()
-    return lab
-
-
-def test_what_the_notebooks_create_is_there_and_found(built):
-    found = list_resources(built).groupby(["service", "kind"]).size().to_dict()
-    assert found == {
+    found = list_resources(lab)
+    assert found.groupby(["service", "kind"]).size().to_dict() == {
         ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
         ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 4,
         ("lambda", "function"): 3, ("logs", "log group"): 3, ("s3", "bucket with 2 objects"): 1,
     }  # fmt: skip
-
-
-def test_creating_it_again_makes_nothing_twice(built):
-    before = list_resources(built)
     create()
-    assert list_resources(built)["id"].tolist() == before["id"].tolist()
-
-
-def test_the_teardown_removes_it(built):
+    assert list_resources(lab)["id"].tolist() == found["id"].tolist()
     run_cells(TEARDOWN)
     for service, operation, key in [
         ("apigatewayv2", "get_apis", "Items"), ("dynamodb", "list_tables", "TableNames"),
@@ -93,4 +70,4 @@ def test_the_teardown_removes_it(built):
         ("lambda", "list_functions", "Functions"), ("logs", "describe_log_groups", "logGroups"),
         ("s3", "list_buckets", "Buckets"),
     ]:  # fmt: skip
-        assert getattr(built.client(service), operation)()[key] == []
+        assert getattr(lab.client(service), operation)()[key] == []

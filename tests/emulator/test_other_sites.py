@@ -1,4 +1,7 @@
-"""Pages of other sites in the learner's browser: of a name that resolves to this machine, and of another port."""
+"""Pages of other sites in the learner's browser: of a name that resolves to this machine, and of another port.
+
+What single requests get is in test_guard.py.
+"""
 
 import functools
 import http.server
@@ -102,16 +105,16 @@ def test_a_page_of_another_site_can_do_nothing(visitor, chat, page, other_port, 
     """But from another port of loopback, where the page in development is, the chat may be joined without a key."""
     tab = visitor.new_page()
     tab.goto(f"http://{host}:{other_port}/")
-    roles_before = roles(chat)
+
+    def roles():
+        return [role["RoleName"] for role in chat.client("iam").list_roles()["Roles"]]
+
+    roles_before = roles()
     for name, key in KEYS.items():
         before = len(refusals())
-        arguments = {
-            "url": local_cloud.url(),
-            "socket": chat.websocket_url(chat.require_api()),
-            "page": f"{local_cloud.url()}{page}",
-            "key": key,
-        }
-        seen = tab.evaluate(ATTEMPTS, arguments)
+        addresses = {"url": local_cloud.url(), "page": f"{local_cloud.url()}{page}"}
+        socket = chat.websocket_url(chat.require_api())
+        seen = tab.evaluate(ATTEMPTS, addresses | {"socket": socket, "key": key})
         joined = "open" if host != EVIL and key is None else "refused"
         assert seen.pop("join the chat") == joined, name
         assert {name for name, got in seen.items() if got in ("read", "loaded", "open")} == set(), (name, seen)
@@ -119,37 +122,5 @@ def test_a_page_of_another_site_can_do_nothing(visitor, chat, page, other_port, 
         tab.wait_for_timeout(200)  # beacons are sent when there is time
         assert len(refusals()) - before == len(seen) + (joined == "refused"), name
     tab.close()
-    assert roles(chat) == roles_before
+    assert roles() == roles_before
     ids(chat)  # the table is there: nothing was reset
-
-
-def roles(lab):
-    """The names of all roles."""
-    return [role["RoleName"] for role in lab.client("iam").list_roles()["Roles"]]
-
-
-def test_a_name_that_is_made_to_resolve_to_this_machine_is_answered_nothing(visitor, page):
-    tab = visitor.new_page()
-    rebound = f"{local_cloud.url()}{page}".replace("127.0.0.1", EVIL)
-    answer = tab.goto(rebound)
-    assert answer.status == 403
-    assert answer.text() == f"The local cloud answers at {local_cloud.url()} only.\n"
-    tab.close()
-
-
-def test_a_link_to_the_page_works_from_anywhere_as_from_a_notebook(visitor, page, other_port):
-    tab = visitor.new_page()
-    tab.goto(f"http://{EVIL}:{other_port}/")
-    link = "(href) => document.body.append(Object.assign(document.createElement('a'), { href, text: 'Chat' }))"
-    tab.evaluate(link, f"{local_cloud.url()}{page}")
-    tab.get_by_text("Chat").click()
-    tab.get_by_text("page").wait_for(timeout=10_000)
-    statuses = tab.evaluate(  # the page itself has no key, and can ask for nothing more
-        """async (url) => [
-             (await fetch(`${url}/2015-03-31/functions`)).status,
-             (await fetch(`${url}/_ministack/reset`, { method: "POST" })).status,
-             (await fetch(url, { method: "POST", body: "Action=ListRoles" })).status ]""",
-        local_cloud.url(),
-    )
-    assert statuses == [403, 403, 403]
-    tab.close()

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from chatlab import permissions
 from tests.support.labs import lab_in
-from tests.support.strangers import make_budget, make_schedule_group
+from tests.support.strangers import make_budget, make_log_groups, make_role, make_schedule_group
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +68,9 @@ def test_each_question_is_written_down_once(restricted):
         lab.client("dynamodb").list_tables()
         with pytest.raises(ClientError):
             lab.client("dynamodb").delete_table(TableName="any")
-    questions = asked()
-    assert questions.count({"action": "dynamodb:ListTables", "resource": "*", "allowed": True}) == 1
-    refused = [question for question in questions if question["action"] == "dynamodb:DeleteTable"]
-    assert [(question["resource"].endswith(":table/any"), question["allowed"]) for question in refused] == [
-        (True, False)
-    ]
-
-
-def create_role(lab):
-    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
-
-
-def create_log_group(lab):
-    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+    assert asked().count({"action": "dynamodb:ListTables", "resource": "*", "allowed": True}) == 1
+    (question,) = (question for question in asked() if question["action"] == "dynamodb:DeleteTable")
+    assert question["resource"].endswith(":table/any") and not question["allowed"]
 
 
 def create_function(lab):
@@ -111,10 +100,10 @@ def get_quota(lab):
 
 ASKED_BESIDE = {
     "dynamodb:TagResource": lambda lab: create_table(lab, lab.table),
-    "iam:TagRole": create_role,
+    "iam:TagRole": lambda lab: make_role(lab, lab.tags),
     "iam:PassRole": create_function,
     "lambda:TagResource": create_function,
-    "logs:TagResource": create_log_group,
+    "logs:TagResource": lambda lab: make_log_groups(lab, lab.tags),
     "apigateway:TagResource": create_stage,
     "s3:TagResource": create_bucket,
     "servicequotas:GetServiceQuota": get_quota,

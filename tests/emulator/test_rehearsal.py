@@ -150,12 +150,6 @@ def test_a_rehearsal_whose_status_is_the_commands_and_which_leaves_nothing(rehea
     poll(lambda: not survivors(), "what the command has left running to end", timeout_s=5, every_s=0.1)
 
 
-def test_a_trait_that_there_is_not_ends_it_with_a_sentence(rehearse):
-    done = rehearse("print('never')", "--traits", "bad")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("There is no trait bad: the traits are delay, ")
-
-
 @pytest.mark.slow
 def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_TRAITS", "new-role=2,late-policy=2")

@@ -1,4 +1,4 @@
-"""The notebooks' heads, the pictures in them, and the order of their sections."""
+"""The notebooks' heads, the pictures and the code that they show, and the order of their sections."""
 
 import re
 
@@ -6,8 +6,9 @@ import nbformat
 import pytest
 
 from chatlab import pictures
+from chatlab.excerpts import excerpt
 from chatlab.notebooks import BUILD, MEASURE
-from chatlab.paths import NOTEBOOKS
+from chatlab.paths import LAMBDAS, NOTEBOOKS
 
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 ROWS = ["time", "cost on AWS", "in the console", "AWS's pages"]
@@ -32,3 +33,13 @@ def test_a_notebook_begins_with_its_picture_and_ends_with_what_comes_next(name):
 def test_each_part_of_the_picture_is_lit_somewhere():
     drawn = set(re.findall(r'<g id="([\w-]+)" class="part', pictures.SOURCE.read_text()))
     assert drawn == {part for parts in pictures.LIT.values() for part in parts}
+
+
+def test_a_file_is_shown_below_its_name_whole_or_by_its_parts():
+    shown = excerpt("lambdas/lambda_default.py")
+    assert shown.data == "# lambdas/lambda_default.py\n\n" + (LAMBDAS / "lambda_default.py").read_text()
+    assert "--jp-code-font-family" in shown._repr_html_()  # it looks like the code of a cell
+    shown = excerpt("loadtest/locustfile.py", "ChatUser", "ChatUser.listen").data
+    assert "class ChatUser(User):" in shown and "\n\n\ndef listen(self" in shown
+    with pytest.raises(KeyError, match="nothing"):
+        excerpt("loadtest/locustfile.py", "ChatUser.nothing")

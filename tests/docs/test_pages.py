@@ -1,0 +1,123 @@
+"""What single pages of docs/ promise: that commands and tests exist, and that quotations are word for word."""
+
+import ast
+import re
+import shlex
+import subprocess
+
+import botocore.session
+from botocore import xform_name
+
+from chatlab import Lab
+from chatlab.aws import GUIDE
+from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.paths import ROOT
+from chatlab.settings import Settings
+from tests.support.cells import cells
+
+# --- docs/aws.md: its commands exist, and its names are the lab's ---
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / GUIDE).read_text(), re.DOTALL)
+GLOBAL_OPTIONS = {"--query", "--output", "--profile", "--region"}  # of the command line itself, not of a call
+
+
+def commands():
+    """The calls of AWS in the page's commands, as (service, operation, set of its options)."""
+    shell = "\n".join(BLOCKS).replace("\\\n", " ")
+    within = re.findall(r"\$\(([^()]*)\)", shell)
+    without = re.sub(r"\$\([^()]*\)", "X", shell).splitlines()
+    for line in [*within, *without]:
+        if not line.strip().startswith("aws "):
+            continue
+        _, service, operation, *rest = shlex.split(line, comments=True)
+        if service not in ("s3", "configure"):  # commands of the tool's own
+            options = {word for word in rest if word.startswith("--")}
+            yield service.replace("s3api", "s3"), operation, options - GLOBAL_OPTIONS
+
+
+def test_each_command_is_a_call_of_aws():
+    session, found = botocore.session.Session(), list(commands())
+    assert len(found) > 12
+    for service, operation, arguments in found:
+        model = session.get_service_model(service)
+        names = {xform_name(name, "-"): name for name in model.operation_names}
+        assert operation in names, f"aws {service} {operation}"
+        members = {f"--{xform_name(name, '-')}" for name in model.operation_model(names[operation]).input_shape.members}
+        assert arguments <= members, f"aws {service} {operation} {arguments}"
+
+
+def test_the_shell_can_read_every_block():
+    assert subprocess.run(["bash", "-n"], input="\n".join(BLOCKS), text=True, capture_output=True).stderr == ""
+
+
+def test_the_names_are_the_labs(monkeypatch):
+    lab = Lab(Settings("aws", "chat", "eu-central-1"))
+    monkeypatch.setattr(Lab, "account_id", "111122223333")
+    shell = "\n".join(BLOCKS)
+    spelled = {shell.replace("$part", part) for part in lab.functions}
+    for name in [lab.role, *lab.functions.values(), *lab.log_groups.values()]:
+        assert any(f'{name}"' in text or f"{name} " in text for text in spelled), name
+    assert f"--table-name {lab.table}\n" in shell
+    assert lab.bucket.startswith("chat-page-")
+    assert set(lab.tags) == {"chatlab", "chatlab-region"}
+
+
+# --- docs/reliability.md: each promise has a test that exists, and a figure ---
+
+RELIABILITY = (ROOT / "docs/reliability.md").read_text()
+HEADER = r"\| what is promised \| how it is tested \| last measured \|\n\| --- \| --- \| --- \|\n"
+
+
+def test_a_promise_has_a_test_and_a_figure():
+    tables = re.findall(rf"{HEADER}((?:\|.*\n)+)", RELIABILITY)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()]
+    assert len(rows) > 40
+    assert [row for row in rows if len(row) != 3 or not all(row)] == []
+    assert [row for row in rows if not re.search(r"`(tests|frontend/test)/|`make |`python -m ", row[1])] == []
+
+
+def test_every_test_that_the_page_names_exists():
+    file, missing = "", []
+    for path, name in re.findall(r"`((?:tests|frontend/test)/[\w./-]+)?(?:::(\w+))?`", RELIABILITY):
+        file = path or file
+        if not (ROOT / file).exists() or (name and f"def {name}(" not in (ROOT / file).read_text()):
+            missing.append(f"{file}::{name}")
+    assert file
+    assert missing == []
+
+
+# --- docs/troubleshooting.md quotes the lab word for word ---
+
+OF_AWS = {"Too Many Requests", "Internal server error", "OperationAborted", "ROOM_KEY"}  # AWS's words, and an option
+
+
+def quoted():
+    """Each sentence, or part of one, in the first column."""
+    for line in (ROOT / "docs/troubleshooting.md").read_text().splitlines():
+        if line.startswith("| "):
+            yield from re.findall(r"`([^`]+)`", line.split(" | ")[0])
+
+
+def said():
+    """All string constants of the lab's code and notebooks, a line each; an f-string gives its constant parts."""
+    sources = [(ROOT / "Makefile").read_text()]
+    for folder in ("chatlab", "loadtest"):
+        sources += [_texts(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
+    for name in (*BUILD, *MEASURE, TEARDOWN):
+        sources += [_texts(source) for source in cells(name)]
+    return "\n".join(sources)
+
+
+def _texts(source):
+    return "\n".join(
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_the_lab_says_every_sentence_that_the_page_quotes():
+    quotes, all_that_is_said = set(quoted()) - OF_AWS, said()
+    assert len(quotes) > 30
+    parts = [part.strip(" .,:") for quote in quotes for part in quote.split("…")]
+    assert [part for part in parts if part not in all_that_is_said] == []
