@@ -22,9 +22,9 @@ from chatlab.aws import (
     trust,
 )
 from chatlab.errors import LabError, NotOurs
-from chatlab.paths import ensure_writable, in_a_run, state_dir
+from chatlab.paths import ensure_writable, state_dir
 from chatlab.privacy import add_secrets, add_session_secrets, redact, redact_kernel_output
-from chatlab.settings import Settings
+from chatlab.settings import Settings, Variable
 
 STAGE = "production"
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
@@ -161,7 +161,8 @@ class Lab:
         page.stop(self.settings)
         ledger.remove(self)
         others = ledger.entries()
-        if self.target == "local" and not in_a_run() and not any(other.settings.target == "local" for other in others):
+        is_last = self.target == "local" and not any(other.settings.target == "local" for other in others)
+        if is_last and not Variable.RUN.is_set():
             local_cloud.stop()
         for other in others:
             print(f"Still open: {other}.")
@@ -174,8 +175,9 @@ class Lab:
         Asked for again, it is the same client, as boto3 advises: it takes 10 ms to make one, and on `aws` each new one
         has to shake hands.
         """
-        endpoint = {} if self.target == "aws" else {"endpoint_url": local_cloud.url()}
-        options = {"config": self._config, **endpoint, **options}
+        if self.target == "local":
+            options = {"endpoint_url": local_cloud.url(), **options}
+        options = {"config": self._config, **options}
         key = (service, *sorted(options.items()))
         if key not in self._clients:
             with explaining(self.session._session):  # credentials may be looked for only now

@@ -298,8 +298,3 @@ def sweep(
             row = {"connections": room, "shards": number, "last_s": own.last_s, "unreached": own.unreached}
             rows.append(row | {"low_s": min(times), "high_s": max(times), "binds": own.binds})
     return pd.DataFrame(rows)
-
-
-def connect_s(parameters: Parameters, connections: int) -> float:
-    """How long this number of connections takes to open, in seconds."""
-    return connections / parameters.connects_per_s

@@ -82,7 +82,7 @@ def start() -> str:
 
 
 def _start_process() -> None:
-    """Start the process, which becomes ready some time later. Raises LabError for what is wrong beforehand."""
+    """Start the process, which becomes ready some time later, or raise LabError."""
     try:
         parse_traits(Variable.TRAITS.get() or "")
     except ValueError as error:
@@ -109,16 +109,19 @@ def _spawn() -> None:
     for variable in (Variable.POLICY, Variable.RECORD, Variable.UNTIL):
         if path := variable.path():
             own[variable] = str(path.resolve())  # the process works in another folder
-    tls = _tls()
+    # A folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, which has signed them.
+    if certificate := Variable.CERTIFICATE.path():
+        names = {"MINISTACK_SSL_CERT": "certificate.pem", "MINISTACK_SSL_KEY": "key.pem", "AWS_CA_BUNDLE": "ca.pem"}
+        own |= {"USE_SSL": "1"} | {name: str(certificate.resolve() / file) for name, file in names.items()}
     with listener, open(folder / "cloud.log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", SERVER, "local", str(listener.fileno()), str(_key_file())],
             pass_fds=[listener.fileno()],
-            env=inherited | MINISTACK_SETTINGS | own | tls, cwd=ROOT,
+            env=inherited | MINISTACK_SETTINGS | own, cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_allow_many_sockets,
         )  # fmt: skip
-    state = {"pid": process.pid, "port": port, "url": f"{'https' if tls else 'http'}://{HOST}:{port}"}
+    state = {"pid": process.pid, "port": port, "url": f"{'https' if certificate else 'http'}://{HOST}:{port}"}
     write_atomically(_state_file(), json.dumps(state) + "\n")
 
 
@@ -217,22 +220,6 @@ def _is_ours(process: psutil.Process) -> bool:
         return False
 
 
-def _tls() -> dict[str, str]:
-    """MiniStack's settings for HTTPS, and what its functions trust; empty without `CHATLAB_CERTIFICATE`.
-
-    That names a folder with `certificate.pem` and `key.pem`, for 127.0.0.1, and `ca.pem`, which has signed them.
-    """
-    if not (path := Variable.CERTIFICATE.path()):
-        return {}
-    folder = path.resolve()  # the process works in another folder
-    return {
-        "USE_SSL": "1",
-        "MINISTACK_SSL_CERT": str(folder / "certificate.pem"),
-        "MINISTACK_SSL_KEY": str(folder / "key.pem"),
-        "AWS_CA_BUNDLE": str(folder / "ca.pem"),
-    }
-
-
 def _listener() -> socket.socket:
     """A socket that listens, which the process inherits: so two that start at once never get the same port."""
     for wanted in (PORT, 0):
@@ -261,12 +248,12 @@ def process_tree(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def end_tree(process: psutil.Process, grace_s: float = 5) -> None:
-    """End a process politely, by SIGTERM. After `grace_s` seconds kill it and its descendants."""
+def end_tree(process: psutil.Process) -> None:
+    """End a process politely, by SIGTERM. After 5 seconds kill it and its descendants."""
     members = process_tree(process)
     with suppress(psutil.NoSuchProcess):
         process.terminate()
-    psutil.wait_procs([process], timeout=grace_s)
+    psutil.wait_procs([process], timeout=5)
     for member in members:
         with suppress(psutil.NoSuchProcess):
             member.kill()

@@ -39,11 +39,6 @@ def make_run_dir() -> Path:
     return folder
 
 
-def in_a_run() -> bool:
-    """Whether this process is part of a run, which has named the folder of its results."""
-    return Variable.RUN.is_set()
-
-
 def ensure_writable(folder: Path) -> Path:
     """Make `folder` if it does not exist, and return it. Raises LabError if it can't be made or written to."""
     try:

@@ -1,5 +1,6 @@
 """`make up` builds the chat and leaves it running, `make down` removes it; and what commands ask about labs."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import ledger, local_cloud, notebooks, room_key
-from chatlab.cli.options import Options, parse
+from chatlab.cli.options import notebook_parameters, parse, resolve_settings
 from chatlab.errors import LabError
 from chatlab.inventory import list_lab_names, list_resources
 from chatlab.lab import Lab
@@ -20,7 +21,7 @@ from chatlab.settings import Settings
 def up(arguments: Sequence[str]) -> int:
     """Build the chat, and print where it is; the exit status."""
     options = parse("up", arguments)
-    settings = options.resolve_settings()
+    settings = resolve_settings(options)
     require_credentials(settings)
     known = ledger.find(target=settings.target, name=settings.name, region=settings.region)
     if settings.target == "aws" and not known and count_resources(settings)[0]:
@@ -29,7 +30,7 @@ def up(arguments: Sequence[str]) -> int:
     what_next = f"What was built is still there: `{goes_on}` goes on, `{removes}` removes it."
     with _one_command_at_a_time():
         try:
-            parameters = settings.parameters | options.optional_parts
+            parameters = settings.parameters | notebook_parameters(options)
             *_, last = notebooks.execute_all(notebooks.BUILD, _folder(), parameters)
         except KeyboardInterrupt:
             raise LabError(f"Stopped. {what_next}") from None
@@ -61,8 +62,8 @@ def down(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _tear_down(options: Options, entries: list[ledger.Entry]) -> None:
-    settings = entries[0].settings if entries else options.resolve_settings()
+def _tear_down(options: Namespace, entries: list[ledger.Entry]) -> None:
+    settings = entries[0].settings if entries else resolve_settings(options)
     require_credentials(settings)
     print(f"{settings}{'' if entries else ', which was not made from this folder: it is found by its tag'}.")
     again = settings.make_command("down")

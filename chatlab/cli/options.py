@@ -1,6 +1,6 @@
 """The options of the commands that run notebooks. A mistake is a LabError with one sentence."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -15,32 +15,19 @@ MAX_CONNECTIONS = 5_000
 MAX_BROADCASTS = 500
 
 
-class Options(argparse.Namespace):
-    """What was typed, or None. A command has only those attributes that `parse` gives it."""
-
-    target: str | None
-    name: str | None
-    region: str | None
-    profile: str | None
-    hours: float | None
-    email: str | None
-    room_key: str | None
-    connections: int
-    broadcasts: int
-    runs: list[Path]
-
-    def resolve_settings(self) -> Settings:
-        """The settings that are meant. Raises LabError for impossible ones."""
-        return Settings.resolve(self.target, self.name, self.region, self.profile)
-
-    @property
-    def optional_parts(self) -> dict[str, object]:
-        """The notebooks' parameters for what they create only if you ask for it."""
-        return {"HOURS": self.hours, "EMAIL": self.email}
+def resolve_settings(options: Namespace) -> Settings:
+    """The settings that are meant. Raises LabError for impossible ones."""
+    return Settings.resolve(options.target, options.name, options.region, options.profile)
 
 
-def parse(command: str, arguments: Sequence[str]) -> Options:
-    """Parse the words after the command's name. Raises LabError for a mistake."""
+def notebook_parameters(options: Namespace) -> dict[str, object]:
+    """What was typed for the notebooks' parameters. The room's key is none of them: the text of a cell is saved."""
+    names = ("hours", "email", "connections", "broadcasts")
+    return {name.upper(): value for name, value in vars(options).items() if name in names}
+
+
+def parse(command: str, arguments: Sequence[str]) -> Namespace:
+    """Parse the words after the command's name: what was typed, or None. Raises LabError for a mistake."""
     parser = _Parser(prog=f"python -m chatlab {command}", description=COMMANDS[command][1])
     add = parser.add_argument
     if command == "compare":
@@ -60,13 +47,13 @@ def parse(command: str, arguments: Sequence[str]) -> Options:
     if command in ("run", "notebooks"):
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
-    options = parser.parse_args(arguments, namespace=Options())
+    options = parser.parse_args(arguments)
     if (key := getattr(options, "room_key", None)) is not None:
-        Variable.ROOM_KEY.set(key)  # where notebook 03 looks: the text of a cell would be saved
+        Variable.ROOM_KEY.set(key)  # where notebook 03 looks
     return options
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise LabError(f"{message[0].upper()}{message[1:]}.")
 

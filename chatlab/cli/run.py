@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from chatlab import ledger, local_cloud, notebooks, page, report
 from chatlab.cli.chat import count_resources, require_credentials
-from chatlab.cli.options import Options, parse
+from chatlab.cli.options import notebook_parameters, parse, resolve_settings
 from chatlab.errors import LabError
 from chatlab.notebooks import Outcome, print_line
 from chatlab.paths import (
@@ -68,9 +69,9 @@ def _load(folder: Path) -> Result:
         raise LabError(f"The results in {display_path(folder)} can't be read: {error}") from error
 
 
-def _run_all(options: Options, practice: bool = False) -> int:
+def _run_all(options: Namespace, practice: bool = False) -> int:
     """Run every notebook; with `practice`, also the cells that break something, and the exercises."""
-    settings = options.resolve_settings()
+    settings = resolve_settings(options)
     require_credentials(settings)
     folder = make_run_dir()
     ensure_writable(folder / "notebooks")
@@ -87,9 +88,8 @@ def _run_all(options: Options, practice: bool = False) -> int:
     lock = state_dir() / "run.lock"
     Variable.UNTIL.set(lock.resolve())
     busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
-    load = {"CONNECTIONS": options.connections, "BROADCASTS": options.broadcasts}
     with locked(lock, busy):
-        return _Run(settings, folder, practice).run(settings.parameters | options.optional_parts | load)
+        return _Run(settings, folder, practice).run(settings.parameters | notebook_parameters(options))
 
 
 def _require_unused_name(settings: Settings) -> None:

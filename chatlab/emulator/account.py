@@ -62,8 +62,7 @@ def _answer(call: ApiCall, concurrency: int) -> Response:
         return json_response(200, {"throttleSettings": throttle, "apiKeyVersion": "4"})
     if path == ACCOUNT_SETTINGS:  # of Lambda
         limit = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
-        limit |= {"TotalCodeSize": 80_530_636_800, "CodeSizeUnzipped": 262_144_000, "CodeSizeZipped": 52_428_800}
-        return json_response(200, {"AccountLimit": limit, "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": 0}})
+        return json_response(200, {"AccountLimit": limit})
     if path == PUBLIC_ACCESS_BLOCK:  # nothing is set, as in a new account
         # https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_GetPublicAccessBlock.html
         code = "NoSuchPublicAccessBlockConfiguration"
@@ -72,15 +71,14 @@ def _answer(call: ApiCall, concurrency: int) -> Response:
 
 
 def _service_quota(call: ApiCall, concurrency: int) -> Response:
-    """GetServiceQuota and GetAWSDefaultServiceQuota of Service Quotas."""
+    """GetServiceQuota of Service Quotas."""
     request = json.loads(call.body or b"{}")
     service, code = request.get("ServiceCode"), request.get("QuotaCode")
-    if call.operation not in ("GetServiceQuota", "GetAWSDefaultServiceQuota") or (service, code) not in QUOTAS:
+    if call.operation != "GetServiceQuota" or (service, code) not in QUOTAS:
         message = f"There is no quota {code} of {service} here."
         return error_response("servicequotas", 400, "NoSuchResourceException", message)
     name, value = QUOTAS[service, code]
-    if service == "lambda" and call.operation == "GetServiceQuota":
-        value = concurrency
+    value = concurrency if service == "lambda" else value
     quota = {"ServiceCode": service, "QuotaCode": code, "QuotaName": name, "Value": float(value)}
     quota |= {"Unit": "None", "Adjustable": True, "GlobalQuota": False}
     return json_response(200, {"Quota": quota}, "application/x-amz-json-1.1")

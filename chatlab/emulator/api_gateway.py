@@ -25,9 +25,14 @@ SCHEDULE_INTERVAL_S = 1  # how often MiniStack looks whether a schedule is due; 
 INTERNAL_SERVER_ERROR = "Internal server error"
 
 Result: TypeAlias = dict[str, Any] | None  # what a function returned; None if it returned nothing
-_HttpResponse: TypeAlias = tuple[int, dict[str, str], bytes]  # status, headers, body: as MiniStack's handlers return it
 
 logger = logging.getLogger("ministack")
+
+# MiniStack's own functions, which those below call.
+_invoke_target = eventbridge._invoke_target
+_handle_websocket = apigateway.handle_websocket
+_evaluate_route_selection = apigateway._evaluate_route_selection
+_handle_connections_api = apigateway.handle_connections_api
 
 
 class Invocation(NamedTuple):
@@ -60,30 +65,26 @@ def wrap_invocations(around: Callable[[Invocation, Invoke], Awaitable[Result]]) 
 def correct() -> None:
     """From now on, in this process, MiniStack does as API Gateway does."""
     scheduler._SCHEDULE_TICK_INTERVAL = SCHEDULE_INTERVAL_S
-    eventbridge._invoke_target = _delete_stages(eventbridge._invoke_target)
-    apigateway.handle_websocket = _require_stage(apigateway.handle_websocket)
-    apigateway._evaluate_route_selection = _select_route(apigateway._evaluate_route_selection)
-    apigateway.handle_connections_api = _limit_buffers(apigateway.handle_connections_api)
+    eventbridge._invoke_target = invoke_target
+    apigateway.handle_websocket = handle_websocket
+    apigateway._evaluate_route_selection = evaluate_route_selection
+    apigateway.handle_connections_api = handle_connections_api
     apigateway._ws_connections = _Connections()
     wrap_invocations(_hide_error)
 
 
-def _delete_stages(invoke: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a schedule delete a stage, if its role may.
+def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:
+    """MiniStack's, which also lets a schedule delete a stage, if its role may.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
     """
-
-    def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:
-        if not target["Arn"].endswith(DELETE_STAGE):
-            return invoke(target, event, rule, view)
-        stage: dict[str, str] = json.loads(target["Input"])
-        if _may_delete(target["RoleArn"], f"/apis/{stage['ApiId']}/stages/{stage['StageName']}"):
-            return apigateway._delete_stage(stage["ApiId"], stage["StageName"])
-        logger.warning("The role of a schedule is not allowed to delete the stage.")
-        return None
-
-    return invoke_target
+    if not target["Arn"].endswith(DELETE_STAGE):
+        return _invoke_target(target, event, rule, view)
+    stage: dict[str, str] = json.loads(target["Input"])
+    if _may_delete(target["RoleArn"], f"/apis/{stage['ApiId']}/stages/{stage['StageName']}"):
+        return apigateway._delete_stage(stage["ApiId"], stage["StageName"])
+    logger.warning("The role of a schedule is not allowed to delete the stage.")
+    return None
 
 
 def _may_delete(role_arn: str, path: str) -> bool:
@@ -102,57 +103,47 @@ def _may_delete(role_arn: str, path: str) -> bool:
     return decision == "Allow"
 
 
-def _require_stage(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Refuse a handshake at a stage that does not exist with 403."""
-
-    async def handle_websocket(
-        scope: Scope, receive: Receive, send: Send, api_id: str, path_override: str | None = None
-    ) -> None:
-        owner = apigateway._api_owner(api_id)
-        path: str = scope["path"] if path_override is None else path_override
-        stage = path.lstrip("/").partition("/")[0]
-        if owner and stage not in apigateway._stages.get_scoped(*owner[1:], api_id, {}):
-            await receive()
-            await apigateway._refuse_ws_handshake(scope, send, 403, "Forbidden", new_uuid(), new_uuid())
-        else:
-            await handle(scope, receive, send, api_id, path_override=path_override)
-
-    return handle_websocket
+async def handle_websocket(
+    scope: Scope, receive: Receive, send: Send, api_id: str, path_override: str | None = None
+) -> None:
+    """MiniStack's, which also refuses a handshake at a stage that does not exist with 403."""
+    owner = apigateway._api_owner(api_id)
+    path: str = scope["path"] if path_override is None else path_override
+    stage = path.lstrip("/").partition("/")[0]
+    if owner and stage not in apigateway._stages.get_scoped(*owner[1:], api_id, {}):
+        await receive()
+        await apigateway._refuse_ws_handshake(scope, send, 403, "Forbidden", new_uuid(), new_uuid())
+    else:
+        await _handle_websocket(scope, receive, send, api_id, path_override=path_override)
 
 
-def _select_route(evaluate: Callable[[str, str], str]) -> Callable[[str, str], str]:
-    """Let no message select `$connect` or `$disconnect`, and let `$default` take what can't be read as JSON.
+def evaluate_route_selection(expression: str, text: str) -> str:
+    """MiniStack's, but no message selects `$connect` or `$disconnect`, and `$default` takes what is not JSON.
 
     "API Gateway calls" these two "when a persistent connection [...] is being initiated", and when one ends:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html
     """
-
-    def evaluate_route_selection(expression: str, text: str) -> str:
-        try:
-            route_key = evaluate(expression, text)
-        except RecursionError:  # JSON that is nested thousands deep: the error would end the connection
-            return "$default"
-        return "$default" if route_key in ("$connect", "$disconnect") else route_key
-
-    return evaluate_route_selection
+    try:
+        route_key: str = _evaluate_route_selection(expression, text)
+    except RecursionError:  # JSON that is nested thousands deep: the error would end the connection
+        return "$default"
+    return "$default" if route_key in ("$connect", "$disconnect") else route_key
 
 
-def _limit_buffers(handle: Callable[..., Awaitable[_HttpResponse]]) -> Callable[..., Awaitable[_HttpResponse]]:
-    """Refuse a post with 429 if too much waits for its client: API Gateway's buffer has an end, MiniStack's has none.
+async def handle_connections_api(
+    method: str, api_id: str, stage: str, connection_id: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, dict[str, str], bytes]:
+    """MiniStack's, which also refuses a post with 429 if too much waits for its client, as API Gateway does.
 
     https://docs.aws.amazon.com/botocore/latest/reference/services/apigatewaymanagementapi/client/exceptions/LimitExceededException.html
     """
-    full = 429, {"x-amzn-ErrorType": "LimitExceededException"}, json.dumps({"message": "Too Many Requests"}).encode()
-
-    async def handle_connections_api(
-        method: str, api_id: str, stage: str, connection_id: str, body: bytes, headers: dict[str, str]
-    ) -> _HttpResponse:
-        connection: dict[str, Any] | None = apigateway._ws_connections.get(connection_id)
-        if method == "POST" and connection and is_full(connection["outbox"]):
-            return full
-        return await handle(method, api_id, stage, connection_id, body, headers)
-
-    return handle_connections_api
+    connection: dict[str, Any] | None = apigateway._ws_connections.get(connection_id)
+    if method == "POST" and connection and is_full(connection["outbox"]):
+        return 429, {"x-amzn-ErrorType": "LimitExceededException"}, b'{"message": "Too Many Requests"}'
+    response: tuple[int, dict[str, str], bytes] = await _handle_connections_api(
+        method, api_id, stage, connection_id, body, headers
+    )
+    return response
 
 
 def is_full(outbox: Any) -> bool:

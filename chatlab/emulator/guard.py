@@ -171,12 +171,25 @@ def _is_for_connection(scope: Scope, headers: dict[bytes, bytes]) -> bool:
 
 
 def _require_issued(key: str) -> None:
-    if not _is_issued(key):
-        raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
+    """Refuse a key that MiniStack's IAM or STS has not given out. Some of those it just takes for root's."""
+    if not iam_evaluator.is_root_access_key(key):
+        account_id: str | None = iam_evaluator.find_iam_access_key_account(key)
+        if isinstance(iam_evaluator.resolve_credential(key, account_id), iam_evaluator.ResolvedCredential):
+            return
+    raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
 
 
 def _require_signature(scope: Scope, body: bytes) -> None:
-    if error := _signature_error(scope, body):
+    """Refuse a signature that is not valid, in a header or in the URL.
+
+    MiniStack verifies it, but not at each place where it answers. What it notes of the request while it does so
+    stays in a context of its own.
+    """
+    try:
+        error: str | None = contextvars.copy_context().run(_signature_error, scope, body)
+    except (TypeError, ValueError):  # it compares and parses only what is ASCII
+        error = "IncompleteSignature"
+    if error:
         raise Refused(f"The signature of the request is not valid ({error}).")
 
 
@@ -227,14 +240,6 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) 
     await send({"type": f"{kind}http.response.body", "body": response.body})
 
 
-def _is_issued(access_key_id: str) -> bool:
-    """Whether MiniStack's IAM or STS has given out the key, and does not just take it for root's."""
-    if iam_evaluator.is_root_access_key(access_key_id):
-        return False
-    account_id: str | None = iam_evaluator.find_iam_access_key_account(access_key_id)
-    return isinstance(iam_evaluator.resolve_credential(access_key_id, account_id), iam_evaluator.ResolvedCredential)
-
-
 def _key_in_query(query_string: bytes) -> str | None:
     """The access key that a URL names, where MiniStack looks for it; None if the URL has no part of a signature."""
     query = _parse_query(query_string)
@@ -242,19 +247,7 @@ def _key_in_query(query_string: bytes) -> str | None:
 
 
 def _signature_error(scope: Scope, body: bytes) -> str | None:
-    """AWS's code for what is wrong with a request's signature, in a header or in the URL; None if it is valid.
-
-    MiniStack verifies it, but not at each place where it answers. What it notes of the request while it does so
-    stays in a context of its own.
-    """
-    try:
-        error: str | None = contextvars.copy_context().run(_check_signature, scope, body)
-    except (TypeError, ValueError):  # it compares and parses only what is ASCII
-        return "IncompleteSignature"
-    return error
-
-
-def _check_signature(scope: Scope, body: bytes) -> str | None:
+    """AWS's code for what is wrong with the signature of a request; None if it is valid."""
     method, path = scope.get("method", "GET"), scope["raw_path"].decode("ascii")
     query = _parse_query(scope["query_string"])
     iam_evaluator.pin_signed_request(method, path, query, scope["headers"])

@@ -43,34 +43,36 @@ BUDGETS_ACTIONS = {f"budgets:{verb}Budget": "budgets:ModifyBudget" for verb in (
     "budgets:DescribeBudget": "budgets:ViewBudget", "budgets:DescribeBudgets": "budgets:ViewBudget",
 }  # fmt: skip
 CONTEXT_KEY_NAME = re.compile(r"ContextEntries\.member\.(\d+)\.ContextKeyName")
+SIMULATE = "SimulatePrincipalPolicy"
+
+# MiniStack's own functions, which those below call.
+_extract_resource_arn = iam_actions.extract_resource_arn
+_extract_iam_action = iam_actions.extract_iam_action
+_simulate = iam._IAM_HANDLERS[SIMULATE]
+_evaluate = iam_evaluator.evaluate
+_execution_credentials = lambda_runtime.execution_credentials
 
 
 def correct() -> None:
     """From now on, in this process, MiniStack does as IAM does, and nobody can guess a function's access key."""
     tagging._RESOURCE_TAG_COLLECTORS["apigateway"] = _tags_of_apis  # for `aws:ResourceTag`
-    iam_actions.extract_resource_arn = _find_more_resources(iam_actions.extract_resource_arn)
-    iam_actions.extract_iam_action = _find_more_actions(iam_actions.extract_iam_action)
-    simulate = "SimulatePrincipalPolicy"
-    iam._IAM_HANDLERS[simulate] = _simulate_conditions(iam._IAM_HANDLERS[simulate], iam_evaluator.evaluate)
-    lambda_runtime.execution_credentials = _draw_at_random(lambda_runtime.execution_credentials)
-    lambda_svc.execution_credentials = lambda_runtime.execution_credentials
+    iam_actions.extract_resource_arn = extract_resource_arn
+    iam_actions.extract_iam_action = extract_iam_action
+    iam._IAM_HANDLERS[SIMULATE] = simulate_with_conditions
+    lambda_runtime.execution_credentials = lambda_svc.execution_credentials = random_credentials
 
 
 # --- access keys -----------------------------------------------------------------------------------------------------
 
 
-def _draw_at_random(execution_credentials: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """MiniStack's function with random results: it computes a function's keys from names that anybody may know.
+def random_credentials(config: dict[str, Any]) -> Any:
+    """MiniStack's credentials of a function, made random: it computes the keys from names that anybody may know.
 
     It takes the name of the function and that of its role, which is after the last slash of the role's ARN. So a
     random path makes the keys random.
     """
-
-    def random_credentials(config: dict[str, Any]) -> Any:
-        path, _, role = config["Role"].rpartition("/")
-        return execution_credentials({**config, "Role": f"{path}/{secrets.token_hex(32)}/{role}"})
-
-    return random_credentials
+    path, _, role = config["Role"].rpartition("/")
+    return _execution_credentials({**config, "Role": f"{path}/{secrets.token_hex(32)}/{role}"})
 
 
 def with_access_key(key_file: Path, policy_file: str | None = None) -> App:
@@ -258,38 +260,30 @@ def _refusal(call: ApiCall, account_id: str | None, permission: Permission) -> R
     return Response(status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body)
 
 
-def _find_more_actions(extract_iam_action: Callable[..., str]) -> Callable[..., str]:
-    """MiniStack's function, corrected.
+def extract_iam_action(service: str, method: str, path: str, *rest: Any) -> str:
+    """MiniStack's, corrected.
 
     It takes Lambda's PutFunctionEventInvokeConfig for an update of the code, and does not know that the actions of AWS
     Budgets have other names than its calls.
     """
-
-    def extract(service: str, method: str, path: str, *rest: Any) -> str:
-        if service == "lambda" and method == "PUT" and path.endswith("/event-invoke-config"):
-            return "lambda:PutFunctionEventInvokeConfig"
-        action = extract_iam_action(service, method, path, *rest)
-        return BUDGETS_ACTIONS.get(action, action)
-
-    return extract
+    if service == "lambda" and method == "PUT" and path.endswith("/event-invoke-config"):
+        return "lambda:PutFunctionEventInvokeConfig"
+    action: str = _extract_iam_action(service, method, path, *rest)
+    return BUDGETS_ACTIONS.get(action, action)
 
 
-def _find_more_resources(extract_resource_arn: Callable[..., str]) -> Callable[..., str]:
-    """MiniStack's function, corrected.
+def extract_resource_arn(*call: Any) -> str:
+    """MiniStack's, corrected.
 
     It does not find the resource of calls about tags and of Lambda's CreateFunction, nor a schedule's group.
     """
-
-    def extract(*call: Any) -> str:
-        arn = extract_resource_arn(*call)
-        service, _, path, _, body, parameters, region, account_id = call
-        if service == "scheduler":
-            return _schedule_arn(path, body, parameters, arn)
-        if arn != "*" or body[:1] != b"{":
-            return arn
-        return _arn_in_body(service, json.loads(body), region, account_id)
-
-    return extract
+    arn: str = _extract_resource_arn(*call)
+    service, _, path, _, body, parameters, region, account_id = call
+    if service == "scheduler":
+        return _schedule_arn(path, body, parameters, arn)
+    if arn != "*" or body[:1] != b"{":
+        return arn
+    return _arn_in_body(service, json.loads(body), region, account_id)
 
 
 def _arn_in_body(service: str, body: dict[str, Any], region: str, account_id: str) -> str:
@@ -319,24 +313,18 @@ def _tags_of_apis() -> Iterator[tuple[str, list[dict[str, str]]]]:
         yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _simulate_conditions(
-    simulate: Callable[[dict[str, Any]], Any], evaluate: Callable[..., Any]
-) -> Callable[[dict[str, Any]], Any]:
+def simulate_with_conditions(parameters: dict[str, Any]) -> Any:
     """MiniStack's policy simulator, which also takes `ContextEntries`: what a policy's conditions ask about.
 
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_ContextEntry.html
     """
-
-    def simulate_with_conditions(parameters: dict[str, Any]) -> Any:
-        entries: dict[str, str] = {}
-        for name in parameters:
-            if found := CONTEXT_KEY_NAME.fullmatch(name):
-                value = f"ContextEntries.member.{found[1]}.ContextKeyValues.member.1"
-                entries[iam._p(parameters, name).lower()] = iam._p(parameters, value)
-        iam_evaluator.evaluate = lambda context, *rest: evaluate(replace(context, service_context=entries), *rest)
-        try:
-            return simulate(parameters)
-        finally:
-            iam_evaluator.evaluate = evaluate
-
-    return simulate_with_conditions
+    entries: dict[str, str] = {}
+    for name in parameters:
+        if found := CONTEXT_KEY_NAME.fullmatch(name):
+            value = f"ContextEntries.member.{found[1]}.ContextKeyValues.member.1"
+            entries[iam._p(parameters, name).lower()] = iam._p(parameters, value)
+    iam_evaluator.evaluate = lambda context, *rest: _evaluate(replace(context, service_context=entries), *rest)
+    try:
+        return _simulate(parameters)
+    finally:
+        iam_evaluator.evaluate = _evaluate

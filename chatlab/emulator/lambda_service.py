@@ -12,7 +12,6 @@ handshake, the frame "Internal server error" for a message.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -38,16 +37,18 @@ MAX_QUEUED_S = 60
 
 Slot: TypeAlias = str
 """What one invocation holds of the concurrency. MiniStack names it after the function."""
-_Acquire: TypeAlias = Callable[[Any, dict[str, Any]], tuple[Slot | None, Any]]
 
 _is_queued: ContextVar[bool] = ContextVar("is_queued", default=False)
+# MiniStack's own functions, which those below call.
+_acquire_execution_slot = lambda_svc._acquire_execution_slot
+_invoke_async_with_retry = lambda_svc.invoke_async_with_retry
 
 
 def limit_concurrency(max_invocations: int) -> None:
     """Let no more than `max_invocations` run at a time, from now on, in this process."""
     lambda_svc._ACCOUNT_CONCURRENCY_CAP = max_invocations
-    lambda_svc._acquire_execution_slot = _wait_if_queued(lambda_svc._acquire_execution_slot)
-    lambda_svc.invoke_async_with_retry = _mark_as_queued(lambda_svc.invoke_async_with_retry)
+    lambda_svc._acquire_execution_slot = acquire_execution_slot
+    lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     idle_instances: Counter[Slot] = Counter()
 
     async def hold_slot(invocation: Invocation, invoke: Invoke) -> Result:
@@ -80,31 +81,23 @@ def limit_concurrency(max_invocations: int) -> None:
     wrap_invocations(hold_slot)
 
 
-def _mark_as_queued(invoke_async: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Mark what is invoked asynchronously: the thread that does it inherits the mark."""
-
-    def invoke(func: Any, event: Any) -> None:
-        token = _is_queued.set(True)
-        try:
-            invoke_async(func, event)
-        finally:
-            _is_queued.reset(token)
-
-    return invoke
+def invoke_async_with_retry(func: Any, event: Any) -> None:
+    """MiniStack's, which marks the invocation as queued: the thread that does it inherits the mark."""
+    token = _is_queued.set(True)
+    try:
+        _invoke_async_with_retry(func, event)
+    finally:
+        _is_queued.reset(token)
 
 
-def _wait_if_queued(acquire: _Acquire) -> _Acquire:
-    """Let what is marked as queued wait for its turn."""
-
-    def acquire_slot(func: Any, config: dict[str, Any]) -> tuple[Slot | None, Any]:
-        deadline = time.monotonic() + MAX_QUEUED_S
-        slot, limit = acquire(func, config)
-        while slot is None and _is_queued.get() and time.monotonic() < deadline:
-            time.sleep(0.05)
-            slot, limit = acquire(func, config)
-        return slot, limit
-
-    return acquire_slot
+def acquire_execution_slot(func: Any, config: dict[str, Any]) -> tuple[Slot | None, Any]:
+    """MiniStack's, where what is queued waits for its turn."""
+    deadline = time.monotonic() + MAX_QUEUED_S
+    slot, limit = _acquire_execution_slot(func, config)
+    while slot is None and _is_queued.get() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        slot, limit = _acquire_execution_slot(func, config)
+    return slot, limit
 
 
 async def _acquire_slot(function: str, max_wait_s: float) -> Slot | None:

@@ -68,26 +68,19 @@ def _products(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _product(service: str, usage: str, region: str, price_usd: float) -> str:
-    """One as AWS writes it, with a free first tier where the usage has one."""
+    """What the lab reads of one, with a free first tier where the usage has one."""
     code = "" if region == "us-east-1" and service != "AmazonApiGateway" else f"{_short_code(region)}-"
     price_usd = price_usd if region == "us-east-1" else price_usd * PRICE_FACTOR_ELSEWHERE
     tiers = [("0", "5", 0.0), ("5", "Inf", price_usd)] if usage == "DataProcessing-Bytes" else [("0", "Inf", price_usd)]
-    sku = f"{service}.{code}{usage}"
     dimensions = {
-        f"{sku}.tier{number}": {
-            "rateCode": f"{sku}.tier{number}", "beginRange": begin, "endRange": end, "unit": "Units",
-            "pricePerUnit": {"USD": f"{tier_usd:.10f}"}, "appliesTo": [],
-        }
+        f"tier{number}": {"beginRange": begin, "endRange": end, "pricePerUnit": {"USD": f"{tier_usd:.10f}"}}
         for number, (begin, end, tier_usd) in enumerate(tiers)
-    }  # fmt: skip
-    attributes = {
-        "servicecode": service, "regionCode": region, "locationType": "AWS Region", "usagetype": f"{code}{usage}",
-    }  # fmt: skip
+    }
     product = {
-        "product": {"sku": sku, "attributes": attributes}, "serviceCode": service,
-        "terms": {"OnDemand": {f"{sku}.term": {"sku": sku, "priceDimensions": dimensions}}},
-        "version": "20261101000000", "publicationDate": PUBLISHED,
-    }  # fmt: skip
+        "product": {"attributes": {"servicecode": service, "regionCode": region, "usagetype": f"{code}{usage}"}},
+        "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
+        "publicationDate": PUBLISHED,
+    }
     return json.dumps(product)
 
 

@@ -58,7 +58,7 @@ def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cel
     monkeypatch.setenv("CHATLAB_ROOM_KEY", "")
     parsed = options.parse("up", ["--room-key", "known-to-a-few-people"])
     assert os.environ["CHATLAB_ROOM_KEY"] == "known-to-a-few-people"
-    assert "known" not in str(parsed.optional_parts)
+    assert "known" not in str(options.notebook_parameters(parsed))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home, tmp_path, monkeypatch):

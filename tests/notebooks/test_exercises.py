@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from chatlab import limits
-from chatlab.exercises import building, chatting, load_test, scaling
+from chatlab.exercises import building, chatting, measuring
 from chatlab.exercises.building import HASHED, OTHERS
 from tests.support.cells import exercises, run_cell
 
-NAMES = {"exercises": SimpleNamespace(load_test=load_test, scaling=scaling), "lab": None, "limits": limits}
+NAMES = {"exercises": SimpleNamespace(measuring=measuring), "lab": None, "limits": limits}
 
 
 @pytest.mark.parametrize("name", ["06_load_test", "07_scaling"])
@@ -73,16 +73,16 @@ def fail(*_):
         (chatting.check_limit, 20, "an hour can cost"),
         (chatting.check_limit, 1, "more messages fit in"),
         (chatting.check_limit, 0, "nobody could say anything"),
-        (load_test.check_broadcasts, None, "give a whole number"),
-        (load_test.check_broadcasts, 1_000, "enough, and so are fewer"),
-        (load_test.check_share_within, lambda rows, ms: (rows["latency_ms"] <= ms).mean(), "don't count"),
-        (load_test.check_share_within, fail, "it ended with ZeroDivisionError: division by zero"),
-        (load_test.check_latencies, lambda due_s, service_s: service_s, "leaves out how long each waits"),
-        (scaling.check_room, 1_000_000, "the quota alone takes"),
-        (scaling.check_room, 10_000, "try fewer"),
-        (scaling.check_dollars, lambda people, messages: 30 * messages * people * 1e-6, "metered messages"),
-        (scaling.check_post_all, lambda post, ids: [post(each) for each in ids], "catch that where the post is made"),
-        (scaling.check_post_all, lambda post, ids: None, "40 of 40 people have heard nothing"),
+        (measuring.check_broadcasts, None, "give a whole number"),
+        (measuring.check_broadcasts, 1_000, "enough, and so are fewer"),
+        (measuring.check_share_within, lambda rows, ms: (rows["latency_ms"] <= ms).mean(), "don't count"),
+        (measuring.check_share_within, fail, "it ended with ZeroDivisionError: division by zero"),
+        (measuring.check_latencies, lambda due_s, service_s: service_s, "leaves out how long each waits"),
+        (measuring.check_room, 1_000_000, "the quota alone takes"),
+        (measuring.check_room, 10_000, "try fewer"),
+        (measuring.check_dollars, lambda people, messages: 30 * messages * people * 1e-6, "metered messages"),
+        (measuring.check_post_all, lambda post, ids: [post(each) for each in ids], "catch that where the post is made"),
+        (measuring.check_post_all, lambda post, ids: None, "40 of 40 people have heard nothing"),
     ],
 )
 def test_a_mistake_is_a_sentence(check, made, message):
