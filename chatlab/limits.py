@@ -65,14 +65,10 @@ def default_requests_per_s(region: str) -> int:
 class Quotas:
     """An account's quotas in one Region, and where they come from."""
 
-    requests_per_s: float
-    """Requests to API Gateway of all kinds, posts to connections included."""
-    connects_per_s: float
-    """New WebSocket connections."""
-    concurrency: int
-    """Invocations of Lambda at the same time that no other function has reserved."""
-    sources: dict[str, str]
-    """For each of these, by name: the call that was asked, or "AWS's default" and why."""
+    requests_per_s: float  # requests to API Gateway of all kinds, posts to connections included
+    connects_per_s: float  # new WebSocket connections
+    concurrency: int  # invocations of Lambda at the same time that no other function has reserved
+    sources: dict[str, str]  # for each of these, by name: the call that was asked, or "AWS's default" and why
 
     def max_connects_per_s(self, connect_s: float) -> float:
         """New connections a second that the account takes, if one takes `connect_s` seconds.
@@ -222,12 +218,9 @@ LIMITS = STARTING, OPENING, READING, POSTING, QUOTA = (
 class Forecast:
     """What becomes of one broadcast into a room that is otherwise quiet."""
 
-    last_s: float
-    """Time to last delivery, in seconds, of the connections that are reached."""
-    unreached: int
-    """Connections that the function's time-out leaves without a post."""
-    parts_s: dict[str, float]
-    """The seconds that each of `LIMITS` takes by itself."""
+    last_s: float  # time to last delivery, in seconds, of the connections that are reached
+    unreached: int  # connections that the function's time-out leaves without a post
+    parts_s: dict[str, float]  # the seconds that each of `LIMITS` takes by itself
 
     @property
     def binds(self) -> str:

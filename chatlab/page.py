@@ -29,8 +29,7 @@ from chatlab.settings import Settings
 
 HOST = "127.0.0.1"
 PORT = 8000  # if it is taken, any free one
-COMMAND = ("-m", "chatlab", "page")
-"""What the command line of the process that serves a page has in it."""
+COMMAND = ("-m", "chatlab", "page")  # what the command line of the process that serves a page has in it
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",

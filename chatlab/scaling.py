@@ -11,8 +11,7 @@ from matplotlib.ticker import EngFormatter
 from chatlab import limits
 from loadtest.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, NotebookFigure, log_axis, new_figure, style
 
-VARIANTS = {"sequential": ORANGE, "threads": GREY, "fanout": BLUE}
-"""A color for each broadcast that is measured."""
+VARIANTS = {"sequential": ORANGE, "threads": GREY, "fanout": BLUE}  # a color for each broadcast that is measured
 BINDING = {
     limits.OPENING: (GREEN, "v"),
     limits.STARTING: (GREY, "s"),

@@ -29,8 +29,7 @@ USER = "learner"
 Policy: TypeAlias = dict[str, Any]
 ADMINISTRATOR: Policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
-Record: TypeAlias = Callable[[str, str, bool], None]
-"""`record(action, resource, allowed)`."""
+Record: TypeAlias = Callable[[str, str, bool], None]  # `record(action, resource, allowed)`
 
 FUNCTIONS = "/2015-03-31/functions"
 ACTION_PREFIXES = {
@@ -132,8 +131,7 @@ class Permission(NamedTuple):
 
     action: str
     resource: str
-    passed_to: str | None = None
-    """The service that gets the role, where the action is to pass one."""
+    passed_to: str | None = None  # the service that gets the role, where the action is to pass one
 
 
 def dependent_permissions(call: ApiCall, account_id: str) -> list[Permission]:

@@ -26,8 +26,7 @@ MAX_CONNECTION_S = 2 * 3600
 MAX_LIFETIME_S = 24 * 3600
 NOW = 1_800_000_000.5  # a Unix time with half a second, as time.time() gives it
 
-Item = dict[str, dict[str, str]]
-"""An item as DynamoDB takes it: each value with its type."""
+Item = dict[str, dict[str, str]]  # an item as DynamoDB takes it: each value with its type
 
 
 @forgiving
@@ -184,8 +183,7 @@ def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], ob
 SHARE = 0.8  # of the account's requests a second, as in the notebook
 TABLE, MESSAGE = "chat", '{"text": "Grüße"}'.encode()
 
-Hashes = Mapping[str, str]
-"""The hash of each function's code, by the part of the chat."""
+Hashes = Mapping[str, str]  # the hash of each function's code, by the part of the chat
 
 
 @forgiving
@@ -252,8 +250,7 @@ def _named(names: list[str]) -> str:
 
 GONE = "left-without-a-word"
 FIRST_PAGE, SECOND_PAGE = ["ada", GONE, "grace"], ["edsger", "barbara"]
-THERE = [name for name in FIRST_PAGE + SECOND_PAGE if name != GONE]
-"""Who has to hear a broadcast."""
+THERE = [name for name in FIRST_PAGE + SECOND_PAGE if name != GONE]  # who has to hear a broadcast
 
 
 @dataclass
@@ -263,8 +260,7 @@ class StandInRoom:
     Its boto3 clients are real, but their calls are answered here and never sent, as `botocore.stub.Stubber` does it.
     """
 
-    posts: list[tuple[str, bytes]] = field(default_factory=list)
-    """Connection ids and messages, in order."""
+    posts: list[tuple[str, bytes]] = field(default_factory=list)  # connection ids and messages, in order
     deleted: list[str] = field(default_factory=list)
 
     def client(self, service: str) -> Any:  # boto3 makes the class of each client when it runs

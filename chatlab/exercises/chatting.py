@@ -16,10 +16,8 @@ from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 
 CONNECTIONS, CONNECTS_PER_S, DOLLARS_AN_HOUR = 100, 200, 20
-PATIENCE_S = 5.0
-"""How long a delivery may take, and how long an index may lag behind its table."""
-SILENCE_S = 1.0
-"""How long a person in another room has to hear nothing."""
+PATIENCE_S = 5.0  # how long a delivery may take, and how long an index may lag behind its table
+SILENCE_S = 1.0  # how long a person in another room has to hear nothing
 CONNECT, DEFAULT = "$connect", "$default"
 
 # --- 04: a limit, the route of a message, and a client that measures --------------------------------------------------

@@ -74,8 +74,7 @@ def check_latencies(lab: Lab, latencies_s: Callable[[Sequence[float], Sequence[f
 
 # --- 07: how large a room, at what price, and posts side by side ------------------------------------------------------
 
-TOGETHER = 8
-"""Posts that have to be under way at a time."""
+TOGETHER = 8  # posts that have to be under way at a time
 
 
 def check_room(lab: Lab, people: object) -> Answer:
