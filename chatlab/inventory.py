@@ -106,10 +106,8 @@ def _iam(lab: Lab) -> Iterator[Resource]:
     iam = lab.client("iam")
     for role in _items(iam, "list_roles", "Roles"):
         name = role["RoleName"]
-        if not name.startswith(f"{lab.name}-"):
-            continue
         with ignore_missing():
-            if lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
+            if name.startswith(f"{lab.name}-") and lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
                 yield "iam", "role", name, role["CreateDate"]
                 for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
                     yield "iam", "role policy", f"{name}/{policy}", None
@@ -120,23 +118,19 @@ def _iam(lab: Lab) -> Iterator[Resource]:
 def _lambda(lab: Lab) -> Iterator[Resource]:
     functions = lab.client("lambda")
     for function in _items(functions, "list_functions", "Functions"):
-        name = function["FunctionName"]
-        if not name.startswith(f"{lab.name}-"):
-            continue
+        name, arn = function["FunctionName"], function["FunctionArn"]
         with ignore_missing():
-            if lab.owns(functions.list_tags(Resource=function["FunctionArn"]).get("Tags", {})):
+            if name.startswith(f"{lab.name}-") and lab.owns(functions.list_tags(Resource=arn).get("Tags", {})):
                 yield "lambda", "function", name, function["LastModified"]
 
 
 def _logs(lab: Lab) -> Iterator[Resource]:
     logs = lab.client("logs")
     for name in lab.log_groups.values():
+        arn = lab.arn("logs", f"log-group:{name}")
         for group in _items(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=name):
-            if group["logGroupName"] != name:
-                continue
             with ignore_missing():
-                arn = lab.arn("logs", f"log-group:{name}")
-                if lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
+                if group["logGroupName"] == name and lab.owns(logs.list_tags_for_resource(resourceArn=arn)["tags"]):
                     yield "logs", "log group", name, datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
 
 
@@ -145,28 +139,20 @@ def _apigateway(lab: Lab) -> Iterator[Resource]:
     for api in _items(gateway, "get_apis", "Items"):
         if not lab.owns(api.get("Tags", {})):
             continue
-        api_id = api["ApiId"]
+        api_id, keys = api["ApiId"], {"route": "RouteKey", "integration": "IntegrationId", "stage": "StageName"}
         with ignore_missing():  # of an API that is gone nothing is yielded: all is asked first
-            routes, integrations, stages = (
-                _items(gateway, operation, "Items", ApiId=api_id)
-                for operation in ("get_routes", "get_integrations", "get_stages")
-            )
+            found = {kind: _items(gateway, f"get_{kind}s", "Items", ApiId=api_id) for kind in keys}
             yield "apigateway", "api", api_id, api["CreatedDate"]
-            for route in routes:
-                yield "apigateway", "route", f"{api_id}/{route['RouteKey']}", None
-            for integration in integrations:
-                yield "apigateway", "integration", f"{api_id}/{integration['IntegrationId']}", None
-            for stage in stages:
-                yield "apigateway", "stage", f"{api_id}/{stage['StageName']}", stage.get("CreatedDate")
+            for kind, items in found.items():
+                for item in items:
+                    yield "apigateway", kind, f"{api_id}/{item[keys[kind]]}", item.get("CreatedDate")
 
 
 def _s3(lab: Lab) -> Iterator[Resource]:
     s3 = lab.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
-        if bucket["Name"] != lab.bucket:
-            continue
         with ignore_missing():
-            if lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"]):
+            if bucket["Name"] == lab.bucket and lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"]):
                 objects = len(_items(s3, "list_objects_v2", "Contents", Bucket=lab.bucket))
                 yield "s3", f"bucket with {objects} objects", lab.bucket, bucket["CreationDate"]
 
@@ -174,11 +160,10 @@ def _s3(lab: Lab) -> Iterator[Resource]:
 def _scheduler(lab: Lab) -> Iterator[Resource]:
     scheduler = lab.client("scheduler")
     for group in _items(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=lab.switch):
-        name = group["Name"]
-        if name != lab.switch:  # another lab's, whose tags the lab's policy does not let you ask for
-            continue
+        name, arn = group["Name"], group["Arn"]
         with ignore_missing():
-            if lab.owns(scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]):
+            # The lab's policy does not let you ask for the tags of another lab's group.
+            if name == lab.switch and lab.owns(scheduler.list_tags_for_resource(ResourceArn=arn)["Tags"]):
                 yield "scheduler", "schedule group", name, group["CreationDate"]
                 for schedule in _items(scheduler, "list_schedules", "Schedules", GroupName=name):
                     yield "scheduler", "schedule", f"{name}/{schedule['Name']}", schedule["CreationDate"]

@@ -210,17 +210,8 @@ def check_names(lab: Lab) -> list[Check]:
     return checks
 
 
-NOTEBOOKS = {
-    "table": "01_dynamodb_table",
-    "role": "02_iam_role",
-    "functions": "03_lambda_functions",
-    "stage": "04_websocket_api",
-}
-"""The notebook that creates each part of the lab."""
-
-
 def require_parts(lab: Lab, *parts: str) -> None:
-    """Raises LabError, with the notebook to run, if one of `parts` (keys of NOTEBOOKS) does not exist.
+    """Raises LabError, with the notebook to run, if one of `parts` (table, role, functions, stage) does not exist.
 
     Raises NotOurs if something that has the lab's name is not the lab's.
     """
@@ -234,12 +225,14 @@ def require_parts(lab: Lab, *parts: str) -> None:
         except ClientError as error:
             if error_code(error) not in NOT_FOUND:
                 raise
-            missing = {
-                "table": f"There is no table {lab.table}", "role": f"There is no role {lab.role}",
-                "functions": f"Not all of the functions {', '.join(lab.functions.values())} are there",
-                "stage": f"There is no stage {STAGE}",
-            }  # fmt: skip
-            raise LabError(f"{missing[part]} yet: run notebook {NOTEBOOKS[part]} first.") from None
+            functions = ", ".join(lab.functions.values())
+            missing, notebook = {
+                "table": (f"There is no table {lab.table}", "01_dynamodb_table"),
+                "role": (f"There is no role {lab.role}", "02_iam_role"),
+                "functions": (f"Not all of the functions {functions} are there", "03_lambda_functions"),
+                "stage": (f"There is no stage {STAGE}", "04_websocket_api"),
+            }[part]
+            raise LabError(f"{missing} yet: run notebook {notebook} first.") from None
 
 
 def _named(lab: Lab) -> Iterator[tuple[str, str, Callable[[], Tags]]]:

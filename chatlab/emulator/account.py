@@ -7,7 +7,6 @@ import json
 import os
 
 from chatlab.emulator.calls import (
-    ApiCall,
     App,
     Receive,
     Response,
@@ -28,57 +27,49 @@ QUOTAS = {
     ("lambda", "L-B99A9384"): ("Concurrent executions", CONCURRENCY),
 }
 """Name and default value, by service and code, as Service Quotas has them."""
-SERVICE_QUOTAS_TARGET = b"ServiceQuotasV20190624."
+GET_SERVICE_QUOTA = b"ServiceQuotasV20190624.GetServiceQuota"
 ACCOUNT, ACCOUNT_SETTINGS = "/account", "/2016-08-19/account-settings"
 PUBLIC_ACCESS_BLOCK = "/v20180820/configuration/publicAccessBlock"
 
 
-def with_account(app: App, concurrency: int = CONCURRENCY) -> App:
+def with_account(app: App, concurrency: int) -> App:
     """The application, which also answers questions about the account. `concurrency`: invocations at the same time."""
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_about_account(scope):
-            await _answer(parse_call(scope, await read_body(receive)), concurrency).send(send)
+        response = await _answer(scope, receive, concurrency) if scope["type"] == "http" else None
+        if response:
+            await response.send(send)
         else:
             await app(scope, receive, send)
 
     return answering
 
 
-def _is_about_account(scope: Scope) -> bool:
-    path: str = scope["path"].rstrip("/")
-    if path == ACCOUNT:
-        return parse_call(scope, b"").service == "apigateway"  # else it is a bucket's name
-    if path == ACCOUNT_SETTINGS or (scope["method"], path) == ("GET", PUBLIC_ACCESS_BLOCK):
-        return True
-    target: bytes = dict(scope["headers"]).get(b"x-amz-target", b"")
-    return target.startswith(SERVICE_QUOTAS_TARGET)
-
-
-def _answer(call: ApiCall, concurrency: int) -> Response:
-    path = call.operation.partition(" ")[2].rstrip("/")
-    if path == ACCOUNT:  # GetAccount of API Gateway
+async def _answer(scope: Scope, receive: Receive, concurrency: int) -> Response | None:
+    """The response to a question about the account; None if the request is another."""
+    path = scope["path"].rstrip("/")
+    if path == ACCOUNT and parse_call(scope, b"").service == "apigateway":  # else it is a bucket's name
         throttle = {"rateLimit": REQUESTS_PER_S, "burstLimit": int(REQUESTS_PER_S / 2)}
         return json_response(200, {"throttleSettings": throttle, "apiKeyVersion": "4"})
     if path == ACCOUNT_SETTINGS:  # of Lambda
         limit = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
         return json_response(200, {"AccountLimit": limit})
-    if path == PUBLIC_ACCESS_BLOCK:  # nothing is set, as in a new account
+    if (scope["method"], path) == ("GET", PUBLIC_ACCESS_BLOCK):  # nothing is set, as in a new account
         # https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_GetPublicAccessBlock.html
         code = "NoSuchPublicAccessBlockConfiguration"
         return error_response("s3control", 404, code, "The public access block configuration was not found")
-    return _service_quota(call, concurrency)
+    if dict(scope["headers"]).get(b"x-amz-target") == GET_SERVICE_QUOTA:
+        return _service_quota(json.loads(await read_body(receive)), concurrency)
+    return None
 
 
-def _service_quota(call: ApiCall, concurrency: int) -> Response:
-    """GetServiceQuota of Service Quotas."""
-    request = json.loads(call.body or b"{}")
-    service, code = request.get("ServiceCode"), request.get("QuotaCode")
-    if call.operation != "GetServiceQuota" or (service, code) not in QUOTAS:
+def _service_quota(request: dict[str, str], concurrency: int) -> Response:
+    service, code = request["ServiceCode"], request["QuotaCode"]
+    if (service, code) not in QUOTAS:
         message = f"There is no quota {code} of {service} here."
         return error_response("servicequotas", 400, "NoSuchResourceException", message)
-    name, value = QUOTAS[service, code]
-    value = concurrency if service == "lambda" else value
+    name, default = QUOTAS[service, code]
+    value = concurrency if service == "lambda" else default
     quota = {"ServiceCode": service, "QuotaCode": code, "QuotaName": name, "Value": float(value)}
     quota |= {"Unit": "None", "Adjustable": True, "GlobalQuota": False}
     return json_response(200, {"Quota": quota}, "application/x-amz-json-1.1")

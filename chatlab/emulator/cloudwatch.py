@@ -80,13 +80,9 @@ def _count_throttles(function_name: str, duration_ms: float, error: bool, thrott
 def _standard_metrics(function: str, event: Any, has_failed: bool, duration_ms: float, concurrent: int) -> list[_Datum]:
     """What Lambda and API Gateway count of an invocation."""
     own = {"FunctionName": function}
-    data = [
-        _Datum("AWS/Lambda", "Invocations", 1.0, "Count", own),
-        _Datum("AWS/Lambda", "Errors", float(has_failed), "Count", own),
-        _Datum("AWS/Lambda", "Throttles", 0.0, "Count", own),
-        _Datum("AWS/Lambda", "Duration", duration_ms, "Milliseconds", own),
-        _Datum("AWS/Lambda", "ConcurrentExecutions", float(concurrent), "Count", own),
-    ]
+    counts = {"Invocations": 1, "Errors": has_failed, "Throttles": 0, "ConcurrentExecutions": concurrent}
+    data = [_Datum("AWS/Lambda", name, float(count), "Count", own) for name, count in counts.items()]
+    data.append(_Datum("AWS/Lambda", "Duration", duration_ms, "Milliseconds", own))
     context = event.get("requestContext") if isinstance(event, dict) else None
     if context and "apiId" in context:
         api = {"ApiId": context["apiId"], "Stage": context["stage"]}

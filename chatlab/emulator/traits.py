@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -248,11 +248,11 @@ def parse_traits(text: str) -> dict[str, float | None]:
     Raises ValueError for a name that is no trait's, for what is not a number where one belongs, for a number that the
     trait does not take, and for a file that can't be read.
     """
-    if file := _traits_file(text):
+    if text.startswith("@"):
         try:
-            text = file.read_text().strip()
+            text = Path(text[1:]).read_text().strip()
         except (OSError, ValueError) as error:
-            raise ValueError(f"The file {file} can't be read: {error}.") from None
+            raise ValueError(f"The file {text[1:]} can't be read: {error}.") from None
     found: dict[str, float | None] = {}
     for word in filter(None, text.split(",")):
         name, equals, value = word.partition("=")
@@ -271,18 +271,13 @@ def parse_traits(text: str) -> dict[str, float | None]:
     return {name: found[name] for name in TRAITS if name in found}
 
 
-def _traits_file(text: str) -> Path | None:
-    """The file that "@/a/file" means; None if the text names the traits itself."""
-    return Path(text[1:]) if text.startswith("@") else None
-
-
 def with_traits(app: App, text: str) -> App:
     """The application with the traits that `text` names, as `parse_traits` reads it. Raises what that does.
 
     The traits of a file change when the file does, except those that are played elsewhere.
     """
-    if file := _traits_file(text):
-        return _TraitsOfFile(app, file)
+    if text.startswith("@"):
+        return _with_traits_of_file(app, Path(text[1:]))
     chosen = parse_traits(text)
     plays: list[Play] = []
     for name, number in chosen.items():
@@ -331,21 +326,15 @@ async def _play(plays: list[Play], app: App, scope: Scope, receive: Receive, sen
     await Response(response.status, headers, response.body).send(send)
 
 
-class _TraitsOfFile:
+def _with_traits_of_file(app: App, file: Path) -> App:
     """The application with the traits that the file names at the time of each request."""
 
-    def __init__(self, app: App, file: Path) -> None:
-        self._app, self._file = app, file
-        self._version: tuple[int, int] | None = None
-        self._renew()
+    @lru_cache(maxsize=1)
+    def read(inode: int, modified_ns: int) -> App:  # two files may be written within one tick of the file system
+        return with_traits(app, file.read_text().strip())
 
-    def _renew(self) -> None:
-        status = self._file.stat()
-        version = status.st_ino, status.st_mtime_ns  # two files may be written within one tick of the file system
-        if version != self._version:
-            self._with_traits = with_traits(self._app, self._file.read_text().strip())
-            self._version = version
+    async def playing(scope: Scope, receive: Receive, send: Send) -> None:
+        status = file.stat()
+        await read(status.st_ino, status.st_mtime_ns)(scope, receive, send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._renew()
-        await self._with_traits(scope, receive, send)
+    return playing
