@@ -113,6 +113,13 @@ def test_starts_at_once_make_one_cloud_in_a_lab_and_a_port_for_each_lab(tmp_path
     assert processes_of(tmp_path) == []
 
 
+def test_one_that_is_not_ready_in_time_is_stopped(home, monkeypatch):
+    monkeypatch.setattr(local_cloud, "START_TIMEOUT_S", 0)
+    with pytest.raises(LabError, match="The local cloud did not start"):
+        local_cloud.start()
+    assert clouds(home) == []
+
+
 def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(home, monkeypatch):
     monkeypatch.setattr(local_cloud, "SERVER", "no_such_module")
     begin = [sys.executable, "-c", "from chatlab import local_cloud; local_cloud.start()"]

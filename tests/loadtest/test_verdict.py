@@ -68,6 +68,13 @@ def test_what_is_wrong_is_named_with_what_to_do(check, changes, message):
     assert message in judged["warnings"][0]
 
 
+def test_sending_late_and_an_uncertain_clock_may_be_a_tenth_of_the_latency_or_a_little_above_none():
+    assert judge(send_late_ms={"p99": 1.9})["believable"]
+    slow = {"latency_ms": {"p50": 100.0, "p90": 150.0, "p99": 200.0, "max": 210.0}}
+    processes = [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 9.9}]
+    assert judge(**slow, send_late_ms={"p99": 9.9}, processes=processes)["believable"]
+
+
 @pytest.mark.parametrize(("first_ms", "last_ms", "says"), [(30, 10, "fell by 20.0 ms"), (10, 30, "rose by 20.0 ms")])
 def test_a_latency_that_falls_or_rises_had_not_settled(first_ms, last_ms, says):
     judged = judge(medians_ms=np.linspace(first_ms, last_ms, 20))
