@@ -158,13 +158,11 @@ def let_waiters_ask_often(base_classes: list[type], **_: object) -> None:
 
 
 class _AskingOften:
-    TIMES = 20
-
     def get_waiter(self, waiter_name: str) -> Any:
         client: Any = super()  # the class that botocore puts behind this one
         waiter = client.get_waiter(waiter_name)
-        waiter.config.delay /= self.TIMES
-        waiter.config.max_attempts *= self.TIMES
+        waiter.config.delay /= 20
+        waiter.config.max_attempts *= 20
         return waiter
 
 

@@ -48,17 +48,15 @@ FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP h
 
 
 class Prices(dict[str, float]):
-    """The price in US dollars of one of each thing that is metered, by its name. `str` says where they come from."""
+    """The price in US dollars of one of each thing that is metered, by its name."""
 
-    def __init__(self, dollars: Mapping[str, float], source: str, date: str) -> None:
+    def __init__(self, dollars: Mapping[str, float], source: str) -> None:
         super().__init__(dollars)
         self.source = source
-        """Such as "AWS's price list of eu-central-1"."""
-        self.date = date
-        """Of the source, such as "November 2026"."""
+        """With its date, such as "AWS's pricing pages, us-east-1, November 2026"."""
 
     def __str__(self) -> str:
-        return f"{self.source}, {self.date}"
+        return self.source
 
 
 PRICES = Prices(
@@ -73,8 +71,7 @@ PRICES = Prices(
         "metric months": 0.30,
         "GB out": 0.09,
     },
-    source="AWS's pricing pages, us-east-1",
-    date="November 2026",
+    "AWS's pricing pages, us-east-1, November 2026",
 )
 """arm64, on demand, the first tier. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
 
@@ -122,8 +119,7 @@ def fetch_prices(pricing: Any, region: str) -> Prices:
     if not found:
         return PRICES
     others = ", ".join(name for name in PRICES if name not in found)
-    source = f"AWS's price list of {region} ({others}: {PRICES})"
-    return Prices(PRICES | found, source, max(published))
+    return Prices(PRICES | found, f"AWS's price list of {region} ({others}: {PRICES}), {max(published)}")
 
 
 def _products(pricing: Any, service: str, region: str) -> Iterator[tuple[str, float | None, str]]:

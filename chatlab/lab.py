@@ -162,7 +162,7 @@ class Lab:
         ledger.remove(self)
         others = ledger.entries()
         is_last = self.target == "local" and not any(other.settings.target == "local" for other in others)
-        if is_last and not Variable.RUN.is_set():
+        if is_last and not Variable.RUN.get():
             local_cloud.stop()
         for other in others:
             print(f"Still open: {other}.")

@@ -45,10 +45,6 @@ class Variable(StrEnum):
         """Its value; None if it is not set, or empty."""
         return os.environ.get(self) or None
 
-    def is_set(self) -> bool:
-        """Whether it is set, if only to nothing."""
-        return self in os.environ
-
     def path(self) -> Path | None:
         """Its value as a path; None if it is not set, or empty."""
         return Path(value) if (value := self.get()) else None

@@ -81,7 +81,7 @@ def _run_all(options: Namespace, practice: bool = False) -> int:
     base = state_dir()
     Variable.HOME.set(base / "runs" / folder.name)
     if settings.target == "aws":  # unlike the local cloud, AWS goes on after the run: the ledger says what stays there
-        if not Variable.LEDGER.is_set():
+        if not Variable.LEDGER.get():
             Variable.LEDGER.set(base / "labs")
         _require_unused_name(settings)
     # The system releases this lock even if the run is killed. So the processes that it started know when it is over.

@@ -158,7 +158,7 @@ def test_a_shown_bill_has_no_more_digits_than_are_known():
 
 
 def test_an_hour_of_a_room_elsewhere_is_its_messages_minutes_and_bytes_out():
-    dear = cost.Prices({what: 1.7 * price for what, price in cost.PRICES.items()}, "made up", "today")
+    dear = cost.Prices({what: 1.7 * price for what, price in cost.PRICES.items()}, "made up")
     options = {"payload_bytes": 300, "posts_per_second": 777, "prices": dear}
     hour = cost.compare_alternatives(1000, 1, **options)["dollars_per_hour"]
     bill = cost.estimate(1000, 3600, minutes=60, **options)

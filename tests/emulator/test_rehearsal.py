@@ -85,7 +85,7 @@ lab = Lab(Settings("aws", region=os.environ["AWS_DEFAULT_REGION"]))
 quotas, prices = read_quotas(lab), read_prices(lab)
 print(quotas.requests_per_s, quotas.is_live("requests_per_s"))
 print(sorted({(round(prices[what] / price, 4), what == "GB out") for what, price in PRICES.items()}))
-print(prices.source.partition(" (")[0], prices.date)
+print(prices.source.partition(" (")[0], prices.source[-10:])
 """
 
 LOOK_ELSEWHERE = """
