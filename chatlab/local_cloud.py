@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import psutil
 
@@ -45,23 +45,11 @@ MINISTACK_SETTINGS = {
 INHERITED_VARIABLES = re.compile("PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 
 
-class Status(TypedDict, total=False):
-    """What `status` returns: `running`, and all the others if it was started and not stopped."""
-
-    running: bool
-    pid: int
-    port: int
-    url: str
-
-
 def start() -> str:
     """Start the local cloud unless it runs already, and return its URL.
 
-    In a run it ends with the run, however that ends. It speaks HTTP, or HTTPS with `CHATLAB_CERTIFICATE`. It has the
-    traits of AWS's that `CHATLAB_TRAITS` names (docs/rehearsal.md). Its user is an administrator, or may do what the
-    policy in the file `CHATLAB_POLICY` allows. What the user asks for is written into the file `CHATLAB_RECORD`.
-
-    Raises LabError if the state directory can't be written to, or if the process does not become ready in time.
+    `chatlab.settings.Variable` says what you can choose. In a run it ends with the run, however that ends. Raises
+    LabError if the state directory can't be written to, or if the process does not become ready in time.
     """
     with locked(state_dir() / "start.lock"):  # two that start at once get the same one
         if not _process():
@@ -138,8 +126,8 @@ def stop() -> bool:
     return bool(running)
 
 
-def status() -> Status:
-    """Whether the local cloud is running; and if it was started and not stopped, its pid, port and URL."""
+def status() -> dict[str, Any]:
+    """`running`; and if it was started and not stopped, its `pid`, `port` and `url`."""
     return {"running": _process() is not None, **(_state() or {})}
 
 
@@ -164,7 +152,7 @@ def require_running() -> None:
 def url() -> str:
     """The local cloud's endpoint. Raises LabError if none was started."""
     if state := _state():
-        return state["url"]
+        return str(state["url"])
     raise LabError("The local cloud is not running: run notebook 00_start first.")
 
 
@@ -190,7 +178,7 @@ def _key_file() -> Path:
     return (state_dir() / "key.json").resolve()
 
 
-def _state() -> Status | None:
+def _state() -> dict[str, Any] | None:
     """What was written when it was started."""
     try:
         state = json.loads(_state_file().read_text())

@@ -43,7 +43,7 @@ UNSHARE = "unshare --user --map-root-user --net --mount --pid --fork --kill-chil
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Rehearse; the command's exit status. Raises LabError for a wrong option, or if it can't be done here."""
     parser = argparse.ArgumentParser(prog="python -m chatlab rehearse", description="Rehearse AWS on this machine.")
     parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
