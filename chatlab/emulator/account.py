@@ -22,11 +22,11 @@ REQUESTS_PER_S = float(os.environ.get("CHATLAB_REQUESTS_PER_S", "10000"))
 """The account's quota of requests to API Gateway, in the Region that is played."""
 CONCURRENCY = 1_000
 QUOTAS = {
-    ("apigateway", "L-8A5B8E43"): ("Throttle rate", 10_000),  # in all Regions, also where it is less
-    ("apigateway", "L-9ED1E49A"): ("WebSocket new connections rate", 500),
-    ("lambda", "L-B99A9384"): ("Concurrent executions", CONCURRENCY),
+    ("apigateway", "L-8A5B8E43"): 10_000,  # requests a second: the same in all Regions, also where it is less
+    ("apigateway", "L-9ED1E49A"): 500,  # new WebSocket connections a second
+    ("lambda", "L-B99A9384"): CONCURRENCY,
 }
-"""Name and default value, by service and code, as Service Quotas has them."""
+"""Default values, by service and code, as Service Quotas has them."""
 GET_SERVICE_QUOTA = b"ServiceQuotasV20190624.GetServiceQuota"
 ACCOUNT, ACCOUNT_SETTINGS = "/account", "/2016-08-19/account-settings"
 PUBLIC_ACCESS_BLOCK = "/v20180820/configuration/publicAccessBlock"
@@ -68,8 +68,6 @@ def _service_quota(request: dict[str, str], concurrency: int) -> Response:
     if (service, code) not in QUOTAS:
         message = f"There is no quota {code} of {service} here."
         return error_response("servicequotas", 400, "NoSuchResourceException", message)
-    name, default = QUOTAS[service, code]
-    value = concurrency if service == "lambda" else default
-    quota = {"ServiceCode": service, "QuotaCode": code, "QuotaName": name, "Value": float(value)}
-    quota |= {"Unit": "None", "Adjustable": True, "GlobalQuota": False}
+    value = concurrency if service == "lambda" else QUOTAS[service, code]
+    quota = {"ServiceCode": service, "QuotaCode": code, "Value": float(value)}
     return json_response(200, {"Quota": quota}, "application/x-amz-json-1.1")
