@@ -24,10 +24,9 @@ hypothesis.settings.register_profile("thorough", max_examples=2_000, **untimed)
 
 @pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory):
-    """No setting of the shell's reaches a test, nor that a signal is to be ignored, as by what runs in the background.
+    """No setting of the shell reaches a test, and no signal stays ignored, as it is in a background job.
 
-    And no test asks for the address of anything but this machine: whatever is not here is made up, and not AWS itself.
-    At the end no process is left of all that were begun.
+    No test looks up an address of another machine, and no process that a test began outlives the tests.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -40,7 +39,7 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def models_of_aws():
-    """What boto3 knows of AWS's services it reads once for all tests, and not anew for each notebook's session."""
+    """boto3 reads its models of AWS's services once for all tests, and not anew for each session."""
     begin, read = Loader.__init__, {}
 
     def share(loader, *arguments, **options):
@@ -54,14 +53,14 @@ def models_of_aws():
 
 @contextmanager
 def no_process_left(folder, patch):
-    """What is begun within, by whatever test, ends within, too: what does not is killed, and fails.
+    """Kill each process that a test began and that is left at the end, and fail.
 
-    A process is known by something in `folder` that its environment names: a local cloud by its home, any other one by
-    a variable that is set here. Beside it pytest's own PYTEST_CURRENT_TEST says which test began it.
+    Such a process has a path in `folder` in its environment: a local cloud its home, any other one the variable that is
+    set here. pytest's own PYTEST_CURRENT_TEST says which test began it.
     """
     patch.setenv("CHATLAB_TESTS", f"{folder}/")
     yield
-    resource_tracker._resource_tracker._stop()  # multiprocessing begins it, and it would end with this process
+    resource_tracker._resource_tracker._stop()  # begun by multiprocessing, it would end with this process
     deadline = time.monotonic() + 3  # some may just be ending
     while (left := processes_of(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -77,7 +76,7 @@ def no_process_left(folder, patch):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """At the end of each test nothing that was begun listens on anything but loopback."""
+    """At the end of each test, no process that a test began listens on anything but loopback."""
     result = yield
     if new := listening_to_others() - NOT_OURS:
         found = set()
@@ -120,7 +119,7 @@ def chat(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fork_server():
-    """What begins load tests quickly."""
+    """A server that forks load tests, which start more quickly so."""
     server = ForkServer()
     yield server
     server.stop()
@@ -135,7 +134,7 @@ def page_url(chat, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def launch():
-    """`launch(rule)`: a browser that finds its servers by this rule. Playwright is there once: it allows no second."""
+    """`launch(rule)`: a browser that resolves names by this rule. Playwright is started once: it allows no second."""
     from playwright.sync_api import expect, sync_playwright  # here, so that other tests need not wait for it
 
     from chatlab import browser
@@ -155,7 +154,7 @@ def launch():
 
 @pytest.fixture(scope="module")
 def report(request):
-    """`report({column: value, ...})`: a row of a table that is printed at the end, past pytest's capturing."""
+    """`report({column: value, ...})` adds a row to a table, which is printed at the end although pytest captures."""
     rows = []
     yield rows.append
     lines = []

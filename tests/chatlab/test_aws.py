@@ -1,13 +1,13 @@
-"""What is wrong with the credentials, the clock, the Region or the network is a sentence that says what to do.
+"""A mistake in the credentials, the clock, the Region or the network is a sentence that says what to do.
 
-And what is opened without boto3 goes the way that boto3 goes, and trusts whom boto3 trusts.
+A connection that is opened without boto3 takes the same proxy as boto3, and trusts the same certificates.
 """
 
 import os
 import socket
 import ssl
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -87,7 +87,7 @@ def configuration(tmp_path, monkeypatch):
 
 
 def said(profile=None, region="eu-west-1", **options):
-    """What a person is told who asks, with this profile, who they are."""
+    """The sentence that GetCallerIdentity ends with, with this profile."""
     lab = Lab(Settings("aws", "chat", region, profile))
     with pytest.raises(LabError) as error:
         lab.client("sts", **options).get_caller_identity()
@@ -95,7 +95,7 @@ def said(profile=None, region="eu-west-1", **options):
 
 
 def refused(code, message="no", profile="keys", region="eu-west-1", date=None):
-    """What a person is told where AWS answers with this error, and at this time."""
+    """The error that the lab makes of AWS's answer with this code, message and date."""
     sts = Lab(Settings("aws", "chat", region, profile)).client("sts")
     with Stubber(sts) as stubber:
         stubber.add_client_error("get_caller_identity", code, message)
@@ -262,7 +262,7 @@ def test_everybody_trusts_whom_the_aws_configuration_names_unless_the_person_has
 
 @pytest.fixture
 def echo(tmp_path, monkeypatch):
-    """The port of a server for wss://chat.example, that says what it hears; who vouches for it is trusted."""
+    """The port of an echo server for wss://chat.example, whose authority is trusted."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -280,72 +280,56 @@ def echo(tmp_path, monkeypatch):
         thread.join()
 
 
-class Proxy:
-    """A proxy that knows CONNECT, and where chat.example is; `asked` is what it was asked."""
+@contextmanager
+def proxy(port, status="200 OK"):
+    """A proxy that knows CONNECT, and where chat.example is: its URL, and a list of what it was asked."""
+    asked = []
 
-    def __init__(self, port, status="200 OK"):
-        self.asked, self._port, self._status = [], port, status
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://me:se%20cret@127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            try:
-                near, _ = self._server.accept()
-            except OSError:
-                return
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                head += near.recv(1)
-            self.asked.append(head.decode())
-            near.sendall(f"HTTP/1.1 {self._status}\r\nVia: test\r\n\r\n".encode())
-            if self._status.startswith("200"):
-                far = socket.create_connection(("127.0.0.1", self._port))
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
-            else:
-                near.close()
-
-    @staticmethod
-    def _pass_on(one, other):
+    def pass_on(one, other):
         with suppress(OSError):
             while data := one.recv(65_536):
                 other.sendall(data)
             other.shutdown(socket.SHUT_WR)
 
-    def close(self):
-        self._server.close()
+    def serve():
+        near, _ = server.accept()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += near.recv(1)
+        asked.append(head.decode())
+        near.sendall(f"HTTP/1.1 {status}\r\nVia: test\r\n\r\n".encode())
+        if status.startswith("200"):
+            far = socket.create_connection(("127.0.0.1", port))
+            threading.Thread(target=pass_on, args=(far, near), daemon=True).start()
+            pass_on(near, far)
+        near.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://me:se%20cret@127.0.0.1:{server.getsockname()[1]}", asked
 
 
-@pytest.fixture
-def proxy(echo, monkeypatch):
-    proxy = Proxy(echo)
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    yield proxy
-    proxy.close()
-
-
-def test_a_websocket_of_the_load_test_goes_through_the_proxy(proxy):
-    opened = Connection(f"wss://{HOST}/chat", timeout_s=10)
+def test_a_websocket_of_the_load_test_goes_through_the_proxy(echo, monkeypatch):
     heard = []
-    opened.watch(lambda: heard.extend(opened.frames(10)))
-    opened.send("hello")
-    with gevent.Timeout(10):
-        while not heard:
-            gevent.sleep(0.01)
+    with proxy(echo) as (url, asked):
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        opened = Connection(f"wss://{HOST}/chat", timeout_s=10)
+        opened.watch(lambda: heard.extend(opened.frames(10)))
+        opened.send("hello")
+        with gevent.Timeout(10):
+            while not heard:
+                gevent.sleep(0.01)
+        opened.close()
     assert heard[0].payload == b"hello"
-    opened.close()
-    assert proxy.asked[0].startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
-    assert "Proxy-Authorization: Basic bWU6c2UgY3JldA==" in proxy.asked[0]  # me:se cret
+    assert asked[0].startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
+    assert "Proxy-Authorization: Basic bWU6c2UgY3JldA==" in asked[0]  # me:se cret
 
 
 def test_a_proxy_that_refuses_is_named(echo, monkeypatch):
-    proxy = Proxy(echo, "407 Proxy Authentication Required")
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    with pytest.raises(ConnectionError, match=r"the proxy 127\.0\.0\.1 refused with status 407"):
-        Connection(f"wss://{HOST}/chat", timeout_s=10)
-    proxy.close()
+    with proxy(echo, "407 Proxy Authentication Required") as (url, _):
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        with pytest.raises(ConnectionError, match=r"the proxy 127\.0\.0\.1 refused with status 407"):
+            Connection(f"wss://{HOST}/chat", timeout_s=10)
 
 
 @pytest.mark.parametrize("named", ["", "example.org"])

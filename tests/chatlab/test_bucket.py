@@ -1,6 +1,6 @@
 """The page's bucket as strangers find it, by real requests without credentials: its files can be read, and no more.
 
-In a rehearsal of AWS, where no guard stands in front: what refuses them is S3, by the policy of notebook 05.
+They run in a rehearsal of AWS, without the local cloud's guard: S3 itself refuses, by the policy of notebook 05.
 """
 
 import json
