@@ -98,7 +98,7 @@ def test_make_begins_with_the_setup():
 
 
 def make(*words, **environment):
-    """`make`, without the setup that comes first: tests/chatlab/test_install.py is about that."""
+    """`make` without the setup, which tests/chatlab/test_install.py tests."""
     return subprocess.run(
         ["make", "--silent", "--old-file=setup", *words],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
@@ -123,7 +123,7 @@ def test_a_variable_that_the_shell_has_by_chance_is_not_meant(tmp_path):
 
 @pytest.fixture
 def aws(home, tmp_path, monkeypatch):
-    """AWS, made up since none is to be had here: what is `left`, which notebooks fail, which were run."""
+    """A made-up AWS: how much is `left`, which notebooks are to fail, and which were run."""
     answers = {"left": 0, "fails": {}, "run": []}
     monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
     for variable in ("CHATLAB_UNTIL", "CHATLAB_LEDGER"):  # what a run sets is unset at the end
@@ -246,7 +246,7 @@ def test_a_port_in_use_is_left_alone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def full():
-    """A machine on which no file can grow beyond 1,000 bytes. What the system says of it is another sentence."""
+    """A machine on which no file can grow beyond 1,000 bytes; the system's words for that."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     yield "File too large"
@@ -284,7 +284,7 @@ runpy.run_module("chatlab", run_name="__main__")
 
 
 def python(code, tmp_path):
-    """What a Python that runs this code leaves: its status, what it printed, and its errors."""
+    """Run this code in a Python of its own; its status, output and errors."""
     environment = environment_of_a_run(tmp_path / "home")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60

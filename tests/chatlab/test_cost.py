@@ -55,7 +55,7 @@ WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 
 @pytest.mark.parametrize("page", ["README.md", "docs/aws.md"])  # notebook 00 computes it
 def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
-    """The sum, of it notebook 07's and 06's part, and what a busy room costs."""
+    """The sum, the parts of notebooks 07 and 06 in it, and what a busy room costs."""
     text = " ".join((ROOT / page).read_text().split())
     costs = [
         cost.estimate_whole_lab().dollars,
@@ -75,7 +75,7 @@ def code_of(name):
 
 
 def value(code, pattern):
-    """The number that stands behind a pattern in the code."""
+    """The number that follows a pattern in the code."""
     return float(re.search(rf"^ *{pattern}([\d.]+)", code, re.MULTILINE)[1])
 
 
@@ -208,7 +208,7 @@ def product(usage, *tiers, published="2026-11-01"):
 
 
 def price_list(stub, region, products):
-    """Let the price list answer with these products, by their service, one on each page."""
+    """Let the price list answer with these products of each service, one on a page."""
     for service in cost._PRODUCTS:
         filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
         expected = {"ServiceCode": service, "Filters": filters}

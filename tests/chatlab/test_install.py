@@ -17,7 +17,7 @@ UV = "pip install --quiet --python python --compile-bytecode --require-hashes --
 
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
-    """A folder with an environment as `make setup` leaves it, but for the packages, and what is run in it."""
+    """A folder with an environment as `make setup` leaves it, without packages; and the commands that are run in it."""
     commands = []
     run = install.run
 
@@ -174,7 +174,7 @@ def test_the_page_s_packages_are_complete_if_npm_came_to_its_end_with_those_that
 
 
 def test_it_needs_nothing_that_is_not_there_yet():
-    """It is run by a Python of the machine's, which has none of the lab's packages."""
+    """The machine's own Python runs it, which has none of the lab's packages."""
     command = [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({install.__file__!r})"]
     assert subprocess.run(command, capture_output=True, text=True).stderr == ""
 

@@ -142,7 +142,7 @@ def test_a_name_has_to_be_one_that_can_begin_a_buckets_name():
 
 @given(st.text(max_size=25) | st.text("abcxyz019-", max_size=25))
 def test_any_name_that_is_taken_can_begin_a_buckets_name(name):
-    """Against S3's rules for a bucket's name as they are written down, and DynamoDB's for a table's."""
+    """By S3's documented rules for a bucket's name, and DynamoDB's for a table's."""
     try:
         Settings("local", name)
     except LabError:

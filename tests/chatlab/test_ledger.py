@@ -1,4 +1,4 @@
-"""Which labs are open, and that a teardown never goes to another one than is meant."""
+"""Which labs are open, and that a teardown never removes another lab than the one that is meant."""
 
 import json
 
@@ -17,7 +17,7 @@ from tests.support.strategies import ANY_JSON, objects
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An empty home, and credentials that are an account's without asking AWS, which can't be had here."""
+    """An empty home, and credentials whose account is known without asking AWS."""
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
     credentials = tmp_path / "credentials"
     credentials.write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def executed(monkeypatch):
-    """What would be run: (notebook, parameters) each time. The teardown takes its lab out of the ledger, as it does."""
+    """(notebook, parameters) of each execution, which is made up. The teardown's closes its lab in the ledger."""
     calls = []
 
     def execute(name, save_as, parameters, *_):
@@ -94,7 +94,7 @@ def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():
 
 
 def test_plain_down_goes_to_the_one_lab_that_is_open(executed, capsys):
-    """Killed, a run on AWS leaves its lab. "Nothing is left" must not be said of another target."""
+    """A run on AWS that is killed leaves its lab. "Nothing is left" must not be said of another target."""
     Lab.choose("aws", "chat", "eu-west-1", "work")
     assert cli.main(["down"]) == 0
     assert executed == [(TEARDOWN, {"TARGET": "aws", "NAME": "chat", "REGION": "eu-west-1", "PROFILE": "work"})]

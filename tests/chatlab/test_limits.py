@@ -18,7 +18,7 @@ REGION = "eu-south-1"
 
 
 class Account:
-    """Clients that answer as told, in the place of a lab."""
+    """A stand-in for a lab, whose clients give these answers."""
 
     region = REGION
 

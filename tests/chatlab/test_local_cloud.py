@@ -89,7 +89,7 @@ def test_its_key_is_for_this_user_alone_and_another_one_each_time(lab):
 
 
 def clouds(home):
-    """The local clouds of a home, whether or not they were written down."""
+    """The processes of a home's local clouds, whether or not cloud.json names them."""
     return [process for process in processes_of(home) if "chatlab.emulator.server" in process.cmdline()]
 
 
@@ -132,7 +132,7 @@ def test_one_that_does_not_start_stops_none_that_another_has_started_meanwhile(h
 
 @pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
 def test_a_start_that_is_broken_off_leaves_no_process(home, monkeypatch, trouble):
-    """Where the process is begun, and can't be written down any more: the disk is full, or Ctrl-C was pressed."""
+    """The process has begun, but can't be written down: the disk is full, or Ctrl-C was pressed."""
 
     def fail(path, text):
         assert len(clouds(home)) == 1
@@ -175,7 +175,7 @@ def test_one_that_runs_or_is_just_starting_is_kept_whatever_the_clock_says(chat,
 
 
 def test_its_log_has_an_end_however_much_others_make_it_write(tmp_path, monkeypatch):
-    """And the end is where `cloud.log` ends: also what is written by a crash, which goes through no logger."""
+    """The last words are in `cloud.log`, a crash's too, which goes through no logger."""
     monkeypatch.setattr(local_cloud, "MAX_LOG_BYTES", 20_000)
     with lab_in(tmp_path) as lab:
         status, gateway, log = local_cloud.status(), lab.client("apigatewayv2"), tmp_path / "cloud.log"

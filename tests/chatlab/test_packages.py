@@ -20,7 +20,7 @@ def name(requirement):
 
 
 def part(extra):
-    """The requirements of a part of the lab; those of another part, which it names, are its own, too."""
+    """The requirements of a part of the lab, and of the parts that it includes."""
     for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
         if requirement.name == PROJECT["name"]:
             for other in requirement.extras:
@@ -67,7 +67,7 @@ def test_the_conda_environment_takes_the_same_python_and_the_same_lock():
 
 
 def test_what_is_downloaded_is_what_was_locked():
-    """Each package by its hashes: what somebody puts in its place, under the same version, is not installed."""
+    """By hash: a package that somebody has replaced under the same version is not installed."""
     pinned = re.split(r"\n(?=\S)", LOCK.strip())
     assert [
         entry for entry in pinned if not re.match(r"[\w.-]+==[^\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+$", entry)

@@ -24,7 +24,7 @@ LAB = Settings("aws", "chat", "eu-west-1")
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """A home with a built page in it; the page's folder."""
+    """The folder of a built page, in a home of its own."""
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
     folder = page.folder(LAB)
     (folder / "assets").mkdir(parents=True)
@@ -139,7 +139,7 @@ def with_make(*arguments):
 
 @pytest.mark.parametrize("start", [npm, with_make])
 def test_node_keeps_no_compiled_code_where_another_user_may_have_put_some(start, tmp_path, monkeypatch):
-    """In the folder for temporary files it would be `node-compile-cache`, and Node does not look whose that is."""
+    """Node would take `node-compile-cache` in the folder for temporary files, whoever owns it."""
     if os.geteuid() != 0:
         pytest.skip("Only root can become another user.")
     shared = os.open(tmp_path, os.O_RDONLY)

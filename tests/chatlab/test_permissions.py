@@ -11,7 +11,7 @@ from tests.support.policies import allows, complaints
 
 
 def allowed(action, resource):
-    """Whether the policy of the lab `chat` allows an action on a resource, its conditions set aside."""
+    """Whether the policy of the lab `chat`, without its conditions, allows an action on a resource."""
     return allows(permissions.policy()["Statement"], action, resource)
 
 

@@ -24,7 +24,7 @@ SSO_ROLE = "AWSReservedSSO_Developer_0123456789abcdef"
 
 
 class Account(SimpleNamespace):
-    """Clients that answer as told, in the place of a lab: `sts=("get_caller_identity", {...})`, several in a list."""
+    """A stand-in for a lab, whose clients give these answers: `sts=("get_caller_identity", {...})`, or a list."""
 
     target, name, region, partition, account_id = "aws", "chat", "eu-west-1", "aws", ACCOUNT
     role, bucket, switch_role = "chat-lambda-eu-west-1", "chat-page-0123456789ab", "chat-switch-eu-west-1"
@@ -176,14 +176,14 @@ def test_one_stop_ends_it_with_a_sentence_that_names_each():
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    """A local cloud for all tests, each of which has a lab of its own name in it."""
+    """A local cloud for all tests. Each has a lab in it, by a name of its own."""
     with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
         yield lab
 
 
 @pytest.fixture
 def restricted(cloud):
-    """`restricted(name, policy)`: the lab of this name, of a user who has this policy alone."""
+    """`restricted(name, policy)`: the lab of this name, used by somebody who has only this policy."""
     iam, file = cloud.client("iam"), Path(os.environ["CHATLAB_HOME"]) / "key.json"
     everything, ada = file.read_text(), {"UserName": "ada"}
 

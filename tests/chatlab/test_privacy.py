@@ -39,7 +39,7 @@ PRIVATE = (ACCOUNT, "alice", "example.com", KEY, SECRET, TOKEN)
 
 @pytest.fixture(autouse=True)
 def no_known_secrets(monkeypatch):
-    """What one test keeps private does not matter to the next."""
+    """Forget after each test what it kept private."""
     monkeypatch.setattr(privacy, "_secrets", set())
 
 

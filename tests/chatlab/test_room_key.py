@@ -1,4 +1,4 @@
-"""Who is let in by `$connect`: whoever has the room's key, if it has one, and no page of another site."""
+"""`$connect` lets in everybody who has the room's key, if it has one, and no page of another site."""
 
 import base64
 import importlib
@@ -30,7 +30,7 @@ def refusal(monkeypatch):
 
 
 def asks(origin=None, key=None, header="Origin", **more):
-    """The part of the event of a handshake with which AWS calls `$connect`."""
+    """What `$connect` reads of a handshake's event."""
     headers = {"Host": API, "Sec-WebSocket-Version": "13"} | ({} if origin is None else {header: origin})
     return {"headers": headers} | ({} if key is None else {"queryStringParameters": {"key": key}}) | more
 

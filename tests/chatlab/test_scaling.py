@@ -1,4 +1,4 @@
-"""The pictures of how far the chat goes, and the sliders: what they change is what the picture shows."""
+"""The pictures of how far the chat goes, and the sliders that change one of them."""
 
 from dataclasses import replace
 

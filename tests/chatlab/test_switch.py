@@ -17,7 +17,7 @@ SOON = 1 / 3600  # hours
 
 
 def has_schedule(lab):
-    """Whether the inventory finds one."""
+    """Whether the inventory finds a schedule."""
     return "schedule" in list_resources(lab)["kind"].tolist()
 
 
@@ -57,7 +57,7 @@ def a_role_without_permission_deletes_nothing(lab):
 
 
 def choose(hours):
-    """Create what notebooks 00 and 04 create, with a switch after these hours; what 04 says."""
+    """Create what notebooks 00 and 04 create, with a switch after these hours; return what 04 says."""
     run_cells("00_start", HOURS=hours)
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 

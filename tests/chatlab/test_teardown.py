@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # it starts clouds
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    """A local cloud for all tests, each of which has a lab of its own name in it."""
+    """A local cloud for all tests. Each has a lab in it, by a name of its own."""
     with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
         yield lab
 
@@ -155,7 +155,7 @@ HAS_NO_TAGS = {"api", "bucket", "functions"}
 
 
 def stops(notebooks, check):
-    """Run what the notebooks create, each by itself; which errors stopped which. Afterwards `check` each."""
+    """Run each notebook until it verifies, then `check(name)`; return the LabErrors by notebook."""
     stopped = {}
     for name in notebooks:
         try:
@@ -238,7 +238,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def table():
-    """A client, and what it is answered: `answers.add_client_error("delete_table", code)`."""
+    """A client and its answers, as in `answers.add_client_error("delete_table", code)`."""
     client = boto3.client("dynamodb", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
     with Stubber(client) as answers:
         yield client, answers

@@ -1,4 +1,4 @@
-"""What the tests promise of themselves: nothing that they begin outlives them or can be reached by others."""
+"""A test fails if something that it begins outlives it, or can be reached from another machine."""
 
 import subprocess
 import sys

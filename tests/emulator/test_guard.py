@@ -1,4 +1,4 @@
-"""Who may speak to the local cloud: whoever has a key that it has issued, and no page of another site."""
+"""Only somebody with a key that the local cloud has issued may use it, and no page of another site."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ def target(name, **parameters):
 
 
 def named(key, service):
-    """An Authorization header that names a key and whose signature is none."""
+    """An Authorization header that names a key, with a wrong signature."""
     scope = f"{key}/20260101/us-east-1/{service}/aws4_request"
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
 
@@ -66,7 +66,7 @@ UNVERIFIED = [
 
 
 def raw(address, lines):
-    """The first line of the answer to a request of these lines."""
+    """Send a request of these lines; the first line of the answer."""
     with socket.create_connection(address, timeout=10) as client:
         client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return client.makefile("rb").readline()

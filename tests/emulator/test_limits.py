@@ -40,14 +40,14 @@ def handshake(url):
 
 
 def connect(url, number):
-    """So many handshakes at the same time."""
+    """Make this many handshakes at once; their statuses, and the open sockets."""
     with ThreadPoolExecutor(number) as pool:
         answers = list(pool.map(handshake, [url] * number))
     return [status for status, _ in answers], [socket for _, socket in answers if socket]
 
 
 def close(url, sockets):
-    """Let them leave one after another, and wait until the functions have time for somebody who comes."""
+    """Close them one after another, and wait until a newcomer is let in."""
     for socket in sockets:
         socket.close(timeout=0)
         time.sleep(0.05)

@@ -13,7 +13,7 @@ from tests.support.chat import delete_item, people
 
 
 def figure(lab, namespace, name, statistic, **dimensions):
-    """A metric's statistic of the last minutes, of all periods together; None if it has none."""
+    """A metric's statistic, summed over the last minutes; None if there is none."""
     now = datetime.now(UTC)
     points = lab.client("cloudwatch").get_metric_statistics(
         Namespace=namespace,

@@ -14,7 +14,7 @@ from tests.support.cells import creating, run_cells
 
 
 def complete(made):
-    """A client that does what moto does not: deployments of API Gateway, tags in CreateBucket and of budgets."""
+    """Give a client what moto lacks: API Gateway's deployments, and tags in CreateBucket and of budgets."""
     deployment = AWSResponse("", 201, {}, None), {"DeploymentId": "moto-has-none"}
     made.meta.events.register("before-call.apigatewayv2.CreateDeployment", lambda **_: deployment)
     no_budget = AWSResponse("", 400, {}, None), {"Error": {"Code": "NotFoundException", "Message": "none is here"}}

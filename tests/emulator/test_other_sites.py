@@ -95,14 +95,14 @@ def visitor(launch):
 
 
 def refusals():
-    """The lines of the log that tell of one."""
+    """The refusals in the local cloud's log."""
     log = Path(os.environ["CHATLAB_HOME"]) / "cloud.log"
     return [line for line in log.read_text().splitlines() if " Refused " in line]
 
 
 @pytest.mark.parametrize("host", [EVIL, "127.0.0.1"])
 def test_a_page_of_another_site_can_do_nothing(visitor, chat, page, other_port, host):
-    """But from another port of loopback, where the page in development is, the chat may be joined without a key."""
+    """One exception: from another port of loopback, as the page in development, anybody may join the chat."""
     tab = visitor.new_page()
     tab.goto(f"http://{host}:{other_port}/")
 

@@ -12,7 +12,7 @@ from tests.support.strangers import make_budget, make_log_groups, make_role, mak
 
 @pytest.fixture(scope="module")
 def restricted(tmp_path_factory):
-    """A lab under its own policy, and what is asked for in it, as a function."""
+    """A lab under its own policy, and a function that returns what it was asked for."""
     folder = tmp_path_factory.mktemp("restricted")
     (folder / "policy.json").write_text(json.dumps(permissions.policy()))
     with pytest.MonkeyPatch.context() as patch:
@@ -115,7 +115,7 @@ ASKED_BESIDE = {
 
 @pytest.fixture(scope="module")
 def administrator(tmp_path_factory):
-    """A lab whose person may do everything, which they can take away from themselves."""
+    """A lab whose user may do everything, but can be forbidden something."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CHATLAB_POLICY", "CHATLAB_RECORD"):
             patch.delenv(name, raising=False)

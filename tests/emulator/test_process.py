@@ -16,7 +16,7 @@ from tests.support.asynchronous import run_async
 
 
 def run(code, folder=ROOT):
-    """What Python prints that runs this code in this folder."""
+    """Run this code in this folder, in a Python of its own; what it prints."""
     code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -89,7 +89,7 @@ def test_in_a_process_of_its_own(code, printed):
 
 
 def test_the_server_sends_no_pings_as_api_gateway_sends_none():
-    """Else uvicorn closes with 1011 whoever has more to read than they can in the time that a pong may take."""
+    """With pings, uvicorn would close with 1011 a client that is too busy reading to send its pong in time."""
 
     async def accept(scope, receive, send):
         await receive()

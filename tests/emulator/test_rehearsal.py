@@ -24,7 +24,7 @@ except LabError as reason:
 
 @pytest.fixture
 def rehearse(tmp_path):
-    """`rehearse(code, *options)`: Python code, run in a rehearsal; the process, ended."""
+    """`rehearse(code, *options)`: run Python code in a rehearsal; the process that has ended."""
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
     def run(code, *options, arguments=(), **more):

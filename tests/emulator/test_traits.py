@@ -36,7 +36,7 @@ async def cloud(scope, receive, send):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """The time, turned by hand: `clock.now += 5`; and `cloud` has not been asked anything yet."""
+    """A clock that is set by hand (`clock.now += 5`); `cloud` starts counting anew."""
 
     class Clock:
         now = 1_000.0
@@ -52,7 +52,7 @@ def clock(monkeypatch):
 
 
 def ask(app, service, method, url, body=b"", key=PERSON, **headers):
-    """One signed request; the answer."""
+    """Send one signed request; the answer."""
     request = AWSRequest(method, url, data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
     SigV4Auth(Credentials(key, "none"), service, "eu-central-1").add_auth(request)
 
@@ -116,7 +116,7 @@ def test_the_traits_of_a_file_change_with_it(tmp_path):
 
 @pytest.fixture
 def slept(monkeypatch):
-    """The seconds of each sleep, none of which takes any."""
+    """The seconds of each sleep; none takes any time."""
     seconds = []
 
     async def sleep(delay_s):

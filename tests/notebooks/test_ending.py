@@ -73,7 +73,7 @@ def test_a_local_cloud_that_dies_ends_the_run_within_30_seconds(chatlab, tmp_pat
 
 
 def load_test(url):
-    """Notebook 06's cell with the load test, and what it needs, as small as can be."""
+    """Notebook 06's cell with the load test, and a small set of the names that it needs."""
     (cell,) = (source for source in cells("06_load_test") if "live.watch(" in source)
     return f"""
 import subprocess, sys

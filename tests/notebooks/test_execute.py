@@ -132,7 +132,7 @@ def test_a_kernel_that_does_not_start_is_said_and_its_own_words_are_kept(noteboo
 
 
 def test_a_clock_that_is_set_is_no_reason_to_stop(notebook, monkeypatch):
-    """By an hour, back and forth, at each look: while the kernel starts, and while the cell runs."""
+    """It is set by an hour, back and forth, each time that it is read."""
     true, looks = time.time, count()
     monkeypatch.setattr(time, "time", lambda: true() + (-3600, 0, 3600)[next(looks) % 3])
     outcome = notebook("import time; time.sleep(1)")

@@ -25,14 +25,14 @@ ONE_NOTEBOOK_MS = 300_000
 
 
 def lab_command():
-    """The last of what `make lab` would do: before it, it installs what is installed here."""
+    """The last command of `make lab`; the ones before it install what is installed here."""
     printed = subprocess.run(["make", "--just-print", "lab"], cwd=ROOT, capture_output=True, text=True, check=True)
     return printed.stdout[printed.stdout.index("JUPYTER_CONFIG_PATH") :]
 
 
 @contextmanager
 def jupyterlab(folder):
-    """A JupyterLab with settings of its own in `folder`, which saves nothing: its address."""
+    """The address of a JupyterLab that saves nothing, with its settings in `folder`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     configuration = folder / "config"

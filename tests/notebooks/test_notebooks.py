@@ -37,7 +37,7 @@ def test_running_each_again_changes_nothing(built):
 
 
 def state(lab):
-    """`everything`, but when it was changed last: what is broken and put back is changed twice."""
+    """`everything` without the times: what practice breaks and puts back is newer afterwards."""
     found = everything(lab)
     for function in lab.functions.values():
         del found[function]["LastModified"]
@@ -61,7 +61,7 @@ def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, n
 
 
 def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkeypatch):
-    """After it has waited for it; not as long as it would, here."""
+    """It waits for the permission first, here for a shorter time."""
     waited = []
 
     def in_a_hurry(check, what, timeout_s=60, every_s=0.5, **options):
@@ -79,7 +79,7 @@ def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkey
 
 
 def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, monkeypatch):
-    """Python is in a folder in which there is no npm, and there is none on the PATH."""
+    """There is no npm beside Python and none on the PATH."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     begin, make_the_page = cells("05_frontend_on_s3")[:2]
@@ -93,7 +93,7 @@ def test_without_node_the_page_s_notebook_says_where_to_get_it(built, tmp_path, 
 
 @pytest.mark.slow
 def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_path, monkeypatch):
-    """Whose fault it is, is said; the page works; and with the teardown, its process ends."""
+    """The notebook says who forbids it, the page works, and its process ends with the teardown."""
     monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
     with chat_in(tmp_path) as lab:
         try:

@@ -30,7 +30,7 @@ SMALL = {
 
 
 def notebooks(folder, changes):
-    """A copy of the lab's notebooks in `folder`, which is returned, with such changes in their code."""
+    """Copy the lab's notebooks into `folder`, with these changes in their code; return the folder."""
     folder.mkdir()
     for path in NOTEBOOKS.glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
@@ -43,7 +43,7 @@ def notebooks(folder, changes):
 
 @pytest.fixture
 def ended(tmp_path):
-    """What a test begins in its folder ends with it."""
+    """Kill what the test leaves running."""
     yield
     for process in processes_of(tmp_path):
         process.kill()
@@ -57,7 +57,7 @@ def ended(tmp_path):
     ],
 )
 def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path, changes, connections, broadcasts):
-    """And whatever proxy the shell names, nothing goes there: nobody listens at this one."""
+    """Nothing goes to the proxy that the shell names: nobody listens there."""
     asked = tmp_path / "asked"
     names = ("http_proxy", "https_proxy", "all_proxy")
     proxies = dict.fromkeys([*names, *map(str.upper, names)], "http://127.0.0.1:9")
@@ -147,7 +147,7 @@ UNSEEN = {
 }
 """Actions of the policy that a run on the local cloud does not ask for, and why."""
 UNASKED = {"TagsOfApis": "AWS may ask for it beside a create with tags; it is not documented, and not played here"}
-"""Statements that it does not ask for, though for their actions on other things, and why."""
+"""Statements whose actions it asks for on other resources only, and why."""
 
 
 def the_policy_is_what_was_asked_for(asked):

@@ -1,4 +1,4 @@
-"""Notebook 07 where AWS is not as the local cloud: cells of it, with data and answers that can't be had here."""
+"""Cells of notebook 07, with data and answers that AWS may give and the local cloud does not."""
 
 import json
 from dataclasses import replace
@@ -25,14 +25,14 @@ STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
 
 
 def run(cell, **names):
-    """Run a cell of the notebook with these names; what it leaves."""
+    """Run a cell of the notebook with these names; return the names afterwards."""
     names |= {"pd": pd, "LabError": LabError, "STEPS": STEPS}
     exec(CELLS[cell], names)
     return names
 
 
 def run_lines(ms):
-    """The cells of the lines, with `ms(connections, number)` for a broadcast's time; what they leave."""
+    """Run the cells that fit lines, where a broadcast takes `ms(connections, number)`; return their names."""
     measured = {
         variant: SimpleNamespace(
             broadcasts=pd.DataFrame(
@@ -67,7 +67,7 @@ def test_a_line_that_stands_out_is_one(capsys):
 
 
 def ask_cloudwatch(answers):
-    """The cell that asks CloudWatch, which answers so: its table, or None."""
+    """Run the cell that asks CloudWatch, which gives these answers; its table, or None."""
     cloudwatch = boto3.client("cloudwatch", "eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
     waited = []
 
