@@ -16,7 +16,6 @@ from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import TEARDOWN
 from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION, NOT_CHECKED, OK, STOP, WARNING, Check
 from tests.support.cells import run_cells
-from tests.support.labs import lab_in
 from tests.support.stubs import answering
 
 ACCOUNT = "111122223333"
@@ -172,13 +171,6 @@ def test_one_stop_ends_it_with_a_sentence_that_names_each():
 
 
 # --- on the local cloud ---
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    """A local cloud for all tests. Each has a lab in it, by a name of its own."""
-    with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
-        yield lab
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ from tests.support.strangers import KINDS, plain
 pytestmark = pytest.mark.slow  # it starts clouds
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    """A local cloud for all tests. Each has a lab in it, by a name of its own."""
-    with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
-        yield lab
-
-
 def build(name, *notebooks):
     """A lab called `name`, built by these notebooks."""
     lab = Lab.choose("local", name)
@@ -114,6 +107,7 @@ def test_a_bucket_with_old_versions_and_half_done_uploads_goes(cloud):
     assert list_resources(lab)["kind"].tolist() == ["bucket with 2 objects"]
     said = run_cells(TEARDOWN)
     assert "Deleted 5 objects" in said and "Ended the unfinished upload of half" in said
+    assert "1 things before, 0 now" in said
     assert list_resources(lab).empty
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import chatlab
 from chatlab import LabError, page, poll, preflight
-from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN, execute
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from tests.support.cells import AS_NO_PERSON_WRITES, cells, exercises, run_cell, run_cells, shown
 from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
@@ -107,24 +107,6 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
         finally:
             page.stop(lab)
     assert processes_of(tmp_path) == []
-
-
-def test_teardown_from_within_a_notebook(lab):
-    """Stopped in the middle of one: a role without policies, an API without routes, a bucket without a policy."""
-    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}", Tags=lab.tag_list)
-    lab.client("apigatewayv2").create_api(
-        Name=lab.api, ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action", Tags=lab.tags
-    )
-    lab.client("s3").create_bucket(Bucket=lab.bucket, CreateBucketConfiguration={"Tags": lab.tag_list})
-    for number in range(3):
-        lab.client("s3").put_object(Bucket=lab.bucket, Key=f"left/{number}", Body=b"x")
-    assert re.search(r"\b3 things before, 0 now", run_cells(TEARDOWN))
-
-
-def test_whose_a_thing_is_is_said_in_a_sentence(lab, tmp_path):
-    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument="{}")
-    outcome = execute("02_iam_role", tmp_path / "out.ipynb")
-    assert outcome.reason.startswith(f"cell 3 (Create): There is a role {lab.role} already, and it is not this lab's")
 
 
 def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch):
