@@ -13,6 +13,7 @@ import chatlab
 from chatlab import LabError, page, poll, preflight
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
+from chatlab.privacy import redact, redact_values
 from tests.support.cells import AS_NO_PERSON_WRITES, cells, exercises, run_cell, run_cells, shown
 from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
@@ -118,13 +119,15 @@ def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_committed_notebook_is_whole(name):
-    """It carries the outputs of a run, in order, without an error and as a person would write them."""
+    """It carries the outputs of a run in order, without an error, and as a person would write them: nothing private."""
     text = (NOTEBOOKS / f"{name}.ipynb").read_text()
     notebook = nbformat.reads(text, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
     assert any(cell.outputs for cell in code)
+    assert [cell.source for cell in notebook.cells if redact(cell.source) != cell.source] == []
+    assert [cell.outputs for cell in code if redact_values(cell.outputs) != cell.outputs] == []
     stripped = re.sub(r'"image/png": "[^"]*"', "", text)
     assert re.findall(r"/home/|/root/|/Users/|/tmp/|Traceback \(most", stripped) == []
     assert not AS_NO_PERSON_WRITES.search(shown(NOTEBOOKS / f"{name}.ipynb"))
