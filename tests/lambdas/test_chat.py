@@ -101,7 +101,6 @@ def test_a_thousand_clients_vanish_and_nobody_else_notices(chat, report):
 
     with people(chat, living) as sockets:
         broadcast("the first is a cold start")
-        alone = [broadcast(f"alone {number}")[0] for number in range(rounds)]
         with open_connections(chat.websocket_url(chat.require_api()), vanished):
             usual = [broadcast(f"as ever {number}")[0] for number in range(rounds)]
         poll(lambda: len(ids(chat)) == living, "the others to have left", timeout_s=120, every_s=0.02)
@@ -116,10 +115,8 @@ def test_a_thousand_clients_vanish_and_nobody_else_notices(chat, report):
             assert len(ids(chat)) == living
     reached_ms, usual_ms = statistics.median(found), statistics.median(usual)
     report({
-        "vanished": vanished, "living": living,
-        "reached within, ms": f"{reached_ms:.0f} ({min(found):.0f}, {max(found):.0f})",
+        "vanished": vanished, "living": living, "reached within, ms": f"{reached_ms:.0f}",
         "with all of them alive, ms": f"{usual_ms:.0f}", "ratio": f"{reached_ms / usual_ms:.2f}",
-        "the living alone, ms": f"{statistics.median(alone):.0f}",
     })  # fmt: skip
 
 

@@ -165,11 +165,7 @@ def test_the_speaker_of_a_broadcast_that_is_killed_half_way_gets_an_error_and_th
     poll(lambda: all(room.copies("half")[:n]), "the first half to hear it", every_s=0.005)
     (worker,) = workers(faulty)
     worker.kill()
-    poll(
-        lambda: any('"Internal server error"' in text for text in room.heard[0]),
-        "the speaker to get an error",
-        every_s=0.02,
-    )
+    poll(lambda: any("Internal server error" in text for text in room.heard[0]), "the error", every_s=0.02)
     set_faults()
     log = say(faulty, "whole")
     room.wait_until_all_hear("whole")
@@ -232,7 +228,7 @@ def test_a_table_that_takes_nothing(faulty, room, kind, times):
     set_faults(Fault("PutItem", kind, times=times))
     text = f"PutItem {kind}"
     if times:
-        with people_in(faulty, 1, beside=room) as newcomer:
+        with people_in(faulty, 1) as newcomer:
             assert counts(say(faulty, text)) == {"delivered": PEOPLE + 1}
             newcomer.wait_until_all_hear(text)
             assert newcomer.copies(text) == [1]
@@ -248,7 +244,7 @@ def test_a_table_that_takes_nothing(faulty, room, kind, times):
 @TABLE_FAILS
 def test_a_table_that_deletes_nothing(faulty, room, kind, times):
     """A connection that is gone stays in it until a broadcast gets 410 and can delete it."""
-    newcomer = Room(faulty, 1, beside=room)
+    newcomer = Room(faulty, 1)
     set_faults(Fault("DeleteItem", kind, times=times))
     newcomer.leave()
     if times:
@@ -343,11 +339,7 @@ def test_a_load_test_ends_with_what_it_has_measured_when_the_local_cloud_restart
             "--host", lab.websocket_url(lab.require_api()), "--users", 20, "--broadcasts", 1_000,
             "--broadcast-rate", 10, "--speakers", 3, "--warm-up", 1, "--run-time", 50,
         )  # fmt: skip
-
-        def delivered():
-            return json.loads((test.folder / "progress.json").read_text()).get("delivered", 0)
-
-        poll(lambda: delivered() > 100, "some deliveries", every_s=0.1, ignoring=(OSError, ValueError))
+        test.until_delivered(101)
         local_cloud.stop()
         local_cloud.start()
         test.wait()

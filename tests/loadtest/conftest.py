@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from loadtest.calibration import readings
+from loadtest.calibration import readings, reference_server
 from tests.support.load_tests import run, start
 
 __all__ = ["run", "start"]
@@ -15,6 +15,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"start", "measure"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+
+
+@pytest.fixture
+def server():
+    """The reference server, which does what it should."""
+    with reference_server.run() as server:
+        yield server
 
 
 @pytest.fixture

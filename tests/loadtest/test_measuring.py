@@ -14,10 +14,9 @@ from loadtest.calibration.reference_server import Faults
 SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1".split()
 
 
-def test_a_complete_test(run):
-    with reference_server.run() as server:
-        words = ["--html", "report.html", "--max-connection-rate", 40]
-        test = run("--host", server.url, *SMALL, *words, forked=False)
+def test_a_complete_test(run, server):
+    words = ["--html", "report.html", "--max-connection-rate", 40]
+    test = run("--host", server.url, *SMALL, *words, forked=False)
     (readings.ROOT / "report.html").unlink()
     summary, result = test.summary, test.result
     assert test.status == 0, test.output
@@ -82,12 +81,11 @@ def test_steps_give_latency_by_number_of_connections(run):
     assert last_ms[0] < last_ms[1] < last_ms[2]
 
 
-def test_a_ramp_connects_while_it_broadcasts(run):
-    with reference_server.run() as server:
-        test = run(
-            *["--host", server.url, "--shape", "ramp", "--users", 60],
-            *["--broadcasts", 8, "--broadcast-rate", 2, "--warm-up", 0],
-        )
+def test_a_ramp_connects_while_it_broadcasts(run, server):
+    test = run(
+        *["--host", server.url, "--shape", "ramp", "--users", 60],
+        *["--broadcasts", 8, "--broadcast-rate", 2, "--warm-up", 0],
+    )
     assert test.status == 0, test.output
     assert test.result.broadcasts["expected"].is_monotonic_increasing
     assert test.result.broadcasts["expected"].nunique() > 2
@@ -109,17 +107,16 @@ def test_broadcasts_leave_on_their_schedule_whatever_the_system_does(run):
     assert test.summary["delivered"] == 5 * 30
 
 
-def test_foreign_messages_are_counted_and_do_no_harm(start):
-    with reference_server.run() as server:
-        test = start("--host", server.url, *SMALL, "--broadcasts", 20)
-        with connect(server.url, compression=None, close_timeout=0.1) as stranger:
-            while not server.received:  # the first broadcast is under way
-                stranger.recv(timeout=30)
-            for text in ["hello", "", "{}", '{"type":"load"}', "\N{PARTY POPPER}" * 1_000, "x" * messages.MAX_BYTES]:
-                stranger.send(text)
-            stranger.send(messages.encode("another-run", 3, 1, 1, 200))
-            stranger.send(messages.encode("another-run", 999_999, 1, 1, 200))
-            test.wait()
+def test_foreign_messages_are_counted_and_do_no_harm(start, server):
+    test = start("--host", server.url, *SMALL, "--broadcasts", 20)
+    with connect(server.url, compression=None, close_timeout=0.1) as stranger:
+        while not server.received:  # the first broadcast is under way
+            stranger.recv(timeout=30)
+        for text in ["hello", "", "{}", '{"type":"load"}', "\N{PARTY POPPER}" * 1_000, "x" * messages.MAX_BYTES]:
+            stranger.send(text)
+        stranger.send(messages.encode("another-run", 3, 1, 1, 200))
+        stranger.send(messages.encode("another-run", 999_999, 1, 1, 200))
+        test.wait()
     assert test.status == 0, test.output
     assert (test.summary["delivered"], test.summary["missing"]) == (800, 0)
     assert test.summary["foreign"] == 8 * 40

@@ -44,43 +44,41 @@ class WebPage:
         poll(lambda: self.metrics()["State"] == state, f"the test to be {state}", timeout_s=30)
 
 
-def test_a_test_is_started_and_followed_on_the_web_page_by_people_who_were_told_its_address(start):
-    with reference_server.run() as server:
-        page = WebPage(start, server, forked=False)
-        stranger = page.url.rpartition("/")[0]
-        for path in ("/", "/swarm", "/stop", "/exit", "/stats/requests", "/guessed/swarm"):
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                page.get(path, {"user_count": 5, "host": server.url}, url=stranger)
-        assert page.metrics()["State"] == ""
-        assert not server.ports
-        assert "broadcast_rate" in page.html
-        assert "extended_tabs" in page.html
-        assert {host for host, _ in listening(page.test.process.pid)} == {"127.0.0.1"}
+def test_a_test_is_started_and_followed_on_the_web_page_by_people_who_were_told_its_address(start, server):
+    page = WebPage(start, server, forked=False)
+    stranger = page.url.rpartition("/")[0]
+    for path in ("/", "/swarm", "/stop", "/exit", "/stats/requests", "/guessed/swarm"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            page.get(path, {"user_count": 5, "host": server.url}, url=stranger)
+    assert page.metrics()["State"] == ""
+    assert not server.ports
+    assert "broadcast_rate" in page.html
+    assert "extended_tabs" in page.html
+    assert {host for host, _ in listening(page.test.process.pid)} == {"127.0.0.1"}
 
-        page.swarm(user_count=20, broadcasts=5, broadcast_rate=-2)
-        page.until("refused")
-        assert page.metrics()["Message"] == "--broadcast-rate must be more than 0 and at most 1,000,000, not -2.0."
+    page.swarm(user_count=20, broadcasts=5, broadcast_rate=-2)
+    page.until("refused")
+    assert page.metrics()["Message"] == "--broadcast-rate must be more than 0 and at most 1,000,000, not -2.0."
 
-        page.swarm(user_count=20, broadcasts=5)
-        page.until("complete")
-        assert page.metrics()["Broadcasts sent, without the warm-up"] == 5
-        assert page.metrics()["Deliveries"] == 120
-        assert page.metrics()["Deliveries missing (known at the end)"] == 0
+    page.swarm(user_count=20, broadcasts=5)
+    page.until("complete")
+    assert page.metrics()["Broadcasts sent, without the warm-up"] == 5
+    assert page.metrics()["Deliveries"] == 120
+    assert page.metrics()["Deliveries missing (known at the end)"] == 0
     assert page.test.summary["delivered"] == 100
 
 
-def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start):
-    with reference_server.run() as server:
-        page = WebPage(start, server, "--shape", "steps", "--steps", "3,6")
-        runs = set()
-        for _ in range(2):
-            page.swarm(broadcasts=2)
-            poll(lambda: page.metrics()["State"] not in ("", "complete"), "the test to begin", every_s=0.1)
-            page.until("complete")
-            summary = page.test.summary
-            runs.add(summary["run"])
-            assert [phase["expected"] for phase in summary["phases"]] == [6, 12], summary
-            assert summary["connections"] == 6
+def test_steps_begin_with_the_first_again_when_the_test_is_started_again(start, server):
+    page = WebPage(start, server, "--shape", "steps", "--steps", "3,6")
+    runs = set()
+    for _ in range(2):
+        page.swarm(broadcasts=2)
+        poll(lambda: page.metrics()["State"] not in ("", "complete"), "the test to begin", every_s=0.1)
+        page.until("complete")
+        summary = page.test.summary
+        runs.add(summary["run"])
+        assert [phase["expected"] for phase in summary["phases"]] == [6, 12], summary
+        assert summary["connections"] == 6
     assert len(runs) == 2
 
 

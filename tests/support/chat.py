@@ -72,14 +72,13 @@ def is_heard(lab):
 
 
 class Room:
-    """People in the chat who listen all the time, each in a thread. `heard[person][text]` is how often they heard it.
+    """People in the chat who listen all the time, each in a thread.
 
-    Args:
-        beside: another room in the same chat.
+    `heard[person][text]` is how often they heard it.
     """
 
-    def __init__(self, lab, number, beside=None):
-        url = lab.websocket_url(lab.require_api())
+    def __init__(self, lab, number):
+        url, before = lab.websocket_url(lab.require_api()), ids(lab)
         self._sockets = [websocket.create_connection(url, timeout=30) for _ in range(number)]
         self.heard = [Counter() for _ in self._sockets]
         self._threads = [
@@ -90,7 +89,7 @@ class Room:
             thread.start()
         # Each connection is sent its own id, since nobody else can tell which socket has which.
         api = lab.client("apigatewaymanagementapi", endpoint_url=lab.connections_url(lab.require_api()))
-        for connection_id in ids(lab).difference(beside.ids if beside else []):
+        for connection_id in ids(lab) - before:
             api.post_to_connection(ConnectionId=connection_id, Data=connection_id.encode())
         poll(lambda: all(self.heard), "everybody to hear their id", every_s=0.02)
         self.ids = [next(iter(heard)) for heard in self.heard]
@@ -121,12 +120,11 @@ class Room:
 
 
 @contextmanager
-def people_in(lab, number, beside=None):
+def people_in(lab, number):
     """A `Room` whose people leave at the end."""
-    before = len(ids(lab))
-    room = Room(lab, number, beside)
+    room = Room(lab, number)
     try:
         yield room
     finally:
         room.leave()
-        poll(lambda: len(ids(lab)) == before, "the table to forget the ones who left", every_s=0.02)
+        poll(lambda: ids(lab).isdisjoint(room.ids), "the table to forget the ones who left", every_s=0.02)

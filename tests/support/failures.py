@@ -1,6 +1,5 @@
 """A small load test in which something is to fail."""
 
-import json
 import math
 import textwrap
 import time
@@ -9,7 +8,6 @@ from contextlib import suppress
 import pandas as pd
 import psutil
 
-from chatlab import poll
 from tests.support.load_tests import settings
 
 PEOPLE, BROADCASTS, RATE = 10, 15, 100.0
@@ -26,8 +24,6 @@ def longest_s():
 
 
 WHEN_SENT = """
-from loadtest.locustfile import *
-
 def when_sent(number, action):
     def sent():
         part = hasattr(ChatUser, "generator") and ChatUser.generator.part
@@ -52,27 +48,13 @@ class Failure:
 
     def begin(self, code="", *more, **options):
         """Start it with a locustfile that runs `code` first."""
-        locustfile = self.tmp_path / "locustfile.py"
-        locustfile.write_text(WHEN_SENT + textwrap.dedent(code))
+        self.code = WHEN_SENT + textwrap.dedent(code)
         self.began = time.monotonic()
-        self.test = self.start(*self.words, *more, folder=self.folder, locustfile=locustfile, **options)
+        self.test = self.start(*self.words, *more, folder=self.folder, code=self.code, **options)
         return self.test
 
     def until_received(self, broadcasts=5):
         self.test.until_received(self.server, broadcasts)
-
-    def until_delivered(self, broadcasts):
-        """Wait until its progress shows the deliveries of this many broadcasts."""
-
-        def are_delivered():
-            try:
-                progress = json.loads((self.folder / "progress.json").read_text())
-            except (OSError, ValueError):
-                progress = {}
-            assert self.test.process.poll() is None, self.test.output
-            return progress.get("delivered", 0) >= broadcasts * PEOPLE
-
-        poll(are_delivered, "the first deliveries", timeout_s=60, every_s=0.02)
 
     def end(self, max_mb=math.inf):
         """Wait for its end, which has to be in time, with no process left; it may not take more memory than `max_mb`.

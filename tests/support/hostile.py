@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from chatlab.paths import ROOT
-from tests.support.hostile_messages import PING, TEXT, frame
+from tests.support.hostile_messages import KEY, PING, TEXT, UPGRADE, frame
 
 
 def opened(url):
@@ -30,10 +30,7 @@ def deaf(url):
 def raw(url):
     """A connected socket, and the handshake that would open it."""
     parts = urlsplit(url)
-    handshake = (
-        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    ).encode()
+    handshake = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode() + UPGRADE + KEY + b"\r\n"
     return socket.create_connection((parts.hostname, parts.port), timeout=10), handshake
 
 

@@ -5,7 +5,7 @@ import struct
 TEXT, CONTINUATION, BINARY, CLOSE, PING, PONG = 1, 0, 2, 8, 9, 10
 
 
-def frame(opcode, data=b"", *, fin=True, reserved=0, masked=True, length=None):
+def frame(opcode, data=b"", *, fin=True, masked=True, length=None):
     """A client's frame, right or wrong, masked with zeros. `length` is what it says, if that is not the truth."""
     said = len(data) if length is None else length
     mask = 0x80 if masked else 0
@@ -15,16 +15,12 @@ def frame(opcode, data=b"", *, fin=True, reserved=0, masked=True, length=None):
         size = struct.pack("!BH", mask | 126, said)
     else:
         size = struct.pack("!BQ", mask | 127, said)
-    return bytes([fin << 7 | reserved << 4 | opcode]) + size + bytes(4 if masked else 0) + data
+    return bytes([fin << 7 | opcode]) + size + bytes(4 if masked else 0) + data
 
 
 def sent(opcode, data=b"", **more):
     """A server's frame, as `frame`."""
     return frame(opcode, data, masked=False, **more)
-
-
-def close(code, reason=b""):
-    return frame(CLOSE, struct.pack("!H", code) + reason)
 
 
 def fragments(number):
@@ -46,7 +42,7 @@ BAD_FRAMES = {
     ),
     "frames without a byte": (frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * (128 * 1024), 1009),
     "the end of no message": (frame(CONTINUATION, b"x"), 1002),
-    "a close with 1005": (close(1005), 1002),
+    "a close with 1005": (frame(CLOSE, struct.pack("!H", 1005)), 1002),
     "HTTP": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1002),
     "binary": (frame(BINARY, b"x"), 1003),
 }

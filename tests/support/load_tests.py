@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
+import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from chatlab import poll
 from chatlab.paths import ROOT
 from loadtest import arguments, live, results
 from loadtest.arguments import Settings
@@ -62,11 +63,20 @@ class Run:
 
     def until_received(self, server, broadcasts):
         """Wait until a reference server has received this many of its broadcasts; fail if it ends before."""
-        deadline = time.monotonic() + LIMIT_S
-        while len(server.received) < broadcasts:
+        self._until(lambda: len(server.received) >= broadcasts)
+
+    def until_delivered(self, deliveries):
+        """Wait until its progress shows this many deliveries; fail if it ends before."""
+        progress = self.folder / "progress.json"
+        self._until(lambda: json.loads(progress.read_text()).get("delivered", 0) >= deliveries)
+
+    def _until(self, is_so):
+        def is_so_and_it_runs():
             assert self.process.poll() is None, self.output
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            return is_so()
+
+        ignoring = (OSError, ValueError)  # its progress is not there yet
+        poll(is_so_and_it_runs, "the load test", timeout_s=LIMIT_S, every_s=0.02, ignoring=ignoring)
 
     @property
     def status(self):
@@ -95,18 +105,16 @@ class Run:
 def start(tmp_path, fork_server):
     """Start `locust` with the load test; words that look like arguments are its arguments, and a folder is its own.
 
-    It is forked, since that is quick, or, if a test says `forked=False`, begun as from a shell.
+    Its locustfile runs `code`, too. It is forked, since that is quick, or, if a test says `forked=False`, begun as from
+    a shell.
     """
     runs = []
 
-    def start_one(
-        *words,
-        headless=True,
-        environment=None,
-        folder=tmp_path / "results",
-        locustfile="loadtest/locustfile.py",
-        forked=True,
-    ):
+    def start_one(*words, headless=True, environment=None, folder=tmp_path / "results", code="", forked=True):
+        locustfile = "loadtest/locustfile.py"
+        if code:
+            locustfile = tmp_path / f"locustfile_{len(runs)}.py"
+            locustfile.write_text("from loadtest.locustfile import *\n" + textwrap.dedent(code))
         command = ["-f", f"{locustfile}", "--spawn-rate", "100", "--drain-time", "3"]
         command += ["--headless"] if headless else []
         if "--processes" in words:  # another test may have processes of its own at the same time

@@ -87,8 +87,7 @@ def test_a_clock_that_is_set_in_the_middle_ends_it(failure):
 
 def worker(failure, port, name):
     """One worker, in a process that can be killed."""
-    locustfile = failure.tmp_path / "locustfile.py"
-    return failure.start("--worker", "--master-port", port, folder=failure.tmp_path / name, locustfile=locustfile)
+    return failure.start("--worker", "--master-port", port, folder=failure.tmp_path / name, code=failure.code)
 
 
 def workers(failure, number):
@@ -131,13 +130,10 @@ def test_a_worker_that_joins_in_the_middle_takes_part(failure):
 
 @pytest.mark.long
 def test_a_worker_of_another_version_ends_it(failure):
-    locustfile = failure.tmp_path / "other.py"
-    locustfile.write_text(
-        "from loadtest.locustfile import *\nfrom loadtest import exchange\nexchange.VERSION = 'another'\n"
-    )
+    other = "from loadtest import exchange\nexchange.VERSION = 'another'\n"
     port = f"{free_port()}"
     failure.begin("", "--master", "--master-bind-port", port, "--expect-workers", 1)
-    failure.start("--worker", "--master-port", port, folder=failure.tmp_path / "other", locustfile=locustfile)
+    failure.start("--worker", "--master-port", port, folder=failure.tmp_path / "other", code=other)
     test = failure.end()
     assert test.status == 1
     assert test.errors[-1].endswith("message is of another version: master and workers need the same one.")

@@ -138,7 +138,7 @@ def test_a_server_that_freezes_ends_it(failure):
         try:
             failure.words[1] = process.stdout.readline().strip()
             failure.begin()
-            failure.until_delivered(4)
+            failure.test.until_delivered(4 * PEOPLE)
             process.send_signal(signal.SIGSTOP)
             test = failure.end()
         finally:
