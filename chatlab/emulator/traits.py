@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chatlab.emulator import eventual_consistency
-from chatlab.emulator.account import PUBLIC_ACCESS_BLOCK, REQUESTS_PER_S
+from chatlab.emulator.account import PUBLIC_ACCESS_BLOCK, REQUESTS_PER_S, price_list
 from chatlab.emulator.calls import (
     ApiCall,
     App,
@@ -30,7 +30,6 @@ from chatlab.emulator.calls import (
     read_body,
     replay,
 )
-from chatlab.emulator.price_list import price_list
 
 
 class TokenBucket:
@@ -57,15 +56,11 @@ class TokenBucket:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-def _delay() -> Play:
+async def _delay(call: ApiCall, forward: Forward) -> Response:
     """Responses take milliseconds: 8 for a post to a connection, as in the benchmarks; 30 for all else. Assumed."""
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        mean_ms = 8 if call.is_post_to_connection else 30
-        await asyncio.sleep(mean_ms / 1000 * random.lognormvariate(-0.03, 0.25))
-        return await forward()
-
-    return play
+    mean_ms = 8 if call.is_post_to_connection else 30
+    await asyncio.sleep(mean_ms / 1000 * random.lognormvariate(-0.03, 0.25))
+    return await forward()
 
 
 def _slow(seconds: float) -> Play:
@@ -168,7 +163,7 @@ def _message_faults(share: float) -> Play:
 # --- an account's settings -------------------------------------------------------------------------------------------
 
 
-def _no_public_buckets() -> Play:
+async def _no_public_buckets(call: ApiCall, forward: Forward) -> Response:
     """The account, which is in no organization, blocks public access to all of its buckets, whatever one is set to.
 
     Its settings can be read, but not be changed here.
@@ -183,19 +178,15 @@ def _no_public_buckets() -> Play:
         "User: arn:aws:iam::000000000000:user/learner is not authorized to perform: s3:PutBucketPolicy because "
         "public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access."
     )
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        if call.operation == f"GET {PUBLIC_ACCESS_BLOCK}":
-            return Response(200, [(b"content-type", b"application/xml")], body.encode())
-        if call.operation in (f"PUT {PUBLIC_ACCESS_BLOCK}", f"DELETE {PUBLIC_ACCESS_BLOCK}"):
-            return error_response("s3", 403, "AccessDenied", "Access Denied")
-        if call.operation == "DescribeEffectivePolicy":
-            return error_response("organizations", 400, "AWSOrganizationsNotInUseException", no_organization)
-        if call.service == "s3" and call.operation.startswith("PUT ") and call.query_string == "policy":
-            return error_response("s3", 403, "AccessDenied", public_policy)
-        return await forward()
-
-    return play
+    if call.operation == f"GET {PUBLIC_ACCESS_BLOCK}":
+        return Response(200, [(b"content-type", b"application/xml")], body.encode())
+    if call.operation in (f"PUT {PUBLIC_ACCESS_BLOCK}", f"DELETE {PUBLIC_ACCESS_BLOCK}"):
+        return error_response("s3", 403, "AccessDenied", "Access Denied")
+    if call.operation == "DescribeEffectivePolicy":
+        return error_response("organizations", 400, "AWSOrganizationsNotInUseException", no_organization)
+    if call.service == "s3" and call.operation.startswith("PUT ") and call.query_string == "policy":
+        return error_response("s3", 403, "AccessDenied", public_policy)
+    return await forward()
 
 
 # --- the table, and how a person chooses from it ---------------------------------------------------------------------
@@ -213,7 +204,7 @@ class Trait(NamedTuple):
 
 
 TRAITS = {
-    "delay": Trait(_delay),
+    "delay": Trait(lambda: _delay),
     "control-plane-rate": Trait(_control_plane_rate),
     "new-role": Trait(eventual_consistency.new_role, 10.0),
     "late-policy": Trait(eventual_consistency.late_policy, 4.0),
@@ -223,10 +214,10 @@ TRAITS = {
     "connections-rate": Trait(_connections_rate, REQUESTS_PER_S),
     "connect-rate": Trait(None),  # by `with_traits`
     "concurrency": Trait(None, 10.0),  # by `lambda_service`
-    "price-list": Trait(price_list),
+    "price-list": Trait(lambda: price_list),
     "late-metrics": Trait(None, 20.0),  # by `cloudwatch`; on AWS it is one to three minutes
     "stage-limits": Trait(None),  # by `api_gateway`
-    "no-public-buckets": Trait(_no_public_buckets, in_all=False),
+    "no-public-buckets": Trait(lambda: _no_public_buckets, in_all=False),
     "faults": Trait(_faults, 0.2, in_all=False),
     "lost-answers": Trait(_lost_answers, 0.1, in_all=False),
     "slow": Trait(_slow, 2.0, in_all=False),
