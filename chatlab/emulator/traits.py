@@ -63,15 +63,11 @@ async def _delay(call: ApiCall, forward: Forward) -> Response:
     return await forward()
 
 
-def _slow(seconds: float) -> Play:
+async def _slow(seconds: float, call: ApiCall, forward: Forward) -> Response:
     """Each call of the control plane takes that much longer."""
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        if call.is_control_plane:
-            await asyncio.sleep(seconds)
-        return await forward()
-
-    return play
+    if call.is_control_plane:
+        await asyncio.sleep(seconds)
+    return await forward()
 
 
 # --- throttling ------------------------------------------------------------------------------------------------------
@@ -127,37 +123,25 @@ def internal_error(service: str) -> Response:
     return error_response(service, 500, INTERNAL_ERRORS.get(service, "InternalServerError"), "Internal failure")
 
 
-def _faults(share: float) -> Play:
+async def _faults(share: float, call: ApiCall, forward: Forward) -> Response:
     """A share of all calls of the control plane fails: half of them are throttled, half meet an internal error."""
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        if not call.is_control_plane or random.random() >= share:
-            return await forward()
-        return throttling_error(call.service) if random.random() < 0.5 else internal_error(call.service)
-
-    return play
-
-
-def _lost_answers(share: float) -> Play:
-    """A share of all calls of the control plane is done, but answered with an internal error: so boto3 repeats it."""
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        response = await forward()
-        is_lost = call.is_control_plane and response.status < 300 and random.random() < share
-        return internal_error(call.service) if is_lost else response
-
-    return play
-
-
-def _message_faults(share: float) -> Play:
-    """A share of all posts to connections meets an internal error, and the message is not delivered."""
-
-    async def play(call: ApiCall, forward: Forward) -> Response:
-        if call.is_post_to_connection and random.random() < share:
-            return internal_error(call.service)
+    if not call.is_control_plane or random.random() >= share:
         return await forward()
+    return throttling_error(call.service) if random.random() < 0.5 else internal_error(call.service)
 
-    return play
+
+async def _lost_answers(share: float, call: ApiCall, forward: Forward) -> Response:
+    """A share of all calls of the control plane is done, but answered with an internal error: so boto3 repeats it."""
+    response = await forward()
+    is_lost = call.is_control_plane and response.status < 300 and random.random() < share
+    return internal_error(call.service) if is_lost else response
+
+
+async def _message_faults(share: float, call: ApiCall, forward: Forward) -> Response:
+    """A share of all posts to connections meets an internal error, and the message is not delivered."""
+    if call.is_post_to_connection and random.random() < share:
+        return internal_error(call.service)
+    return await forward()
 
 
 # --- an account's settings -------------------------------------------------------------------------------------------
@@ -218,10 +202,10 @@ TRAITS = {
     "late-metrics": Trait(None, 20.0),  # by `cloudwatch`; on AWS it is one to three minutes
     "stage-limits": Trait(None),  # by `api_gateway`
     "no-public-buckets": Trait(lambda: _no_public_buckets, in_all=False),
-    "faults": Trait(_faults, 0.2, in_all=False),
-    "lost-answers": Trait(_lost_answers, 0.1, in_all=False),
-    "slow": Trait(_slow, 2.0, in_all=False),
-    "message-faults": Trait(_message_faults, 0.02, in_all=False),
+    "faults": Trait(lambda share: partial(_faults, share), 0.2, in_all=False),
+    "lost-answers": Trait(lambda share: partial(_lost_answers, share), 0.1, in_all=False),
+    "slow": Trait(lambda seconds: partial(_slow, seconds), 2.0, in_all=False),
+    "message-faults": Trait(lambda share: partial(_message_faults, share), 0.02, in_all=False),
 }
 """All traits, by name. The first stands outermost: it meets a call first, and a response last."""
 CONNECTS_PER_S = 500
