@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from benchmarks.endpoint import child
-from benchmarks.support import Bounds, add_options, begin_load_test, deployed_chat, report
+from benchmarks.support import begin_load_test, deployed_chat
 from chatlab import Lab, LabError, packages, poll
 from chatlab.signals import exit_status
 from loadtest import live, results
+from loadtest.calibration.bounds import Bounds, add_options, report
 
 HANDLERS = {
     "sequential": "lambda_default.handler",
@@ -40,6 +41,8 @@ HANDLERS = {
 
 RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}
 """Broadcasts a second, low enough for each to end before the next one begins."""
+BROADCASTS = 4
+"""Of each variant in a round, to each number of connections."""
 CEILING_SHARE = 0.85
 """How much of the posts a second that a bare client makes the fan-out has to make, at least."""
 
@@ -53,7 +56,7 @@ def deploy(lab: Lab, variant: str) -> None:
     packages.deploy(lab, "default", packages.build_zip(files), HANDLERS[variant])
 
 
-def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: Path) -> pd.DataFrame:
+def measure(lab: Lab, variant: str, steps: list[int], folder: Path) -> pd.DataFrame:
     """Deploy a variant and measure it with the load test: a row for each broadcast, without the warm-up's.
 
     Columns: `variant`, `connections`, and `last_ms`, from due to the last delivery.
@@ -64,7 +67,7 @@ def measure(lab: Lab, variant: str, steps: list[int], broadcasts: int, folder: P
     deploy(lab, variant)
     process = begin_load_test(
         lab, folder, shape="steps", steps=",".join(map(str, steps)), spawn_rate=200, speakers=3, warm_up=1,
-        broadcasts=broadcasts, broadcast_rate=RATES[variant], payload_bytes=200, drain_time=60,  # late is not missing
+        broadcasts=BROADCASTS, broadcast_rate=RATES[variant], payload_bytes=200, drain_time=60,  # late is not missing
     )  # fmt: skip
     live.watch(process, folder)
     wait_for_empty_table(lab)
@@ -164,12 +167,8 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return table.assign(n=groups.size())
 
 
-def numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
 def compare(
-    rounds: int, broadcasts: int, connections: list[int], variants: list[str] | None = None
+    rounds: int, connections: list[int], variants: Iterable[str] = tuple(RATES)
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure the variants in turn, round after round: the rows of `measure`, and posts a second to the largest room.
 
@@ -179,10 +178,10 @@ def compare(
     heard, posts = [], []
     with deployed_chat() as lab:
         for number in range(rounds):
-            for variant in variants or RATES:
+            for variant in variants:
                 print(f"Round {number + 1}: {variant} …", flush=True)
                 with tempfile.TemporaryDirectory() as folder:
-                    rows = measure(lab, variant, connections, broadcasts, Path(folder))
+                    rows = measure(lab, variant, connections, Path(folder))
                 heard.append(rows.assign(round=number))
         with open_connections(lab.websocket_url(lab.require_api()), connections[-1]):
             for number in range(3 * rounds):
@@ -196,19 +195,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure all variants in turn.
 
     Raises:
-        LabError: with `--check`, if a bound does not hold.
+        LoadTestError: with `--check`, if a bound does not hold.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.broadcasts", description=__doc__.split("\n")[0])
     add_options(parser)
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="Save the plot, a PNG file")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Turns of each variant (default: 3)")
-    parser.add_argument("--broadcasts", type=int, default=4, metavar="N", help="Broadcasts in each turn (default: 4)")
-    parser.add_argument(
-        "--connections", type=numbers, default="100,500,1000", metavar="N,N", help="Default: 100,500,1000"
-    )
+    parser.add_argument("--connections", type=int, nargs="+", default=[100, 500, 1_000], metavar="N")
     options = parser.parse_args(arguments)
     largest = options.connections[-1]
-    broadcasts, posts = compare(options.rounds, options.broadcasts, options.connections)
+    broadcasts, posts = compare(options.rounds, options.connections)
     bounds = Bounds()
     bounds.at_least("fanout's posts a second / the ceiling's", ceiling_ratio(posts), CEILING_SHARE)
 
@@ -218,10 +213,6 @@ def main(arguments: list[str] | None = None) -> int:
         f"\nAt {largest:,} connections fanout takes {last_delivery_ratio(broadcasts):.2f} of the sequential "
         f"broadcast's time to last delivery, and posts {ceiling_ratio(posts):.2f} of what a bare client can."
     )
-    if options.plot:
-        from chatlab.scaling import plot_measured  # a second, which a sender's process need not wait for
-
-        plot_measured(broadcasts).savefig(options.plot, dpi=120)
     report(bounds, options.json, options.check, broadcasts=broadcasts, posts=posts)
     return 0
 

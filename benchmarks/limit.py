@@ -23,10 +23,11 @@ import pandas as pd
 
 from benchmarks import broadcasts, support
 from benchmarks.endpoint import SLOT_S, Endpoint, Gateway, Settings, run_endpoint
-from benchmarks.support import Bounds, environment, sender_environment
+from benchmarks.support import sending_to
 from chatlab import limits
 from chatlab.fanout import POOLS, ConnectionPool
 from chatlab.signals import exit_status
+from loadtest.calibration.bounds import Bounds, add_options, report
 
 SIZES = (100, 1_000, 10_000)
 FIXED = (32, 128, 400)  # connections
@@ -62,12 +63,12 @@ def speed(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     with run_endpoint(Settings()) as delayed, run_endpoint(Settings(delay_ms=0)) as instant:
         for _ in range(rounds):
             for name, gateway in (("delay", delayed), ("no delay", instant)):
-                with environment(sender_environment(gateway)):
+                with sending_to(gateway):
                     for is_cold in (True, False):
                         sent = support.post(name, 10_000, is_cold)
                         rate = 10_000 / sent.seconds
                         rows.append({"what": name, "cold": is_cold, "rate": rate, "cpu_ms": sent.cpu_ms})
-            with environment(sender_environment(delayed)):
+            with sending_to(delayed):
                 for name, number, threads in (("boto3", 200, 1), ("boto3, 32 threads", 1_500, 32)):
                     sent = support.boto3_posts(name, number, threads, "standard", warm_up=threads)
                     rows.append({"what": name, "cold": False, "rate": number / sent.seconds})
@@ -89,7 +90,7 @@ def sizes(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     Warm is a broadcast that has all the connections that pay: the first few of a room open them.
     """
     rows: list[dict[str, object]] = []
-    with run_endpoint(Settings()) as gateway, environment(sender_environment(gateway)):
+    with run_endpoint(Settings()) as gateway, sending_to(gateway):
         for size in SIZES:
             kinds: dict[str | int, Callable[[str], ConnectionPool]] = {"by need": ConnectionPool}
             fixed = [number for number in (ALL_FIXED if every else FIXED) if number <= 2 * size]
@@ -148,7 +149,7 @@ def measure(case: Case, pipes: list[support.Invocation]) -> dict[str, object]:
         sender = partial(support.post, is_cold=True, seconds=60, rate=rate, invocations=case.invocations)
     with ExitStack() as stack:
         gateway = stack.enter_context(run_endpoint(case.endpoint))
-        stack.enter_context(environment(sender_environment(gateway)))
+        stack.enter_context(sending_to(gateway))
         if case.bucket == "full":
             beside = stack.enter_context(ThreadPoolExecutor(1))
             client = beside.submit(support.post_politely, POLITE_PER_S, stop)
@@ -252,7 +253,7 @@ BUCKETS = {"full": bound_full, "empty": bound_empty, "drained": bound_drained, "
 def storm(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """The endpoint refuses most posts for a while, to any id."""
     number = 4_000
-    with run_endpoint(Settings(refused=STORM)) as gateway, environment(sender_environment(gateway)):
+    with run_endpoint(Settings(refused=STORM)) as gateway, sending_to(gateway):
         sent = support.post("storm", number, True, seconds=60)
         lost = number - gateway.report()["delivered"]
     bounds.at_most("storm: lost, or given up", lost + sent.counts["failed"], 0)
@@ -264,7 +265,7 @@ def faults(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     rows, seconds, number = [], 8, 5_000
     for tls in (True, False):
         settings = replace(FAULTS, tls=tls)
-        with run_endpoint(settings) as gateway, environment(sender_environment(gateway)):
+        with run_endpoint(settings) as gateway, sending_to(gateway):
             sent = support.post("fault", number, True, seconds)
             delivered = gateway.report()["delivered"]
         here = sum(Endpoint(settings).kind(b"fault-%d" % n) == "here" for n in range(number))
@@ -293,7 +294,7 @@ def calibrated(gateway: Gateway) -> limits.Parameters:
         own_ms = support.post("calibration", ids, is_cold).cpu_ms
         return pd.Series([own_ms, 1000 * (gateway.cpu_s() - before_s) / ids])
 
-    with environment(support.sender_environment(gateway)):
+    with sending_to(gateway):
         gateway.clear()
         first_ms = cpu_ms(OPENING, is_cold=True)
         opened = gateway.report()["opened"]
@@ -321,7 +322,7 @@ def compare(pipes: list[support.Invocation], shards: int, ids: int, rounds: int,
     def broadcast(gateway: Gateway) -> list[support.Sent]:
         if shards > 1:
             return support.run_together(pipes[:shards], gateway, sender, ids)
-        with environment(support.sender_environment(gateway)):  # in this process: to wake another one takes time
+        with sending_to(gateway):  # in this process: to wake another one takes time
             return [sender("s0", ids)]
 
     with ExitStack() as stack:
@@ -358,7 +359,7 @@ def forecasts(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
 
 def local(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """The deployed function on the local cloud: posts a second beside a bare client's, a row for each invocation."""
-    heard, posts = broadcasts.compare(rounds, 4, [LOCAL_CONNECTIONS], ["sequential", "fanout"])
+    heard, posts = broadcasts.compare(rounds, [LOCAL_CONNECTIONS], ["sequential", "fanout"])
     ratio = broadcasts.ceiling_ratio(posts)
     bounds.at_least("local cloud: posts a second / a bare client's", ratio, broadcasts.CEILING_SHARE)
     # What the emulator takes for each post is in both times: so this has no bound, and is printed beside that floor.
@@ -391,10 +392,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, and print the tables and the bounds.
 
     Raises:
-        LabError: with `--check`, if a bound does not hold.
+        LoadTestError: with `--check`, if a bound does not hold.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limit", description=__doc__.split("\n")[0])
-    support.add_options(parser)
+    add_options(parser)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="Repetitions of each time (default: 3)")
     parser.add_argument("--all", action="store_true", help="Every case, in three quarters of an hour")
     parser.add_argument("--only", nargs="*", choices=PARTS, metavar="PART", help=", ".join(PARTS))
@@ -407,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
             keys = [key for key in ("size", "what", "connections", "cold") if key in shown]
             shown = shown.groupby(keys, sort=False).median().reset_index()
         print(f"\n{shown.round(4).to_string(index=False)}", flush=True)
-    support.report(bounds, options.json, options.check, **measured)
+    report(bounds, options.json, options.check, **measured)
     return 0
 
 

@@ -22,10 +22,10 @@ import psutil
 import websocket
 
 from benchmarks.endpoint import child
-from benchmarks.support import machine
 from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server
+from loadtest.calibration.bounds import machine
 
 BROADCASTS = 20  # in a round, sent at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200

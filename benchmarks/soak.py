@@ -19,15 +19,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import psutil
-from matplotlib.figure import Figure
 
-from benchmarks.support import Bounds, begin_load_test, deployed_chat, environment, report
-from chatlab import Lab, LabError, local_cloud
+from benchmarks.support import begin_load_test, deployed_chat
+from chatlab import Lab, local_cloud
 from chatlab.signals import exit_status
-from loadtest import live, plots, results
+from loadtest import live, results
+from loadtest.calibration.bounds import Bounds, report
 from loadtest.errors import LoadTestError
 
 SPELLS = (
@@ -55,7 +56,6 @@ LOAD_TEST_MB_PER_HOUR = 250.0
 """The load test keeps what it has seen until its end: 25 bytes for each delivery, and four times a second a table."""
 
 CLOUD, LOAD_TEST = "local cloud", "load test"
-COLORS = (plots.BLUE, plots.ORANGE, plots.PURPLE, plots.GREY, "black")
 
 
 class Watch:
@@ -171,35 +171,18 @@ def counted(lab: Lab, since: datetime) -> dict[str, int]:
     return sums
 
 
-def plot(memory: pd.DataFrame, spells: pd.DataFrame, grown: pd.DataFrame) -> Figure:
-    """Memory of each process over time, as what it has more or less than at first; spells are shaded."""
-    fastest = grown[grown["who"] != CLOUD]["mb_per_hour"].max()
-    figure, axes = plots.new_figure(
-        f"No function, nor the load test, grows by more than {fastest:.1f} MB an hour", "Minutes", "Memory gained (MB)"
-    )
-    for color, ((who, _), samples) in zip(COLORS, memory.groupby(["who", "pid"], sort=False), strict=False):
-        gained_mb = samples["mb"] - samples["mb"].iloc[0]
-        axes.plot(samples["seconds"] / 60, gained_mb, lw=1.5, label=who, color=color)
-    ends = [*spells["seconds"].iloc[1:], memory["seconds"].max()]
-    for begins_s, traits, ends_s in zip(spells["seconds"], spells["traits"], ends, strict=True):
-        if traits:
-            axes.axvspan(begins_s / 60, ends_s / 60, color=plots.GREY, alpha=0.12, lw=0)
-    axes.legend(frameon=False, loc="upper left")
-    return figure
-
-
 def soak(options: argparse.Namespace, folder: Path) -> None:
     """Deploy, load, watch, and write what there is of it into `folder`, whether or not it came to its end.
 
     Raises:
-        LabError: in one sentence, if a bound does not hold, or if there is nothing to judge.
+        LoadTestError: in one sentence, if a bound does not hold, or if there is nothing to judge.
         KeyboardInterrupt: when everything is written.
     """
     spell_s = min(SPELL_S, options.minutes * 60 / len(SPELLS))
     traits = [spell.format(quota=f"{QUOTA * options.connections * options.rate:.0f}") for spell in SPELLS]
     with tempfile.TemporaryDirectory() as home:
         write_traits(file := Path(home) / "traits", "")
-        with environment({"CHATLAB_TRAITS": f"@{file}"}), deployed_chat("soak") as lab:
+        with patch.dict(os.environ, CHATLAB_TRAITS=f"@{file}"), deployed_chat("soak") as lab:
             began, duration_s = datetime.now(UTC), options.minutes * 60
             handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)
             process = begin_load_test(
@@ -214,7 +197,7 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
                 except LoadTestError as error:
                     print(error)  # what it has found is judged all the same
                 except KeyboardInterrupt:
-                    with contextlib.suppress(LabError, FileNotFoundError):
+                    with contextlib.suppress(LoadTestError):
                         _finish(lab, began, watch, folder)
                     raise
                 finally:
@@ -223,11 +206,11 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
 
 
 def _finish(lab: Lab, began: datetime, watch: Watch, folder: Path) -> None:
-    """Print what there is, and write it. Raises LabError as `soak` does."""
+    """Print what there is, and write it. Raises LoadTestError as `soak` does."""
     try:
         summary = results.load(folder).summary
     except FileNotFoundError as error:
-        raise LabError(f"The load test has left no results: {error}") from None
+        raise LoadTestError(f"The load test has left no results: {error}") from None
     memory, broadcast = watch.memory, counted(lab, began)
     grown = growth(memory, WARM_UP * memory["seconds"].max())
     names = ("broadcasts", "expected", "delivered", "missing", "dropped", "departed", "duplicate", "connections")
@@ -235,8 +218,6 @@ def _finish(lab: Lab, began: datetime, watch: Watch, folder: Path) -> None:
     load_test |= {f"{name}_ms": value for name, value in summary["latency_ms"].items()}
     load_test |= {"refused_handshakes": sum(summary["refusals"].values())}
     memory.to_csv(folder / "memory.csv", index=False)
-    if len(grown):
-        plot(memory, watch.spells, grown).savefig(folder / "memory.png", dpi=120)
     print(f"\nThe load test: {load_test}\nThe broadcast of itself: {broadcast}\nLoad average: {os.getloadavg()}")
     print(f"\nMemory:\n{grown.round(2).to_string(index=False)}\n\nAll of it is in {folder}.")
     report(
@@ -249,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Soak.
 
     Raises:
-        LabError: if a bound does not hold.
+        LoadTestError: if a bound does not hold.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, metavar="N", help="Default: 30; 240 at most")

@@ -1,26 +1,22 @@
-"""What the benchmarks share: a chat to measure, processes that post to an endpoint, and bounds that must hold."""
+"""What the benchmarks share: a chat to measure, and processes that post to an endpoint."""
 
-import argparse
 import gc
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import boto3
-import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -34,25 +30,6 @@ from chatlab.settings import DEFAULT_NAME, Settings
 
 
 @contextmanager
-def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Set these variables of this process, or unset those that are None; at the end restore them."""
-    before = {name: os.environ.get(name) for name in variables}
-    _set(variables)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-@contextmanager
 def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
     """A chat of this name on a local cloud of its own: the notebooks build it, and the cloud is stopped at the end.
 
@@ -61,7 +38,8 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
     """
     from chatlab.notebooks import BUILD, execute  # a second and more, for which a sender's process need not wait
 
-    with tempfile.TemporaryDirectory() as folder, environment({"CHATLAB_HOME": folder, "CHATLAB_RUN": None}):
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, CHATLAB_HOME=folder):
+        os.environ.pop("CHATLAB_RUN", None)
         try:
             for notebook in BUILD[:-1]:  # all but the page
                 outcome = execute(notebook, Path(folder) / f"{notebook}.ipynb", Settings(name=name).parameters)
@@ -97,6 +75,13 @@ def sender_environment(gateway: Gateway) -> dict[str, str]:
     """The environment variables of a sender to this endpoint, which is on loopback."""
     trusted = {"AWS_CA_BUNDLE": str(gateway.ca_file)} if gateway.ca_file else {}
     return CREDENTIALS | {"APIGatewayEndpoint": gateway.url} | trusted
+
+
+@contextmanager
+def sending_to(gateway: Gateway) -> Iterator[None]:
+    """Let this process be a sender to this endpoint."""
+    with patch.dict(os.environ, sender_environment(gateway)):
+        yield
 
 
 class FixedConnections(ConnectionPool):
@@ -225,59 +210,3 @@ def run_together(pipes: list[Invocation], gateway: Gateway, sender: Sender, ids:
         part = ids // len(pipes) + (number < ids % len(pipes))
         pipe.send((sender_environment(gateway), begin_at, sender, f"s{number}", part))
     return [pipe.recv() for pipe in pipes]
-
-
-# --- bounds ----------------------------------------------------------------------------------------------------------
-
-
-class Bounds:
-    """A list of bounds, each with what was measured."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, float, str, bool]] = []
-
-    def at_most(self, what: str, measured: float, limit: float) -> None:
-        """It holds if no more was measured."""
-        self._rows.append((what, round(float(measured), 4), f"<= {limit:g}", bool(measured <= limit)))
-
-    def at_least(self, what: str, measured: float, limit: float) -> None:
-        """It holds if no less was measured."""
-        self._rows.append((what, round(float(measured), 4), f">= {limit:g}", bool(measured >= limit)))
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row for each bound: `what`, `measured`, `bound`, and whether it `holds`."""
-        return pd.DataFrame(self._rows, columns=["what", "measured", "bound", "holds"])
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that ends with `report`: `--check` and `--json`."""
-    parser.add_argument("--check", action="store_true", help="Exit with 1 if a bound does not hold")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="Write everything to this file")
-
-
-def report(bounds: Bounds, path: Path | None, check: bool, **measured: pd.DataFrame) -> None:
-    """Print the bounds; if there is a `path`, write them, all that was measured and the machine to this JSON file.
-
-    Raises:
-        LabError: with `check`, in one sentence, for the bounds that do not hold.
-    """
-    print(f"\n{bounds.table.to_string(index=False)}")
-    if path:
-        tables = {name: table.to_dict("records") for name, table in (measured | {"bounds": bounds.table}).items()}
-        path.write_text(json.dumps({"machine": machine()} | tables, indent=2) + "\n")
-    broken = [f"{row.what}: {row.measured:g}, where it has to be {row.bound}" for row in bounds.table.itertuples()
-              if not row.holds]  # fmt: skip
-    if check and broken:
-        raise LabError(f"This does not hold: {'; '.join(broken)}.")
-
-
-def machine() -> dict[str, object]:
-    """When and on what it was measured, as JSON takes it."""
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }

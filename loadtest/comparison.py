@@ -69,7 +69,7 @@ def compare(before: Result, after: Result) -> Comparison:
     Raises:
         ValueError: in one sentence, if one of them has no deliveries.
     """
-    numbers = [set(_reached_somebody(result)["expected"]) for result in (before, after)]
+    numbers = [set(result.heard_broadcasts()["expected"]) for result in (before, after)]
     if not all(numbers):
         raise ValueError("There is nothing to compare: one of the two load tests has no deliveries.")
     common = set.intersection(*numbers)
@@ -99,17 +99,11 @@ class _Part:
 
 
 def _part(result: Result, connections: set[int]) -> _Part:
-    broadcasts, deliveries = _reached_somebody(result), result.deliveries
+    broadcasts, deliveries = result.heard_broadcasts(), result.deliveries
     if connections:
         broadcasts = broadcasts[broadcasts["expected"].isin(connections)]
     deliveries = first_copies(deliveries[deliveries["broadcast"].isin(broadcasts["broadcast"])])
     return _Part(broadcasts.reset_index(drop=True), deliveries.sort_values("latency_ms"))
-
-
-def _reached_somebody(result: Result) -> pd.DataFrame:
-    """The broadcasts that count and have a delivery."""
-    rows = result.broadcasts
-    return rows[~rows["warm_up"] & rows["last_ms"].notna()]
 
 
 def _expanded(n: int) -> float:

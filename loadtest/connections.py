@@ -61,10 +61,7 @@ class Connections:
     records.
 
     Args:
-        environment: Locust's.
-        options: Locust's parsed options.
         worker_index: the number of this process among Locust's workers.
-        url: where to connect to.
         rate: new connections a second.
         stopped: set when the test is.
     """
@@ -212,7 +209,6 @@ class Sender:
     """Sends this process's broadcasts on the open connections, each at the time that the coordinator has planned.
 
     Args:
-        environment: Locust's.
         test_id: is in each broadcast.
         stopped: set when the test is.
         offset: how far the master's clock is ahead of this process's.

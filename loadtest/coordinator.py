@@ -22,13 +22,7 @@ FromGenerator = TypeVar("FromGenerator", exchange.Progress, exchange.Deliveries,
 
 
 class Coordinator:
-    """Begins a test when Locust starts one, hands it the generators' messages, and ends it when Locust stops.
-
-    Args:
-        environment: Locust's.
-        runner: Locust's.
-        options: Locust's parsed options.
-    """
+    """Begins a test when Locust starts one, hands it the generators' messages, and ends it when Locust stops."""
 
     def __init__(self, environment: Environment, runner: LocalRunner | MasterRunner, options: Namespace) -> None:
         self._environment = environment

@@ -111,12 +111,7 @@ class Generator:
 class Part:
     """This process's part in one test: its connections, its broadcasts, and what it reports of them.
 
-    Args:
-        environment: Locust's.
-        runner: Locust's.
-        options: Locust's parsed options. A worker gets them from the master after the test's beginning, so they are
-            read late.
-        start: the coordinator's message with which the test begins.
+    A worker gets `options` from the master after the test's beginning, so they are read late.
     """
 
     def __init__(
@@ -157,14 +152,11 @@ class Part:
 
         return gevent.spawn(guarded)
 
-    def _send(self, message: exchange.Message) -> None:
-        exchange.send(self._runner, message)
-
     def fail_by(self, error: Exception) -> None:
         """Tell the coordinator that this process cannot go on because of an error."""
         logger.error("A load generator failed.", exc_info=error)
         reason = f"A load generator failed: {type(error).__name__}: {describe(error)}"
-        self._send(exchange.Failed(self.test_id, self._runner.client_id, reason))
+        exchange.send(self._runner, exchange.Failed(self.test_id, self._runner.client_id, reason))
 
     def stop(self) -> None:
         """End this process's part in the test."""
@@ -176,7 +168,7 @@ class Part:
     def _ping(self) -> None:
         """Ask the master for its time until the test stops, more often at the beginning."""
         while self._is_worker and not self.stopped.is_set():
-            self._send(exchange.Ping(self._runner.client_id, clock.now_ns()))
+            exchange.send(self._runner, exchange.Ping(self._runner.client_id, clock.now_ns()))
             self.stopped.wait(PING_S if self._synchronised.is_set() else FIRST_PING_S)
 
     def on_pong(self, pong: exchange.Pong) -> None:
@@ -269,7 +261,8 @@ class Part:
 
     def _send_progress(self) -> None:
         connections = self.connections
-        self._send(
+        exchange.send(
+            self._runner,
             exchange.Progress(
                 test_id=self.test_id,
                 client_id=self._runner.client_id,
@@ -280,7 +273,7 @@ class Part:
                 sending=self.sender.sending,
                 sent=self.sender.sent,
                 **{name: getattr(connections, name) for name in COUNTS},
-            )
+            ),
         )
 
     def _send_deliveries(self) -> None:
@@ -293,10 +286,11 @@ class Part:
         latency_ms = (rows["arrived_ns"].to_numpy() + offset_ns - intended_ns) / 1e6
         self._firing = [greenlet for greenlet in self._firing if not greenlet.dead]
         self._firing.append(self._spawn(self._fire, latency_ms))
-        self._send(exchange.Deliveries(self.test_id, self._runner.client_id, rows, offset_ns))
+        exchange.send(self._runner, exchange.Deliveries(self.test_id, self._runner.client_id, rows, offset_ns))
 
     def _send_snapshot(self, final: bool) -> None:
-        self._send(
+        exchange.send(
+            self._runner,
             exchange.Snapshot(
                 test_id=self.test_id,
                 client_id=self._runner.client_id,
@@ -309,7 +303,7 @@ class Part:
                 error_frames=dict(self._receiver.error_frames),
                 cpu=self._cpu,
                 bytes_per_connection=self._bytes_per_connection,
-            )
+            ),
         )
 
     def _fire(self, latencies_ms: NDArray[np.float64]) -> None:

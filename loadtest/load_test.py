@@ -95,9 +95,6 @@ class LoadTest:
     complete or incomplete. Locust's exit status is 0 if the test is complete, else 1.
 
     Args:
-        environment: Locust's.
-        runner: Locust's.
-        settings: what the test has to do.
         connection_rate: new connections a second, of all generators together.
         end_locust: called when the test has ended by itself, with its results written.
     """
@@ -120,8 +117,7 @@ class LoadTest:
         self._interrupted = False
         """Whether somebody has stopped it and waits for its end."""
         self.collector = Collector(self._is_running)
-        self.progress: Json = {}
-        """The newest state, as progress.json has it."""
+        self.progress: Json = {}  # the newest, as progress.json has it
         self._plans: list[exchange.Plan] = []
         self._started_ns = clock.now_ns()
         self._started_monotonic_s = time.monotonic()

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from loadtest.results import Result, first_copies
@@ -97,12 +97,10 @@ def log_axis(axis: Axis, values: Iterable[float]) -> None:
     set_limits = axis.axes.set_xlim if is_x else axis.axes.set_ylim
     (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
     set_limits(low / 1.3, high * 1.3)
-    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    steps = tuple(range(1, 10)) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
-    axis.set_ticks([step * 10.0**decade for decade in decades for step in steps])
-    axis.set_ticks([], minor=True)
+    steps = range(1, 10) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    set_limits(low / 1.3, high * 1.3)
 
 
 def add_legend(figure: Figure, ncols: int, **options: Any) -> None:

@@ -46,6 +46,10 @@ class Result:
         """First copies of the expected deliveries, without the warm-up's."""
         return first_copies(self.deliveries[~self.deliveries["warm_up"]])
 
+    def heard_broadcasts(self) -> pd.DataFrame:
+        """The broadcasts that at least one connection received, without the warm-up's."""
+        return self.broadcasts[~self.broadcasts["warm_up"] & self.broadcasts["last_ms"].notna()]
+
 
 def load(folder: str | Path) -> Result:
     """Read a folder of results.

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
@@ -181,7 +180,7 @@ def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
     """
     if not 2 <= len(measured) <= len(LIT):
         raise ValueError(f"Two or three results can be shown side by side, not {len(measured)}.")
-    sent = {name: _complete_broadcasts(result) for name, result in measured.items()}
+    sent = {name: result.heard_broadcasts() for name, result in measured.items()}
     common = set.intersection(*(set(each["expected"]) for each in sent.values()))
     if not common:
         raise ValueError("These results can't be shown side by side: they have no number of connections in common.")
@@ -193,11 +192,6 @@ def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
         heard = first_copies(result.deliveries[result.deliveries["broadcast"] == number])
         waves.append(Wave(name, np.sort(heard["latency_ms"].to_numpy(float)), int(connections)))
     return Ripple(tuple(waves), note)
-
-
-def _complete_broadcasts(result: Result) -> pd.DataFrame:
-    rows = result.broadcasts
-    return rows[~rows["warm_up"] & rows["last_ms"].notna()]
 
 
 @cache
@@ -242,15 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.ripple", description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="+", type=Path, help="results of a load test, two or three")
     parser.add_argument("out", type=Path, help="where to write, without .gif and .png")
-    parser.add_argument("--label", action="append", metavar="TEXT", help="of each folder (default: its name)")
     parser.add_argument("--note", default="", metavar="TEXT", help="a second line for the caption")
     options = parser.parse_args(arguments)
-    labels = options.label or [folder.name for folder in options.folder]
-    if not len(options.folder) == len(labels) == len(set(labels)):
-        raise LoadTestError("Give each folder a --label of its own.")
     try:
-        measured = {label: results.load(folder) for label, folder in zip(labels, options.folder, strict=True)}
-        picture = ripple(measured, options.note)
+        picture = ripple({folder.name: results.load(folder) for folder in options.folder}, options.note)
         picture.save(options.out)
     except (ValueError, OSError) as error:
         raise LoadTestError(str(error)) from error

@@ -84,7 +84,7 @@ def _schedule(summary: Json) -> Finding:
 def _settled(result: Result) -> Finding:
     from scipy import stats  # here, as in `loadtest.intervals`
 
-    broadcasts = result.broadcasts[~result.broadcasts["warm_up"] & result.broadcasts["median_ms"].notna()]
+    broadcasts = result.heard_broadcasts()
     if result.summary["settings"].get("shape") == "ramp":
         return True, "The number of connections grew all the time, so the latency does not have to settle."
     smallest = broadcasts.groupby("phase").size().min()
@@ -109,14 +109,9 @@ def _samples(uncertain: list[str]) -> Finding:
     if not uncertain:
         return True, "There are enough broadcasts for every quantile of the latency."
     if "p50" in uncertain:
-        return False, f"There are too few broadcasts: for a median send {_sufficient('p50')} or more."
-    needed = " and ".join(f"for {name} send {_sufficient(name)}" for name in uncertain)
+        return False, f"There are too few broadcasts: for a median send {sufficient_groups(0.5)} or more."
+    needed = " and ".join(f"for {name} send {sufficient_groups(float(name[1:]) / 100)}" for name in uncertain)
     return True, f"There are enough broadcasts for a median; {needed} or more."
-
-
-def _sufficient(name: str) -> int:
-    """This many broadcasts are enough for the quantile of this name."""
-    return sufficient_groups(float(name.removeprefix("p")) / 100)
 
 
 def _harness_lag(summary: Json) -> Finding:

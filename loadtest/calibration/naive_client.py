@@ -11,7 +11,6 @@ monkey.patch_all()  # before anything else is imported, as Locust does
 
 import argparse
 import json
-import socket
 import time
 
 import gevent
@@ -36,7 +35,8 @@ def main() -> None:
     rows: list[tuple[int, int, int, int]] = []
 
     def listen(connection: websocket.WebSocket) -> None:
-        port = _local_port(connection.sock)
+        assert connection.sock, "It is connected."
+        port = connection.sock.getsockname()[1]
         while True:
             message = json.loads(connection.recv())
             rows.append((message["id"], port, message["sent_ns"], time.time_ns()))
@@ -51,12 +51,6 @@ def main() -> None:
         gevent.sleep(0.1)
     gevent.killall(listeners)
     pd.DataFrame(rows, columns=["broadcast", "port", "sent_ns", "read_ns"]).to_parquet(options.output)
-
-
-def _local_port(sock: socket.socket | None) -> int:
-    if sock is None:
-        raise ConnectionError("The connection was closed.")
-    return int(sock.getsockname()[1])
 
 
 if __name__ == "__main__":

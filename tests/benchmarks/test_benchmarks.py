@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import server
 from benchmarks.broadcasts import open_connections
-from benchmarks.support import Bounds, environment, report
 from chatlab import LabError, poll
 from chatlab.paths import ROOT
 from loadtest.calibration import reference_server
@@ -80,32 +79,6 @@ def test_a_measurement_that_needs_more_sockets_than_it_may_have_says_so():
 
 
 # --- what they share: variables, processes of their own, and bounds ---------------------------------------------------
-
-
-def test_a_benchmarks_variables_are_put_back(monkeypatch):
-    monkeypatch.setenv("WAS_SET", "before")
-    monkeypatch.delenv("WAS_NOT_SET", raising=False)
-    monkeypatch.setenv("IS_UNSET", "before")
-    within = {"WAS_SET": "within", "WAS_NOT_SET": "within", "IS_UNSET": None}
-    before = dict(os.environ)
-    with pytest.raises(KeyError), environment(within):
-        assert {name: os.environ.get(name) for name in within} == within
-        raise KeyError
-    assert dict(os.environ) == before
-
-
-def test_a_bound_that_does_not_hold_is_named_and_everything_is_written(tmp_path):
-    bounds = Bounds()
-    bounds.at_most("lost", 1, 0)
-    bounds.at_most("late", 1, 1)
-    bounds.at_least("rate", 0.5, 0.6)
-    bounds.at_least("share", 0.6, 0.6)
-    with pytest.raises(LabError, match=r"^This does not hold: lost: 1, .* <= 0; rate: 0.5, .* >= 0.6\.$"):
-        report(bounds, tmp_path / "all.json", check=True, speed=bounds.table)
-    written = json.loads((tmp_path / "all.json").read_text())
-    assert [row["holds"] for row in written["bounds"]] == [False, True, False, True]
-    assert written["speed"] == written["bounds"] and written["machine"]["cores"]
-    report(bounds, None, check=False)
 
 
 INTERRUPTED = """

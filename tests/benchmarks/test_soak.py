@@ -90,7 +90,6 @@ def test_a_soak_sees_every_process_and_every_spell_and_loses_nothing(benchmark, 
     functions = {f"soak-{name}" for name in ("connect", "default", "disconnect")}
     assert {row["who"] for row in told["growth"]} == functions | {CLOUD, LOAD_TEST}
     assert (pd.read_csv(folder / "memory.csv").groupby("who").size() > 20).all()
-    assert (folder / "memory.png").stat().st_size > 10_000
     assert running() == []
 
 

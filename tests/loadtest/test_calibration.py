@@ -6,7 +6,8 @@ import pytest
 import websocket
 
 from loadtest.calibration import calibrate, reference_server
-from loadtest.calibration.calibrate import Bound
+from loadtest.calibration.bounds import Bounds, report
+from loadtest.errors import LoadTestError
 
 
 @pytest.mark.slow
@@ -29,10 +30,18 @@ def test_the_command_prints_its_result_last_and_writes_all_of_it(tmp_path, monke
     assert run["delivered"] == 150
 
 
-def test_bounds_know_what_does_not_hold():
-    too_late = Bound("late", lambda rows: max(row["late"] for row in rows), 0.3)
-    assert too_late.check([{"late": 0.2}])["holds"]
-    assert too_late.check([{"late": 0.4}]) == {"bound": "late", "measured": 0.4, "limit": 0.3, "holds": False}
+def test_a_bound_that_does_not_hold_is_named_and_everything_is_written(tmp_path):
+    bounds = Bounds()
+    bounds.at_most("lost", 1, 0)
+    bounds.at_most("late", 1, 1)
+    bounds.at_least("rate", 0.5, 0.6)
+    bounds.at_least("share", 0.6, 0.6)
+    with pytest.raises(LoadTestError, match=r"^This does not hold: lost: 1, .* <= 0; rate: 0.5, .* >= 0.6\.$"):
+        report(bounds, tmp_path / "all.json", check=True, speed=bounds.table)
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert [row["holds"] for row in written["bounds"]] == [False, True, False, True]
+    assert written["speed"] == written["bounds"] and written["machine"]["cores"]
+    report(bounds, None, check=False)
 
 
 def test_no_page_of_another_site_takes_part_in_a_calibration():

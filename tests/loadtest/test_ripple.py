@@ -92,7 +92,6 @@ def test_the_command_writes_both_pictures(two, tmp_path, capsys):
     ("arguments", "sentence"),
     [
         (["nowhere", "neither", "out"], "There are no results in nowhere"),
-        (["same", "same", "out"], "Give each folder a --label of its own."),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, sentence, tmp_path, monkeypatch):

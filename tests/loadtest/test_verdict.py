@@ -28,7 +28,13 @@ GOOD = {
 
 def judge(medians_ms=(10.0,) * 20, phase=0, **changes):
     intended_ns = np.arange(len(medians_ms)) * 1_000_000_000
-    columns = {"phase": phase, "warm_up": False, "intended_ns": intended_ns, "median_ms": medians_ms}
+    columns = {
+        "phase": phase,
+        "warm_up": False,
+        "intended_ns": intended_ns,
+        "median_ms": medians_ms,
+        "last_ms": medians_ms,
+    }
     return verdict.judge(Result(pd.DataFrame(), pd.DataFrame(columns), pd.DataFrame(), GOOD | changes))
 
 
