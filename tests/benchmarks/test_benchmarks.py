@@ -78,7 +78,7 @@ def test_a_measurement_that_needs_more_sockets_than_it_may_have_says_so():
         server.main(["--connections", "100000000"])
 
 
-# --- what they share: variables, processes of their own, and bounds ---------------------------------------------------
+# --- what they share: processes of their own --------------------------------------------------------------------------
 
 
 INTERRUPTED = """
