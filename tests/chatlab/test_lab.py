@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab import Lab, LabError, local_cloud
+from chatlab import Lab, LabError, local_cloud, poll
 from chatlab.aws import partitions, resolve_profile
 from chatlab.errors import NotOurs
 from chatlab.settings import Settings
@@ -207,3 +207,27 @@ def test_a_notebook_gets_every_setting_but_the_local_clouds_own_region():
     assert Settings().parameters == {"TARGET": "local", "NAME": "chat", "REGION": None, "PROFILE": None}
     assert Settings("local", "chat", "eu-west-1").parameters["REGION"] == "eu-west-1"
     assert Settings("aws", "chat", "us-east-1").parameters["REGION"] == "us-east-1"  # whatever the shell says
+
+
+# --- waiting, bounded ---
+
+
+def test_the_first_true_answer_is_returned_and_an_ignored_exception_counts_as_not_yet():
+    answers = iter([None, 0, ConnectionError("no"), "here"])
+
+    def check():
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    assert poll(check, "it", every_s=0, ignoring=ConnectionError) == "here"
+    with pytest.raises(ZeroDivisionError):
+        poll(lambda: 1 / 0, "it", ignoring=ConnectionError)
+
+
+def test_in_vain_is_one_sentence_with_the_last_answer():
+    def refuse():
+        raise ConnectionError("refused")
+
+    with pytest.raises(LabError, match=r"^Waited 0.01 s for the API, in vain. Last answer: refused$"):
+        poll(refuse, "the API", timeout_s=0.01, every_s=0.004, ignoring=ConnectionError)
