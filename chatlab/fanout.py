@@ -1,10 +1,18 @@
-"""The broadcast's package `fanout`: the model takes constants from it, the benchmarks measure it."""
+"""The broadcast's package `fanout`: the model takes constants from it, the benchmarks measure it.
+
+On Lambda, `fanout` lies beside the handler. Here it lies in `lambdas/`, which is not on the path.
+"""
 
 import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
 from chatlab.paths import LAMBDAS
 
-sys.path.append(str(LAMBDAS))  # last, so that it hides nothing; on Lambda, `fanout` lies beside the handler
+if not find_spec("fanout"):
+    spec = spec_from_file_location("fanout", LAMBDAS / "fanout" / "__init__.py")
+    assert spec and spec.loader  # it is a file of Python's
+    sys.modules["fanout"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["fanout"])
 
 from fanout import Fanout
 from fanout.http_connections import (
