@@ -194,3 +194,9 @@ def test_what_a_run_is_told_wins_over_what_the_notebook_says():
     assert "REGION" not in said
     assert "HOURS" not in said  # which is read there, and not assigned
     assert [cell.source for cell in without_injected(notebook).cells] == [source]
+
+
+def test_one_of_another_folder_is_found_by_its_tag_if_it_is_named(executed, capsys):
+    assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
+    assert "is found by its tag" in capsys.readouterr().out
+    assert executed[0][1]["NAME"] == "theirs"

@@ -1,0 +1,47 @@
+"""What notebooks 06 and 07 claim is computed: a figure in their text is a constant, and no result of a run."""
+
+import re
+
+import nbformat
+import pytest
+
+from chatlab.notebooks import MEASURE
+from chatlab.paths import NOTEBOOKS
+
+SOURCES = {
+    "06_load_test": {
+        "1,000": "most accounts' concurrency: docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
+        "10": "a new account's concurrency: the same page",
+        "95": "intervals.CONFIDENCE",
+        "2.5": "half of what an interval leaves out",
+        "99": "p99, by its name",
+        "200": "an example of a promise",
+        "0": "the first copy's number",
+    },
+    "07_scaling": {
+        "1,000": "the burst of $connect and $disconnect that notebook 04 sets, and the room to guess at",
+        "95": "intervals.CONFIDENCE",
+        "429": "the status of a throttle",
+        "15": "minutes that Lambda lets a function run: the page of its quotas",
+        "100,000": "the room to think about, at the sliders",
+        "5": "KB, the steps in which IoT Core and AppSync meter: cost.ALTERNATIVES",
+        "32": "KB, the steps in which API Gateway meters: cost.MESSAGE_BYTES",
+        "2026": "when the prices were read: cost.PRICES",
+        "30": "days, of an exercise",
+    },
+}
+"""The figures that may stand in a notebook's text, since no measurement changes them, and where they come from."""
+
+NOT_A_FIGURE = re.compile(
+    r"```.*?```|`[^`]*`|\]\([^)]*\)|\*\*\d\. |[Nn]otebooks? \d\d|\[?\d\d_\w+|^#+ .*?$|\bp\d\d\b",
+    re.DOTALL | re.MULTILINE,
+)
+"""Code, links, the numbers of exercises and of notebooks, and names of quantiles."""
+
+
+@pytest.mark.parametrize("name", MEASURE)
+def test_a_figure_in_the_text_is_a_constant_whose_source_is_known(name):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    prose = [NOT_A_FIGURE.sub(" ", cell.source) for cell in notebook.cells if cell.cell_type == "markdown"]
+    found = {number for text in prose for number in re.findall(r"(?<!\w)\d[\d,.]*\d|(?<!\w)\d", text)}
+    assert found == SOURCES[name].keys()
