@@ -45,8 +45,8 @@ QUOTA = 1.5
 SPELL_S = 60.0
 """How long one set lasts; in a short soak each has its turn all the same."""
 SAMPLE_S = 5.0
-WARM_UP = 0.2
-"""Share of the time after which it counts what memory is taken: pools, caches and the allocator have filled by then."""
+SETTLED = 0.2
+"""The share of the time before memory is measured: until then pools, caches and the allocator fill."""
 
 GROWTH_MB = 4.0
 """Any process may grow by this once, since memory is taken in steps; and by one of the following in an hour."""
@@ -105,7 +105,7 @@ class Watch:
 
 
 def write_traits(file: Path, traits: str) -> None:
-    """Write the traits' file whole from one moment to the next."""
+    """Write the traits' file atomically."""
     (beside := file.with_suffix(".new")).write_text(traits)
     beside.replace(file)
 
@@ -212,7 +212,7 @@ def _finish(lab: Lab, began: datetime, watch: Watch, folder: Path) -> None:
     except FileNotFoundError as error:
         raise LoadTestError(f"The load test has left no results: {error}") from None
     memory, broadcast = watch.memory, counted(lab, began)
-    grown = growth(memory, WARM_UP * memory["seconds"].max())
+    grown = growth(memory, SETTLED * memory["seconds"].max())
     names = ("broadcasts", "expected", "delivered", "missing", "dropped", "departed", "duplicate", "connections")
     load_test = {name: summary[name] for name in names} | {"left": summary["connections_left"]}
     load_test |= {f"{name}_ms": value for name, value in summary["latency_ms"].items()}

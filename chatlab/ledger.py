@@ -9,17 +9,24 @@ import json
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from chatlab import local_cloud
 from chatlab.errors import LabError
 from chatlab.paths import ensure_writable, state_dir, write_atomically
 from chatlab.settings import Settings, Variable
 
-if TYPE_CHECKING:
-    from chatlab.lab import Lab
-
 CURRENT_FILE = "lab.json"
+
+
+class Lab(Protocol):
+    """What the ledger needs of `chatlab.Lab`, which imports this module."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def account_id(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,12 @@ class Entry:
         return f"{self.settings}, since {self.since}: `{self.settings.make_command('down')}` removes it"
 
 
-def record(lab: "Lab", hours: float | None = None) -> None:
+def record(lab: Lab, hours: float | None = None) -> None:
     """Write the entry of `lab`, unless there is one, and make it the current one, which the other notebooks take."""
     entry = Entry(lab.settings, place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
     path = _path(entry)
     ensure_writable(path.parent)
-    if lab.target == "local":  # the labs of a local cloud that died have gone with it
+    if lab.settings.target == "local":  # the labs of a local cloud that died have gone with it
         for other in path.parent.glob("local.*.json"):
             if _read(other).place != entry.place:
                 other.unlink()
@@ -52,7 +59,7 @@ def record(lab: "Lab", hours: float | None = None) -> None:
     _write(state_dir() / CURRENT_FILE, entry)
 
 
-def remove(lab: "Lab") -> None:
+def remove(lab: Lab) -> None:
     """Remove the entry of `lab`, whose inventory is empty."""
     _path(Entry(lab.settings, place(lab), "")).unlink(missing_ok=True)
 
@@ -95,18 +102,18 @@ def lifetime_hours() -> float | None:
     return entry.hours if entry else None
 
 
-def require_same_account(lab: "Lab", known: list[Entry]) -> None:
+def require_same_account(lab: Lab, known: list[Entry]) -> None:
     """Raises LabError if all entries in `known` are of other AWS accounts than the credentials are for."""
-    if lab.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
+    if lab.settings.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
         raise LabError(
             f"{lab} was made in another AWS account than the one that your credentials are for now. Nothing was "
             "changed. Use the credentials or the PROFILE= with which it was made."
         )
 
 
-def place(lab: "Lab") -> str:
+def place(lab: Lab) -> str:
     """A digest of the AWS account's id, or which local cloud it is. Raises LabError without credentials."""
-    if lab.target == "local":
+    if lab.settings.target == "local":
         return _local_place()
     return hashlib.sha256(f"chatlab/{lab.account_id}".encode()).hexdigest()[:12]
 

@@ -107,7 +107,7 @@ def _part(result: Result, connections: set[int]) -> _Part:
 
 
 def _expanded(n: int) -> float:
-    """The share of resamples beyond each end of an interval. A bootstrap of few values is too narrow without.
+    """The share of resamples beyond each end of an interval, which is too narrow if made from few values as it is.
 
     T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015): expanded
     percentile intervals.

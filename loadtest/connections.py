@@ -133,7 +133,7 @@ class Connections:
                     raise
                 record.refused += 1
                 self.refused += 1
-                # Locust's statistics show an attempt that is made again, too.
+                # Locust's statistics also show attempts that will be made again.
                 fire(self._environment, "connect", (clock.now_ns() - record.started_ns) / 1e6, error=error)
             gevent.sleep(pause_s)
             self._take_turn()

@@ -274,8 +274,8 @@ class LoadTest:
         self._wait(are_connected, settings.connecting_s(target, self._connection_rate))
         if not collector.total("open"):
             tried = collector.total("opened") - collector.total("departed") + collector.total("failed")
-            failed = "stayed open" if collector.total("opened") else "could be made"
-            none = f"None of the first {tried} connections to {settings.url} {failed}{collector.why()}."
+            outcome = "stayed open" if collector.total("opened") else "could be made"
+            none = f"None of the first {tried} connections to {settings.url} {outcome}{collector.why()}."
             raise Aborted(f"{none} {results.explain_refusals(collector.refusals(), {})}".rstrip())
         if not self._wait(collector.is_synchronised, arguments.SYNCHRONISE_S):
             raise Aborted(
@@ -352,7 +352,7 @@ class LoadTest:
         self._poll(lambda: self._interrupted or self.collector.have_departed(), timeout_s)
 
     def _poll(self, is_done: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until `is_done()`, whatever else happens to the test."""
+        """As `_wait`, but after the phases: nothing that happens to the test ends this."""
         deadline_s = time.monotonic() + timeout_s
         while not is_done() and time.monotonic() < deadline_s:
             gevent.sleep(POLL_S)

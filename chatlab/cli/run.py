@@ -136,7 +136,7 @@ class _Run:
         return 1 if self.failures else 0
 
     def _execute(self, names: list[str], parameters: Mapping[str, object]) -> None:
-        # What is done before an exception is kept.
+        # The outcomes before an exception are kept.
         self.outcomes.extend(notebooks.execute_all(names, self.folder / "notebooks", parameters, self.practice))
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
@@ -148,7 +148,7 @@ class _Run:
             with suppress(BrokenPipeError):
                 print_line("Stopped: removing what was built (Ctrl-C again leaves it).")
         except BrokenPipeError:
-            self.failures.append("What read this run's lines has ended.")
+            self.failures.append("The program that read this run's output has ended.")
 
     def _tear_down(self, parameters: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError):  # only the line was still to do

@@ -54,7 +54,7 @@ def backoffs(monkeypatch):
     return attempts
 
 
-# --- the broadcast without its function: `Fanout` against an endpoint as AWS's looks ---------------------------------
+# --- the broadcast without its function: `Fanout` against an endpoint like AWS's ------------------------------------
 
 
 @pytest.fixture

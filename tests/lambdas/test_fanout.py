@@ -1,7 +1,7 @@
 """The fan-out without its function: under a quota, and with peers that are silent, slow, broken or closed. Its requests
 are signed as botocore signs them, and it reads responses as botocore does.
 
-The endpoint is mostly one as AWS's looks: TLS, a delay, quotas, clients that have left or do not read.
+The endpoint is mostly like AWS's: TLS, a delay, quotas, clients that have left or do not read.
 """
 
 import socket

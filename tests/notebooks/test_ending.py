@@ -108,7 +108,7 @@ def test_a_run_that_nobody_reads_is_torn_down(chatlab, tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in said
     found = summary(tmp_path)
-    assert (found["failures"], found["leftovers"]) == (["What read this run's lines has ended."], 0)
+    assert (found["failures"], found["leftovers"]) == (["The program that read this run's output has ended."], 0)
     assert [notebook["name"] for notebook in found["notebooks"]] == ["00_start", "99_teardown"]
 
 
