@@ -13,7 +13,7 @@ from locust.runners import LocalRunner, MasterRunner
 
 from loadtest import clock, connection, exchange, results
 from loadtest.arguments import Settings
-from loadtest.load_test import LoadTest, Ramp, Steps
+from loadtest.lifecycle import LoadTest, Ramp, Steps
 from loadtest.results import Json
 
 logger = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ def raising(name, after):
 
 
 OWN = {
-    "the coordinator, as it plans": ("loadtest.load_test.LoadTest._broadcast", 0, 0),
+    "the coordinator, as it plans": ("loadtest.lifecycle.LoadTest._broadcast", 0, 0),
     "the coordinator, at a generator's progress": ("loadtest.collector.Collector.add_progress", 8, 1),
     "the coordinator, as it collects": ("loadtest.collector.Collector.is_complete", 0, BROADCASTS),
     "the generator, as it receives": ("loadtest.connections.Receiver.handle", 60, 3),
@@ -245,7 +245,7 @@ def test_a_full_disk_is_said(failure, tmp_path):
     failure.begin(
         """
         import resource
-        from loadtest.load_test import LoadTest
+        from loadtest.lifecycle import LoadTest
         collect = LoadTest._collect
         def fill(self):
             resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
