@@ -6,7 +6,7 @@ Run it with Locust (`locust -f loadtest/locustfile.py`), read it with `loadtest.
 The modules, in the order of a test:
 
 - `locustfile`, `arguments`, `web`: what Locust loads, and what a test is asked to do.
-- `coordinator`, `load_test`, `collector`: one process begins a test, leads it through its phases, collects the records
+- `coordinator`, `lifecycle`, `collector`: one process begins a test, leads it through its phases, collects the records
   and writes the results.
 - `exchange`: what this process and the generators say to each other.
 - `generator`, `connections`: every process with connections, what it sends and receives on them, and when.
