@@ -4,6 +4,7 @@ They lead to a server directly or through the proxy that HTTPS_PROXY names, whic
 may wait in them to be read is limited.
 """
 
+import base64
 import socket
 import ssl
 from collections import deque
@@ -17,7 +18,6 @@ import gevent
 import gevent.socket
 import websocket
 from gevent import get_hub
-from websocket._http import _tunnel
 
 from loadtest import clock
 
@@ -229,15 +229,14 @@ def connect(host: str, port: int, tunnel: bool) -> gevent.socket.socket:
     """Connect to a server; if `tunnel` is set, by a proxy's CONNECT if the environment names one for `host`.
 
     Raises:
-        OSError: if the server or the proxy cannot be reached.
-        websocket.WebSocketException: if the proxy refuses.
+        OSError: if the server or the proxy cannot be reached, or the proxy refuses.
     """
     proxy = _proxy_for(host) if tunnel else None
     if proxy is None:
         return gevent.socket.create_connection((host, port))
     sock = gevent.socket.create_connection((proxy.hostname, proxy.port or 80))
     try:
-        _tunnel(sock, host, port, (unquote(proxy.username or ""), unquote(proxy.password or "")))
+        _open_tunnel(sock, f"{host}:{port}", proxy)
     except BaseException:
         sock.close()
         raise
@@ -249,3 +248,23 @@ def _proxy_for(host: str) -> SplitResult | None:
     if not url or host in LOOPBACK or proxy_bypass(host):
         return None
     return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def _open_tunnel(sock: gevent.socket.socket, target: str, proxy: SplitResult) -> None:
+    """Send a CONNECT request, and read its answer (RFC 9110, section 9.3.6)."""
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.username:
+        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    answer = bytearray()
+    while not answer.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)  # and no byte more, since TLS comes next
+        if not byte:
+            raise ConnectionError(f"the proxy {proxy.hostname} closed the connection")
+        answer += byte
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise ConnectionError(f"the answer of the proxy {proxy.hostname} has more than {MAX_ANSWER_BYTES:,} bytes")
+    status = answer.split(maxsplit=2)[1].decode(errors="replace")
+    if status != "200":
+        raise ConnectionError(f"the proxy {proxy.hostname} refused with status {status}")
