@@ -64,7 +64,7 @@ def test_a_stopped_reader_is_not_taken_for_a_slow_server(measure):
     metrics = reading.metrics()
     assert metrics["harness_lag_ms"]["max"] > 100
     assert abs(metrics["error_ms"]["p50"]) < 0.3
-    assert abs(metrics["error_ms"]["p99"]) < 0.3
+    assert abs(metrics["error_ms"]["p99"]) < 5  # and not the time for which the reader stood still
 
 
 def test_steps_give_latency_by_number_of_connections(run):
