@@ -60,11 +60,13 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(run, tmp_path):
 
 def test_a_stopped_reader_is_not_taken_for_a_slow_server(measure):
     case = Case("stalled", delay(20), connections=50, broadcasts=12, stall=True)
-    reading = measure(case)
-    metrics = reading.metrics()
-    assert metrics["harness_lag_ms"]["max"] > 100
-    errors_ms = [abs(metrics["error_ms"][name]) for name in ("p50", "p99")]
-    assert max(errors_ms) < 5, errors_ms  # a busy machine's noise, and not the time for which the reader stood still
+    for _ in range(3):  # a busy machine's noise is not in each of three; the time for which the reader stood still is
+        metrics = measure(case).metrics()
+        assert metrics["harness_lag_ms"]["max"] > 100
+        errors_ms = [abs(metrics["error_ms"][name]) for name in ("p50", "p99")]
+        if max(errors_ms) < 0.3:
+            break
+    assert max(errors_ms) < 0.3, errors_ms
 
 
 def test_steps_give_latency_by_number_of_connections(run):
