@@ -32,8 +32,8 @@ from loadtest import live, results
 from loadtest.calibration.bounds import Bounds, add_options, report
 
 HANDLERS = {
-    "sequential": "lambda_default.handler",
-    "fanout": packages.HANDLERS["default"],
+    "sequential": packages.HANDLERS["default"],
+    "fanout": packages.FAST,
     "threads": "lambda_variants.threads",
     "ceiling": "lambda_variants.ceiling",
 }

@@ -36,13 +36,19 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
     Raises:
         LabError: in one sentence, if a notebook fails.
     """
-    from chatlab.notebooks import BUILD, execute  # a second and more, for which a sender's process need not wait
+    from chatlab.notebooks import (
+        BUILD,
+        DEPLOY,
+        FASTER,
+        execute,
+    )  # a second and more, for which a sender's process need not wait
 
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, CHATLAB_HOME=folder):
         os.environ.pop("CHATLAB_RUN", None)
         try:
-            for notebook in BUILD[:-1]:  # all but the page
-                outcome = execute(notebook, Path(folder) / f"{notebook}.ipynb", Settings(name=name).parameters)
+            for notebook in (*BUILD[:-1], FASTER):  # all but the page
+                saved, only = Path(folder) / f"{notebook}.ipynb", DEPLOY if notebook == FASTER else ""
+                outcome = execute(notebook, saved, Settings(name=name).parameters, only=only)
                 if not outcome.ok:
                     raise LabError(f"{notebook}, {outcome.reason}")
             yield Lab.load()

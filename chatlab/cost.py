@@ -235,7 +235,7 @@ def _dollars(value: float) -> str:
 LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
 """Notebook 06 as it stands, its warm-up included: arguments of `estimate`."""
 COMPARISON_STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
-"""Notebook 07 as it stands, on an account with AWS's default quotas: for each run its numbers of connections."""
+"""Notebook 08 as it stands, on an account with AWS's default quotas: for each run its numbers of connections."""
 COMPARISON_BROADCASTS_PER_S = {"fanout": 3, "sequential": 0.25}
 """The same: for each run its broadcasts a second."""
 BUILD_AND_TRY = {"connections": 20, "broadcasts": 50, "minutes": 10}
@@ -248,7 +248,7 @@ def estimate_comparison(
     broadcasts_each: int = 9,
     prices: Prices = PRICES,
 ) -> Bill:
-    """What notebook 07's runs use, as if everybody connected anew for each step, which is a little too much.
+    """What notebook 08's runs use, as if everybody connected anew for each step, which is a little too much.
 
     Args:
         steps: for each run its numbers of connections, as `COMPARISON_STEPS`.

@@ -7,10 +7,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -28,16 +29,22 @@ from chatlab.privacy import redact, redact_notebook
 from chatlab.signals import discard_output
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
-MEASURE = ["06_load_test", "07_scaling"]
-CAPSTONE = "08_your_turn"  # for learners alone: a run leaves it out
+FASTER = "07_faster"
+MEASURE = ["06_load_test", FASTER, "08_how_many"]
+CAPSTONE = "09_your_turn"  # for learners alone: a run leaves it out
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
 # Where a kernel's sockets are: their path may have 107 characters at most, and the lab's folder may lie deep.
 SOCKETS = "/tmp"
 PRACTICE = "practice"  # the tag of cells that break something, or are exercises
+DEPLOY = (
+    "deploy"  # the tag of the cells of FASTER that deploy the fast broadcast, which run without the others in `make up`
+)
 SELF_EXPLANATORY = ("LabError", "LoadTestError", "NotOurs")  # the exceptions whose sentence is enough
 
 CELL_TIMEOUT_S = 3 * 60 * 60  # the cell that takes longest is the largest load test
+WARM_UP = "_ = [__import__(name) for name in ('boto3', 'pandas', 'chatlab.lab', 'loadtest.plots')]"
+"""What most notebooks import: a kernel does it while it waits for the notebook before it to end."""
 START_TIMEOUT_S = 120  # for a kernel to be ready: on an idle machine it takes a second
 GRACE_S = 35  # for an interrupted cell to stop what it started: longest takes a load test, loadtest.live.STOP_S
 
@@ -65,22 +72,34 @@ def to_text(notebook: NotebookNode) -> str:
 
 
 def execute_all(
-    names: Iterable[str], folder: Path, parameters: Mapping[str, object], practice: bool = False
+    names: Sequence[str], folder: Path, parameters: Mapping[str, object], practice: bool = False, only: str = ""
 ) -> Iterator[Outcome]:
     """Run the notebooks until one fails, and save them into `folder`; yields the outcome of each, and prints a line.
+
+    While one runs, the kernel of the next one starts: that takes as long as some notebooks. `only` is that of
+    `execute`.
 
     Raises BrokenPipeError if nobody reads the lines.
     """
     if not local_cloud.status()["running"]:
         local_cloud.stop()  # clean up after one that died before this began, which is no reason to stop now
-    for name in names:
-        line = _Line(name)
-        health_check = (lambda: None) if name == TEARDOWN else _cloud_is_alive  # the teardown ends it itself
-        outcome = execute(name, folder / f"{name}.ipynb", parameters, practice, line.update, health_check)
-        yield outcome
-        line.end(outcome)
-        if not outcome.ok:
-            break
+
+    def begin(name: str) -> _Execution:
+        return _Execution(name, folder / f"{name}.ipynb", parameters, practice, only)
+
+    with ExitStack() as running:
+        following = running.enter_context(begin(names[0]))
+        for name, next_name in zip_longest(names, names[1:]):
+            current = following
+            if next_name:
+                following = running.enter_context(begin(next_name))
+            line = _Line(name)
+            health_check = (lambda: None) if name == TEARDOWN else _cloud_is_alive  # the teardown ends it itself
+            outcome = current.finish(line.update, health_check)
+            yield outcome
+            line.end(outcome)
+            if not outcome.ok:
+                break
 
 
 def _cloud_is_alive() -> str | None:
@@ -131,6 +150,7 @@ def execute(
     practice: bool = False,
     on_progress: Callable[[str], object] = lambda text: None,
     health_check: Callable[[], str | None] = lambda: None,
+    only: str = "",
 ) -> Outcome:
     """Run the notebook `name` in a kernel of its own, and save it with its outputs, finished or not.
 
@@ -139,56 +159,80 @@ def execute(
         practice: whether the cells with the tag `practice` run, too.
         on_progress: is given the last line that the running cell shows, each time that it changes.
         health_check: is called twice a second. If it returns a sentence, that ends the notebook and is its reason.
+        only: if given, only the code cells with this tag run, and no others are saved.
 
     Ctrl-C ends the notebook, too, and is raised again afterwards. If the kernel itself prints something, beside the
     cells' outputs, that is in a `.log` beside `save_as`.
     """
-    notebook = inject(read(NOTEBOOKS / f"{name}.ipynb"), parameters)
-    for cell in notebook.cells:  # each output that is there later is of this run
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    client = _Client(
-        notebook,
-        on_progress=on_progress,
-        kernel_name="python3",
-        timeout=CELL_TIMEOUT_S,
-        startup_timeout=CELL_TIMEOUT_S,  # by the wall clock, which may be set meanwhile; START_TIMEOUT_S is not
-        skip_cells_with_tag="" if practice else PRACTICE,
-        record_timing=False,  # so a notebook that is run twice is the same
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-    )
-    started = time.monotonic()
-    reason = ""
-    # In a thread of its own, nbclient leaves the signals alone, and this thread is free to watch.
-    with (
-        tempfile.TemporaryDirectory(prefix="chatlab-", dir=SOCKETS) as sockets,
-        _kernel_log(save_as) as log,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    with _Execution(name, save_as, parameters, practice, only) as execution:
+        return execution.finish(on_progress, health_check)
+
+
+class _Execution:
+    """A notebook whose kernel starts, and whose cells run once `finish` is called; at the end of `with` it is over."""
+
+    def __init__(self, name: str, save_as: Path, parameters: Mapping[str, object], practice: bool, only: str) -> None:
+        notebook = read(NOTEBOOKS / f"{name}.ipynb")
+        if only:
+            notebook.cells = [cell for cell in notebook.cells if only in cell.metadata.get("tags", [])]
+        self._notebook = inject(notebook, parameters)
+        for cell in notebook.cells:  # each output that is there later is of this run
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        self._name, self._save_as = name, save_as
+        self._client = _Client(
+            notebook,
+            kernel_name="python3",
+            timeout=CELL_TIMEOUT_S,
+            startup_timeout=CELL_TIMEOUT_S,  # by the wall clock, which may be set meanwhile; START_TIMEOUT_S is not
+            skip_cells_with_tag="" if practice else PRACTICE,
+            record_timing=False,  # so a notebook that is run twice is the same
+            coalesce_streams=True,
+            extra_arguments=[f"--IPKernelApp.exec_lines={WARM_UP}"],
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+        )
+
+    def __enter__(self) -> "_Execution":
+        with ExitStack() as stack:
+            sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="chatlab-", dir=SOCKETS))
+            log = stack.enter_context(_kernel_log(self._save_as))
+            # In a thread of its own, nbclient leaves the signals alone, and this thread is free to watch.
+            pool = stack.enter_context(ThreadPoolExecutor(1))
+            stack.callback(_stop, self._client)
+            self._running = pool.submit(self._client.run, sockets, log)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def finish(self, on_progress: Callable[[str], object], health_check: Callable[[], str | None]) -> Outcome:
+        """Run the cells, and save the notebook; see `execute`."""
+        client, running, started, reason = self._client, self._running, time.monotonic(), ""
+        client.on_progress = on_progress
+        client.may_begin.set()
         try:
-            running = pool.submit(client.run, sockets, log)
             while wait([running], timeout=0.5).not_done and not reason:
                 is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
                 reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else health_check() or ""
         finally:
             _stop(client)
-            unsaved = _save(notebook, save_as)
-    cell = _failed_cell(notebook, client.cell_index)
-    try:
-        running.result()
-        reason = reason or unsaved
-    except CellExecutionError as error:
-        message = " ".join(error.evalue.split())
-        message = message if error.ename in SELF_EXPLANATORY else f"{error.ename}: {message}"
-        reason = reason or f"{cell}: {message}"
-    except CellTimeoutError:
-        reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
-    except DeadKernelError:
-        reason = reason or f"{cell}: the kernel died."
-    except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
-        reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
-    return Outcome(name, round(time.monotonic() - started, 1), not reason, redact(reason))
+            unsaved = _save(self._notebook, self._save_as)
+        cell = _failed_cell(self._notebook, client.cell_index)
+        try:
+            running.result()
+            reason = reason or unsaved
+        except CellExecutionError as error:
+            message = " ".join(error.evalue.split())
+            message = message if error.ename in SELF_EXPLANATORY else f"{error.ename}: {message}"
+            reason = reason or f"{cell}: {message}"
+        except CellTimeoutError:
+            reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
+        except DeadKernelError:
+            reason = reason or f"{cell}: the kernel died."
+        except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
+            reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
+        return Outcome(self._name, round(time.monotonic() - started, 1), not reason, redact(reason))
 
 
 def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> NotebookNode:
@@ -247,11 +291,12 @@ def _kernel_log(save_as: Path) -> Iterator[IO[bytes]]:
 
 
 class _Client(NotebookClient):
-    """nbclient's client, which reports progress, and which `_stop` can end from another thread."""
+    """nbclient's client, whose cells wait for `may_begin`, and which `_stop` can end from another thread."""
 
-    def __init__(self, notebook: NotebookNode, on_progress: Callable[[str], object], **options: Any) -> None:
+    def __init__(self, notebook: NotebookNode, **options: Any) -> None:
         super().__init__(notebook, on_cell_start=self._cell_started, **options)
-        self._on_progress = on_progress
+        self.on_progress: Callable[[str], object] = lambda text: None
+        self.may_begin = threading.Event()
         self.has_begun = self.is_stopped = False
         self.cell_index = 0
         """The index of the cell that runs, or ran last, among all cells."""
@@ -275,12 +320,15 @@ class _Client(NotebookClient):
         await super().async_start_new_kernel(**options)
         provisioner: Any = self.km and self.km.provisioner  # a local one, which has a pid
         self.kernel_pid = provisioner.pid
+        if self.is_stopped:  # by `_stop`, before there was a kernel that it could end
+            kill_session(provisioner.pid)
 
     def _cleanup_kernel(self) -> None:
         """Nothing: nbclient calls this when this process ends, where it would fail, since `_stop` ended the kernel."""
 
     def _cell_started(self, cell: NotebookNode, cell_index: int) -> None:
-        if self.is_stopped:  # before there was a kernel that `_stop` could end
+        self.may_begin.wait()
+        if self.is_stopped:
             raise DeadKernelError("stopped")
         self.has_begun, self.cell_index = True, cell_index
 
@@ -290,7 +338,7 @@ class _Client(NotebookClient):
         text = content.get("text") or (data["text/plain"] if data.keys() == {"text/plain"} else "")
         lines = text.replace("\r", "\n").split("\n")
         if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-            self._on_progress(last)
+            self.on_progress(last)
         return super().process_message(msg, cell, cell_index)
 
 
@@ -301,15 +349,17 @@ def _stop(client: _Client) -> None:
     the page's server outlive the kernel, since they have sessions of their own.
     """
     client.is_stopped = True
-    if client.kernel_pid is None:
+    client.may_begin.set()
+    kernel_pid, client.kernel_pid = client.kernel_pid, None  # its number is another process's, one day
+    if kernel_pid is None:
         return
     try:
         if client.has_begun and not client.ended.is_set():  # a kernel that is still starting would print a traceback
             with suppress(ProcessLookupError):
-                os.kill(client.kernel_pid, signal.SIGINT)
+                os.kill(kernel_pid, signal.SIGINT)
             client.ended.wait(GRACE_S)
     finally:
-        kill_session(client.kernel_pid)
+        kill_session(kernel_pid)
 
 
 def _failed_cell(notebook: NotebookNode, cell_index: int) -> str:

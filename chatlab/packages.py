@@ -16,13 +16,11 @@ PARTS = {
     "disconnect": ("lambda_disconnect.py",),
 }
 """The files of `lambdas/` in each function's package. The package of `default` has both broadcasts, the obvious one
-(`lambda_default`) and the fast one."""
-HANDLERS = {
-    "connect": "lambda_connect.handler",
-    "default": "lambda_broadcast.handler",
-    "disconnect": "lambda_disconnect.handler",
-}
-"""The function that Lambda calls in each package."""
+(`lambda_default`) and the fast one (`lambda_broadcast`)."""
+HANDLERS = {part: f"lambda_{part}.handler" for part in PARTS}
+"""The function that Lambda calls in each package: notebook 03 deploys these."""
+FAST = "lambda_broadcast.handler"
+"""The broadcast that notebook 08 deploys instead of `lambda_default`."""
 
 
 def build_zip(files: Mapping[str, bytes]) -> bytes:
@@ -54,14 +52,13 @@ def sha256(package: bytes) -> str:
 
 
 def deploy(lab: Lab, part: str, package: bytes, handler: str = "") -> None:
-    """Give a function of the chat this code and this handler (by default its own); wait until Lambda runs it."""
+    """Give a function of the chat this code and, if one is given, this handler; wait until Lambda runs it."""
     functions, function = lab.client("lambda"), lab.functions[part]
     updated = functions.get_waiter("function_updated_v2")
     updated.wait(FunctionName=function)  # Lambda refuses an update while another is under way
     before = functions.update_function_code(FunctionName=function, ZipFile=package)
     updated.wait(FunctionName=function)
-    handler = handler or HANDLERS[part]
-    if before["Handler"] != handler:
+    if handler and before["Handler"] != handler:
         functions.update_function_configuration(FunctionName=function, Handler=handler)
         updated.wait(FunctionName=function)
 

@@ -17,8 +17,9 @@ LIT = {
     "04": ["api", "websocket", "invocations", "fan-out"],
     "05": ["page", "browsers"],
     "06": ["load-test", "websocket", "fan-out"],
-    "07": ["load-test", "fan-out", "shards", "table"],
-    "08": ["functions", "access", "table", "rooms"],
+    "07": ["load-test", "functions", "fan-out"],
+    "08": ["load-test", "fan-out", "shards", "table"],
+    "09": ["functions", "access", "table", "rooms"],
     "99": ["crosses"],
 }
 """The groups of the source that a notebook's picture lights, by the notebook's number."""

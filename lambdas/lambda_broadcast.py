@@ -92,7 +92,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     Args:
         event: API Gateway's event for a message; or the one that `invoke` makes of it, with a `shard`.
     """
-    log: Log = {"event": "broadcast"}
+    log: Log = {"event": "broadcast", "began_ms": round(1000 * time.time(), 1)}
     status = 200
     try:
         request, body = event["requestContext"], event.get("body") or ""
@@ -134,6 +134,7 @@ def broadcast(data: bytes, deadline: float, event: dict[str, Any], log: Log) -> 
             log["scan_ms"] = round((time.perf_counter() - started) * 1000, 1)
     finally:
         log |= {name: getattr(outcome, name) for name in OUTCOMES} | {"post_ms": round(outcome.post_ms, 1)}
+        log["first_post_ms"] = round(1000 * (time.perf_counter() - started) - outcome.post_ms, 1)
         if outcome.error:
             log["error"] = outcome.error
         clean_up(outcome, deadline + RESERVE_S / 2, log)

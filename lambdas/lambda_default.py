@@ -1,4 +1,4 @@
-"""The `$default` route: the broadcast. Post what one connection says to every connection, one after another.
+"""The `$default` route: the obvious broadcast. Read who is connected, and post the message to one after another.
 
 Environment: `TABLE`, the table of connection ids; `APIGatewayEndpoint`, the stage's URL without `/@connections`.
 """
@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -19,28 +20,57 @@ dynamodb = boto3.client("dynamodb", config=CONFIG)
 api = boto3.client("apigatewaymanagementapi", endpoint_url=os.environ.get("APIGatewayEndpoint"), config=CONFIG)
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, int]:
+def read_ids() -> list[str]:
+    """The ids of all connections, over all pages of the table."""
+    pages = dynamodb.get_paginator("scan").paginate(TableName=os.environ["TABLE"], ProjectionExpression="connection_id")
+    return [item["connection_id"]["S"] for page in pages for item in page["Items"]]
+
+
+def post(connection_id: str, data: bytes) -> str:
+    """Post the message to one connection: "delivered", "gone", or what went wrong, since the others hear it anyway."""
+    try:
+        api.post_to_connection(ConnectionId=connection_id, Data=data)
+    except api.exceptions.GoneException:  # its client left, and $disconnect did not run
+        with suppress(Exception):  # the next broadcast meets it again
+            forget(connection_id)
+        return "gone"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "delivered"
+
+
+def forget(connection_id: str) -> None:
+    """Delete the id, unless its connection is only just opening."""
+    dynamodb.delete_item(
+        TableName=os.environ["TABLE"],
+        Key={"connection_id": {"S": connection_id}},
+        ConditionExpression="connected_at < :before",
+        ExpressionAttributeValues={":before": {"N": str(int(time.time()) - CONNECT_GRACE_S)}},
+    )
+
+
+def post_all(connection_ids: list[str], data: bytes) -> list[str]:
+    """Post to one connection after another. Returns what `post` returned for each."""
+    return [post(connection_id, data) for connection_id in connection_ids]
+
+
+def handler(
+    event: dict[str, Any], context: object, post_all: Callable[[list[str], bytes], list[str]] = post_all
+) -> dict[str, int]:
     """Forward the message exactly as it came. What went wrong is in the log line; no exception is let out."""
-    log: dict[str, Any] = {"event": "broadcast", "connections": 0, "delivered": 0, "gone": 0, "failed": 0}
+    log: dict[str, Any] = {"event": "broadcast", "began_ms": round(1000 * time.time(), 1)}
+    started = time.perf_counter()
     try:
         log["connection_id"] = str(event["requestContext"]["connectionId"])
         body = event.get("body") or ""
         data = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-        table, before = os.environ["TABLE"], {":before": {"N": str(int(time.time()) - CONNECT_GRACE_S)}}
-        stale = {"ConditionExpression": "connected_at < :before", "ExpressionAttributeValues": before}
-        pages = dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="connection_id")
-        for key in (key for page in pages for key in page["Items"]) if data else ():  # an empty frame says nothing
-            log["connections"] += 1
-            try:
-                api.post_to_connection(ConnectionId=key["connection_id"]["S"], Data=data)
-                log["delivered"] += 1
-            except api.exceptions.GoneException:  # its client left, and $disconnect did not run
-                log["gone"] += 1
-                with suppress(Exception):  # the next broadcast meets again what can't be deleted
-                    dynamodb.delete_item(TableName=table, Key=key, **stale)
-            except Exception as error:  # the others hear it all the same
-                log["failed"] += 1
-                log["error"] = f"{type(error).__name__}: {error}"
+        connection_ids = read_ids() if data else []  # an empty frame says nothing
+        log["first_post_ms"] = log["scan_ms"] = round(1000 * (time.perf_counter() - started), 1)
+        outcomes = post_all(connection_ids, data)
+        log["post_ms"] = round(1000 * (time.perf_counter() - started) - log["scan_ms"], 1)
+        errors = [outcome for outcome in outcomes if outcome not in ("delivered", "gone")]
+        log |= {"connections": len(outcomes), "delivered": outcomes.count("delivered")}
+        log |= {"gone": outcomes.count("gone"), "failed": len(errors)} | ({"error": errors[-1]} if errors else {})
         status = 200
     except Exception as error:  # API Gateway would show an exception's text to the speaker
         log["error"], status = f"{type(error).__name__}: {error}", 500

@@ -32,6 +32,8 @@ def up(arguments: Sequence[str]) -> int:
         try:
             parameters = settings.parameters | notebook_parameters(options)
             *_, last = notebooks.execute_all(notebooks.BUILD, _folder(), parameters)
+            if last.ok:
+                (last,) = notebooks.execute_all([notebooks.FASTER], _folder(), parameters, only=notebooks.DEPLOY)
         except KeyboardInterrupt:
             raise LabError(f"Stopped. {what_next}") from None
     if not last.ok:

@@ -240,7 +240,7 @@ def check_sequential(lab: Lab, sequential: Callable[[Any, Any, str, bytes], obje
         return not_yet(f"delete the id that answers 410, and no other; you deleted {_named(room.deleted)}.")
     return right(
         "everyone heard it, and the id that is gone is deleted. Each post waits for the one before: at 8 ms each, the "
-        "last of 1,000 people hears it after 8 s. Notebook 07 deploys such a broadcast, and measures that."
+        "last of 1,000 people hears it after 8 s. Notebook 08 deploys such a broadcast, and measures that."
     )
 
 

@@ -63,7 +63,7 @@ def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
         cost.estimate(**cost.LOAD_TEST).dollars,
     ]
     whole, comparison, load_test = (WORDS[round(100 * dollars)] for dollars in costs)
-    parts = f"{comparison} for the comparison in notebook 07, {load_test} for the load test"
+    parts = f"{comparison} for the comparison in notebook 08, {load_test} for the load test"
     assert f"about {whole} cents: {parts}" in text
     hour = cost.estimate(connections=1_000, broadcasts=36_000, minutes=60).quantities["WebSocket messages"]
     assert f"{1e-6 * hour:.0f} dollars an hour" in text
@@ -80,7 +80,7 @@ def value(code, pattern):
 
 
 def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
-    load_test, scaling = code_of("06_load_test"), code_of("07_scaling")
+    load_test, scaling = code_of("06_load_test"), code_of("08_how_many")
     connections, broadcasts, warm_up = (value(load_test, f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS", "WARM_UP"))
     assert (connections, broadcasts + warm_up) == (cost.LOAD_TEST["connections"], cost.LOAD_TEST["broadcasts"])
     each = inspect.signature(cost.estimate_comparison).parameters["broadcasts_each"].default
@@ -92,7 +92,7 @@ def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
 
 
 def test_the_load_is_well_below_what_the_stage_takes():
-    stage, load_test, scaling = (code_of(name) for name in ("04_websocket_api", "06_load_test", "07_scaling"))
+    stage, load_test, scaling = (code_of(name) for name in ("04_websocket_api", "06_load_test", "08_how_many"))
     limit = 'ThrottlingRateLimit": '
     messages, connects = (value(stage, rf'{route} = {{"{limit}') for route in ("messages", "connects"))
     at_once = value(stage, rf'connects = {{"{limit}[\d.]+, "ThrottlingBurstLimit": ')

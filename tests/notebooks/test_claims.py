@@ -1,11 +1,10 @@
-"""What notebooks 06 and 07 claim is computed: a figure in their text is a constant, and no result of a run."""
+"""What notebooks 06 and 08 claim is computed: a figure in their text is a constant, and no result of a run."""
 
 import re
 
 import nbformat
 import pytest
 
-from chatlab.notebooks import MEASURE
 from chatlab.paths import NOTEBOOKS
 
 SOURCES = {
@@ -18,7 +17,7 @@ SOURCES = {
         "200": "an example of a promise",
         "0": "the first copy's number",
     },
-    "07_scaling": {
+    "08_how_many": {
         "1,000": "the burst of $connect and $disconnect that notebook 04 sets, and the room to guess at",
         "95": "intervals.CONFIDENCE",
         "429": "the status of a throttle",
@@ -39,7 +38,7 @@ NOT_A_FIGURE = re.compile(
 """Code, links, the numbers of exercises and of notebooks, and names of quantiles."""
 
 
-@pytest.mark.parametrize("name", MEASURE)
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_figure_in_the_text_is_a_constant_whose_source_is_known(name):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     prose = [NOT_A_FIGURE.sub(" ", cell.source) for cell in notebook.cells if cell.cell_type == "markdown"]

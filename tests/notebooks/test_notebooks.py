@@ -47,7 +47,7 @@ def state(lab):
     return found
 
 
-# Notebooks 06 and 07 take most of a minute each; test_exercises.py has their exercises.
+# Notebooks 06 and 08 take most of a minute each; test_exercises.py has their exercises.
 @pytest.mark.parametrize("name", [*BUILD[1:], *(pytest.param(name, marks=pytest.mark.long) for name in MEASURE)])
 def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
     before, names = state(built), {}

@@ -1,4 +1,4 @@
-"""Notebook 08, in which a learner changes the chat: with the solutions it has rooms, and at the end it is as it was.
+"""Notebook 09, in which a learner changes the chat: with the solutions it has rooms, and at the end it is as it was.
 
 All of it by somebody who may do what the lab's policy says, and nothing more.
 """

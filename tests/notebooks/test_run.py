@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALL = {
     "06_load_test": {"connections=300, broadcasts=8": "connections=20, broadcasts=3"},
-    "07_scaling": {
+    "08_how_many": {
         '"fanout": [20, 80, 160]': '"fanout": [10, 20, 30]',
         '"sequential": [20, 80]': '"sequential": [10, 20]',
         "BROADCASTS = 8": "BROADCASTS = 3",
@@ -112,7 +112,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
 
 def the_notebooks_say_what_was_measured(folder, connections, broadcasts):
     """Whatever the size is, and as a person would write it."""
-    load_test, scaling = (shown(folder / "notebooks" / f"{name}.ipynb") for name in MEASURE)
+    load_test, _, scaling = (shown(folder / "notebooks" / f"{name}.ipynb") for name in MEASURE)
     assert not AS_NO_PERSON_WRITES.search(load_test + scaling)
     summary = results.load(folder / "load_test").summary
     assert f"{connections * broadcasts:,} deliveries, none missing and none twice." in load_test
@@ -130,7 +130,7 @@ def the_notebooks_say_what_was_measured(folder, connections, broadcasts):
 UNSEEN = {
     "apigateway:PATCH": "only where a route or the stage is not as it should be",
     "apigateway:PUT": "nothing here asks for it beside a tag",
-    "dynamodb:Query": "only in notebook 08, which a run leaves out",
+    "dynamodb:Query": "only in notebook 09, which a run leaves out",
     "dynamodb:UpdateTable": "the same",
     "iam:GetRolePolicy": "only where a learner takes a permission away, in notebook 04",
     "s3:DeleteBucketPolicy": "only where a learner takes the policy away, in notebook 05",

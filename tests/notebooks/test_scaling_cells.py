@@ -1,4 +1,4 @@
-"""Cells of notebook 07, with data and answers that AWS may give and the local cloud does not."""
+"""Cells of notebook 08, with data and answers that AWS may give and the local cloud does not."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from chatlab.paths import NOTEBOOKS
 
 CELLS = {
     cell["id"]: "".join(cell["source"])
-    for cell in json.loads((NOTEBOOKS / "07_scaling.ipynb").read_text())["cells"]
+    for cell in json.loads((NOTEBOOKS / "08_how_many.ipynb").read_text())["cells"]
     if cell["cell_type"] == "code"
 }
 STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}

@@ -21,13 +21,14 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def cells(name, practice=False, **parameters):
+def cells(name, practice=False, only="", **parameters):
     """The sources of the code cells of the notebook `name`, with its `parameters` set.
 
-    Those that break something, or are exercises, are among them with `practice`.
+    Those that break something, or are exercises, are among them with `practice`. With `only`, it is the cells with this
+    tag alone.
     """
     notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
-    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    code = (cell for cell in notebook.cells if cell.cell_type == "code" and (not only or only in tags(cell)))
     return [cell.source for cell in code if practice or PRACTICE not in tags(cell)]
 
 
@@ -54,7 +55,7 @@ files = {"index.html": build / "index.html"}
 }
 
 
-def run_cells(name, stop_after=None, practice=False, namespace=None, **parameters):
+def run_cells(name, stop_after=None, practice=False, namespace=None, only="", **parameters):
     """Run the code cells of a notebook, or the first `stop_after` of them; what they printed, and showed as text.
 
     The page is a stand-in, and no browser opens it. What a cell raises is raised. The names that the cells assign are
@@ -63,7 +64,7 @@ def run_cells(name, stop_after=None, practice=False, namespace=None, **parameter
     namespace = {} if namespace is None else namespace
     namespace["__name__"] = "__main__"
     with redirect_stdout(StringIO()) as said:
-        for source in cells(name, practice, **parameters)[:stop_after]:
+        for source in cells(name, practice, only, **parameters)[:stop_after]:
             source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
             shown = run_cell(source, namespace)
             if shown is not None:

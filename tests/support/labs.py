@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from chatlab import Lab, list_resources, local_cloud
-from chatlab.notebooks import BUILD, execute
+from chatlab.notebooks import BUILD, DEPLOY, FASTER, execute
 from tests.support.cells import creating, run_cells
 
 
@@ -69,9 +69,11 @@ def sharding(lab, shards, above):
 
 
 def build_chat(**parameters):
-    """Build the chosen lab's chat up to the WebSocket API, by the cells of the notebooks that create something."""
+    """Build the chosen lab's chat up to the WebSocket API, by the cells of the notebooks that create something, and
+    deploy its fast broadcast."""
     for name in BUILD[1:-1]:  # the lab is chosen, and the page is for others
         run_cells(name, creating(name), **parameters)
+    run_cells(FASTER, only=DEPLOY, **parameters)
 
 
 @contextmanager
