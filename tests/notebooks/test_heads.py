@@ -11,8 +11,10 @@ from chatlab.notebooks import BUILD, MEASURE
 from chatlab.paths import LAMBDAS, NOTEBOOKS
 
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-ROWS = ["time", "cost on AWS", "in the console", "AWS's pages"]
-SECTIONS = ["Create", "Verify", "Break it", "Exercises", "Recap"]
+ROWS = ["time", "cost on AWS", "in the console"]
+SECTIONS = ["Create", "Verify", "Break it", "Exercises", "Check yourself", "Recap"]
+MAX_CELLS, MAX_LINES = 36, 30
+"""More in a notebook, or in one of its cells, is a second lesson."""
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -20,10 +22,13 @@ def test_a_notebook_begins_with_its_picture_and_ends_with_what_comes_next(name):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     head, *_, end = texts
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(notebook.cells) <= MAX_CELLS and max(len(source.splitlines()) for source in code) <= MAX_LINES
     picture = pictures.PICTURES / f"architecture-{name[:2]}.svg"
     assert picture.read_text() == pictures.draw(name[:2])
-    assert re.findall(r"^\| ([^|]+) \| ", head, re.MULTILINE)[1:5] == ROWS
-    assert "## Recap" in end and "**Next:**" in end
+    assert re.findall(r"^\| ([^|]+) \| ", head, re.MULTILINE)[1:4] == ROWS
+    assert "After this you can" in head
+    assert "## Recap" in end and "**Next:**" in end and "AWS's pages: " in end
     if name in [*BUILD[1:], *MEASURE]:
         headings = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
         assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
