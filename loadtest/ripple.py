@@ -25,8 +25,9 @@ from loadtest import results
 from loadtest.errors import LoadTestError, exit_status
 from loadtest.results import Result, first_copies
 
-WIDTH, HEIGHT = 800, 564
-DISC_RADIUS, DISC_TOP = 168, 112
+WIDTH = 800
+MAX_RADIUS, DISC_TOP, BELOW_DISC, GAP = 168, 112, 116, 12
+"""Of a disc, in pixels, and the space above it, below it, and on each side."""
 FRAME_MS = 50
 """How long a frame is shown."""
 LASTS_MS, END_MS = 6_000, 3_000
@@ -71,7 +72,7 @@ class Ripple:
 
     waves: tuple[Wave, ...]
     note: str = ""
-    """Where this was measured, for the caption."""
+    """A sentence for the caption, such as where this was measured."""
 
     @cached_property
     def slowed(self) -> float:
@@ -137,35 +138,48 @@ class Ripple:
 
     def frame(self, at_ms: float, fresh: int = FRESH) -> Image.Image:
         """The picture at a moment: connections that it had reached are lit, brighter in the last `fresh` frames."""
-        image = Image.new("RGB", (WIDTH, HEIGHT), CARD)
+        height = DISC_TOP + 2 * self.radius + BELOW_DISC
+        image = Image.new("RGB", (WIDTH, height), CARD)
         pen = ImageDraw.Draw(image)
         pen.text((24, 20), f"One message to {self.waves[0].connections:,} connections", TEXT, _font(25, bold=True))
         pen.text((WIDTH - 24, 20), f"{at_ms:,.0f} ms", TEXT, _font(25, bold=True), anchor="ra")
+        label_font = self.fitting_font(max((wave.label for wave in self.waves), key=len), 19)
         for wave, (x, y), (color, fresh_color) in zip(self.waves, self.centers(), LIT, strict=False):
             reached = wave.reached(at_ms)
             is_last = at_ms >= self.moments_ms[-1]
             settled = reached if is_last else wave.reached(at_ms - fresh * FRAME_MS / self.slowed)
-            places, size = dots(wave.connections)
+            places, size = dots(wave.connections, self.radius)
             for place, (dx, dy) in enumerate(places):
                 shown = size if place < reached else 0.55 * size
                 paint = DIM if place >= reached else color if place < settled else fresh_color
                 mask = _dot(max(2, round(shown)))
                 image.paste(paint, (x + dx - mask.width // 2, y + dy - mask.height // 2), mask)
-            pen.text((x, y - DISC_RADIUS - 20), wave.label, color, _font(19, bold=True), anchor="ms")
+            pen.text((x, y - self.radius - 20), wave.label, color, label_font, anchor="ms")
             count = f"{reached:,} reached"
             if reached == len(wave.latency_ms):
                 everybody = "all" if reached == wave.connections else f"{reached:,} of {wave.connections:,}"
-                count = f"{everybody} reached after {wave.last_ms:,.0f} ms"
-            pen.text((x, y + DISC_RADIUS + 32), count, TEXT, _font(20, bold=True), anchor="ms")
-        caption = f"A dot is a connection; the first that is reached is in the middle. {_pace(self.slowed)}."
-        for line, text in enumerate(filter(None, (caption, self.note))):
-            pen.text((WIDTH / 2, HEIGHT - 44 + 25 * line), text, QUIET, _font(16), anchor="ms")
+                count = f"{everybody} after {wave.last_ms:,.0f} ms"
+            pen.text((x, y + self.radius + 32), count, TEXT, self.fitting_font(count, 20), anchor="ms")
+        captions = "A dot is a connection. The first one reached is in the middle.", f"{_pace(self.slowed)} {self.note}"
+        for line, text in enumerate(captions):
+            pen.text((WIDTH / 2, height - 44 + 25 * line), text.strip(), QUIET, _font(16), anchor="ms")
         return image
+
+    @property
+    def radius(self) -> int:
+        """Of each disc, in pixels."""
+        return min(MAX_RADIUS, WIDTH // (2 * len(self.waves)) - GAP)
+
+    def fitting_font(self, text: str, size: int) -> ImageFont.FreeTypeFont:
+        """A bold font, of this size or so much smaller that the text stays above or below its own disc."""
+        while _font(size, bold=True).getlength(text) > WIDTH / len(self.waves) - GAP and size > 8:
+            size -= 1
+        return _font(size, bold=True)
 
     def centers(self) -> list[tuple[int, int]]:
         """The centre of each broadcast's disc, in pixels."""
         share = WIDTH / len(self.waves)
-        return [(round(share * (number + 0.5)), DISC_TOP + DISC_RADIUS) for number in range(len(self.waves))]
+        return [(round(share * (number + 0.5)), DISC_TOP + self.radius) for number in range(len(self.waves))]
 
 
 def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
@@ -173,7 +187,7 @@ def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
 
     Args:
         measured: results by the name that is drawn over each of them; two, or three.
-        note: a line for the caption, such as where this was measured.
+        note: a sentence for the caption, such as where this was measured.
 
     Raises:
         ValueError: in one sentence, if these are not two or three, or have no number of connections in common.
@@ -195,22 +209,22 @@ def ripple(measured: Mapping[str, Result], note: str = "") -> Ripple:
 
 
 @cache
-def dots(connections: int) -> tuple[list[tuple[int, int]], float]:
+def dots(connections: int, disc_radius: int = MAX_RADIUS) -> tuple[list[tuple[int, int]], float]:
     """Where the dots of a disc are, in pixels from its centre outwards, and the diameter of a dot.
 
     They are a sunflower's seeds: equally dense everywhere, so a lit area is as large as its share of the connections.
     H. Vogel, A better way to construct the sunflower head, Mathematical Biosciences 44 (1979).
     """
     number = np.arange(connections)
-    radius, angle = DISC_RADIUS * np.sqrt((number + 0.5) / connections), GOLDEN_ANGLE * number
+    radius, angle = disc_radius * np.sqrt((number + 0.5) / connections), GOLDEN_ANGLE * number
     places = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]).round().astype(int)
-    return [(int(x), int(y)) for x, y in places], 0.68 * DISC_RADIUS * np.sqrt(np.pi / connections)
+    return [(int(x), int(y)) for x, y in places], 0.68 * disc_radius * np.sqrt(np.pi / connections)
 
 
 def _pace(slowed: float) -> str:
     if slowed == 1:
-        return "In real time"
-    return f"{slowed:,.0f} times slower than it was" if slowed > 1 else f"{1 / slowed:,.0f} times faster than it was"
+        return "Shown in real time."
+    return f"Shown {slowed:,.0f} times slower." if slowed > 1 else f"Shown {1 / slowed:,.0f} times faster."
 
 
 @cache
@@ -236,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.ripple", description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="+", type=Path, help="results of a load test, two or three")
     parser.add_argument("out", type=Path, help="where to write, without .gif and .png")
-    parser.add_argument("--note", default="", metavar="TEXT", help="a second line for the caption")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the caption")
     options = parser.parse_args(arguments)
     try:
         picture = ripple({folder.name: results.load(folder) for folder in options.folder}, options.note)

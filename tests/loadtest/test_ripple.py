@@ -27,10 +27,10 @@ def two():
     return ripple.ripple({"one by one": result(10), "at once": result(2)}, note="measured in a test")
 
 
-def lit(image, center, connections=CONNECTIONS):
+def lit(image, center, connections=CONNECTIONS, radius=ripple.MAX_RADIUS):
     """Which of a disc's dots are lit: their middle is not dim."""
     rgb, (x, y) = image.convert("RGB"), center
-    pixels = np.array([rgb.getpixel((x + dx, y + dy)) for dx, dy in ripple.dots(connections)[0]])
+    pixels = np.array([rgb.getpixel((x + dx, y + dy)) for dx, dy in ripple.dots(connections, radius)[0]])
     return np.abs(pixels - ImageColor.getrgb(ripple.DIM)).sum(axis=1) > 60
 
 
@@ -63,6 +63,24 @@ def test_what_never_arrived_is_never_lit():
     picture = ripple.ripple({"lossy": result_of(lossy), "whole": result(1, connections=10)})
     last = picture.frame(picture.moments_ms[-1])
     assert [lit(last, center, 10).sum() for center in picture.centers()] == [7, 10]
+
+
+def test_three_results_keep_apart_and_each_picture_says_how_much_slower_it_is(two):
+    labels = "one after another", "in eight threads at once", "as it is deployed now, the event loop"
+    three = ripple.ripple(dict(zip(labels, (result(400), result(2), result(1)), strict=True)), note="Measured.")
+    last = three.frame(three.moments_ms[-1])
+    for number in (1, 2):
+        x = round(number * ripple.WIDTH / 3)
+        column = {last.getpixel((x, y)) for y in range(70, last.height - 70)}
+        assert column == {ImageColor.getrgb(ripple.CARD)}, number
+    assert all(lit(last, center, radius=three.radius).all() for center in three.centers())
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ripple.ImageDraw.ImageDraw, "text", lambda _, where, text, *more, **options: said.append(text))
+        for picture in (three, two):
+            picture.frame(0)
+    assert "Shown 2 times faster. Measured." in said
+    assert f"Shown {two.slowed:.0f} times slower. measured in a test" in said
 
 
 def test_without_a_number_of_connections_in_common_there_is_no_picture():
