@@ -40,9 +40,12 @@ class NotebookFigure(Figure):
     """Where what is drawn comes from."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Save it as matplotlib does; a PNG gets `alt` and `kind` as its texts "Description" and "Source"."""
+        """Save it as matplotlib does; a PNG has title, `alt` and `kind` as texts "Title", "Description", "Source"."""
         if options.get("format", str(fname).rpartition(".")[2]) == "png":
-            options["metadata"] = {"Description": self.alt, "Source": self.kind} | options.get("metadata", {})
+            titles = [self.get_suptitle(), *(axes.get_title(loc="left") for axes in self.axes)]
+            title = next(filter(None, titles), "").replace("\n", " ")
+            texts = {"Title": title, "Description": self.alt, "Source": self.kind}
+            options["metadata"] = texts | options.get("metadata", {})
         super().savefig(fname, **options)
 
     @cached_property

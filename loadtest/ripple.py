@@ -102,6 +102,8 @@ class Ripple:
         """The moment at which the first of the broadcasts has reached everybody."""
         buffer = io.BytesIO()
         texts = PngImagePlugin.PngInfo()
+        ends = (f"{wave.label} after {wave.last_ms:,.0f} ms" for wave in self.waves)
+        texts.add_itxt("Title", f"One message reached the last person: {', '.join(ends)}")
         texts.add_itxt("Description", self.describe())
         texts.add_itxt("Source", "measured")
         self.frame(self.still_ms, fresh=0).quantize(COLORS).save(buffer, "PNG", optimize=True, pnginfo=texts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from chatlab import ledger, local_cloud, notebooks, page, report
 from chatlab.cli.chat import count_resources, require_credentials
@@ -163,12 +164,12 @@ class _Run:
         if self.settings.target == "aws" and self.failures and self.leftovers != 0 and ledger.current():
             count = "It is not known what is left" if self.leftovers is None else f"{self.leftovers} resources are left"
             self.failures.append(f"{count}: `{self.settings.make_command('down')}` removes it.")
-        measured = self.folder / "load_test" / "summary.json"
         summary: report.Summary = {
             "target": self.settings.target,
             "machine": report.describe_machine(),
             "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
-            "fanout": json.loads(measured.read_text()) if measured.exists() else None,
+            "fanout": self._read("load_test/summary.json"),
+            "faster": self._read("faster/story.json"),
             "leftovers": self.leftovers,
             "failures": self.failures,
         }
@@ -180,3 +181,8 @@ class _Run:
         if not self.failures:  # otherwise the local cloud's last words are there
             shutil.rmtree(state_dir(), ignore_errors=True)
         return summary
+
+    def _read(self, name: str) -> report.Summary | None:
+        """What a notebook has written into the run's folder, as JSON; None if it did not get that far."""
+        path = self.folder / name
+        return cast(report.Summary, json.loads(path.read_text())) if path.exists() else None

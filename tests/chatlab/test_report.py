@@ -10,6 +10,15 @@ from axe_playwright_python.sync_playwright import Axe
 from chatlab import cost, report
 from tests.support.measured import run_with_pictures
 
+STORY = {
+    "variants": {
+        "obvious": {"last_p50_ms": 270.1, "cpu_ms_a_post": None},
+        "threads": {"last_p50_ms": 260.0},
+        "event loop": {"last_p50_ms": 90.0},
+    },
+    "times_sooner": [3.1, 2.9, 3.3],
+}
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -22,10 +31,19 @@ def run(tmp_path_factory):
 
 
 def test_the_terminal_gets_every_figure_and_the_failure(run):
-    last = {"p50": 5.0, "p99": None}
-    summary = run[1] | {"fanout": run[1]["fanout"] | {"delivered": 799, "missing": 1, "last_delivery_ms": last}}
+    intervals = {
+        "latency_ms": {"p50": [4, 6], "p99": [8.4, None]},
+        "last_delivery_ms": {"p50": [4, 6], "p99": [None, 9]},
+    }
+    figures = {
+        "latency_ms": {"p50": 5.0, "p99": 9.0, "max": 9.5}, "last_delivery_ms": {"p50": None, "p99": 9.0},
+        "interval_95": intervals, "delivered": 799, "missing": 1,
+    }  # fmt: skip
+    summary = run[1] | {"fanout": run[1]["fanout"] | figures, "faster": STORY}
     text = "\n".join(report.lines(summary, "runs/now"))
-    for part in ("06_load_test", "FAILED", "800 expected, 799 received, 1 missing", "p50 5.0 ms, p99 not measured",
+    for part in ("06_load_test", "FAILED", "800 expected, 799 received, 1 missing",
+                 "p50 5.0 ms, p99 at least 8.4 ms, max 9.5 ms", "p50 not measured, p99 not known",
+                 "obvious: 0.27 s; as deployed now: 0.09 s, 3.1 times sooner (2.9 to 3.3)",
                  "Leftovers: 0", "runs/now", "the host"):  # fmt: skip
         assert part in text
 
@@ -37,9 +55,10 @@ def test_the_report_is_one_file_that_needs_no_other_and_links_the_raw_data(run):
     assert page.count("data:image/png;base64,") == 4 and page.count("data:image/gif;base64,") == 1
     assert 'src="http' not in page and "<link" not in page
     assert "&lt;b&gt;the host&lt;/b&gt;" in page
-    # A picture says what is seen, and whether it was measured.
+    # A picture says what to conclude, what is seen, where it is from, and whether it was measured.
     assert '<figure class="measured moving">' in page and '<figure class="computed">' in page
-    assert '<span class="kind">Computed:</span> How far it goes.' in page
+    assert "<h2>One message reached the last person: one after another after 3" in page
+    assert "<h3>A forecast</h3>" in page and '<span class="kind">Computed</span> in notebook\n07' in page
     assert "A curve of the share of 800 deliveries that arrived within a time" in page
     for name in ("summary.json", "load_test/deliveries.parquet", "load_test/summary.json"):
         assert f'<a href="{name}">' in page and (folder / name).exists()
@@ -47,26 +66,71 @@ def test_the_report_is_one_file_that_needs_no_other_and_links_the_raw_data(run):
 
 def test_the_conclusion_is_made_from_the_result(run):
     fanout = run[1]["fanout"]
-    fast, complete, price = report.conclude({"fanout": fanout})
-    assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.1f} ms" in fast
-    assert "half arrived within " in fast and "9 of 10 within " in fast
-    assert complete.startswith("All 800 deliveries arrived, each of them once, and you can trust the figures")
+    fast, shares, complete, price = report.conclude({"fanout": fanout})
+    assert f"reached all 40 connections within {fanout['last_delivery_ms']['p50']:.0f} ms" in fast
+    assert "(20 broadcasts to 40 connections), half within " in shares and ", 9 of 10 within " in shares
+    assert complete == "All 800 deliveries arrived, each of them once."
     here, many = (cost.estimate(people, broadcasts=3600, minutes=60).dollars for people in (40, 10_000))
     assert f"would cost {here:.2f} US dollars an hour with 40 people, and {many:.2f} with 10,000" in price
 
 
-def test_the_conclusion_hides_no_doubt(run):
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, "270 ms; as deployed now: 90 ms, 3.1 times sooner (2.9 to 3.3)."),
+        (
+            {"times_sooner": [1.1, 0.9, 1.3]},
+            "270 ms; as deployed now: 90 ms, a difference that may be noise (0.9 to 1.3).",
+        ),
+        ({"times_sooner": [0.5, 0.4, 0.6]}, "270 ms; as deployed now: 90 ms, 2.0 times later."),
+        ({"times_sooner": [3.1, None, None]}, "270 ms; as deployed now: 90 ms, 3.1 times sooner."),
+        ({"times_sooner": None}, "270 ms."),
+        ({"variants": {"obvious": {"last_p50_ms": 270.1}}}, "270 ms."),  # notebook 07 was stopped
+        ({"variants": {}}, "a time that is not known."),
+    ],
+)
+def test_the_first_sentence_compares_the_obvious_broadcast_with_what_is_deployed(run, changes, end):
+    summary = {"fanout": run[1]["fanout"], "faster": STORY | changes}
+    first, second, *_ = report.conclude(summary)
+    assert first == f"The obvious broadcast reached everybody within {end}"
+    assert second.startswith("Of the deliveries in notebook 06 ")
+
+
+def page_of(folder, summary):
+    report.write(folder, summary)
+    return " ".join((folder / "report.html").read_text().split())
+
+
+def test_the_report_hides_no_doubt(run, tmp_path):
     fanout = run[1]["fanout"]
 
-    def conclude(**changes):
-        return report.conclude({"fanout": fanout | changes})
+    def page(**changes):
+        return page_of(tmp_path, run[1] | {"fanout": fanout | changes})
 
-    assert "Of 800 deliveries 799 arrived and 0 came twice" in conclude(delivered=799)[1]
-    assert "All" not in conclude(duplicate=1)[1] and "1 came twice" in conclude(duplicate=1)[1]
-    assert "but do not rely on these figures" in conclude(verdict={"believable": False, "uncertain": []})[1]
-    known, unsure = (conclude(verdict={"believable": True, "uncertain": names}) for names in ([], ["p90", "p99"]))
-    assert "99 of 100" in known[0] and " of 10" not in unsure[0]
-    assert "except p90 and p99, for which there were too few broadcasts" in unsure[1]
+    assert "Of 800 deliveries 799 arrived, and 0 came twice" in page(delivered=799)
+    assert "All 800" not in page(duplicate=1) and "1 came twice" in page(duplicate=1)
+    failed = {"check": "deliveries", "ok": False, "message": "Lost."}
+    lossy = page(verdict={"believable": False, "uncertain": [], "checks": [failed]})
+    assert '<p class="bad">Do not rely on these figures' in lossy and '<span class="bad">✗ look' in lossy
+    known, unsure = (
+        page(verdict={"believable": True, "uncertain": names, "checks": []}) for names in ([], ["p90", "p99"])
+    )
+    assert "99 of 100 within " in known and " of 10 within " not in unsure
+    assert "Within what time 9 of 10 have heard it (p90): not yet, 17 more broadcasts would be enough." in unsure
+    assert "99 of 100 have heard it (p99): not yet, 349 more broadcasts" in unsure
+    assert "notebook 07 has not measured them" in unsure and "How fast AWS is" in unsure
+    assert "How fast AWS is" not in page_of(tmp_path, run[1] | {"target": "aws", "faster": STORY})
+
+
+def test_too_few_broadcasts_are_no_failure(run, tmp_path):
+    checks = [{"check": name, "ok": False, "message": "Too few."} for name in ("settled", "samples")]
+    few = run[1]["fanout"] | {
+        "broadcasts": 3, "verdict": {"believable": False, "uncertain": ["p50", "p90", "p99"], "checks": checks}
+    }  # fmt: skip
+    page = page_of(tmp_path, run[1] | {"fanout": few, "failures": []})
+    assert "Not yet: 5 more broadcasts would be enough for a median." in page
+    assert 'class="bad"' not in page.replace('<span class="bad">failed</span>', "")
+    assert '<div class="conclusion early">' in page
 
 
 def test_the_machine_is_described_and_not_named():
@@ -79,7 +143,7 @@ def test_a_run_without_a_measurement_says_so(run, tmp_path):
     summary = run[1] | {"fanout": None, "leftovers": None}
     report.write(tmp_path, summary)
     assert "Fan-out: not measured" in "\n".join(report.lines(summary, "x"))
-    assert "not known" in (tmp_path / "report.html").read_text()
+    assert "Whether anything is left in the cloud." in (tmp_path / "report.html").read_text()
 
 
 def test_the_conclusion_looks_doubtful_unless_all_went_well_and_the_measurement_trusts_itself(run, tmp_path):
@@ -104,6 +168,7 @@ def test_it_can_be_read_by_everybody_everywhere(chromium, run, scheme, width):
     page.on("request", lambda request: asked.append(request.url.split(":")[0]))
     page.goto((run[0] / "report.html").as_uri())
     assert [kind for kind in asked if kind != "data"] == ["file"]
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()

@@ -78,6 +78,7 @@ def test_a_figure_is_a_png_with_its_text_and_its_source(tmp_path):
     figure.savefig(path, dpi=50)
     with Image.open(path) as image:
         assert (image.info["Description"], image.info["Source"]) == (figure.alt, "measured")
+        assert image.info["Title"] == figure.axes[0].get_title(loc="left").replace("\n", " ") != ""
 
 
 @pytest.mark.parametrize("shape", ["a long tail", "a heavy tail", "no tail"])
