@@ -1,5 +1,5 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
-# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=200  BROADCASTS=20
+# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=100  BROADCASTS=20
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
@@ -49,7 +49,7 @@ help:
 
 setup:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv, is needed: install it, or name it with PYTHON=..."; exit 1; }
-	@$(PYTHON) -I chatlab/install.py
+	@$(PYTHON) -I chatlab/install.py $(filter setup,$(MAKECMDGOALS))
 
 run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)

@@ -22,10 +22,11 @@ FRONTEND = ROOT / "frontend"
 PINNED = (ROOT / "requirements.txt", ROOT / "pyproject.toml")
 BOOK = ROOT / "docs" / "requirements.txt"
 AGAIN = "Then give the same command again."
+READY = "The lab is ready. Next: `make lab` opens the first notebook; `make run` runs all of them and measures."
 
 
-def main(with_book: bool = False) -> None:
-    """Install what is missing; what makes the book only if you ask for it."""
+def main(with_book: bool = False, say_ready: bool = False) -> None:
+    """Install what is missing; what makes the book, and a last line that all is there, only if you ask for them."""
     steps = [
         (packages_are_complete, install_packages, "The Python packages"),
         (page_is_complete, install_page, "The page's packages"),
@@ -44,6 +45,8 @@ def main(with_book: bool = False) -> None:
                     sys.exit(f"The lab can't be installed: {error.strerror}{missing}. {AGAIN}")
     with suppress(OSError):
         (VENV / ".lock").chmod(0o600)  # uv lets everybody write to it
+    if say_ready:
+        print(READY)
 
 
 @contextmanager
@@ -182,6 +185,6 @@ def reason(output: str) -> str:
 
 if __name__ == "__main__":
     try:
-        main(with_book="book" in sys.argv[1:])
+        main(with_book="book" in sys.argv[1:], say_ready="setup" in sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit("Stopped.")

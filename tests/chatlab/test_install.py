@@ -173,6 +173,18 @@ def test_the_page_s_packages_are_complete_if_npm_came_to_its_end_with_those_that
     assert not install.page_is_complete()
 
 
+def test_make_setup_says_at_its_end_that_the_lab_is_ready_and_no_other_command_does(monkeypatch, capsys):
+    for is_complete in ("packages_are_complete", "page_is_complete"):
+        monkeypatch.setattr(install, is_complete, lambda: True)
+    install.main(say_ready=True)
+    assert capsys.readouterr().out == f"{install.READY}\n"
+    install.main()
+    assert capsys.readouterr().out == ""
+    for goal, words in (("setup", "chatlab/install.py setup"), ("run", "chatlab/install.py")):
+        planned = subprocess.run(["make", "--dry-run", goal], cwd=ROOT, capture_output=True, text=True).stdout
+        assert planned.splitlines()[1].rstrip().endswith(words)
+
+
 def test_it_needs_nothing_that_is_not_there_yet():
     """The machine's own Python runs it, which has none of the lab's packages."""
     command = [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({install.__file__!r})"]
