@@ -8,7 +8,6 @@ import pytest
 
 from chatlab import limits
 from chatlab.exercises import building, chatting, measuring
-from chatlab.exercises.building import HASHED, OTHERS
 from tests.support.cells import exercises, run_cell
 
 NAMES = {"exercises": SimpleNamespace(measuring=measuring), "lab": None, "limits": limits}
@@ -65,9 +64,6 @@ def fail(*_):
         (building.check_expires_at, lambda now: int(now) + 3600, "a connection can last 2"),
         (building.check_expires_at, lambda now: int(now) + 25 * 3600, "each broadcast posts to ghosts until then"),
         (building.check_outdated, lambda disk, deployed: [part for part in deployed if deployed[part] > "b"], "name"),
-        (building.check_cache_control, lambda key: HASHED if "assets" in key else OTHERS, "old-assets/index.html"),
-        (building.check_may_read, lambda policy, arn: True, "a stranger may not read"),
-        (building.check_may_read, lambda policy, arn: any(arn in s["Resource"] for s in policy["Statement"]), "wild"),
         (chatting.check_route, lambda message, keys: "$default", "goes to join, and you say $default"),
         (chatting.check_route, lambda message, keys: json.loads(message)["action"], "goes to $default"),
         (chatting.check_limit, 20, "an hour can cost"),
