@@ -418,8 +418,8 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             "10 s, and the page's build", "delete_bucket",
         ),
         (
-            "08", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
-            f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 08 itself by update_table",
+            "09", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
+            f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 09 itself by update_table",
         ),
     ]  # fmt: skip
     if hours := ledger.lifetime_hours():

@@ -1,6 +1,7 @@
 """The lab: its settings, and the names, tags, clients and URLs that follow from them."""
 
 import hashlib
+import html
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -222,13 +223,14 @@ class Lab:
         """Raises LabError without credentials that AWS knows."""
         _ = self.account_id
 
-    def show(self, answer: Row | Sequence[Row], *columns: str) -> pd.DataFrame:
+    def show(self, answer: Row | Sequence[Row], *columns: str, fold: str = "") -> pd.DataFrame:
         """What AWS answered as a small table of texts, without what is private.
 
         Args:
             answer: one dict (shown as two columns) or a list of dicts (rows). What a row lacks is left blank, and so is
                 a time that is not known (NaT).
             columns: the keys to show; by default all but `ResponseMetadata`.
+            fold: a line that a notebook shows in place of the table, which opens with a click on it.
         """
 
         def text(value: object) -> str:
@@ -239,8 +241,11 @@ class Lab:
             return {key: text(row.get(key)) for key in keys}
 
         if isinstance(answer, Mapping):
-            return _Table(texts(answer).items(), columns=["", "value"])
-        return _Table([texts(row) for row in answer], columns=columns or None)
+            table = _Table(texts(answer).items(), columns=["", "value"])
+        else:
+            table = _Table([texts(row) for row in answer], columns=columns or None)
+        table.fold = fold
+        return table
 
     # --- whose is it? -------------------------------------------------------------------------------------------
 
@@ -334,14 +339,16 @@ class Lab:
 
 
 class _Table(pd.DataFrame):
-    """A DataFrame of texts: aligned to the left, and shown without row numbers."""
+    """A DataFrame of texts: aligned to the left, without row numbers, and folded below the line `fold`, if any."""
+
+    fold = ""
 
     @property
     def _constructor(self) -> type["_Table"]:
         return _Table
 
     def __repr__(self) -> str:
-        return self.to_string(index=False)
+        return "\n".join(filter(None, [self.fold, self.to_string(index=False)]))
 
     def _repr_html_(self) -> str:
         styled = (
@@ -349,7 +356,8 @@ class _Table(pd.DataFrame):
             .hide(axis="index")
             .set_table_styles([{"selector": "th, td", "props": "text-align: left; white-space: pre-wrap"}])
         )
-        return styled.set_table_attributes('class="dataframe"').set_uuid("texts").to_html()
+        shown: str = styled.set_table_attributes('class="dataframe"').set_uuid("texts").to_html()
+        return f"<details><summary>{html.escape(self.fold)}</summary>{shown}</details>" if self.fold else shown
 
 
 def _without_account_in_host(request: AWSRequest, **_: object) -> None:

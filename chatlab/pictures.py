@@ -32,10 +32,10 @@ def draw(number: str) -> str:
     source has no such part.
     """
     (notebook,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
-    head = "".join(json.loads(notebook.read_text())["cells"][0]["source"])
-    description = re.search(rf"!\[(.*)\]\(\.\./docs/pictures/architecture-{number}\.svg\)", head)
+    text = "\n".join("".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"])
+    description = re.search(rf"!\[(.*)\]\(\.\./docs/pictures/architecture-{number}\.svg\)", text)
     if not description:
-        raise ValueError(f"{notebook.name} does not begin with its picture")
+        raise ValueError(f"{notebook.name} does not show its picture")
     picture = re.sub(r"(<title[^>]*>)[^<]*", rf"\g<1>{description[1]}", SOURCE.read_text(), count=1)
     picture = re.sub(r"  <!--.*-->\n", "", picture)
     for part in LIT[number]:

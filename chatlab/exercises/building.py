@@ -36,6 +36,8 @@ def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
     if isinstance(answer, bool) or not isinstance(answer, int):
         return not_yet(f"a Unix time for DynamoDB is a whole number of seconds, an int, and this is {answer!r}.")
     lives_s = answer - NOW
+    if lives_s < 0:
+        return not_yet("this time has passed when the connection opens: add the hours, in seconds, to `now`.")
     if lives_s < MAX_CONNECTION_S:
         return not_yet(
             f"the item may be deleted after {lives_s / 3600:.1f} hours, and a connection can last 2: after that the "
@@ -48,8 +50,8 @@ def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
 
 @forgiving
 def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
-    """A put that tells whether the item was new, and leaves an older one as it is."""
-    first, second = {"said": {"S": "first"}}, {"said": {"S": "second"}}
+    """A put that says whether the item was new, and leaves an older one as it is, however late that one came."""
+    first, second, third = ({"said": {"S": said}} for said in ("first", "second", "third"))
     with _items(lab, 0) as (key,):
         answers = put_new(key | first), put_new(key | second)
         stored = lab.client("dynamodb").get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
@@ -61,6 +63,25 @@ def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
         return not_yet(f"for a new item it has to return True, and it returned {answers[0]!r}.")
     if answers[1] is not False:
         return not_yet(f"for an item that is there already it has to return False, and it returned {answers[1]!r}.")
+    dynamodb: Any = lab.client("dynamodb")
+    with _items(lab, 0) as (key,):
+
+        def put_before(model: OperationModel, **_: object) -> None:
+            if model.name not in READS and not others:  # the learner's first write, and not the one below
+                others.append(model.name)
+                dynamodb.put_item(TableName=lab.table, Item=key | first)
+
+        others: list[str] = []
+        with _before_each_call(dynamodb, "before-call", put_before):
+            answer = put_new(key | third)
+        stored = dynamodb.get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
+    if not others:
+        return not_yet("write with this notebook's own `dynamodb`: the check watches it.")
+    if stored != key | first or answer is not False:
+        return not_yet(
+            "somebody else put the item between your look and your put, and yours took its place or claims to be new: "
+            "let DynamoDB look, by a ConditionExpression of the put."
+        )
     return right("DynamoDB looks and writes in one step: of two puts at the same moment it refuses one.")
 
 
@@ -70,7 +91,9 @@ def check_connection_ids(lab: Lab, connection_ids: Callable[[int], Iterable[str]
     with _items(lab, 5) as keys:
         expected = {key["connection_id"]["S"] for key in keys}
         for limit in (2, 1_000):
-            found = list(connection_ids(limit) or [])
+            # DynamoDB ends a page at 1 MB, and this check after two items, whatever the function asks for.
+            with _before_each_call(lab.client("dynamodb"), "provide-client-params", _two_a_page):
+                found = list(connection_ids(limit) or [])
             if missing := len(expected - set(found)):
                 return not_yet(
                     f"with pages of {limit:,}, {missing} of 5 ids are missing: as long as a page has a "
@@ -79,6 +102,24 @@ def check_connection_ids(lab: Lab, connection_ids: Callable[[int], Iterable[str]
             if len(found) > len(set(found)):
                 return not_yet(f"with pages of {limit:,}, some ids come twice: their people would read it twice.")
     return right("a page at a time, until one has no LastEvaluatedKey. The broadcast reads the table like this.")
+
+
+READS = frozenset({"GetItem", "BatchGetItem", "TransactGetItems", "Query", "Scan"})
+
+
+def _two_a_page(params: dict[str, Any], model: OperationModel, **_: object) -> dict[str, Any]:
+    return params | {"Limit": 2} if model.name == "Scan" else params
+
+
+@contextmanager
+def _before_each_call(client: Any, moment: str, do: Callable[..., object]) -> Iterator[None]:
+    """`do` before each call of the client, at one of the moments that botocore has events for."""
+    event = f"{moment}.{client.meta.service_model.service_id.hyphenize()}"
+    client.meta.events.register(event, do)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, do)
 
 
 @contextmanager
@@ -104,34 +145,63 @@ Statement = Mapping[str, str | Sequence[str]]
 
 
 def decide(statements: Sequence[Statement], action: str, resource: str) -> str:
-    """What IAM decides by statements without conditions: what its simulator calls EvalDecision.
+    """What IAM decides by a role's statements without conditions: what its simulator calls EvalDecision.
+
+    The names of actions have no case.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_AccessPolicyLanguage_Interplay.html
     """
 
-    def fits(patterns: str | Sequence[str], name: str) -> bool:
-        listed = [patterns] if isinstance(patterns, str) else patterns
-        return any(fnmatchcase(name, pattern) for pattern in listed)
+    def fits(patterns: Sequence[str], name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
 
     effects = {
         statement["Effect"]
         for statement in statements
-        if fits(statement["Action"], action) and fits(statement["Resource"], resource)
+        if fits([each.lower() for each in _listed(statement["Action"])], action.lower())
+        and fits(_listed(statement["Resource"]), resource)
     }
     return EXPLICIT if "Deny" in effects else ALLOWED if "Allow" in effects else IMPLICIT
+
+
+def _listed(one_or_more: str | Sequence[str]) -> Sequence[str]:
+    return [one_or_more] if isinstance(one_or_more, str) else one_or_more
+
+
+def _surplus(lab: Lab, statement: Statement, action: str, resource: str) -> str:
+    """What the statement names beside this action of DynamoDB and this resource; "" if nothing."""
+    operations = lab.client("dynamodb").meta.service_model.operation_names
+    for pattern in _listed(statement["Action"]):
+        if not fnmatchcase(action.lower(), pattern.lower()):
+            return pattern
+        for name in (f"dynamodb:{operation}" for operation in operations):
+            if name != action and fnmatchcase(name.lower(), pattern.lower()):
+                return name
+    return next((pattern for pattern in _listed(statement["Resource"]) if pattern != resource), "")
+
+
+def _misspelt(statement: Statement) -> str:
+    """What IAM would refuse, or this check does not read; "" if nothing."""
+    if more := sorted((statement.keys() - {"Sid"}) ^ {"Effect", "Action", "Resource"}):
+        return f"give it Effect, Action and Resource, and nothing else: {', '.join(more)} is missing or too much."
+    if statement["Effect"] not in ("Allow", "Deny"):
+        return f"Effect is Allow or Deny, written so, and here it is {statement['Effect']!r}."
+    return ""
 
 
 @forgiving
 def check_report(lab: Lab, statement: Statement) -> Answer:
     """A statement for a function that counts who is connected, and does nothing else."""
     table = lab.arn("dynamodb", f"table/{lab.table}")
+    if sentence := _misspelt(statement):
+        return not_yet(sentence)
     if decide([statement], "dynamodb:Scan", table) != ALLOWED:
         return not_yet("to count the items it has to read them, with dynamodb:Scan on this table.")
-    for action in ("PutItem", "UpdateItem", "DeleteItem", "DeleteTable", "UpdateTimeToLive"):
-        if decide([statement], f"dynamodb:{action}", table) != IMPLICIT:
-            return not_yet(f"it may also do dynamodb:{action}, which a report does not need.")
-    if decide([statement], "dynamodb:Scan", lab.arn("dynamodb", "table/somebody-elses")) != IMPLICIT:
-        return not_yet("it may also read the tables of others: name this one as the Resource.")
+    surplus = _surplus(lab, statement, "dynamodb:Scan", table)
+    if surplus and surplus in _listed(statement["Resource"]):
+        return not_yet(f"{surplus} is more than this table, so it may read others: name this one as the Resource.")
+    if surplus:
+        return not_yet(f"it may also do {surplus}, which a report does not need.")
     return right("one action on one table. A mistake in that function can do no more than read who is connected.")
 
 
@@ -140,17 +210,13 @@ def check_guard(lab: Lab, guard: Statement) -> Answer:
     """A statement that keeps the table, whatever other policies allow, and forbids nothing else."""
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     table = lab.arn("dynamodb", f"table/{lab.table}")
+    if sentence := _misspelt(guard):
+        return not_yet(sentence)
     decision = decide([everything, guard], "dynamodb:DeleteTable", table)
     if decision != EXPLICIT:
         return not_yet(f"beside a policy that allows everything, DeleteTable on this table is still {decision}.")
-    for action, resource in (
-        ("dynamodb:DeleteItem", table),
-        ("dynamodb:Scan", table),
-        ("dynamodb:DeleteTable", lab.arn("dynamodb", "table/somebody-elses")),
-        ("lambda:InvokeFunction", lab.arn("lambda", f"function:{lab.functions['default']}")),
-    ):
-        if decide([everything, guard], action, resource) != ALLOWED:
-            return not_yet(f"it forbids {action} on {resource.rpartition(':')[2]}, too.")
+    if surplus := _surplus(lab, guard, "dynamodb:DeleteTable", table):
+        return not_yet(f"it also forbids {surplus}, and has to forbid DeleteTable on this table alone.")
     return right("a Deny wins over every Allow, in whichever policy either of them is.")
 
 
@@ -159,6 +225,9 @@ def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], ob
     """IAM's own decision, for statements whose Action and Resource are lists."""
     put_one = {"Effect": "Allow", "Action": ["dynamodb:PutItem"], "Resource": ["table/chat"]}
     all_tables = {"Effect": "Allow", "Action": ["dynamodb:*"], "Resource": ["table/*"]}
+    two, both = ["dynamodb:PutItem", "dynamodb:Scan"], ["table/chat", "table/others"]
+    two_of_each = {"Effect": "Allow", "Action": two, "Resource": both}
+    scan_others = {"Effect": "Allow", "Action": ["dynamodb:Scan"], "Resource": ["table/others"]}
     keep_chat = {"Effect": "Deny", "Action": ["dynamodb:Delete*"], "Resource": ["table/chat"]}
     questions: list[tuple[str, list[Statement], str, str]] = [
         ("no statement at all", [], "dynamodb:PutItem", "table/chat"),
@@ -170,12 +239,17 @@ def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], ob
         ("a Deny before an Allow", [keep_chat, all_tables], "dynamodb:DeleteItem", "table/chat"),
         ("a Deny of something else", [keep_chat, all_tables], "dynamodb:DeleteTable", "table/others"),
         ("a Deny and nothing else", [keep_chat], "dynamodb:PutItem", "table/chat"),
+        ("the second action, the second thing", [two_of_each], "dynamodb:Scan", "table/others"),
+        ("an action of one, a thing of the other", [put_one, scan_others], "dynamodb:PutItem", "table/others"),
     ]
     for what, statements, action, resource in questions:
         expected, found = decide(statements, action, resource), decides(statements, action, resource)
         if found != expected:
             return not_yet(f"{what}: {action} on {resource} is {expected}, and yours says {found!r}.")
-    return right("this is IAM's whole logic but for conditions, boundaries, and the policies of organisations.")
+    return right(
+        "so IAM decides by a role's own policies. Beside them count policies of the thing itself (of a bucket or a "
+        "function), conditions, boundaries, and the policies of an organisation."
+    )
 
 
 # --- 03: the size of a room, what has to be deployed, and a broadcast of your own -------------------------------------

@@ -75,6 +75,14 @@ def test_tags_in_either_form_say_whose_a_thing_is():
         lab.require_own("a table chat", {})
 
 
+def test_a_long_table_folds_below_a_line(aws):
+    shown = aws().show([{"check": "names"}], fold="1 <check>")
+    assert re.match(
+        r"<details><summary>1 &lt;check&gt;</summary>.*<table.*</table>\s*</details>$", shown._repr_html_(), re.S
+    )
+    assert repr(shown).splitlines()[0] == "1 <check>" and "names" in repr(shown)
+
+
 def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
     assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
     assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64

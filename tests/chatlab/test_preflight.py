@@ -228,7 +228,7 @@ def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restric
         "The lab can't be built here, and nothing was made. permissions: iam: not allowed: iam:CreateRole. Ask for the "
         "policy docs/aws-policy.json (another NAME's: python -m chatlab permissions NAME)."
     )
-    assert "not allowed: iam:CreateRole" in run_cells("00_start", 5, NAME="no-roles")  # the table of all checks
+    assert "not allowed: iam:CreateRole" in run_cells("00_start", 6, NAME="no-roles")  # the table of all checks
     assert list_resources(lab).empty
 
 

@@ -60,9 +60,6 @@ def fail(*_):
 @pytest.mark.parametrize(
     ("check", "made", "message"),
     [
-        (building.check_expires_at, lambda now: now + 4 * 3600, "an int, and this is"),
-        (building.check_expires_at, lambda now: int(now) + 3600, "a connection can last 2"),
-        (building.check_expires_at, lambda now: int(now) + 25 * 3600, "each broadcast posts to ghosts until then"),
         (building.check_outdated, lambda disk, deployed: [part for part in deployed if deployed[part] > "b"], "name"),
         (chatting.check_route, lambda message, keys: "$default", "goes to join, and you say $default"),
         (chatting.check_route, lambda message, keys: json.loads(message)["action"], "goes to $default"),
