@@ -121,7 +121,8 @@ STATEMENTS = [
         "LogGroups",
         # With and without the end: which of the two an action is checked against is not the same for all.
         [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
-        "logs:CreateLogGroup logs:TagResource logs:ListTagsForResource logs:PutRetentionPolicy logs:DeleteLogGroup",
+        "logs:CreateLogGroup logs:TagResource logs:ListTagsForResource logs:PutRetentionPolicy logs:FilterLogEvents"
+        " logs:DeleteLogGroup",
     ),
     Statement(
         "Apis",

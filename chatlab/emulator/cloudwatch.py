@@ -1,7 +1,7 @@
-"""CloudWatch's metrics of the functions: those that AWS counts, and those that are in a function's log lines.
+"""CloudWatch's metrics and logs of the functions: what AWS counts, what they print, and the metrics in what they print.
 
-MiniStack counts only calls that come through Lambda's own API, and reads no log lines. So each invocation is measured
-here in MiniStack's worker, which all invocations pass. It takes one at a time, and reads the log.
+MiniStack counts and logs only calls that come through Lambda's own API, and reads no log lines. So each invocation is
+measured here in MiniStack's worker, which all invocations pass. It takes one at a time, and reads the log.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -9,13 +9,16 @@ import contextvars
 import json
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+from ministack.core import iam_evaluator
 from ministack.core.lambda_runtime import Worker
-from ministack.services import cloudwatch, lambda_svc
+from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc
 
 from chatlab.emulator.calls import App, Receive, Scope, Send, parse_call
 
@@ -33,7 +36,12 @@ class _Datum(NamedTuple):
 _pending: deque[tuple[float, Callable[[], None]]] = deque()
 """The oldest first: from when on the figures of an invocation can be read (monotonic clock), and what stores them."""
 _concurrent: Counter[str] = Counter()  # invocations under way, by function
+_streams: WeakKeyDictionary[Worker, str] = WeakKeyDictionary()
+"""The name of each worker's log stream: as on AWS, each instance of a function has one."""
 _lock = threading.Lock()
+
+MAX_LINES = 10_000
+"""Of each log stream: what is older is forgotten, since the local cloud keeps all in memory."""
 
 
 def with_metrics(app: App, delay_s: float = 0.0) -> App:
@@ -56,6 +64,7 @@ def with_metrics(app: App, delay_s: float = 0.0) -> App:
             has_failed = response.get("status") != "ok"
             data = _standard_metrics(function, event, has_failed, duration_ms, concurrent)
             data += _embedded_metrics(response.get("log") or "")
+            _log(worker, response.get("log") or "", time.time())
             store = partial(contextvars.copy_context().run, _store, data, began)  # the context says whose they are
             _pending.append((time.monotonic() + delay_s, store))
             _store_what_is_due()  # here, too: nobody may ever read, and it would pile up
@@ -68,6 +77,7 @@ def with_metrics(app: App, delay_s: float = 0.0) -> App:
 
     Worker.invoke = invoke_and_measure
     lambda_svc._emit_lambda_metrics = _count_throttles
+    lambda_svc._emit_lambda_logs = lambda *_, **__: None  # `_log` has done it
     return store_before_reading
 
 
@@ -104,6 +114,43 @@ def _embedded_metrics(log: str) -> list[_Datum]:
                     value = float(fields[metric["Name"]])
                     data.append(_Datum(directive["Namespace"], metric["Name"], value, metric["Unit"], dimensions))
     return data
+
+
+def _log(worker: Any, log: str, timestamp: float) -> None:
+    """Put what an invocation printed into its log group, if there is one and the function's role may write there.
+
+    Lambda's own lines (START, END, REPORT) are left out.
+    """
+    config = worker.config
+    name = f"/aws/lambda/{config['FunctionName']}"
+    group = cloudwatch_logs._log_groups.get(name)
+    if not log or group is None:
+        return
+    stream_name = _streams.setdefault(worker, f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}")
+    if stream_name not in group["streams"] and not _may_write(config, f"{group['arn'].removesuffix(':*')}:log-stream:"):
+        return
+    milliseconds = round(1000 * timestamp)
+    new = dict.fromkeys(("firstEventTimestamp", "lastEventTimestamp", "lastIngestionTime"))
+    new |= {"events": [], "uploadSequenceToken": "1", "creationTime": milliseconds}
+    stream = group["streams"].setdefault(stream_name, new)
+    lines = [{"timestamp": milliseconds, "message": line, "ingestionTime": milliseconds} for line in log.splitlines()]
+    cloudwatch_logs._append_log_events(stream, lines)
+    if len(stream["events"]) > MAX_LINES:
+        del stream["events"][:-MAX_LINES]
+
+
+def _may_write(config: dict[str, Any], stream_arn: str) -> bool:
+    """Whether the function's role may put lines into a new log stream."""
+    _, _, _, region, account, *_ = config["FunctionArn"].split(":")
+    role = config["Role"].rpartition("/")[2]
+    policies = iam_evaluator._gather_role_policies(role, account)
+    return all(
+        iam_evaluator.evaluate(
+            iam_evaluator.EvalContext(config["Role"], "AssumedRole", account, action, stream_arn, region), policies
+        ).decision
+        == "Allow"
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents")
+    )
 
 
 def _store_what_is_due() -> None:

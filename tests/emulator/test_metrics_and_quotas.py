@@ -1,6 +1,7 @@
-"""CloudWatch's figures on the local cloud: of invocations over the WebSocket, and of the broadcast's log line; and the
-account's quotas."""
+"""CloudWatch on the local cloud: figures of invocations over the WebSocket, the broadcast's log line, and its figures;
+and the account's quotas."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from chatlab import poll
 from chatlab.lab import STAGE
 from chatlab.limits import read_quotas
 from tests.support.chat import delete_item, people
+from tests.support.labs import variables, without_policy
 
 
 def figure(lab, namespace, name, statistic, **dimensions):
@@ -42,6 +44,30 @@ def test_a_broadcast_has_the_figures_that_it_has_on_aws(chat):
     assert 0 < figure(chat, "chatlab", "post_ms", "Average", function=function) < duration
     assert figure(chat, "AWS/ApiGateway", "IntegrationLatency", "Average", ApiId=api, Stage=STAGE) > 0
     assert figure(chat, "AWS/ApiGateway", "IntegrationLatency", "Average", ApiId="another", Stage=STAGE) is None
+
+
+def test_what_a_function_prints_is_in_its_log_group_if_its_role_may_write_there(chat):
+    logs, group = chat.client("logs"), chat.log_groups["default"]
+
+    def lines():
+        events = logs.filter_log_events(logGroupName=group, filterPattern='{ $.event = "broadcast" }')["events"]
+        return [json.loads(event["message"]) for event in events]
+
+    def say(text):
+        with people(chat, 1) as (ada,):
+            ada.send(text)
+            assert ada.recv() == text
+
+    before = len(lines())
+    say("hello")
+    poll(lambda: len(lines()) == before + 1, "the log line", every_s=0.02)
+    assert lines()[-1]["delivered"] == 1
+    chat.client("lambda").invoke(FunctionName=chat.functions["default"], Payload=b"{}")
+    assert len(lines()) == before + 2  # once, by whatever way it was invoked
+    with without_policy(chat, "logs"), variables(chat, AGAIN="1"):  # a new instance makes a new log stream
+        say("nobody reads this")
+        say("nor this")
+    assert len(lines()) == before + 2
 
 
 def test_a_call_of_lambdas_own_counts_once(chat):
