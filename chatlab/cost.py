@@ -234,35 +234,32 @@ def _dollars(value: float) -> str:
 
 LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
 """Notebook 06 as it stands, its warm-up included: arguments of `estimate`."""
-COMPARISON_STEPS = {"fanout": [62, 125, 250, 500, 1_000], "sequential": [62, 125, 250]}
-"""Notebook 08 as it stands, on an account with AWS's default quotas: for each run its numbers of connections."""
-COMPARISON_BROADCASTS_PER_S = {"fanout": 3, "sequential": 0.25}
-"""The same: for each run its broadcasts a second."""
+GROWTH_STEPS = [62, 125, 250, 500, 1_000]
+"""Notebook 08 as it stands, on an account with AWS's default quotas: its numbers of connections."""
+GROWTH_BROADCASTS_PER_S = 3
+"""The same: its broadcasts a second."""
 BUILD_AND_TRY = {"connections": 20, "broadcasts": 50, "minutes": 10}
 """Of notebooks 01 to 05, whose checks are some connections and messages, and of a person in a browser."""
 
 
-def estimate_comparison(
-    steps: Mapping[str, Sequence[int]],
-    broadcasts_per_s: Mapping[str, float],
-    broadcasts_each: int = 9,
-    prices: Prices = PRICES,
+def estimate_growth(
+    steps: Sequence[int], broadcasts_per_s: float, broadcasts_each: int = 9, prices: Prices = PRICES
 ) -> Bill:
-    """What notebook 08's runs use, as if everybody connected anew for each step, which is a little too much.
+    """What notebook 08's run uses, as if everybody connected anew for each step, which is a little too much.
 
     Args:
-        steps: for each run its numbers of connections, as `COMPARISON_STEPS`.
-        broadcasts_per_s: for each run, as `COMPARISON_BROADCASTS_PER_S`.
+        steps: its numbers of connections, as `GROWTH_STEPS`.
+        broadcasts_per_s: as `GROWTH_BROADCASTS_PER_S`.
         broadcasts_each: how many in each step, the warm-up included.
     """
-    minutes = sum(broadcasts_each * len(steps[run]) / broadcasts_per_s[run] for run in steps) / 60
-    return estimate(sum(map(sum, steps.values())), broadcasts_each, minutes=minutes, prices=prices)
+    minutes = broadcasts_each * len(steps) / broadcasts_per_s / 60
+    return estimate(sum(steps), broadcasts_each, minutes=minutes, prices=prices)
 
 
 def estimate_whole_lab(prices: Prices = PRICES) -> Bill:
     """All notebooks, run once within an hour, at AWS's default quotas."""
     parts = estimate(**BUILD_AND_TRY, prices=prices) + estimate(**LOAD_TEST, prices=prices)
-    together = parts + estimate_comparison(COMPARISON_STEPS, COMPARISON_BROADCASTS_PER_S, prices=prices)
+    together = parts + estimate_growth(GROWTH_STEPS, GROWTH_BROADCASTS_PER_S, prices=prices)
     return Bill(together.quantities | {"metric months": METRICS / HOURS_A_MONTH}, prices)
 
 

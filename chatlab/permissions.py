@@ -181,8 +181,7 @@ STATEMENTS = [
         "budgets:ViewBudget dynamodb:ListTables iam:ListRoles iam:SimulatePrincipalPolicy lambda:ListFunctions"
         " lambda:ListEventSourceMappings lambda:GetAccountSettings logs:DescribeLogGroups s3:ListAllMyBuckets"
         " s3:GetAccountPublicAccessBlock scheduler:ListScheduleGroups scheduler:ListSchedules"
-        " organizations:DescribeEffectivePolicy tag:GetResources servicequotas:GetServiceQuota pricing:GetProducts"
-        " cloudwatch:GetMetricStatistics",
+        " organizations:DescribeEffectivePolicy tag:GetResources servicequotas:GetServiceQuota pricing:GetProducts",
     ),
 ]
 """All statements. A call that creates something with tags also asks for TagResource, or TagRole."""

@@ -27,7 +27,7 @@ include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md",
 exclude_patterns = [".*", "frontend", "runs", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"  # the outputs are those that `make notebooks` saved
-nb_ipywidgets_js = {}  # sliders need a kernel, and their scripts would come from others' servers
+nb_ipywidgets_js = {}  # no notebook has widgets, and their scripts would come from others' servers
 nitpick_ignore_regex = [("myst", r"(\.\./)*\w+/?")]  # a folder: a book has no page of it
 myst_heading_anchors = 4  # links to headings as a code-hosting page names them
 

@@ -1,4 +1,4 @@
-"""The exercises of the notebooks that measure: 06 the load test, 07 how far the chat goes."""
+"""The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many."""
 
 import threading
 from collections import Counter
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from chatlab import limits
-from chatlab.cost import PRICES
+from chatlab.cost import MIN_SERVERS, PRICES, SERVER_HOUR_DOLLARS
 from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
 from loadtest.intervals import sufficient_groups
@@ -72,38 +72,9 @@ def check_latencies(lab: Lab, latencies_s: Callable[[Sequence[float], Sequence[f
     )
 
 
-# --- 07: how large a room, at what price, and posts side by side ------------------------------------------------------
+# --- 07: posts side by side ------------------------------------------------------------------------------------------
 
 TOGETHER = 8  # posts that have to be under way at a time
-
-
-def check_room(lab: Lab, people: object) -> Answer:
-    """The largest room, to a tenth, that a broadcast reaches within a second at AWS's default quotas."""
-    if not isinstance(people, int) or people < 1:
-        return not_yet("give a whole number of people.")
-    if people > 100_000:
-        return not_yet(f"the quota alone takes {people / limits.DEFAULT.shared_per_s:.0f} s for that.")
-    last_s, more_s = (limits.forecast(limits.DEFAULT, number).last_s for number in (people, people * 11 // 10))
-    if last_s > 1:
-        return not_yet(f"the model says {last_s:.2f} s for {people:,} people: try fewer.")
-    if more_s <= 1:
-        return not_yet(f"the model says {last_s:.2f} s for {people:,} people: there is time for more.")
-    rate = f"{limits.DEFAULT.shared_per_s:,.0f} posts a second"
-    return right(f"{people:,} people take {last_s:.2f} s: {rate}, less what it takes to begin.")
-
-
-@forgiving
-def check_dollars(lab: Lab, dollars_a_month: Callable[[int, int], float]) -> Answer:
-    """`dollars_a_month(people, messages_a_day)`: what 30 days of it cost in metered messages, in and out."""
-    for people, messages in ((50, 2_000), (1_000, 86_400), (1, 1)):
-        expected = 30 * messages * (people + 1) * PRICES["WebSocket messages"]
-        found = float(dollars_a_month(people, messages))
-        if abs(found - expected) > 1e-6 * expected:
-            return not_yet(
-                f"{messages:,} messages a day to {people:,} people are {30 * messages * (people + 1):,} metered "
-                f"messages in 30 days, {expected:.3g} dollars, and it says {found:.3g}."
-            )
-    return right("each message is metered once on its way in, and once for each who gets it.")
 
 
 class _Room:
@@ -151,3 +122,70 @@ def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str
         f"up to {room.most_under_way} posts were under way at a time. If each waits 10 ms for its answer, that is "
         f"{100 * room.most_under_way:,} a second instead of 100."
     )
+
+
+# --- 08: how large a room, at what price, and when servers pay off ---------------------------------------------------
+
+
+def check_room(lab: Lab, people: object) -> Answer:
+    """The largest room, to a tenth, that a broadcast reaches within a second at AWS's default quotas."""
+    if not isinstance(people, int) or people < 1:
+        return not_yet("give a whole number of people.")
+    if people > 100_000:
+        return not_yet(f"the quota alone takes {people / limits.DEFAULT.shared_per_s:.0f} s for that.")
+    last_s, more_s = (limits.forecast(limits.DEFAULT, number).last_s for number in (people, people * 11 // 10))
+    if last_s > 1:
+        return not_yet(f"the model says {last_s:.2f} s for {people:,} people: try fewer.")
+    if more_s <= 1:
+        return not_yet(f"the model says {last_s:.2f} s for {people:,} people: there is time for more.")
+    rate = f"{limits.DEFAULT.shared_per_s:,.0f} posts a second"
+    return right(f"{people:,} people take {last_s:.2f} s: {rate}, less what it takes to begin.")
+
+
+@forgiving
+def check_dollars(lab: Lab, dollars_a_month: Callable[[int, int], float]) -> Answer:
+    """`dollars_a_month(people, messages_a_day)`: what 30 days of it cost in metered messages, in and out."""
+    for people, messages in ((50, 2_000), (1_000, 86_400), (1, 1)):
+        price = PRICES["WebSocket messages"]
+        expected = 30 * messages * (people + 1) * price
+        found = float(dollars_a_month(people, messages))
+        if _same(found, expected):
+            continue
+        if _same(found, 30 * messages * people * price):
+            return not_yet("each message is metered on its way in, too.")
+        if _same(found, 30 * messages * price):
+            return not_yet("each delivery is metered: count the people.")
+        if _same(found, expected / 30):
+            return not_yet("that is one day: a month has 30 of them here.")
+        return not_yet(
+            f"{messages:,} messages a day to {people:,} people are {30 * messages * (people + 1):,} metered messages "
+            f"in 30 days, {expected:.3g} dollars, and it says {found:.3g}."
+        )
+    return right("each message is metered once on its way in, and once for each person who gets it.")
+
+
+@forgiving
+def check_busy_from(lab: Lab, busy_from: Callable[[int], float]) -> Answer:
+    """`busy_from(people)`: messages an hour from which two servers cost less than the messages, to a whole one."""
+    for people in (1_000, 50, 1):
+        expected = MIN_SERVERS * SERVER_HOUR_DOLLARS / ((people + 1) * PRICES["WebSocket messages"])
+        found = float(busy_from(people))
+        if abs(found - expected) <= 1:
+            continue
+        if _same(found, expected / MIN_SERVERS, 0.01):
+            return not_yet(f"that pays for one server: {MIN_SERVERS} are needed, since one may fail.")
+        if _same(found, expected * (people + 1) / people, 1e-3):
+            return not_yet("each message is metered on its way in, too.")
+        if _same(found, expected * (people + 1), 0.01):
+            return not_yet("that is how many deliveries servers are worth: one message is a delivery for each person.")
+        if _same(found, expected / 3600, 0.01):
+            return not_yet("that is messages a second: the servers' price is for an hour.")
+        return not_yet(
+            f"an hour of the servers is {MIN_SERVERS * SERVER_HOUR_DOLLARS:.2f} dollars, which pays for "
+            f"{expected:,.0f} messages to {people:,} people, and it says {found:,.0f}."
+        )
+    return right("the larger the room, the fewer messages it takes until servers of your own are cheaper.")
+
+
+def _same(found: float, expected: float, relative: float = 1e-6) -> bool:
+    return abs(found - expected) <= relative * abs(expected)

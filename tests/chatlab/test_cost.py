@@ -55,16 +55,11 @@ WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 
 @pytest.mark.parametrize("page", ["README.md", "docs/aws.md"])  # notebook 00 computes it
 def test_the_pages_say_what_the_whole_lab_costs_as_it_is_computed(page):
-    """The sum, the parts of notebooks 07 and 06 in it, and what a busy room costs."""
+    """The sum, notebook 08's part of it, and what a busy room costs."""
     text = " ".join((ROOT / page).read_text().split())
-    costs = [
-        cost.estimate_whole_lab().dollars,
-        cost.estimate_comparison(cost.COMPARISON_STEPS, cost.COMPARISON_BROADCASTS_PER_S).dollars,
-        cost.estimate(**cost.LOAD_TEST).dollars,
-    ]
-    whole, comparison, load_test = (WORDS[round(100 * dollars)] for dollars in costs)
-    parts = f"{comparison} for the comparison in notebook 08, {load_test} for the load test"
-    assert f"about {whole} cents{f': {parts}' if page == 'docs/aws.md' else ''}" in text
+    growth = cost.estimate_growth(cost.GROWTH_STEPS, cost.GROWTH_BROADCASTS_PER_S)
+    whole, part = (WORDS[round(100 * dollars)] for dollars in (cost.estimate_whole_lab().dollars, growth.dollars))
+    assert f"about {whole} cents{f', {part} of them for notebook 08' if page == 'docs/aws.md' else ''}" in text
     hour = cost.estimate(connections=1_000, broadcasts=36_000, minutes=60).quantities["WebSocket messages"]
     assert f"{1e-6 * hour:.0f} dollars an hour" in text
 
@@ -83,12 +78,11 @@ def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
     load_test, scaling = code_of("06_load_test"), code_of("08_how_many")
     connections, broadcasts, warm_up = (value(load_test, f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS", "WARM_UP"))
     assert (connections, broadcasts + warm_up) == (cost.LOAD_TEST["connections"], cost.LOAD_TEST["broadcasts"])
-    each = inspect.signature(cost.estimate_comparison).parameters["broadcasts_each"].default
+    each = inspect.signature(cost.estimate_growth).parameters["broadcasts_each"].default
     assert value(scaling, "BROADCASTS = ") + 1 == each
     assert "for part in (16, 8, 4, 2, 1)" in scaling
-    assert cost.COMPARISON_STEPS["fanout"] == [1_000 // part for part in (16, 8, 4, 2, 1)]
-    assert cost.COMPARISON_STEPS["sequential"] == cost.COMPARISON_STEPS["fanout"][:3]
-    assert 'RATE = {"fanout": 3, "sequential": 0.25}' in scaling
+    assert [1_000 // part for part in (16, 8, 4, 2, 1)] == cost.GROWTH_STEPS
+    assert f"BROADCAST_RATE = {cost.GROWTH_BROADCASTS_PER_S}\n" in scaling
 
 
 def test_the_load_is_well_below_what_the_stage_takes():
@@ -96,10 +90,10 @@ def test_the_load_is_well_below_what_the_stage_takes():
     limit = 'ThrottlingRateLimit": '
     messages, connects = (value(stage, rf'{route} = {{"{limit}') for route in ("messages", "connects"))
     at_once = value(stage, rf'connects = {{"{limit}[\d.]+, "ThrottlingBurstLimit": ')
-    broadcasts = value(load_test, r"BROADCAST_RATE = min\("), *cost.COMPARISON_BROADCASTS_PER_S.values()
+    broadcasts = value(load_test, r"BROADCAST_RATE = min\("), cost.GROWTH_BROADCASTS_PER_S
     assert 2 * max(broadcasts) < messages
     assert 2 * max(value(code, r"SPAWN_RATE = min\(") for code in (load_test, scaling)) <= connects
-    assert cost.COMPARISON_STEPS["fanout"][-1] <= at_once, "everybody leaves at once"
+    assert cost.GROWTH_STEPS[-1] <= at_once, "everybody leaves at once"
 
 
 def test_a_stranger_is_bounded_by_what_the_stage_takes():
