@@ -27,7 +27,6 @@ def run_lines(ms, tmp_path):
     names = {"measured": SimpleNamespace(broadcasts=table, summary=summary), "np": np, "scaling": scaling}
     names |= {"STEPS": STEPS, "lab": None, "require_deployed": lambda lab: FAST, "FAST": FAST}
     names |= {"run": tmp_path, "display_path": str}
-    (tmp_path / "plots").mkdir()
     exec(CELLS["08-08"], names)
     exec(CELLS["08-27"], names)
     return names
