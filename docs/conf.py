@@ -19,10 +19,23 @@ extensions = ["myst_nb"]
 root_doc = "README"
 PAGES = {
     "The notebooks": ["notebooks/*"],
-    "The documents": ["docs/*"],
-    "The project": ["CONTRIBUTING", "CHANGELOG"],
+    "For learners": ["docs/glossary", "docs/sequences", "docs/troubleshooting", "docs/aws"],
+    "For engineers": [
+        "docs/architecture",
+        "docs/fanout",
+        "docs/loadtest",
+        "docs/alternatives",
+        "docs/protocol",
+        "docs/frontend",
+        "docs/security",
+        "docs/reliability",
+        "docs/rehearsal",
+        "docs/ministack",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
 }
-"""What is in the book, by its parts: pages without their suffix."""
+"""What is in the book, by its readers: pages without their suffix. A page that is missing here is an error."""
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "frontend", "runs", "**/.ipynb_checkpoints"]
 
