@@ -14,10 +14,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-CONNECT_GRACE_S = 30  # $connect stores the id before the connection is open, and until then a post to it gets 410 too
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
 dynamodb = boto3.client("dynamodb", config=CONFIG)
 api = boto3.client("apigatewaymanagementapi", endpoint_url=os.environ.get("APIGatewayEndpoint"), config=CONFIG)
+CONNECT_GRACE_S = 30  # $connect stores the id before the connection is open, and until then a post to it gets 410 too
 
 
 def read_ids() -> list[str]:
@@ -26,17 +26,22 @@ def read_ids() -> list[str]:
     return [item["connection_id"]["S"] for page in pages for item in page["Items"]]
 
 
+def post_all(connection_ids: list[str], data: bytes) -> list[str]:
+    """Post to one connection after another. Returns what `post` returned for each."""
+    return [post(connection_id, data) for connection_id in connection_ids]
+
+
 def post(connection_id: str, data: bytes) -> str:
     """Post the message to one connection: "delivered", "gone", or what went wrong, since the others hear it anyway."""
     try:
         api.post_to_connection(ConnectionId=connection_id, Data=data)
+        return "delivered"
     except api.exceptions.GoneException:  # its client left, and $disconnect did not run
         with suppress(Exception):  # the next broadcast meets it again
             forget(connection_id)
         return "gone"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return "delivered"
 
 
 def forget(connection_id: str) -> None:
@@ -49,30 +54,35 @@ def forget(connection_id: str) -> None:
     )
 
 
-def post_all(connection_ids: list[str], data: bytes) -> list[str]:
-    """Post to one connection after another. Returns what `post` returned for each."""
-    return [post(connection_id, data) for connection_id in connection_ids]
-
-
 def handler(
     event: dict[str, Any], context: object, post_all: Callable[[list[str], bytes], list[str]] = post_all
 ) -> dict[str, int]:
-    """Forward the message exactly as it came. What went wrong is in the log line; no exception is let out."""
+    """Forward the message exactly as it came, and print one log line. No exception leaves the function."""
     log: dict[str, Any] = {"event": "broadcast", "began_ms": round(1000 * time.time(), 1)}
     started = time.perf_counter()
     try:
         log["connection_id"] = str(event["requestContext"]["connectionId"])
-        body = event.get("body") or ""
-        data = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+        data = read_message(event)
         connection_ids = read_ids() if data else []  # an empty frame says nothing
-        log["first_post_ms"] = log["scan_ms"] = round(1000 * (time.perf_counter() - started), 1)
+        log["scan_ms"] = log["first_post_ms"] = round(1000 * (time.perf_counter() - started), 1)
         outcomes = post_all(connection_ids, data)
         log["post_ms"] = round(1000 * (time.perf_counter() - started) - log["scan_ms"], 1)
-        errors = [outcome for outcome in outcomes if outcome not in ("delivered", "gone")]
-        log |= {"connections": len(outcomes), "delivered": outcomes.count("delivered")}
-        log |= {"gone": outcomes.count("gone"), "failed": len(errors)} | ({"error": errors[-1]} if errors else {})
+        log |= count(outcomes)
         status = 200
     except Exception as error:  # API Gateway would show an exception's text to the speaker
         log["error"], status = f"{type(error).__name__}: {error}", 500
     print(json.dumps(log))
     return {"statusCode": status}
+
+
+def read_message(event: dict[str, Any]) -> bytes:
+    """The message's bytes. API Gateway writes bytes that are no text in base64."""
+    body = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+
+
+def count(outcomes: list[str]) -> dict[str, Any]:
+    """How often each outcome of `post` occurred, and the last error, if there was one."""
+    errors = [outcome for outcome in outcomes if outcome not in ("delivered", "gone")]
+    counts = {name: outcomes.count(name) for name in ("delivered", "gone")}
+    return {"connections": len(outcomes), **counts, "failed": len(errors)} | ({"error": errors[-1]} if errors else {})

@@ -1,5 +1,6 @@
 """The exercises of the notebooks that build: 01 the table, 02 the role, 03 the functions, 05 the page."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ from botocore.model import OperationModel
 from chatlab.cost import PRICES
 from chatlab.exercises import Answer, forgiving, not_yet, right
 from chatlab.lab import Lab
-from chatlab.limits import read_quotas
 
 # --- 01: how long an item lives, a put that replaces nothing, and a scan of all pages ---------------------------------
 
@@ -252,41 +252,70 @@ def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], ob
     )
 
 
-# --- 03: the size of a room, what has to be deployed, and a broadcast of your own -------------------------------------
+# --- 03: the end of a connection, a message's bytes, and a broadcast of your own --------------------------------------
 
-SHARE = 0.8  # of the account's requests a second, as in the notebook
 TABLE, MESSAGE = "chat", '{"text": "Grüße"}'.encode()
+BYTES = bytes(range(256))
 
-Hashes = Mapping[str, str]  # the hash of each function's code, by the part of the chat
-
-
-@forgiving
-def check_largest_room(lab: Lab, people: float) -> Answer:
-    """How many people a broadcast reaches within one second, by the account's quota alone."""
-    posts_per_second = SHARE * read_quotas(lab).requests_per_s
-    seconds = people / posts_per_second
-    if seconds > 1:
-        return not_yet(f"a broadcast to {people:,.0f} people takes {seconds:.2f} s: fewer fit into one second.")
-    if seconds < 0.95:
-        return not_yet(f"a broadcast to {people:,.0f} people takes only {1000 * seconds:.0f} ms: more fit.")
-    return right(f"one post for each person, and {posts_per_second:,.0f} posts a second: the quota is the limit.")
+Event = dict[str, Any]  # API Gateway's
 
 
 @forgiving
-def check_outdated(lab: Lab, outdated: Callable[[Hashes, Hashes], Iterable[str] | None]) -> Answer:
-    """Which functions need an update: their code on the disk is not what Lambda has."""
-    disk = {"connect": "a", "default": "b", "disconnect": "c"}
-    cases: list[tuple[str, Hashes, list[str]]] = [
-        ("all three are as on the disk", dict(disk), []),
-        ("the broadcast has other code", disk | {"default": "of yesterday"}, ["default"]),
-        ("two have each other's code", disk | {"connect": "c", "disconnect": "a"}, ["connect", "disconnect"]),
-        ("disconnect is not there at all", {"connect": "a", "default": "b"}, ["disconnect"]),
+def check_disconnect(lab: Lab, disconnect: Callable[[Event, Any, str], object]) -> Answer:
+    """A `$disconnect` that deletes one id, however often it is called, and answers 500 where it can't."""
+    dynamodb: Any = lab.client("dynamodb")
+    with _items(lab, 2) as (gone, other), _items(lab, 0) as (never,):
+        for what, key, table, status in (
+            ("once", gone, lab.table, 200),
+            ("twice for the same id", gone, lab.table, 200),
+            ("for an id that was never there", never, lab.table, 200),
+            ("with the name of a table that does not exist", other, f"{lab.table}-nowhere", 500),
+        ):
+            event = {"requestContext": {"connectionId": key["connection_id"]["S"], "routeKey": "$disconnect"}}
+            try:
+                answer = disconnect(event, dynamodb, table)
+            except Exception as error:
+                help_ = "catch it, and answer 500" if status == 500 else "what is already gone is no error"
+                return not_yet(f"called {what}, it ends with {type(error).__name__}: {help_}.")
+            there = [
+                "Item" in dynamodb.get_item(TableName=lab.table, Key=one, ConsistentRead=True)
+                for one in (gone, other, never)
+            ]
+            if there[0]:
+                return not_yet("the id is still in the table: delete_item needs its Key.")
+            if not there[1]:
+                return not_yet("somebody else's id is deleted, too: only the event's has to go.")
+            if there[2]:
+                return not_yet("an id that was never there is in the table now: only delete.")
+            if answer != {"statusCode": status}:
+                return not_yet(f"called {what}, it has to return a statusCode of {status}, and it returned {answer!r}.")
+    return right("deleting is idempotent, so a repeated call does no harm, and a failure becomes a status.")
+
+
+@forgiving
+def check_message(lab: Lab, message: Callable[[Event], object]) -> Answer:
+    """The bytes of a message, exactly as they were said."""
+    cases: list[tuple[str, Event, bytes]] = [
+        ("a text", {"body": "hello", "isBase64Encoded": False}, b"hello"),
+        ("an emoji", {"body": "🎉 你好", "isBase64Encoded": False}, "🎉 你好".encode()),
+        ("JSON", {"body": '{ "a":  1 }', "isBase64Encoded": False}, b'{ "a":  1 }'),
+        ("a space and a line's end", {"body": " \n", "isBase64Encoded": False}, b" \n"),
+        ("bytes", {"body": base64.b64encode(BYTES).decode(), "isBase64Encoded": True}, BYTES),
+        ("a text that looks like base64", {"body": "aGVsbG8=", "isBase64Encoded": False}, b"aGVsbG8="),
+        ("an empty frame", {"body": "", "isBase64Encoded": False}, b""),
+        ("an event without a body", {"isBase64Encoded": False}, b""),
+        ("a body that is None", {"body": None, "isBase64Encoded": False}, b""),
     ]
-    for what, deployed, expected in cases:
-        found = sorted(outdated(disk, deployed) or [])
+    for what, event, expected in cases:
+        try:
+            found = message(event)
+        except Exception as error:
+            return not_yet(f"for {what}, it ends with {type(error).__name__}.")
+        if not isinstance(found, bytes):
+            return not_yet(f"for {what}, it has to return bytes, and it returned {found!r}.")
         if found != expected:
-            return not_yet(f"where {what}, it has to name {_named(expected)}, and it names {_named(found)}.")
-    return right("equal hashes mean equal code, so nothing is uploaded twice: that is what makes the cell idempotent.")
+            return not_yet(f"for {what}, the bytes are {expected[:20]!r}, and you say {found[:20]!r}.")
+    return right("nobody's message is looked into, so everything that fits into a frame can be said.")
 
 
 @forgiving
@@ -314,7 +343,7 @@ def check_sequential(lab: Lab, sequential: Callable[[Any, Any, str, bytes], obje
         return not_yet(f"delete the id that answers 410, and no other; you deleted {_named(room.deleted)}.")
     return right(
         "everyone heard it, and the id that is gone is deleted. Each post waits for the one before: at 8 ms each, the "
-        "last of 1,000 people hears it after 8 s. Notebook 08 deploys such a broadcast, and measures that."
+        "last of 1,000 people hears it after 8 s. Notebook 07 makes that faster."
     )
 
 

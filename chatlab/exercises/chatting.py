@@ -1,15 +1,18 @@
-"""The exercises of notebooks 04 and 08, whose checks connect real clients to the chat as it runs now."""
+"""The exercises of notebooks 04 and 09, whose checks connect real clients to the chat as it runs now."""
 
 import base64
 import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
 
 import websocket
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from chatlab import cost, room_key
 from chatlab.exercises import Answer, forgiving, not_yet, right
@@ -17,6 +20,7 @@ from chatlab.lab import Lab
 
 CONNECTIONS, CONNECTS_PER_S, DOLLARS_AN_HOUR = 100, 200, 20
 PATIENCE_S = 5.0  # how long a delivery may take, and how long an index may lag behind its table
+HANDSHAKE_S, ECHO_S = 0.3, (0.12, 0.06)  # how long a stand-in server takes to open a connection, and to answer
 SILENCE_S = 1.0  # how long a person in another room has to hear nothing
 CONNECT, DEFAULT = "$connect", "$default"
 
@@ -30,6 +34,8 @@ def check_limit(lab: Lab, messages_per_s: float) -> Answer:
     def dollars(limit: float) -> float:
         return cost.estimate_abuse(CONNECTIONS, limit, CONNECTS_PER_S).dollars
 
+    if not isinstance(messages_per_s, int | float) or messages_per_s != int(messages_per_s):
+        return not_yet(f"give a whole number of messages a second; this is {messages_per_s!r}.")
     if messages_per_s <= 0:
         return not_yet("nobody could say anything.")
     if dollars(messages_per_s) > DOLLARS_AN_HOUR:
@@ -66,26 +72,63 @@ def check_route(lab: Lab, route: Callable[[str, Collection[str]], str | None]) -
 
 @forgiving
 def check_say(lab: Lab, say: Callable[[str, str], float | None]) -> Answer:
-    """A client that says something, in a room in which the check listens and talks."""
+    """A client that measures: first against servers whose times are known, then in the chat itself."""
+    for echo_s in ECHO_S:
+        if mistake := check_stopwatch(say, echo_s):
+            return not_yet(mistake)
     url, text = room_key.websocket_url(lab, lab.require_api()), f"exercise {uuid.uuid4().hex}"
     listener = websocket.create_connection(url, timeout=10)
     try:
-        connected = _items(lab).keys()
-        started = time.perf_counter()
         latency_ms = say(url, text)
-        took_ms = 1000 * (time.perf_counter() - started)
-        if not _hears(listener, text, 2 * SILENCE_S):
-            return not_yet("nobody heard the text: connect to the URL, and send it as it is.")
-        if not isinstance(latency_ms, int | float):
-            return not_yet(f"everyone heard it, but you returned {latency_ms!r}: return the milliseconds.")
-        if not 0 < latency_ms <= took_ms:
-            return not_yet(f"you returned {latency_ms:.3g}, and the whole call took {took_ms:.0f} ms.")
-        # `$disconnect` runs a moment after the socket is closed.
-        if not _happens_within(2 * PATIENCE_S, lambda: _items(lab).keys() <= connected):
-            return not_yet("your client is still in the table: close its socket.")
-        return right(f"your own message came back after {latency_ms:.1f} ms, by way of API Gateway and Lambda.")
+        if not _hears(listener, text, PATIENCE_S):
+            return not_yet("nobody in the chat heard the text: connect to the URL as it is given.")
     finally:
         listener.close()
+    return right(f"your own message came back after {latency_ms:.1f} ms, by way of API Gateway and Lambda.")
+
+
+def check_stopwatch(say: Callable[[str, str], float | None], echo_s: float) -> str | None:
+    """What is wrong with what `say` does and returns, or None.
+
+    It talks to a server of this process, which is slow to open a connection, and in which somebody else talks before
+    the echo comes, `echo_s` after the message.
+    """
+    text, heard, closed = f"exercise {uuid.uuid4().hex}", list[str | bytes](), Event()
+
+    def converse(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):  # without a close frame
+            for message in connection:
+                heard.append(message)
+                time.sleep(echo_s / 2)
+                connection.send("Somebody else is talking.")
+                time.sleep(echo_s / 2)
+                connection.send(message)
+            closed.set()
+
+    def open_slowly(connection: ServerConnection, request: object) -> None:
+        time.sleep(HANDSHAKE_S)
+
+    options: dict[str, Any] = {"process_request": open_slowly, "compression": None, "origins": None}
+    with serve(converse, "127.0.0.1", 0, **options) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        started = time.perf_counter()
+        latency_ms = say(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", text)
+        took_ms = 1000 * (time.perf_counter() - started)
+        is_closed = closed.wait(SILENCE_S)
+    if heard != [text]:
+        return "nobody heard the text: connect to the URL, and send the text once, as it is."
+    if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
+        return f"everyone heard it, but you returned {latency_ms!r}: return the milliseconds."
+    if latency_ms > 0 and 1000 * latency_ms <= took_ms:
+        return f"you returned {latency_ms:.3g}: that is in seconds, so multiply it by 1,000."
+    if latency_ms < 1000 * echo_s:
+        return (
+            f"your own text came back after {1000 * echo_s:.0f} ms, and you returned {latency_ms:.0f}: wait until you "
+            "hear it, since others are talking, too."
+        )
+    if latency_ms > took_ms - 1000 * HANDSHAKE_S:
+        return "the opening of the connection is in your figure: start the clock right before you send."
+    return None if is_closed else "your client is still connected: close its socket."
 
 
 # --- 08: rooms --------------------------------------------------------------------------------------------------------

@@ -33,13 +33,16 @@ def cells(name, practice=False, only="", **parameters):
 
 
 def creating(name):
-    """How many of the notebook's code cells there are before it verifies: all that is needed of it by the next one."""
-    number = 0
+    """The numbers of the notebook's code cells that create what it is about: those before it verifies, and of the later
+    ones those that are tagged `create`."""
+    found, number, verifies = [], 0, False
     for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
-        if cell.source.startswith("## Verify"):
-            break
-        number += cell.cell_type == "code" and PRACTICE not in tags(cell)
-    return number
+        verifies |= cell.source.startswith("## Verify")
+        if cell.cell_type == "code" and PRACTICE not in tags(cell):
+            if not verifies or "create" in tags(cell):
+                found.append(number)
+            number += 1
+    return found
 
 
 # What builds the page, and what looks at it with a browser, is of no matter where the cloud is: the text by which the
@@ -56,15 +59,18 @@ files = {"index.html": build / "index.html"}
 
 
 def run_cells(name, stop_after=None, practice=False, namespace=None, only="", **parameters):
-    """Run the code cells of a notebook, or the first `stop_after` of them; what they printed, and showed as text.
+    """Run the code cells of a notebook, the first `stop_after` of them, or those that `creating` returned; what they
+    printed, and showed as text.
 
     The page is a stand-in, and no browser opens it. What a cell raises is raised. The names that the cells assign are
     in `namespace`, if one is given.
     """
     namespace = {} if namespace is None else namespace
     namespace["__name__"] = "__main__"
+    sources = cells(name, practice, only, **parameters)
+    chosen = [sources[number] for number in stop_after] if isinstance(stop_after, list) else sources[:stop_after]
     with redirect_stdout(StringIO()) as said:
-        for source in cells(name, practice, only, **parameters)[:stop_after]:
+        for source in chosen:
             source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
             shown = run_cell(source, namespace)
             if shown is not None:
