@@ -35,7 +35,7 @@ HANDLERS = {
     "sequential": packages.HANDLERS["default"],
     "fanout": packages.FAST,
     "threads": "lambda_variants.threads",
-    "ceiling": "lambda_variants.ceiling",
+    "ceiling": "lambda_ceiling.handler",
 }
 """The broadcasts that are compared. The first two are the chat's own, in one deployment package."""
 
@@ -51,7 +51,7 @@ def deploy(lab: Lab, variant: str) -> None:
     """Make `variant` the chat's broadcast."""
     files = packages.read_files(*packages.PARTS["default"])
     if variant in ("threads", "ceiling"):
-        name = "lambda_variants.py"
+        name = "lambda_ceiling.py"
         files[name] = (Path(__file__).parent / "lambdas" / name).read_bytes()
     packages.deploy(lab, "default", packages.build_zip(files), HANDLERS[variant])
 

@@ -93,7 +93,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
         event: API Gateway's event for a message; or the one that `invoke` makes of it, with a `shard`.
     """
     log: Log = {"event": "broadcast", "began_ms": round(1000 * time.time(), 1)}
-    status = 200
+    status, cpu_started = 200, time.process_time()
     try:
         request, body = event["requestContext"], event.get("body") or ""
         log["connection_id"] = str(request["connectionId"])
@@ -104,6 +104,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
             broadcast(data, deadline, event, log)
     except Exception as error:  # API Gateway would send an exception's text to the speaker
         log["error"], status = f"{type(error).__name__}: {error}", 500
+    log["cpu_ms"] = round(1000 * (time.process_time() - cpu_started), 1)
     metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items() if name in log]
     if metrics:
         directive = {"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": metrics}

@@ -69,20 +69,45 @@ def compare(before: Result, after: Result) -> Comparison:
     Raises:
         ValueError: in one sentence, if one of them has no deliveries.
     """
-    numbers = [set(result.heard_broadcasts()["expected"]) for result in (before, after)]
-    if not all(numbers):
-        raise ValueError("There is nothing to compare: one of the two load tests has no deliveries.")
-    common = set.intersection(*numbers)
-    parts = [_part(result, common) for result in (before, after)]
+    numbers, parts = _parts(before, after)
     values = pd.DataFrame({name: part.values() for name, part in zip(("before_ms", "after_ms"), parts, strict=True)})
     table = values.assign(difference_ms=values["after_ms"] - values["before_ms"])
-    random = np.random.default_rng(1)  # the same two results always give the same intervals
-    first, second = (_resample(part, random) for part in parts)
-    beyond = _expanded(min(len(part.broadcasts) for part in parts))
-    table["low_ms"], table["high_ms"] = np.quantile(second - first, [beyond, 1 - beyond], axis=0)
+    first, second, ends = _resample_both(parts)
+    table["low_ms"], table["high_ms"] = np.quantile(second - first, ends, axis=0)
     table["finding"] = np.select([table["high_ms"] < 0, table["low_ms"] > 0], ["faster", "slower"], NOISE)
     table.loc[sorted(set().union(*(_uncertain(part) for part in parts))), "finding"] = TOO_FEW
     return Comparison(table, list(_warnings(before, after, numbers)))
+
+
+@dataclass(frozen=True)
+class TimesSooner:
+    """How many times sooner the second of two results reaches everybody, and the 95 % interval of that."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.low <= 1 <= self.high:
+            return (
+                f"as far as these broadcasts can tell, no sooner and no later ({self.low:.1f} to {self.high:.1f} times)"
+            )
+        if self.value > 1:
+            return f"{self.value:.1f} times sooner ({self.low:.1f} to {self.high:.1f})"
+        return f"{1 / self.value:.1f} times later ({1 / self.high:.1f} to {1 / self.low:.1f})"
+
+
+def times_sooner(before: Result, after: Result) -> TimesSooner:
+    """The median time to last delivery of one result over that of another, with an interval as in `compare`.
+
+    Raises:
+        ValueError: in one sentence, if one of them has no deliveries.
+    """
+    _, parts = _parts(before, after)
+    first, second, ends = _resample_both(parts)
+    low, high = np.quantile(first[:, -1] / second[:, -1], ends)
+    value = parts[0].values()[LAST_DELIVERY] / parts[1].values()[LAST_DELIVERY]
+    return TimesSooner(value, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -96,6 +121,14 @@ class _Part:
         latency_ms = self.deliveries["latency_ms"]
         own = {name: float(latency_ms.quantile(q)) for name, q in LATENCY_QUANTILES.items()}
         return own | {LAST_DELIVERY: float(self.broadcasts["last_ms"].median())}
+
+
+def _parts(before: Result, after: Result) -> tuple[list[set[int]], list[_Part]]:
+    """The numbers of connections of both, and what of both is compared. Raises ValueError."""
+    numbers = [set(result.heard_broadcasts()["expected"]) for result in (before, after)]
+    if not all(numbers):
+        raise ValueError("There is nothing to compare: one of the two load tests has no deliveries.")
+    return numbers, [_part(result, set.intersection(*numbers)) for result in (before, after)]
 
 
 def _part(result: Result, connections: set[int]) -> _Part:
@@ -116,6 +149,14 @@ def _expanded(n: int) -> float:
 
     t = stats.t.ppf((1 + CONFIDENCE) / 2, max(1, n - 1))
     return float(stats.norm.sf(np.sqrt(n / max(1, n - 1)) * t))
+
+
+def _resample_both(parts: list[_Part]) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float]]:
+    """What `_resample` returns for each of the two, and the quantiles that are the ends of an interval."""
+    random = np.random.default_rng(1)  # the same two results always give the same intervals
+    first, second = (_resample(part, random) for part in parts)
+    beyond = _expanded(min(len(part.broadcasts) for part in parts))
+    return first, second, [beyond, 1 - beyond]
 
 
 def _resample(part: _Part, random: np.random.Generator) -> NDArray[np.float64]:

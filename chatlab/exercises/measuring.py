@@ -1,8 +1,11 @@
 """The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many."""
 
+import asyncio
+import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
@@ -72,9 +75,9 @@ def check_latencies(lab: Lab, latencies_s: Callable[[Sequence[float], Sequence[f
     )
 
 
-# --- 07: posts side by side ------------------------------------------------------------------------------------------
+# --- 07: posts side by side, how many, and over a connection that may have closed -------------------------------------
 
-TOGETHER = 8  # posts that have to be under way at a time
+TOGETHER = 4  # posts that have to be under way at a time
 
 
 class _Room:
@@ -103,14 +106,24 @@ class _Room:
             raise ConnectionError("410 GoneException")
 
 
+PostAll = Callable[[Callable[[str], None], list[str]], object]
+
+
 @forgiving
-def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str]], object]) -> Answer:
-    """`post_all(post, connection_ids)`: posts to each of them once, several at a time, though one has gone."""
+def check_post_all(lab: Lab, post_all: PostAll) -> Answer:
+    """`post_all(post, connection_ids)`, maybe `async`: posts to each once, several at a time, though one is gone."""
     room = _Room(40)
+
+    def run() -> None:
+        made = post_all(room.post, list(room.connection_ids))
+        if inspect.iscoroutine(made):
+            asyncio.run(made)
+
     try:
-        post_all(room.post, list(room.connection_ids))
+        with ThreadPoolExecutor(1) as pool:  # in a thread without an event loop: a notebook's own has one
+            pool.submit(run).result()
     except ConnectionError as error:
-        return not_yet(f"one who has gone (“{error}”) ended it: catch that where the post is made.")
+        return not_yet(f"one client who is gone (“{error}”) ended it: catch that where the post is made.")
     missed = [connection_id for connection_id in room.connection_ids if not room.posted[connection_id]]
     if missed:
         return not_yet(f"{len(missed)} of {len(room.connection_ids)} people have heard nothing.")
@@ -119,9 +132,75 @@ def check_post_all(lab: Lab, post_all: Callable[[Callable[[str], None], list[str
     if room.most_under_way < TOGETHER:
         return not_yet(f"no more than {room.most_under_way} posts were under way at a time: try a pool of threads.")
     return right(
-        f"up to {room.most_under_way} posts were under way at a time. If each waits 10 ms for its answer, that is "
-        f"{100 * room.most_under_way:,} a second instead of 100."
+        f"up to {room.most_under_way} posts were under way at a time. While one waits for its answer, others leave."
     )
+
+
+@forgiving
+def check_worth(lab: Lab, worth: Callable[[float, float], int]) -> Answer:
+    """`worth(answer_ms, cpu_ms)`: the fewest posts under way with which the CPU never waits for an answer."""
+    for answer_ms, cpu_ms, fewest in ((8, 1, 9), (8, 0.1, 81), (0, 1, 1), (8, 3, 4), (20, 2, 11)):
+        found: object = worth(answer_ms, cpu_ms)
+        if not isinstance(found, int):
+            return not_yet(f"it returned {found!r}: return a whole number, rounded up.")
+        if found < fewest:
+            idle = (answer_ms + cpu_ms) / max(found, 1) - cpu_ms
+            return not_yet(
+                f"with {found} under way, {answer_ms} ms for an answer and {cpu_ms} ms of CPU for a post, the CPU "
+                f"waits {idle:.2g} ms for each."
+            )
+        if found > fewest:
+            return not_yet(
+                f"with an answer of {answer_ms} ms and {cpu_ms} ms of CPU for a post, {fewest} under way keep the CPU "
+                f"busy; it says {found}, and the others would only wait for the CPU."
+            )
+    return right("the less CPU a post takes, the more are worth having under way; of boto3's posts, only a few are.")
+
+
+class _Server:
+    """Connections to a server that closes the first ones; what was sent over which of them."""
+
+    def __init__(self, closes: int) -> None:
+        self.opened, self.sent, self._closes = 0, list[str](), closes
+
+    def connect(self) -> Callable[[str], int]:
+        self.opened += 1
+        is_closed = self.opened <= self._closes
+
+        def send(request: str) -> int:
+            self.sent.append(request)
+            if len(self.sent) > 10:
+                raise RecursionError("it sends without end")
+            if is_closed:
+                raise ConnectionError("the server has closed this connection")
+            return 200
+
+        return send
+
+
+@forgiving
+def check_send(lab: Lab, send_over: Callable[..., object]) -> Answer:
+    """`send_over(kept, connect, request)`: sends over the kept connection; if that is closed, once over a new one."""
+    open_one, closed, gone = (_Server(closes) for closes in (0, 1, 9))
+    found = send_over(open_one.connect(), open_one.connect, "POST")
+    if open_one.opened > 1:
+        return not_yet("it opened a new connection although the kept one was open: opening takes longer than a post.")
+    if found != 200 or open_one.sent != ["POST"]:
+        return not_yet(f"over an open connection it sent {open_one.sent} and returned {found!r}: return the status.")
+    try:
+        found = send_over(closed.connect(), closed.connect, "POST")
+    except ConnectionError:
+        return not_yet("the server had closed the kept connection, and this client missed the message: open a new one.")
+    if found != 200 or closed.sent != ["POST", "POST"]:
+        return not_yet(f"after the kept connection failed it sent {closed.sent[1:]} and returned {found!r}, not 200.")
+    try:
+        send_over(gone.connect(), gone.connect, "POST")
+    except ConnectionError:
+        if len(gone.sent) == 2:
+            return right("a server may close an idle connection just as you use it; a second failure has other causes.")
+    except RecursionError:
+        pass
+    return not_yet("if the new connection fails as well, it isn't the idle time: let the second error out.")
 
 
 # --- 08: how large a room, at what price, and when servers pay off ---------------------------------------------------

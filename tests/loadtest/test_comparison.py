@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -58,6 +59,19 @@ def test_noise_is_called_noise_and_a_few_broadcasts_say_nothing():
     assert same.conclusion.startswith("Neither is faster as far as these broadcasts can tell")
     few = comparison.compare(result(1, slower_ms=100, broadcasts=6), result(2))
     assert set(findings(few).values()) == {"too few broadcasts to tell"}
+
+
+def test_how_many_times_sooner_has_an_interval_that_holds_the_truth():
+    random = np.random.default_rng(3)
+    fast, slow = (result_of(factor * random.gamma(40, 2, size=(20, 40))) for factor in (1, 3))
+    there, back = comparison.times_sooner(slow, fast), comparison.times_sooner(fast, slow)
+    assert there.low < 3 < there.high and there.high - there.low < 1
+    assert there.low < there.value < there.high and back.value == pytest.approx(1 / there.value)
+    assert str(there) == f"{there.value:.1f} times sooner ({there.low:.1f} to {there.high:.1f})"
+    assert re.fullmatch(r"(\S+) times later \(\S+ to \S+\)", str(back))[1] == f"{there.value:.1f}"
+    assert str(comparison.times_sooner(result(1), result(5))).startswith("as far as these broadcasts can tell, no")
+    with pytest.raises(ValueError, match=r"^There is nothing to compare"):
+        comparison.times_sooner(fast, result(1, connections=0))
 
 
 def test_what_was_not_measured_alike_is_said():

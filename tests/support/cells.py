@@ -9,6 +9,7 @@ import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import nbformat
 
@@ -78,8 +79,15 @@ def run_cells(name, stop_after=None, practice=False, namespace=None, only="", **
     return said.getvalue()
 
 
+WRITEFILE = re.compile(r'%%writefile "(.+)"\n')
+"""IPython's magic for a cell that is written into a file; names of the notebook stand in braces."""
+
+
 def run_cell(source, namespace):
     """Run the source of one cell; the value of its last expression, which a notebook shows, or None."""
+    if magic := WRITEFILE.match(source):
+        Path(magic[1].format_map(namespace)).write_text(source[magic.end() :])
+        return None
     shown = []
     namespace["show"] = shown.append
     tree = compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
@@ -90,6 +98,15 @@ def run_cell(source, namespace):
     if inspect.iscoroutine(coroutine := eval(code, namespace)):
         run_async(coroutine)
     return shown[0] if shown else None
+
+
+def written(name):
+    """The files that cells of the notebook `name` write, as text by name."""
+    found = {}
+    for source in cells(name):
+        if magic := WRITEFILE.match(source):
+            found[Path(magic[1]).name] = source[magic.end() :]
+    return found
 
 
 EXERCISE = "exercise"
