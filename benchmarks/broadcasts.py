@@ -1,11 +1,11 @@
 """Compare ways to broadcast: `python -m benchmarks.broadcasts`.
 
 On a local cloud of its own, the notebooks build the chat. Then its broadcast is replaced again and again: by boto3
-posting to one connection after another, by the same in threads, and by the chat's own. The load test measures each at
-several numbers of connections. Beside them stands the local cloud's ceiling: how fast a bare client makes the same
-posts. They take turns, since a machine is not equally fast all the time. The chat's broadcast has to come near to the
-ceiling. How much sooner its last delivery comes has no bound, since the local cloud's own time for a post is most of
-it.
+posting to one connection after another, and by the chat's own (notebook 07 measures what is between the two). The load
+test measures each at several numbers of connections. Beside them stands the local cloud's ceiling: how fast a bare
+client makes the same posts. They take turns, since a machine is not equally fast all the time. The chat's broadcast has
+to come near to the ceiling. How much sooner its last delivery comes has no bound, since the local cloud's own time for
+a post is most of it.
 """
 
 import argparse
@@ -34,12 +34,11 @@ from loadtest.calibration.bounds import Bounds, add_options, report
 HANDLERS = {
     "sequential": packages.HANDLERS["default"],
     "fanout": packages.FAST,
-    "threads": "lambda_variants.threads",
     "ceiling": "lambda_ceiling.handler",
 }
 """The broadcasts that are compared. The first two are the chat's own, in one deployment package."""
 
-RATES = {"sequential": 0.33, "threads": 0.33, "fanout": 0.8}
+RATES = {"sequential": 0.33, "fanout": 0.8}
 """Broadcasts a second, low enough for each to end before the next one begins."""
 BROADCASTS = 4
 """Of each variant in a round, to each number of connections."""
@@ -50,7 +49,7 @@ CEILING_SHARE = 0.85
 def deploy(lab: Lab, variant: str) -> None:
     """Make `variant` the chat's broadcast."""
     files = packages.read_files(*packages.PARTS["default"])
-    if variant in ("threads", "ceiling"):
+    if variant == "ceiling":
         name = "lambda_ceiling.py"
         files[name] = (Path(__file__).parent / "lambdas" / name).read_bytes()
     packages.deploy(lab, "default", packages.build_zip(files), HANDLERS[variant])

@@ -13,9 +13,10 @@ import websocket
 from botocore.exceptions import ClientError
 
 from benchmarks import broadcasts
-from chatlab import LabError, cost
+from chatlab import LabError, cost, packages
 from chatlab.lab import STAGE
 from chatlab.packages import require_deployed
+from tests.support.cells import written
 from tests.support.chat import heard, ids, people, put_items, say
 from tests.support.labs import sharding
 from tests.support.policies import complaints
@@ -50,7 +51,7 @@ def test_a_split_broadcast_reaches_everyone_once(chat, sockets):
             assert heard(sockets) == [text] * PEOPLE
 
 
-@pytest.mark.parametrize("variant", ["sequential", "threads", "ceiling"])
+@pytest.mark.parametrize("variant", ["sequential", "ceiling"])
 def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_found(chat, sockets, variant):
     broadcasts.deploy(chat, variant)
     try:
@@ -61,6 +62,24 @@ def test_another_broadcast_reaches_everyone_and_code_that_is_not_the_labs_is_fou
         else:
             with pytest.raises(LabError, match=r"^The function chat-default runs other code .* Run notebook 03_"):
                 require_deployed(chat)
+    finally:
+        broadcasts.deploy(chat, "fanout")
+
+
+@pytest.mark.parametrize("module", ["lambda_threads", "lambda_kept"])
+def test_each_step_of_notebook_07_reaches_everyone_and_forgets_who_is_gone(chat, sockets, module):
+    files = packages.read_files(*packages.PARTS["default"])
+    files[f"{module}.py"] = written("07_faster")[f"{module}.py"].encode()
+    packages.deploy(chat, "default", packages.build_zip(files), f"{module}.handler")
+    try:
+        put_items(chat, ["gone-long-ago"])
+        log = say(chat, "hello")
+        assert heard(sockets) == ["hello"] * PEOPLE
+        assert [log[name] for name in ("connections", "delivered", "gone", "failed")] == [PEOPLE + 1, PEOPLE, 1, 0]
+        assert "gone-long-ago" not in ids(chat)
+        for number in range(3):  # over the connections that are kept
+            sockets[0].send(f"again {number}")
+            assert heard(sockets) == [f"again {number}"] * PEOPLE
     finally:
         broadcasts.deploy(chat, "fanout")
 
