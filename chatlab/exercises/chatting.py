@@ -131,22 +131,29 @@ def check_stopwatch(say: Callable[[str, str], float | None], echo_s: float) -> s
     return None if is_closed else "your client is still connected: close its socket."
 
 
-# --- 08: rooms --------------------------------------------------------------------------------------------------------
+# --- 09: rooms --------------------------------------------------------------------------------------------------------
 
 
 @forgiving
 def check_connect(lab: Lab) -> Answer:
-    """Whether `$connect` writes the room beside the id; "lobby" if the URL names none."""
-    for name, expected in ((_new_room(), None), (None, "lobby")):
-        wanted = name or expected
+    """Whether `$connect` writes the room beside the rest, "lobby" if the URL names none, and refuses as before."""
+    for name in (_new_room(), None):
+        wanted = name or "lobby"
+        asked = f"?room={name}" if name else "no room in the URL"
         try:
             with _clients(lab, [name]) as ((_, item),):
                 found = item.get("room", {}).get("S")
         except websocket.WebSocketBadStatusException as refused:
-            return not_yet(f"a handshake is refused with {refused.status_code}. {_why(lab, 'connect', CONNECT)}")
+            why = _why(lab, "connect", CONNECT, room=name)
+            return not_yet(f"with {asked} a handshake is refused with {refused.status_code}. {why}")
         if found != wanted:
-            asked = f"?room={name}" if name else "no room in the URL"
             return not_yet(f"with {asked} the item has to have the room {wanted}, and it has {found}.")
+        if lost := {"connected_at", "expires_at"} - item.keys():
+            return not_yet(f"the item has no {min(lost)} any more, which the broadcast or time to live needs.")
+    configuration = lab.client("lambda").get_function_configuration(FunctionName=lab.functions["connect"])
+    stranger = json.loads(_call(lab, "connect", CONNECT, headers={"origin": "https://another-site.example"})["Payload"])
+    if "ORIGINS" in configuration["Environment"]["Variables"] and stranger.get("statusCode") == 200:
+        return not_yet("a page of another site gets in: answer 403 to what `refusal` refuses.")
     return right("the index has an entry for each item with this attribute, at once on your machine, and soon on AWS.")
 
 
@@ -154,17 +161,21 @@ def check_connect(lab: Lab) -> Answer:
 def check_people_in(lab: Lab, people_in: Callable[[str], int | None]) -> Answer:
     """How many people are in a room, by the index."""
     full, other, empty = (_new_room() for _ in range(3))
+    scans: list[str] = []
     with _clients(lab, [full, full, other]) as clients:
         if any("room" not in item for _, item in clients):
             return not_yet("`$connect` does not write the room yet: the exercise before this one.")
         for name, expected in ((full, 2), (other, 1), (empty, 0)):
-            found = people_in(name)
-            deadline = time.monotonic() + PATIENCE_S
-            while found is not None and found != expected and time.monotonic() < deadline:  # the index may lag behind
-                time.sleep(0.5)
+            with _noting_scans(lab, scans):
                 found = people_in(name)
+                deadline = time.monotonic() + PATIENCE_S
+                while found is not None and found != expected and time.monotonic() < deadline:  # the index may lag
+                    time.sleep(0.5)
+                    found = people_in(name)
             if found != expected:
                 return not_yet(f"in the room {name} there are {expected}, and you say {found}.")
+    if scans:
+        return not_yet("the number is right, but a Scan reads, and pays for, everybody: ask the index with a Query.")
     return right("a Query reads the items of one room, and is paid for these; a Scan reads, and pays for, all of them.")
 
 
@@ -181,7 +192,7 @@ def check_broadcast(lab: Lab) -> Answer:
             return not_yet(f"two are in a room, one speaks, and not both hear it. {why}")
         if _hears(edsger, text, SILENCE_S):
             return not_yet("somebody in another room heard it, too: query the index for the speaker's room.")
-    return right("only the room heard it. What a message costs grows with its room now, and not with the whole chat.")
+    return right("only the room heard it. By a Query of the index, a message's cost grows with its room, not the chat.")
 
 
 def _new_room() -> str:
@@ -207,6 +218,17 @@ def _clients(lab: Lab, rooms: Sequence[str | None]) -> Iterator[list[tuple[webso
     finally:
         for socket, _ in opened:
             socket.close()
+
+
+@contextmanager
+def _noting_scans(lab: Lab, scans: list[str]) -> Iterator[None]:
+    """Note each Scan of the lab's client, which is the notebook's too."""
+    events = lab.client("dynamodb").meta.events
+    events.register("before-call.dynamodb.Scan", note := lambda **_: scans.append("Scan"))
+    try:
+        yield
+    finally:
+        events.unregister("before-call.dynamodb.Scan", note)
 
 
 def _items(lab: Lab) -> dict[str, dict[str, Any]]:
@@ -246,17 +268,26 @@ def _happens_within(patience_s: float, check: Callable[[], bool]) -> bool:
     return succeeded
 
 
-def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise") -> str:
+def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise", room: str | None = None) -> str:
     """The error that the function returns or logs if it is called by hand; "" if there is none."""
-    event = {
-        "requestContext": {"connectionId": connection_id, "routeKey": route_key, "eventType": "MESSAGE"},
-        "queryStringParameters": {"key": room_key.read(lab)}, "body": "exercise", "isBase64Encoded": False,
-    }  # fmt: skip
-    answer = lab.client("lambda").invoke(FunctionName=lab.functions[part], Payload=json.dumps(event), LogType="Tail")
-    returned = json.loads(answer["Payload"].read()) or {}
-    lab.client("dynamodb").delete_item(TableName=lab.table, Key={"connection_id": {"S": "exercise"}})
+    answer = _call(lab, part, route_key, connection_id, room)
+    returned = json.loads(answer["Payload"]) or {}
     if message := returned.get("errorMessage"):
         return f"The function says {returned.get('errorType')}: {message}"
     lines = base64.b64decode(answer.get("LogResult", "")).decode().splitlines()
     logged: dict[str, str] = next((json.loads(line) for line in lines if line.startswith("{")), {})
     return f"Its log says {logged['error']}" if "error" in logged else ""
+
+
+def _call(
+    lab: Lab, part: str, route_key: str, connection_id: str = "exercise", room: str | None = None, **event: Any
+) -> dict[str, Any]:
+    """What Lambda answers to a call by hand, its payload read; `event` is what the event has beside what is needed."""
+    query = ({"key": secret} if (secret := room_key.read(lab)) else {}) | ({"room": room} if room else {})
+    event |= {
+        "requestContext": {"connectionId": connection_id, "routeKey": route_key, "eventType": "MESSAGE"},
+        "queryStringParameters": query or None, "body": "exercise", "isBase64Encoded": False,
+    }  # fmt: skip
+    answer = lab.client("lambda").invoke(FunctionName=lab.functions[part], Payload=json.dumps(event), LogType="Tail")
+    lab.client("dynamodb").delete_item(TableName=lab.table, Key={"connection_id": {"S": "exercise"}})
+    return dict(answer, Payload=answer["Payload"].read())
