@@ -19,7 +19,7 @@ SOURCES = {
     },
     "08_how_many": {
         "1,000": "the burst of $connect and $disconnect that notebook 04 sets",
-        "60": "milliseconds, of a guess",
+        "50": "milliseconds, of a guess",
         "95": "intervals.CONFIDENCE",
         "15": "minutes that Lambda lets a function run: the page of its quotas",
         "10,000": "the room that the README promises: tests/chatlab/test_scaling.py",

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = {
     "06_load_test": {"connections=300, broadcasts=8": "connections=20, broadcasts=3"},
     "08_how_many": {
-        "STEPS = [20, 80, 160]": "STEPS = [10, 20, 30]",
+        "STEPS = [20, 60, 120]": "STEPS = [10, 20, 30]",
         "BROADCASTS = 8": "BROADCASTS = 3",
     },
 }

@@ -26,7 +26,7 @@ def run_lines(ms, tmp_path):
     summary = {"missing": 0, "duplicate": 0, "delivered": 8 * sum(STEPS)}
     names = {"measured": SimpleNamespace(broadcasts=table, summary=summary), "np": np, "scaling": scaling}
     names |= {"STEPS": STEPS, "lab": None, "require_deployed": lambda lab: FAST, "FAST": FAST}
-    names |= {"run": tmp_path, "display_path": str}
+    names |= {"run": tmp_path, "display_path": str, "BROADCAST_RATE": 4}
     exec(CELLS["08-08"], names)
     exec(CELLS["08-27"], names)
     return names
@@ -62,4 +62,6 @@ def test_a_line_that_stands_out_is_one_and_meets_the_largest_step(tmp_path, caps
 def test_a_line_that_bends_is_not_drawn_on(tmp_path, capsys):
     names = run_lines(lambda step, number: 10 + step**2 / 100 + number, tmp_path)
     assert names["grows"] and not names["holds"]
-    assert "The line does not hold" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The line does not hold" in said
+    assert "8 broadcasts were not over when the next one began" in said
