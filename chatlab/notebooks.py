@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -26,7 +25,7 @@ from chatlab import local_cloud
 from chatlab.local_cloud import kill_session
 from chatlab.paths import NOTEBOOKS, write_atomically
 from chatlab.privacy import redact, redact_notebook
-from chatlab.signals import discard_output
+from chatlab.signals import discard_output, postponed
 
 BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", "04_websocket_api", "05_frontend_on_s3"]
 FASTER = "07_faster"
@@ -196,10 +195,12 @@ class _Execution:
         with ExitStack() as stack:
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="chatlab-", dir=SOCKETS))
             log = stack.enter_context(_kernel_log(self._save_as))
-            # In a thread of its own, nbclient leaves the signals alone, and this thread is free to watch.
-            pool = stack.enter_context(ThreadPoolExecutor(1))
-            stack.callback(_stop, self._client)
-            self._running = pool.submit(self._client.run, sockets, log)
+            # In a thread of its own, nbclient leaves the signals alone, and this thread is free to watch. It waits by
+            # `join` alone: Ctrl-C, which can come between any two steps, would leave another lock closed for ever.
+            self._thread = threading.Thread(target=self._client.run, args=(sockets, log))
+            stack.callback(self._stop)
+            with postponed():
+                self._thread.start()
             self._stack = stack.pop_all()
         return self
 
@@ -208,31 +209,56 @@ class _Execution:
 
     def finish(self, on_progress: Callable[[str], object], health_check: Callable[[], str | None]) -> Outcome:
         """Run the cells, and save the notebook; see `execute`."""
-        client, running, started, reason = self._client, self._running, time.monotonic(), ""
+        client, started, reason = self._client, time.monotonic(), ""
         client.on_progress = on_progress
-        client.may_begin.set()
+        client.may_begin = True
         try:
-            while wait([running], timeout=0.5).not_done and not reason:
+            while self._thread.is_alive() and not reason:
+                self._thread.join(0.5)
                 is_late = not client.has_begun and time.monotonic() - started > START_TIMEOUT_S
                 reason = f"the kernel did not start within {START_TIMEOUT_S} s." if is_late else health_check() or ""
         finally:
-            _stop(client)
+            self._stop()
             unsaved = _save(self._notebook, self._save_as)
-        cell = _failed_cell(self._notebook, client.cell_index)
-        try:
-            running.result()
-            reason = reason or unsaved
-        except CellExecutionError as error:
-            message = " ".join(error.evalue.split())
-            message = message if error.ename in SELF_EXPLANATORY else f"{error.ename}: {message}"
-            reason = reason or f"{cell}: {message}"
-        except CellTimeoutError:
-            reason = reason or f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
-        except DeadKernelError:
-            reason = reason or f"{cell}: the kernel died."
-        except (RuntimeError, OSError) as error:  # OSError: a full disk, too many files
-            reason = reason or f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
+        reason = reason or _why_failed(client.error, _failed_cell(self._notebook, client.cell_index)) or unsaved
         return Outcome(self._name, round(time.monotonic() - started, 1), not reason, redact(reason))
+
+    def _stop(self) -> None:
+        """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes.
+
+        The processes that a cell started are in the kernel's session, even if the kernel was killed. The local cloud
+        and the page's server outlive the kernel, since they have sessions of their own.
+        """
+        client = self._client
+        client.is_stopped = True
+        kernel_pid, client.kernel_pid = client.kernel_pid, None  # its number is another process's, one day
+        try:
+            if kernel_pid and client.has_begun and self._thread.is_alive():  # one that starts would print a traceback
+                with suppress(ProcessLookupError):
+                    os.kill(kernel_pid, signal.SIGINT)
+                self._thread.join(GRACE_S)
+        finally:
+            if kernel_pid:
+                kill_session(kernel_pid)
+            if self._thread.ident:
+                self._thread.join()
+
+
+def _why_failed(error: BaseException | None, cell: str) -> str:
+    """Why a notebook failed at this cell, in a sentence; "" without an error. Raises an error of another kind."""
+    match error:
+        case None:
+            return ""
+        case CellExecutionError():
+            message = " ".join(error.evalue.split())
+            return f"{cell}: {message if error.ename in SELF_EXPLANATORY else f'{error.ename}: {message}'}"
+        case CellTimeoutError():
+            return f"{cell}: it was not done after {CELL_TIMEOUT_S / 3600:g} hours, and was ended."
+        case DeadKernelError():
+            return f"{cell}: the kernel died."
+        case RuntimeError() | OSError():  # OSError: a full disk, too many files
+            return f"the kernel did not start: {getattr(error, 'strerror', None) or error}."
+    raise error
 
 
 def inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> NotebookNode:
@@ -291,25 +317,24 @@ def _kernel_log(save_as: Path) -> Iterator[IO[bytes]]:
 
 
 class _Client(NotebookClient):
-    """nbclient's client, whose cells wait for `may_begin`, and which `_stop` can end from another thread."""
+    """nbclient's client, whose cells wait for `may_begin`, and which another thread can end."""
 
     def __init__(self, notebook: NotebookNode, **options: Any) -> None:
         super().__init__(notebook, on_cell_start=self._cell_started, **options)
         self.on_progress: Callable[[str], object] = lambda text: None
-        self.may_begin = threading.Event()
-        self.has_begun = self.is_stopped = False
+        self.may_begin = self.has_begun = self.is_stopped = False
         self.cell_index = 0
         """The index of the cell that runs, or ran last, among all cells."""
         self.kernel_pid: int | None = None
-        self.ended = threading.Event()
+        self.error: BaseException | None = None
 
     def run(self, sockets: str, log: IO[bytes]) -> None:
         """Run all cells in a kernel with its sockets in the folder `sockets`, and its standard error in `log`."""
         self._sockets = sockets
         try:
             self.execute(stderr=log)
-        finally:
-            self.ended.set()
+        except BaseException as error:
+            self.error = error
 
     def create_kernel_manager(self) -> KernelManager:
         manager = super().create_kernel_manager()
@@ -320,14 +345,15 @@ class _Client(NotebookClient):
         await super().async_start_new_kernel(**options)
         provisioner: Any = self.km and self.km.provisioner  # a local one, which has a pid
         self.kernel_pid = provisioner.pid
-        if self.is_stopped:  # by `_stop`, before there was a kernel that it could end
+        if self.is_stopped:  # before there was a kernel that could be ended
             kill_session(provisioner.pid)
 
     def _cleanup_kernel(self) -> None:
-        """Nothing: nbclient calls this when this process ends, where it would fail, since `_stop` ended the kernel."""
+        """Nothing: nbclient calls this when this process ends, where it would fail, since the kernel was ended."""
 
     def _cell_started(self, cell: NotebookNode, cell_index: int) -> None:
-        self.may_begin.wait()
+        while not (self.may_begin or self.is_stopped):
+            time.sleep(0.01)
         if self.is_stopped:
             raise DeadKernelError("stopped")
         self.has_begun, self.cell_index = True, cell_index
@@ -340,26 +366,6 @@ class _Client(NotebookClient):
         if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
             self.on_progress(last)
         return super().process_message(msg, cell, cell_index)
-
-
-def _stop(client: _Client) -> None:
-    """End the kernel and all that it started, politely first: an interrupted cell stops its own child processes.
-
-    The processes that a cell started are in the kernel's session, even if the kernel was killed. The local cloud and
-    the page's server outlive the kernel, since they have sessions of their own.
-    """
-    client.is_stopped = True
-    client.may_begin.set()
-    kernel_pid, client.kernel_pid = client.kernel_pid, None  # its number is another process's, one day
-    if kernel_pid is None:
-        return
-    try:
-        if client.has_begun and not client.ended.is_set():  # a kernel that is still starting would print a traceback
-            with suppress(ProcessLookupError):
-                os.kill(kernel_pid, signal.SIGINT)
-            client.ended.wait(GRACE_S)
-    finally:
-        kill_session(kernel_pid)
 
 
 def _failed_cell(notebook: NotebookNode, cell_index: int) -> str:

@@ -66,6 +66,23 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Raise Ctrl-C, and what counts as it, only at the end: in between it could leave a lock closed for ever.
+
+    A lock of Python's own module `threading` is taken in several steps, and a signal can come after each.
+    """
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def discard_output() -> None:
     """Discard what this process prints from now on: writing to a closed terminal or pipe would be an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -71,6 +71,9 @@ def test_a_kernel_that_is_killed_is_said_and_what_it_started_ends(notebook, tmp_
     poll(lambda: processes_of(tmp_path) == [], "what it started to end", timeout_s=3, every_s=0.1)
 
 
+LOCKING = ("threading.py", "futures/_base.py")
+"""The files of Python's that take a lock in several steps."""
+
 # A cell that writes down on which TCP ports its kernel listens, where its sockets are, and who may enter there.
 LOOK = """
 import json, os, sys, ipykernel, psutil
@@ -103,6 +106,32 @@ def test_a_cell_that_does_not_end_when_it_is_interrupted_is_killed(notebook, tmp
     outcome = notebook(deaf, on_progress=after_it_began(said.append), health_check=lambda: said and "Enough.")
     assert (outcome.ok, outcome.reason) == (False, "Enough.")
     poll(lambda: processes_of(tmp_path) == [], "all to end", timeout_s=3, every_s=0.1)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_just_after_a_lock_was_taken_leaves_no_thread_waiting_for_it(notebook, number):
+    """The signal comes between two steps of the code that takes this thread's first, or second, lock."""
+    taken = []
+
+    def interrupt(frame, event, _):
+        code = frame.f_code
+        if event == "return" and code.co_name == "__enter__" and code.co_filename.endswith(LOCKING):
+            taken.append(code)
+            if len(taken) == number:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.setprofile(interrupt)
+    try:
+        was_interrupted = notebook("1 + 1") is None
+    except KeyboardInterrupt:
+        was_interrupted = True
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGINT, before)
+    # A second lock would be one that this thread and the one that runs the cells have in common.
+    assert (was_interrupted, len(taken)) == (number == 1, 1)
 
 
 @pytest.fixture
