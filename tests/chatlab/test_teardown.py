@@ -11,7 +11,7 @@ import chatlab
 from chatlab import Lab, LabError, list_resources, poll, teardown
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_lab_names, list_tagged_arns
-from chatlab.notebooks import BUILD, TEARDOWN
+from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
 from chatlab.settings import Settings
 from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
@@ -31,6 +31,7 @@ def build(name, *notebooks):
 
 def test_everything_that_the_notebooks_make_is_found_by_name_and_by_tag_until_it_is_gone(cloud):
     lab = build("agree", *BUILD[1:5])
+    run_cells(FASTER, only=DEPLOY)
     found = list_resources(lab)
     assert found.groupby(["service", "kind"]).size().to_dict() == {
         ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
