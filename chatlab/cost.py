@@ -20,7 +20,7 @@ import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import ledger
+from chatlab import ledger, limits
 from chatlab.errors import LabError
 from chatlab.lab import Lab
 from chatlab.limits import default_requests_per_s
@@ -171,6 +171,7 @@ class Bill:
         rows = [
             (what, _three_digits(quantity), price(self.prices[what]), _dollars(quantity * self.prices[what]))
             for what, quantity in self.quantities.items()
+            if quantity
         ]
         rows.append(("in all", "", "", _dollars(self.dollars)))
         return pd.DataFrame(rows, columns=["", "quantity", "price in US dollars", "US dollars"]).set_index("")
@@ -188,6 +189,7 @@ def estimate(
     minutes: float = 0.0,
     posts_per_second: float = POSTS_PER_SECOND,
     prices: Prices = PRICES,
+    metrics: int = METRICS,
 ) -> Bill:
     """What a load test, or an hour of a room, uses.
 
@@ -198,6 +200,7 @@ def estimate(
         minutes: for how long the connections are open.
         posts_per_second: of a broadcast.
         prices: `PRICES`, or what `read_prices` returned.
+        metrics: how many CloudWatch makes of the broadcast's log line.
     """
     deliveries = broadcasts * connections
     steps = max(1, math.ceil(payload_bytes / MESSAGE_BYTES))
@@ -215,7 +218,7 @@ def estimate(
         "DynamoDB read units": broadcasts * math.ceil(max(1, connections * ITEM_BYTES / READ_UNIT_BYTES)) / 2,
         "DynamoDB write units": 2 * connections,  # the item is put, and deleted
         "log GB": calls * LOG_LINE_BYTES / 1e9,
-        "metric months": METRICS * hours / HOURS_A_MONTH,
+        "metric months": metrics * hours / HOURS_A_MONTH,
         "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
     }
     return Bill(quantities, prices)
@@ -232,7 +235,9 @@ def _dollars(value: float) -> str:
     return f"{value:.4f}" if value >= 0.00005 or not value else "under 0.0001"
 
 
-LOAD_TEST = {"connections": 200, "broadcasts": 22, "payload_bytes": 200, "minutes": 1}
+OBVIOUS: dict[str, Any] = {"posts_per_second": 1000 / limits.DEFAULT.post_ms, "metrics": 0}
+"""Of the obvious broadcast: one post after another, and no metrics. Arguments of `estimate`."""
+LOAD_TEST: dict[str, Any] = {"connections": 100, "broadcasts": 22, "payload_bytes": 200, "minutes": 1} | OBVIOUS
 """Notebook 06 as it stands, its warm-up included: arguments of `estimate`."""
 GROWTH_STEPS = [62, 125, 250, 500, 1_000]
 """Notebook 08 as it stands, on an account with AWS's default quotas: its numbers of connections."""

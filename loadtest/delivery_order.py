@@ -57,15 +57,6 @@ def _latencies(rows: pd.DataFrame) -> pd.DataFrame:
     return table.assign(actual_place=by_connection["place_then"].median()).reset_index()
 
 
-def largest_step(order: Order) -> tuple[int, float]:
-    """Behind which place the time rises most, and by how many milliseconds: means of five places on each side."""
-    ms = order.listening["later_ms"].to_numpy()
-    width = min(5, len(ms) // 2)
-    steps = [ms[k : k + width].mean() - ms[k - width : k].mean() for k in range(width, len(ms) - width + 1)]
-    place = int(np.argmax(steps))
-    return place + width, float(steps[place])
-
-
 def explain(order: Order) -> str:
     """What the order shows, in sentences that take their figures from it."""
     rows = order.listening
@@ -86,12 +77,8 @@ def explain(order: Order) -> str:
     return "\n".join(sentences)
 
 
-def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
-    """How much later than the first one a connection is reached, by its usual place, and when it speaks itself.
-
-    Args:
-        page: of how many ids the table's first page is. A line marks its end; 0 marks nothing.
-    """
+def later_by_place(order: Order) -> plots.NotebookFigure:
+    """How much later than the first one a connection is reached, by its usual place, and when it speaks itself."""
     rows, speaking = order.listening, order.speaking
     figure, axes = plots.new_figure(
         "Too few to see an order",
@@ -108,11 +95,9 @@ def later_by_place(order: Order, page: int = 0) -> plots.NotebookFigure:
     )
     axes.plot(rows["place"], rows["later_ms"], ".", color=plots.BLUE, ms=4, label="listening (median)")
     axes.plot(speaking["place"], speaking["later_ms"], "D", color=plots.ORANGE, ms=7, label="speaking (median)")
-    if 0 < page < len(rows):
-        axes.axvline(page, color=plots.GREY, ls="--", lw=1.2, label=f"the first page's end: {page} ids")
     axes.set_xlim(0, len(rows) + 1)
     axes.set_ylim(0)
-    plots.add_legend(figure, ncols=4)
+    plots.add_legend(figure, ncols=3)
     said = explain(order).replace("\n", " ")
     figure.alt = f"A dot for each connection over its usual place, and others for the speakers. {title}. {said}"
     return figure

@@ -66,6 +66,8 @@ def describe(progress: Progress) -> str:
     if not progress:
         return "starting"
     parts = [f"{progress['open']:,}/{progress['users']:,} connected"]
+    if progress["missing"] is not None and not progress["open"]:  # it is over
+        parts = [f"{progress['users'] - progress['failed']:,}/{progress['users']:,} were connected"]
     if progress["failed"]:
         parts.append(f"{progress['failed']:,} failed")
     if progress["refused"]:

@@ -1,13 +1,14 @@
-"""A few connections before the many: they start what has to be started, and show how long a handshake takes."""
+"""A few connections before the many: they start what has to be started, and show how long things take."""
 
 import statistics
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import gevent
 import websocket
 
-from loadtest.connection import Connection, backoff_s, busy_status
+from loadtest.connection import Connection, backoff_s, busy_status, with_query
 from loadtest.errors import LoadTestError, describe
 from loadtest.results import explain_refusals
 
@@ -47,3 +48,26 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
     with ThreadPoolExecutor(people) as pool:
         rounds = [list(pool.map(one, range(people))) for _ in range(ROUNDS)]
     return statistics.median(seconds for later in rounds[1:] for seconds in later)
+
+
+def broadcast_s(url: str, people: int = 40, timeout_s: float = 30.0) -> float:
+    """Measure how long one message takes to reach this many people when nothing has to be started first, in seconds.
+
+    They connect, one of them speaks a few times, and the slowest time but the first counts.
+    """
+    with ThreadPoolExecutor(PEOPLE) as pool:
+        clients = list(pool.map(lambda _: websocket.create_connection(with_query(url), timeout_s), range(people)))
+
+    def say(text: str) -> float:
+        started_s = time.perf_counter()
+        clients[0].send(text)
+        for client in clients:
+            while client.recv() != text:  # somebody else may speak, too
+                pass
+        return time.perf_counter() - started_s
+
+    try:
+        return max([say(uuid.uuid4().hex) for _ in range(ROUNDS)][1:])
+    finally:
+        for client in clients:
+            client.close(timeout=0)

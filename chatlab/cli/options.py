@@ -45,7 +45,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         secret = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
         add("--room-key", type=room_key.validate, default=Variable.ROOM_KEY.get(), help=secret)
     if command in ("run", "notebooks"):
-        add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=200)
+        add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=100)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
     options = parser.parse_args(arguments)
     if (key := getattr(options, "room_key", None)) is not None:

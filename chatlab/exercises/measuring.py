@@ -19,14 +19,17 @@ from loadtest.intervals import sufficient_groups
 
 
 def check_broadcasts(lab: Lab, number: object) -> Answer:
-    """The fewest broadcasts for a 95 % interval of p99, if each counts once."""
-    needed = sufficient_groups(0.99) - 1
+    """The fewest broadcasts for a 95 % interval of p99, if each counts as one value and one of them is used up."""
+    needed = sufficient_groups(0.99)
     if not isinstance(number, int):
         return not_yet("give a whole number.")
+    if number == needed - 1:
+        return not_yet(f"so many values are enough, and {number} broadcasts are worth one value less.")
     if number < needed:
-        return not_yet(f"of {number:,} broadcasts, all lie below the true p99 in {0.99**number:.0%} of all cases.")
-    if number > needed + 1:
-        return not_yet(f"{number:,} are enough, and so are fewer: solve 0.99**n <= 0.025.")
+        share = 0.99 ** max(0, number - 1)
+        return not_yet(f"of {number:,} broadcasts, all lie below the true p99 in {share:.0%} of all cases.")
+    if number > needed:
+        return not_yet(f"{number:,} are enough, and so are fewer: solve 0.99**(n - 1) <= 0.025.")
     return right(
         f"with {number} broadcasts the slowest lies above the true p99 in 97.5 % of all cases, so it is an upper end."
     )
@@ -44,12 +47,12 @@ def check_share_within(lab: Lab, share_within: Callable[[pd.DataFrame, float], f
     )
     for ms, share in ((20, 0.75), (10, 0.5), (4, 0.0), (100, 1.0)):
         found: object = share_within(rows.copy(), ms)
-        if not isinstance(found, int | float):
+        if not isinstance(found, int | float) or not 0 <= found <= 1:
             return not_yet(f"it returned {found!r}: return a number between 0 and 1.")
         if abs(found - share) > 1e-9:
             return not_yet(
-                f"of four deliveries of 5, 10, 20 and 40 ms, {share:.0%} took no longer than {ms} ms, and it says "
-                f"{found:.0%}; a second copy, and what is of the warm-up, don't count."
+                f"of four deliveries of 5, 10, 20 and 40 ms, {share:.0%} took at most {ms} ms, and it says "
+                f"{found:.0%}; second copies and the warm-up's deliveries don't count."
             )
     return right("a promise such as “99 % within 200 ms” is this number, and a quantile is its inverse.")
 

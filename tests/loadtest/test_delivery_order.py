@@ -58,15 +58,6 @@ def test_a_speaker_that_is_served_first_waits_less_than_its_place_would_have_it(
     assert said in delivery_order.explain(found)
 
 
-def test_the_largest_step_is_found_where_it_is():
-    steps = result(backwards)
-    late = steps.deliveries["position"] >= 40
-    steps.deliveries.loc[late, "latency_ms"] += 30
-    place, step_ms = delivery_order.largest_step(delivery_order.usual_order(steps))
-    assert place == 40
-    assert step_ms == pytest.approx(35)
-
-
 @pytest.mark.parametrize("broadcasts", [0, 3])
 def test_of_too_little_there_is_a_sentence_and_no_order(broadcasts):
     found = delivery_order.usual_order(result(backwards, broadcasts))

@@ -46,6 +46,8 @@ def test_the_line_has_what_one_wants_to_know():
     early = PROGRESS | {"state": "connecting", "open": 30, "failed": 2, "refused": 7, "p50_ms": None}
     assert live.describe(early) == "30/200 connected, 2 failed, 7 refused for now"
     assert live.describe({}) == "starting"
+    over = live.describe(PROGRESS | {"open": 0, "missing": 0, "failed": 1})
+    assert over.startswith("199/200 were connected, 1 failed") and over.endswith(", 0 missing")
 
 
 def test_a_complete_test_returns_0_and_a_full_pipe_does_not_hold_it_up(child, tmp_path, capsys):

@@ -13,7 +13,7 @@ from tests.support.measured import result_of
 
 
 def by_place(result):
-    return delivery_order.later_by_place(delivery_order.usual_order(result), page=20)
+    return delivery_order.later_by_place(delivery_order.usual_order(result))
 
 
 OF_ONE = [

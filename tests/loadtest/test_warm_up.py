@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from loadtest import connection, warm_up
@@ -48,6 +49,13 @@ def test_the_first_round_does_not_count(monkeypatch):
 
     monkeypatch.setattr(warm_up, "Connection", Slow)
     assert warm_up.handshake_s("ws://here") < 0.2
+
+
+def test_a_broadcast_is_measured_until_the_last_one_has_heard_it():
+    slow = reference_server.Faults(delay_ms=lambda _, receivers: np.linspace(0, 50, receivers))
+    with reference_server.run(slow) as server:
+        assert 0.05 < warm_up.broadcast_s(server.url, people=3) < 1
+        assert len(server.received) == warm_up.ROUNDS
 
 
 def test_pauses_grow_from_half_a_second_to_eight_at_random(monkeypatch):

@@ -12,7 +12,6 @@ SOURCES = {
         "1,000": "most accounts' concurrency: docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
         "10": "a new account's concurrency: the same page",
         "95": "intervals.CONFIDENCE",
-        "2.5": "half of what an interval leaves out",
         "99": "p99, by its name",
         "200": "an example of a promise",
         "0": "the first copy's number",
