@@ -145,7 +145,7 @@ def test_the_key_and_the_origins_outlive_a_second_run_and_an_empty_key_opens_the
         assert (before["ROOM_KEY"], before["ORIGINS"]) == (KEY, PAGES)
         run_cells("03_lambda_functions", creating("03_lambda_functions"))
         assert now() == before
-        run_cells("03_lambda_functions", creating("03_lambda_functions"), ROOM_KEY="")
+        run_cells("03_lambda_functions", creating("03_lambda_functions", ROOM_KEY=""), ROOM_KEY="")
         assert now() == before | {"ROOM_KEY": ""}
         assert status(locked.websocket_url(locked.require_api())) == 101
 

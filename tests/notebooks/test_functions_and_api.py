@@ -5,14 +5,50 @@ import json
 import re
 import time
 
+import nbformat
 import pytest
 import websocket
 from botocore.exceptions import ClientError
 from websockets.sync.client import connect
 
+from chatlab import poll
 from chatlab.exercises import building, chatting
+from chatlab.packages import FAST, HANDLERS, PARTS, build_package, build_zip, deploy, read_files
+from chatlab.paths import NOTEBOOKS
+from tests.support.chat import ids, people, put_items
 
 OK, FAILED = {"statusCode": 200}, {"statusCode": 500}
+
+# --- 03: the code in its text ---------------------------------------------------------------------------------------
+
+BEGIN = """
+import os, time
+from lambda_default import api, dynamodb, forget, read_ids
+"""
+
+
+def test_the_functions_that_notebook_03_shows_are_a_chat_server(chat):
+    texts = [cell.source for cell in nbformat.read(NOTEBOOKS / "03_lambda_functions.ipynb", as_version=4).cells]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
+    shown = [block for block in blocks if "(event, context)" in block]
+    assert len(shown) == 3
+    code = "\n\n".join([BEGIN, *shown]).encode()
+    try:
+        for part in PARTS:
+            package = build_zip(read_files("lambda_default.py") | {"shown.py": code})
+            deploy(chat, part, package, f"shown.{part}")
+        before = ids(chat)
+        with people(chat, 3) as sockets:
+            assert len(ids(chat) - before) == 3
+            put_items(chat, ["left-without-a-word"])
+            sockets[0].send("🎉")
+            assert [socket.recv() for socket in sockets] == ["🎉"] * 3
+            poll(lambda: "left-without-a-word" not in ids(chat), "the one who left to be forgotten", every_s=0.02)
+        poll(lambda: ids(chat) == before, "the others to leave the table", every_s=0.02)
+    finally:
+        for part in PARTS:
+            deploy(chat, part, build_package(part), FAST if part == "default" else HANDLERS[part])
+
 
 # --- 03: $disconnect -------------------------------------------------------------------------------------------------
 

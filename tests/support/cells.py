@@ -33,11 +33,12 @@ def cells(name, practice=False, only="", **parameters):
     return [cell.source for cell in code if practice or PRACTICE not in tags(cell)]
 
 
-def creating(name):
-    """The numbers of the notebook's code cells that create what it is about: those before it verifies, and of the later
-    ones those that are tagged `create`."""
+def creating(name, **parameters):
+    """The numbers of the code cells that create what the notebook is about, with its `parameters` set: those before it
+    verifies, and of the later ones those that are tagged `create`."""
+    notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
     found, number, verifies = [], 0, False
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
+    for cell in notebook.cells:
         verifies |= cell.source.startswith("## Verify")
         if cell.cell_type == "code" and PRACTICE not in tags(cell):
             if not verifies or "create" in tags(cell):

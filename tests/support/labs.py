@@ -72,7 +72,7 @@ def build_chat(**parameters):
     """Build the chosen lab's chat up to the WebSocket API, by the cells of the notebooks that create something, and
     deploy its fast broadcast."""
     for name in BUILD[1:-1]:  # the lab is chosen, and the page is for others
-        run_cells(name, creating(name), **parameters)
+        run_cells(name, creating(name, **parameters), **parameters)
     run_cells(FASTER, only=DEPLOY, **parameters)
 
 
