@@ -35,7 +35,7 @@ def test_everything_that_the_notebooks_make_is_found_by_name_and_by_tag_until_it
     found = list_resources(lab)
     assert found.groupby(["service", "kind"]).size().to_dict() == {
         ("apigateway", "api"): 1, ("apigateway", "integration"): 3, ("apigateway", "route"): 3,
-        ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 3,
+        ("apigateway", "stage"): 1, ("dynamodb", "table"): 1, ("iam", "role"): 1, ("iam", "role policy"): 4,
         ("lambda", "function"): 3, ("logs", "log group"): 3,
     }  # fmt: skip
     assert str(found["created"].dtype).endswith("UTC]")
