@@ -34,7 +34,7 @@ GUIDE = "docs/aws.md"
 LOOPBACK = "127.0.0.1,localhost"
 MAX_SKEW_S = 5 * 60  # how wrong AWS allows a clock to be
 
-# Error codes, of which the services have several for the same thing: AWS's common ones, and S3's own.
+# Error codes: the services have several for the same thing, AWS's common ones and S3's own.
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")

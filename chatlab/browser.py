@@ -76,13 +76,13 @@ async def chat(url: str, lines: Sequence[tuple[str, str]]) -> ShownImage | None:
                     await expect(window.get_by_role("log")).to_contain_text(text, timeout=PATIENCE_MS)
             said = " ".join(f"{name}: {text}" for name, text in lines)
             pages = [Image.open(io.BytesIO(await window.screenshot())) for window in windows.values()]
-            return _beside(pages, f"The pages of {' and '.join(windows)}, on each of which stands: {said}")
+            return _beside(pages, f"The pages of {' and '.join(windows)}, each with the text: {said}")
         finally:
             await chromium.close()
 
 
 def saved_conversation() -> ShownImage:
-    """The picture of such a conversation that comes with the lab, for where there is no browser."""
+    """A picture of such a conversation, which comes with the lab for machines without a browser."""
     return _beside([Image.open(path) for path in SAVED], "A conversation on the page, in light and in dark colours.")
 
 

@@ -26,7 +26,7 @@ from chatlab.lab import Lab
 from chatlab.limits import default_requests_per_s
 
 # The steps in which AWS bills, and what the lab's own code and settings use of each.
-MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of so many bytes, in and out
+MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of this size, in and out
 READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
@@ -343,7 +343,7 @@ per second per account"). AppSync's is not from a page of AWS: before you rely o
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB. A load balancer would be extra
 # Of one server: 200 bytes over wss://, its connections spread over a process for each vCPU. Measured on two cores of an
 # Intel Xeon by `python -m benchmarks.server`, 25 November 2026: 15 to 17 µs of CPU a delivery with 5,000 connections,
-# which is 240,000 to 260,000 a second of four cores; 290 KB a connection, of which 21,700 fit into 6 GB. Rounded down.
+# which is 240,000 to 260,000 a second of four cores; 290 KB a connection: 6 GB hold 21,700. Rounded down.
 # The figures are that machine's and not AWS's: measure yours.
 SERVER_CONNECTIONS, SERVER_DELIVERIES_PER_S = 20_000, 200_000
 MIN_SERVERS = 2  # one may fail

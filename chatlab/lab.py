@@ -34,7 +34,7 @@ Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service
 Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
 """Tags as the services return them: a dict, or a list of `{"Key": ..., "Value": ...}`."""
 
-MAX_HOURS = 30 * 24  # a stage that is removed later than this is as good as forgotten
+MAX_HOURS = 30 * 24  # a stage that is to be removed later than this would be forgotten
 
 # Website endpoints with a dash before the Region; all other Regions have a dot there.
 # https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints

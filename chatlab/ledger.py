@@ -35,7 +35,7 @@ class Entry:
 
     settings: Settings
     place: str
-    """What tells one AWS account, or one local cloud, from another: see `place`."""
+    """The AWS account or the local cloud: see `place`."""
     since: str
     """When it was written: UTC, as in 2026-11-25T10:00:00Z."""
     hours: float | None = None

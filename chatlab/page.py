@@ -154,7 +154,7 @@ def listen(served: Path) -> ThreadingHTTPServer:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the page to itself, and to whoever follows a link to it, at this one address.
+    """Serves the page to itself, and to you where you follow a link to it, at this one address.
 
     Loopback is no fence: the page of any site that is open in a browser here can send requests, also under a name of
     its own that resolves to 127.0.0.1.

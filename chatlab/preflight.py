@@ -289,7 +289,7 @@ def check_public_access(lab: Lab) -> Check:
 
 
 def why_forbidden(lab: Lab) -> str:
-    """Who forbids a policy that makes a bucket public, and what to do; "" if nobody does, or if you may not ask."""
+    """The sentence that says who forbids a public bucket, and what to do; "" if nobody does, or if you may not ask."""
     try:
         return ask_why_forbidden(lab)
     except ClientError:

@@ -180,7 +180,7 @@ def _resample(part: _Part, random: np.random.Generator) -> NDArray[np.float64]:
 def _weighted_quantiles(
     ordered: NDArray[np.float64], weights: NDArray[np.int64], at: list[float]
 ) -> NDArray[np.float64]:
-    """Quantiles of sorted values, each of which is there as often as its weight says."""
+    """Quantiles of sorted values, each repeated as often as its weight says."""
     up_to = weights.cumsum()
     quantiles: NDArray[np.float64] = ordered[np.searchsorted(up_to, np.multiply(at, up_to[-1]))]
     return quantiles

@@ -340,7 +340,7 @@ def explain_refusals(refusals: dict[str, int], error_frames: dict[str, int]) -> 
             "API Gateway allows 500 new connections a second, its stage perhaps fewer: lower --spawn-rate."
         )
     if "Too Many Requests" in reasons:
-        sentences.append("The stage allows only so many messages a second: lower --broadcast-rate.")
+        sentences.append("The stage limits the messages a second: lower --broadcast-rate.")
     if "status 5" in reasons or "Internal server error" in reasons:
         sentences.append(
             "At API Gateway the reason is Lambda, which runs as many invocations as it may (a new account's 10 at a "
