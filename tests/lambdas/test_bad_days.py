@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from chatlab import Lab, list_resources, poll
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_tagged_arns
-from chatlab.notebooks import BUILD, TEARDOWN
+from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
 from tests.support.cells import cells, creating, run_cells
 from tests.support.chat import is_heard
 from tests.support.labs import lab_in
@@ -109,6 +109,7 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
         lab = Lab.choose("local", "lag")
         for name in CREATING:
             run_cells(name, creating(name))
+        run_cells(FASTER, only=DEPLOY)
         # This reads the lists, so that they lag from now on.
         assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)
         for _ in range(2):
