@@ -13,7 +13,7 @@ from chatlab.aws import GUIDE
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
-from tests.support.cells import cells
+from tests.support.cells import WRITEFILE, cells
 
 # --- docs/aws.md: its commands exist, and its names are the lab's ---
 
@@ -104,7 +104,7 @@ def said():
     for folder in ("chatlab", "loadtest"):
         sources += [_texts(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
     for name in (*BUILD, *MEASURE, TEARDOWN):
-        sources += [_texts(source) for source in cells(name)]
+        sources += [_texts(WRITEFILE.sub("", source)) for source in cells(name)]
     return "\n".join(sources)
 
 
