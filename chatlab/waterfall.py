@@ -67,8 +67,9 @@ class Waterfall:
         }
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{plots.format_ms(value)} {name}" for name, value in self.parts.items())
-        return f"Of the {plots.format_ms(self.deliveries_ms[-1])} that the last one waits: {parts}"
+        way_in, *others = (f"{plots.format_ms(value)} are {name}" for name, value in self.parts.items())
+        parts = ", ".join([way_in, *(part.replace(" are ", " ") for part in others)])
+        return f"Of the {plots.format_ms(self.deliveries_ms[-1])} that the last one waits, {parts}"
 
 
 def find(lab: Lab, result: Result, broadcast: int | None = None) -> Waterfall | None:
@@ -180,7 +181,7 @@ def plot(found: Waterfall) -> plots.NotebookFigure:
     """A bar for each part of the way, and below it a dot for each delivery."""
     figure = plots.NotebookFigure(figsize=(8.5, 5.2), layout="constrained")
     bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
-    plots.style(bars, str(found).replace(": ", ":\n"), "")
+    plots.style(bars, str(found).replace("waits, ", "waits,\n"), "")
     plots.style(dots, "", "Time since the message was said (ms)", "Place (1 = heard it first)")
     deliveries = found.deliveries_ms
     rows = {

@@ -87,8 +87,8 @@ def later_by_place(order: Order) -> plots.NotebookFigure:
     )
     if rows.empty:
         return figure
-    slope_us = 1e3 * np.polyfit(rows["place"], rows["later_ms"], 1)[0]  # of medians, which a late broadcast is not in
-    title = f"A place further back is {slope_us:,.0f} µs more; rank correlation of the orders {order.kept:.2f}"
+    slope_ms = np.polyfit(rows["place"], rows["later_ms"], 1)[0]  # of medians, which a late broadcast is not in
+    title = f"Each place further back costs {plots.format_ms(slope_ms)}; the orders agree to {order.kept:.2f}"
     plots.set_title(axes, title)
     axes.fill_between(
         rows["place"], rows["low_ms"], rows["high_ms"], color=plots.BLUE, alpha=0.2, lw=0, label="quartiles"

@@ -49,8 +49,8 @@ def test_titles_state_figures():
     lossy = result(lose=3)
     assert texts(plots.completeness(lossy))[0] == "324 of 360 deliveries arrived, 36 missing, 0 twice"
     assert "12 times: broadcast with missing deliveries" in texts(plots.timeline(lossy))[0]
-    slope_us = float(re.search(r"is ([\d,]+) µs more", texts(by_place(result(broadcasts=42)))[0])[1])
-    assert 80 < slope_us < 120  # 100 µs, and random delays
+    slope_ms = float(re.search(r"costs ([\d.]+) ms", texts(by_place(result(broadcasts=42)))[0])[1])
+    assert 0.08 < slope_ms < 0.12  # 0.1 ms, and random delays
     rows = pd.DataFrame({"truth_ms": [1.0, 2.0], "latency_ms": [3.0, 4.0]})
     assert "naive is off by 2.00 ms" in texts(plots.readings({"naive": rows}))[0]
 
