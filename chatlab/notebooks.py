@@ -92,7 +92,7 @@ def execute_all(
             current = following
             if next_name:
                 following = running.enter_context(begin(next_name))
-            line = _Line(name)
+            line = _Line(f"{name} ({only})" if only else name)
             health_check = (lambda: None) if name == TEARDOWN else _cloud_is_alive  # the teardown ends it itself
             outcome = current.finish(line.update, health_check)
             yield outcome

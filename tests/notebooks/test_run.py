@@ -134,7 +134,6 @@ UNSEEN = {
     "s3:DeleteBucketPolicy": "only where a learner takes the policy away, in notebook 05",
     "iam:DetachRolePolicy": "only what somebody attached by hand",
     "iam:RemoveRoleFromInstanceProfile": "only what somebody attached by hand",
-    "lambda:UpdateFunctionCode": "only where notebook 03 finds other code than that of lambdas/",
     "lambda:DeleteEventSourceMapping": "only what somebody connected by hand",
     "lambda:RemovePermission": "only one that names an API that is gone",
     "organizations:DescribeEffectivePolicy": "only where the account forbids public buckets",

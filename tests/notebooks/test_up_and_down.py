@@ -35,10 +35,18 @@ s3.put_bucket_policy(Policy=json.dumps({"Version": "2012-10-17", "Statement": [a
 """What `up` asks a chat for: the function that knows the room's key, and the page."""
 
 
+DEPLOYS = """
+from chatlab import Lab
+lab = Lab.load()
+lab.client("logs").create_log_group(logGroupName=lab.log_groups["default"], tags=lab.tags);
+"""
+"""In place of the cell of notebook 07 that deploys the fast broadcast. The cell before it has no tag."""
+
+
 @pytest.fixture
 def chatlab(tmp_path, monkeypatch, capsys):
     """`chatlab("up")`: what the command prints, on notebooks that build no more than PARTS, and the real teardown."""
-    notebooks = made_up.write(tmp_path / "notebooks", **{"05_frontend_on_s3": PARTS})
+    notebooks = made_up.write(tmp_path / "notebooks", **{"05_frontend_on_s3": PARTS, "07_faster": DEPLOYS})
     shutil.copy(NOTEBOOKS / f"{TEARDOWN}.ipynb", notebooks)
     made_up.take(notebooks, monkeypatch.setattr)
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path / "home"))
@@ -55,10 +63,12 @@ def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab, tm
     with what_listens(tmp_path) as listened:
         said = chatlab("up")
     assert listened == documented("`make up`")
+    assert re.search(r"^  07_faster \(deploy\) +\S+ s  ok$", said, re.MULTILINE)
     assert "index.html, with #key= and the room's key behind it\n`make down` removes it." in said
     url = re.search(r"http\S+/index\.html", said)[0]
     cloud = psutil.Process(local_cloud.status()["pid"])
     chat = Lab.load()
+    assert chat.log_groups["default"] in set(list_resources(chat)["name"])
 
     demo = Lab.choose("local", "demo")
     demo.client("logs").create_log_group(logGroupName=demo.log_groups["connect"], tags=demo.tags)

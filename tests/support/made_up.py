@@ -27,13 +27,17 @@ lab.close()
 
 
 def write(folder, **sources):
-    """Notebooks into `folder`, which is returned: a lab's first and last, and between them these, a cell each."""
+    """Notebooks into `folder`, which is returned: a lab's first and last, and between them these, a cell each.
+
+    That of 07_faster deploys something.
+    """
     folder.mkdir()
     for name, source in {"00_start": START, **sources, "99_teardown": REMOVE}.items():
+        tags = ["deploy"] if name == "07_faster" else []
         cells = [
             {"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "## The cell"},
             {
-                "cell_type": "code", "id": "cell", "metadata": {}, "source": source,
+                "cell_type": "code", "id": "cell", "metadata": {"tags": tags}, "source": source,
                 "execution_count": None, "outputs": [],
             },
         ]  # fmt: skip
@@ -48,12 +52,13 @@ def take(folder, patch=setattr):
     """Have the commands take the notebooks in `folder` for those that a run has: all but the last build."""
     from chatlab import notebooks
 
-    others = (notebooks.CAPSTONE, notebooks.TEARDOWN)
+    others = (notebooks.FASTER, notebooks.CAPSTONE, notebooks.TEARDOWN)
     names = sorted(path.stem for path in folder.glob("*.ipynb") if path.stem not in others)
     patch(notebooks, "NOTEBOOKS", folder)
     patch(notebooks, "BUILD", names)
     patch(notebooks, "MEASURE", [])
-    patch(notebooks, "FASTER", names[-1])  # of which no cell deploys anything
+    if not (folder / f"{notebooks.FASTER}.ipynb").exists():
+        patch(notebooks, "FASTER", names[-1])  # of which no cell deploys anything
 
 
 if __name__ == "__main__":
