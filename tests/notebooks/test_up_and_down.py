@@ -68,7 +68,7 @@ def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab, tm
     url = re.search(r"http\S+/index\.html", said)[0]
     cloud = psutil.Process(local_cloud.status()["pid"])
     chat = Lab.load()
-    assert chat.log_groups["default"] in set(list_resources(chat)["name"])
+    assert chat.log_groups["default"] in set(list_resources(chat)["id"])
 
     demo = Lab.choose("local", "demo")
     demo.client("logs").create_log_group(logGroupName=demo.log_groups["connect"], tags=demo.tags)
