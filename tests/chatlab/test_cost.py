@@ -78,6 +78,8 @@ def test_the_load_that_is_priced_beforehand_is_that_of_the_notebooks():
     load_test, scaling = code_of("06_load_test"), code_of("08_how_many")
     connections, broadcasts, warm_up = (value(load_test, f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS", "WARM_UP"))
     assert (connections, broadcasts + warm_up) == (cost.LOAD_TEST["connections"], cost.LOAD_TEST["broadcasts"])
+    connections, broadcasts = (value(code_of("07_faster"), f"{of} = ") for of in ("CONNECTIONS", "BROADCASTS"))
+    assert (3 * connections, broadcasts + 1) == (cost.FASTER["connections"], cost.FASTER["broadcasts"])
     each = inspect.signature(cost.estimate_growth).parameters["broadcasts_each"].default
     assert value(scaling, "BROADCASTS = ") + 1 == each
     assert "for part in (16, 8, 4, 2, 1)" in scaling

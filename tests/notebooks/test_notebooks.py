@@ -11,7 +11,7 @@ import pytest
 
 import chatlab
 from chatlab import LabError, page, poll, preflight
-from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact, redact_values
 from tests.support.cells import AS_NO_PERSON_WRITES, cells, exercises, run_cell, run_cells, shown
@@ -50,6 +50,8 @@ def state(lab):
 # Notebooks 06 and 08 take most of a minute each; test_exercises.py has their exercises.
 @pytest.mark.parametrize("name", [*BUILD[1:], *(pytest.param(name, marks=pytest.mark.long) for name in MEASURE)])
 def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
+    if name == FASTER:
+        run_cells(FASTER, only=DEPLOY)
     before, names = state(built), {}
     run_cells(name, practice=True, namespace=names)
     assert state(built) == before
