@@ -31,13 +31,13 @@ READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is ch
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
 SHORT_CALL_S = 0.010  # $connect and $disconnect, each one request to DynamoDB
-# The part of the account's default quota that notebook 03 gives a broadcast. One invocation can make over 20,000 posts
+# The part of the account's default quota that notebook 07 gives a broadcast. One invocation can make over 20,000 posts
 # a second (docs/fanout.md), so it waits for the quota.
 REQUESTS_PER_S, POSTS_SHARE = default_requests_per_s("us-east-1"), 0.8
 POSTS_PER_SECOND = POSTS_SHARE * REQUESTS_PER_S
 LOG_LINE_BYTES = 700  # the broadcast's line, and the three that Lambda writes itself
 HAND_OVER_S = 18  # after which a broadcast's first invocation hands the rest to a second one: lambda_broadcast.py
-TIMEOUT_S = 30  # of that second one: notebook 03
+TIMEOUT_S = 30  # of that second one: notebook 07
 READ_AHEAD = 7_500  # items read and not posted to: MAX_READY of fanout/posting.py and one page of lambda_broadcast.py
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730

@@ -179,8 +179,8 @@ class Parameters:
     requests_per_s: float = _is(
         float(default_requests_per_s("us-east-1")), "the account's requests, callbacks included; AWS's quota L-8A5B8E43"
     )
-    share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 03")
-    timeout_s: float = _is(30.0, "of the function; notebook 03, at most 900")
+    share: float = _is(0.8, "of these requests, what a broadcast may use; POSTS_PER_SECOND of notebook 07")
+    timeout_s: float = _is(30.0, "of the function; notebook 07, at most 900")
     hand_over_s: float = _is(18.0, "until the rest is handed to another invocation; lambdas/lambda_broadcast.py")
     reserve_s: float = _is(2.0, "of the time-out, kept for what comes after the posts; the same")
     connects_per_s: float = _is(float(DEFAULT_CONNECTS_PER_S), "new connections; AWS's quota L-9ED1E49A")

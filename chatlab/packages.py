@@ -20,7 +20,7 @@ PARTS = {
 HANDLERS = {part: f"lambda_{part}.handler" for part in PARTS}
 """The function that Lambda calls in each package: notebook 03 deploys these."""
 FAST = "lambda_broadcast.handler"
-"""The broadcast that notebook 08 deploys instead of `lambda_default`."""
+"""The broadcast that notebook 07 deploys instead of `lambda_default`."""
 
 
 def build_zip(files: Mapping[str, bytes]) -> bytes:

@@ -43,7 +43,7 @@ def test_aws_bills_in_whole_steps_of_32_kb_minutes_and_hours():
     assert quantities(minutes=61)["metric months"] == 2 * 10 / 730
 
 
-def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_03_lets_it():
+def test_a_broadcast_is_assumed_to_post_as_fast_as_notebook_07_lets_it():
     parameters = limits.DEFAULT
     assert min(parameters.posts_per_s, parameters.shared_per_s) == cost.POSTS_PER_SECOND
     assert (parameters.share, parameters.requests_per_s) == (cost.POSTS_SHARE, cost.REQUESTS_PER_S)
