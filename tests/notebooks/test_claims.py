@@ -1,4 +1,4 @@
-"""What notebooks 06 and 08 claim is computed: a figure in their text is a constant, and no result of a run."""
+"""What notebooks 06 to 08 claim is computed: a figure in their text is a constant, and no result of a run."""
 
 import re
 
@@ -15,6 +15,15 @@ SOURCES = {
         "99": "p99, by its name",
         "200": "an example of a promise",
         "0": "the first copy's number",
+    },
+    "07_faster": {
+        "15": "minutes to read",
+        "200": "the status of a post that is delivered",
+        "429": "the status of a throttle",
+        "0.8": "cost.POSTS_SHARE",
+        "20,000": "posts a second of one invocation: python -m benchmarks.limit, docs/fanout.md",
+        "29": "seconds: API Gateway's integration time-out",
+        "18": "seconds: lambda_broadcast.HAND_OVER_S",
     },
     "08_how_many": {
         "1,000": "the burst of $connect and $disconnect that notebook 04 sets",

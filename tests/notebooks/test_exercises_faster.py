@@ -54,7 +54,7 @@ def nested(kept, connect, request):
         (check_post_all, lambda post, ids: in_threads(post, ids, 16)),
         (check_post_all, in_tasks),
         (check_post_all, in_a_loop_of_its_own),
-        (check_worth, lambda answer_ms, cpu_ms: math.ceil(round(1 + answer_ms / cpu_ms, 9))),
+        (check_worth, lambda answer_ms, cpu_ms: 1 + math.ceil(answer_ms / cpu_ms)),
         (check_worth, lambda answer_ms, cpu_ms: int(-(-(answer_ms + cpu_ms) // cpu_ms))),
         (check_send, once_more),
         (check_send, nested),
