@@ -11,13 +11,13 @@ lies between two bounds, and their middle is taken: half of the distance between
 """
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from botocore.exceptions import ClientError
 from numpy.typing import NDArray
 
 from chatlab.errors import LabError, poll
@@ -75,20 +75,22 @@ class Waterfall:
 def find(lab: Lab, result: Result, broadcast: int | None = None) -> Waterfall | None:
     """The waterfall of a broadcast of a load test, by default of the one whose time to last delivery is the median.
 
-    Without its log line there is none; then a sentence is printed that says so.
+    Without its log line there is none; then a sentence is printed that says why.
     """
     lines: list[Line] = []
+    is_local = lab.target == "local"
 
     def match_all() -> Waterfall | None:
         lines[:] = read_log(lab, result)
-        return match(lines, result, broadcast, is_same_clock=lab.target == "local")
+        return match(lines, result, broadcast, is_local)
 
-    with suppress(LabError):  # then some lines are late: perhaps those that are there are enough
-        return poll(match_all, "the log lines", TIMEOUT_S[lab.target], every_s=0.2 if lab.target == "local" else 2)
-    if found := match(lines, result, broadcast, lab.target == "local", min_share=0.5):
+    try:
+        return poll(match_all, "the log lines", TIMEOUT_S[lab.target], every_s=0.2 if is_local else 2)
+    except (LabError, ClientError) as error:  # if only some lines are late, those that are there may be enough
+        found = match(lines, result, broadcast, is_local, min_share=0.5)
+        if not found:
+            print(f"There is no waterfall of this message. {error}")
         return found
-    print("There is no waterfall: CloudWatch Logs does not have the log line of this broadcast yet.")
-    return None
 
 
 def read_log(lab: Lab, result: Result) -> list[Line]:
@@ -98,15 +100,13 @@ def read_log(lab: Lab, result: Result) -> list[Line]:
         startTime=int(result.broadcasts["sent_ns"].min()) // 1_000_000 - CLOCKS_S * 1000,
         filterPattern='{ $.event = "broadcast" }',
     )  # fmt: skip
-    return list(_parse(event["message"] for page in pages for event in page["events"]))
-
-
-def _parse(messages: Iterable[str]) -> Iterable[Line]:
-    for message in messages:
-        with suppress(ValueError):
-            line = json.loads(message)
+    lines = []
+    for event in (event for page in pages for event in page["events"]):
+        with suppress(ValueError):  # whatever else a function prints
+            line = json.loads(event["message"])
             if isinstance(line, dict) and "shard" not in line and all(name in line for name in TIMES):
-                yield line
+                lines.append(line)
+    return lines
 
 
 def match(

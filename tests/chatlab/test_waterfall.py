@@ -130,7 +130,11 @@ def test_the_log_has_the_lines_of_a_chats_broadcasts_and_no_others(chat):
     assert [line["delivered"] for line in waterfall.read_log(chat, result)[-2:]] == [1, 1]
 
 
-def test_without_a_log_line_a_sentence_says_so(chat, monkeypatch, capsys):
+def test_without_a_log_line_or_the_permission_to_read_it_a_sentence_says_so(chat, monkeypatch, capsys):
     monkeypatch.setitem(waterfall.TIMEOUT_S, "local", 0.1)
     assert waterfall.find(chat, measured()) is None
-    assert "There is no waterfall" in capsys.readouterr().out
+    monkeypatch.setitem(chat.log_groups, "default", "/aws/lambda/nobodys")
+    assert waterfall.find(chat, measured()) is None
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(". ")[0] for line in said] == ["There is no waterfall of this message"] * 2
+    assert "in vain" in said[0] and "ResourceNotFoundException" in said[1]
