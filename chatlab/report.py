@@ -140,12 +140,12 @@ def _trust(summary: Summary) -> tuple[str, str]:
     fanout = summary["fanout"]
     if not fanout:
         return "", ""
-    failed = {check["check"] for check in fanout["verdict"]["checks"] if not check["ok"]}
+    failed = {check["check"]: check["message"] for check in fanout["verdict"]["checks"] if not check["ok"]}
     more = MIN_BROADCASTS - fanout["broadcasts"]
-    if failed and failed <= {"samples", "settled"} and more > 0:
-        return "not yet", f"Not yet: {more} more broadcasts would be enough for a median."
-    if not fanout["verdict"]["believable"]:
-        return "no", "Do not rely on these figures: the measurement checks itself, and a check has failed."
+    if failed and failed.keys() <= {"samples", "settled"} and more > 0:
+        return "not yet", f"Can you trust these figures? Not yet: {more} more broadcasts would be enough for a median."
+    if failed:
+        return "no", f"Do not rely on these figures. {next(iter(failed.values()))}"
     return "yes", "You can trust these figures: the measurement checks itself, and all is well."
 
 
@@ -218,6 +218,9 @@ def lines(summary: Summary, folder: Path) -> Iterator[str]:
         for title, key in (("latency", "latency_ms"), ("time to last one", "last_delivery_ms")):
             known = (f"{name} {_known(fanout, key, name, value)}" for name, value in fanout[key].items())
             yield f"  {title:<20} {', '.join(known)}"
+        trust, sentence = _trust(summary)
+        if trust != "yes":
+            yield f"  {sentence}"
     else:
         yield "Fan-out: not measured"
     if story := summary.get("faster"):

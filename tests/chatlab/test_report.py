@@ -111,7 +111,7 @@ def test_the_report_hides_no_doubt(run, tmp_path):
     assert "All 800" not in page(duplicate=1) and "1 came twice" in page(duplicate=1)
     failed = {"check": "deliveries", "ok": False, "message": "Lost."}
     lossy = page(verdict={"believable": False, "uncertain": [], "checks": [failed]})
-    assert '<p class="bad">Do not rely on these figures' in lossy and '<span class="bad">✗ look' in lossy
+    assert '<p class="bad">Do not rely on these figures. Lost.' in lossy and '<span class="bad">✗ look' in lossy
     known, unsure = (
         page(verdict={"believable": True, "uncertain": names, "checks": []}) for names in ([], ["p90", "p99"])
     )
@@ -128,7 +128,8 @@ def test_too_few_broadcasts_are_no_failure(run, tmp_path):
         "broadcasts": 3, "verdict": {"believable": False, "uncertain": ["p50", "p90", "p99"], "checks": checks}
     }  # fmt: skip
     page = page_of(tmp_path, run[1] | {"fanout": few, "failures": []})
-    assert "Not yet: 5 more broadcasts would be enough for a median." in page
+    sentence = "Can you trust these figures? Not yet: 5 more broadcasts would be enough for a median."
+    assert sentence in page and f"  {sentence}" in report.lines(run[1] | {"fanout": few}, "x")
     assert 'class="bad"' not in page.replace('<span class="bad">failed</span>', "")
     assert '<div class="conclusion early">' in page
 
@@ -148,7 +149,8 @@ def test_a_run_without_a_measurement_says_so(run, tmp_path):
 
 def test_the_conclusion_looks_doubtful_unless_all_went_well_and_the_measurement_trusts_itself(run, tmp_path):
     fanout = run[1]["fanout"]
-    lossy = fanout | {"verdict": fanout["verdict"] | {"believable": False}}
+    failed = {"check": "deliveries", "ok": False, "message": "Lost."}
+    lossy = fanout | {"verdict": fanout["verdict"] | {"believable": False, "checks": [failed]}}
     for changes, doubtful in (({}, False), ({"failures": ["Stopped."]}, True), ({"fanout": lossy}, True)):
         report.write(tmp_path, run[1] | {"failures": []} | changes)
         assert ('<div class="conclusion doubtful">' in (tmp_path / "report.html").read_text()) == doubtful
