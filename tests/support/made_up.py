@@ -49,16 +49,19 @@ def write(folder, **sources):
 
 
 def take(folder, patch=setattr):
-    """Have the commands take the notebooks in `folder` for those that a run has: all but the last build."""
+    """Have the commands take the notebooks in `folder` for those that a run has: the ones before 07_faster build."""
     from chatlab import notebooks
 
-    others = (notebooks.FASTER, notebooks.CAPSTONE, notebooks.TEARDOWN)
+    others = (notebooks.CAPSTONE, notebooks.TEARDOWN)
     names = sorted(path.stem for path in folder.glob("*.ipynb") if path.stem not in others)
     patch(notebooks, "NOTEBOOKS", folder)
-    patch(notebooks, "BUILD", names)
-    patch(notebooks, "MEASURE", [])
-    if not (folder / f"{notebooks.FASTER}.ipynb").exists():
+    if notebooks.FASTER in names:
+        built = names.index(notebooks.FASTER)
+    else:
+        built = len(names)
         patch(notebooks, "FASTER", names[-1])  # of which no cell deploys anything
+    patch(notebooks, "BUILD", names[:built])
+    patch(notebooks, "MEASURE", names[built:])
 
 
 if __name__ == "__main__":
