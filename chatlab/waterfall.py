@@ -60,9 +60,10 @@ class Waterfall:
     @property
     def parts(self) -> dict[str, float]:
         """What the last one waits for, in milliseconds; the parts add up to the time of the last delivery."""
+        has_read = self.first_post_ms >= self.read_ms  # the fast broadcast reads while it posts
         return {
             "the way in": self.began_ms,
-            "reading the table": self.first_post_ms - self.began_ms,
+            "reading the table" if has_read else "to the first post": self.first_post_ms - self.began_ms,
             "posting": self.deliveries_ms[-1] - self.first_post_ms,
         }
 

@@ -54,6 +54,14 @@ def test_every_part_of_the_wait_has_a_name_and_they_add_up():
     assert str(found) == said
 
 
+def test_a_broadcast_that_posts_before_it_has_read_the_table_does_not_wait_for_it():
+    result = measured()
+    lines = [line | {"scan_ms": 30.0} for line in log_of(result)]
+    found = waterfall.match(lines, result, broadcast=4)
+    assert times(found) == pytest.approx([12, 42, 18, 58], abs=0.1)
+    assert found.parts == pytest.approx({"the way in": 12, "to the first post": 6, "posting": 41}, abs=0.1)
+
+
 def test_without_a_number_it_is_the_measured_broadcast_in_the_middle():
     result = measured(late_ms={0: 30, 1: 20, 2: 10, 5: 1, 6: 2, 7: 3, 8: 4, 9: 5})
     assert waterfall.match(log_of(result), result).broadcast == 7
