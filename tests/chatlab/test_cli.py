@@ -19,6 +19,7 @@ from chatlab.notebooks import Outcome, _save
 from chatlab.paths import ROOT, ensure_writable, locked, make_run_dir
 from chatlab.signals import children_uninterrupted, uninterrupted
 from tests.support.processes import environment_of_a_run
+from tests.support.stubs import execution
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def aws(home, tmp_path, monkeypatch):
             raise answers["left"]
         return pd.DataFrame([("dynamodb", "table", "chat", None)] * answers["left"])
 
-    def execute(name, save_as, parameters, *_):
+    def execute(name, parameters):
         answers["run"].append(name)
         if name == "00_start":
             Lab.choose(parameters["TARGET"], parameters["NAME"], parameters["REGION"], parameters["PROFILE"])
@@ -146,7 +147,7 @@ def aws(home, tmp_path, monkeypatch):
 
     monkeypatch.setattr(chat, "list_resources", look)
     monkeypatch.setattr(chat, "list_lab_names", lambda lab: answers.get("tagged", []))
-    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "_Execution", execution(execute))
     return answers
 
 

@@ -13,6 +13,7 @@ from chatlab.cli import chat
 from chatlab.notebooks import TEARDOWN, Outcome, inject, without_injected
 from chatlab.settings import NAME_PATTERN, Settings
 from tests.support.strategies import ANY_JSON, objects
+from tests.support.stubs import execution
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +35,13 @@ def executed(monkeypatch):
     """(notebook, parameters) of each execution, which is made up. The teardown's closes its lab in the ledger."""
     calls = []
 
-    def execute(name, save_as, parameters, *_):
+    def execute(name, parameters):
         calls.append((name, parameters))
         if name == TEARDOWN:
             Lab.find(*(parameters[key] for key in ("TARGET", "NAME", "REGION", "PROFILE"))).close()
         return Outcome(name, 1.0, True)
 
-    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "_Execution", execution(execute))
     monkeypatch.setattr(chat, "list_lab_names", lambda lab: [])
     return calls
 
