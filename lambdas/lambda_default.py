@@ -32,7 +32,7 @@ def post_all(connection_ids: list[str], data: bytes) -> list[str]:
 
 
 def post(connection_id: str, data: bytes) -> str:
-    """Post the message to one connection: "delivered", "gone", or what went wrong, since the others hear it anyway."""
+    """Post to one connection. Returns "delivered", "gone" or the error; raises nothing, so that the others hear it."""
     try:
         api.post_to_connection(ConnectionId=connection_id, Data=data)
         return "delivered"

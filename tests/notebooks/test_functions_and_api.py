@@ -15,7 +15,7 @@ from chatlab import poll
 from chatlab.exercises import building, chatting
 from chatlab.packages import FAST, HANDLERS, PARTS, build_package, build_zip, deploy, read_files
 from chatlab.paths import NOTEBOOKS
-from tests.support.chat import ids, people, put_items
+from tests.support.chat import ids, people
 
 OK, FAILED = {"statusCode": 200}, {"statusCode": 500}
 
@@ -23,7 +23,9 @@ OK, FAILED = {"statusCode": 200}, {"statusCode": 500}
 
 BEGIN = """
 import os, time
+import lambda_default
 from lambda_default import api, dynamodb, forget, read_ids
+lambda_default.CONNECT_GRACE_S = -1  # so that an id can be forgotten at once
 """
 
 
@@ -40,7 +42,9 @@ def test_the_functions_that_notebook_03_shows_are_a_chat_server(chat):
         before = ids(chat)
         with people(chat, 3) as sockets:
             assert len(ids(chat) - before) == 3
-            put_items(chat, ["left-without-a-word"])
+            event = {"requestContext": {"connectionId": "left-without-a-word"}}
+            chat.client("lambda").invoke(FunctionName=chat.functions["connect"], Payload=json.dumps(event))
+            assert "left-without-a-word" in ids(chat)
             sockets[0].send("🎉")
             assert [socket.recv() for socket in sockets] == ["🎉"] * 3
             poll(lambda: "left-without-a-word" not in ids(chat), "the one who left to be forgotten", every_s=0.02)

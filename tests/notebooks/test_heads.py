@@ -1,6 +1,7 @@
 """The notebooks' heads, the pictures and the code that they show, and the order of their sections."""
 
 import re
+from itertools import chain, takewhile
 
 import nbformat
 import pytest
@@ -15,6 +16,8 @@ ROWS = ["time", "cost on AWS", "in the console"]
 SECTIONS = ["Create", "Verify", "Break it", "Exercises", "Check yourself", "Recap"]
 MAX_CELLS, MAX_LINES = 36, 30
 """More in a notebook, or in one of its cells, is a second lesson."""
+MAX_CELLS_BEFORE, MAX_WORDS_BEFORE = 90, 3_700
+"""Who has to read more before something is heard gives up."""
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -33,6 +36,14 @@ def test_a_notebook_begins_with_its_picture_and_ends_with_what_comes_next(name):
         headings = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
         assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
         assert "**delete it or pay.**" in end
+
+
+def test_the_first_message_is_heard_soon():
+    """Counted from the beginning of 00: all cells, and the words of the text."""
+    notebooks = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells for name in BUILD]
+    before = list(takewhile(lambda cell: "first_broadcast()" not in cell.source, chain(*notebooks)))
+    words = sum(len(cell.source.split()) for cell in before if cell.cell_type == "markdown")
+    assert len(before) < MAX_CELLS_BEFORE and words <= MAX_WORDS_BEFORE
 
 
 def test_each_part_of_the_picture_is_lit_somewhere():
