@@ -273,7 +273,7 @@ def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise", r
     answer = _call(lab, part, route_key, connection_id, room)
     returned = json.loads(answer["Payload"]) or {}
     if message := returned.get("errorMessage"):
-        return f"The function says {returned.get('errorType')}: {message}"
+        return f"The function says {returned.get('errorType')}: {' '.join(message.split())}"
     lines = base64.b64decode(answer.get("LogResult", "")).decode().splitlines()
     logged: dict[str, str] = next((json.loads(line) for line in lines if line.startswith("{")), {})
     return f"Its log says {logged['error']}" if "error" in logged else ""

@@ -1,91 +1,50 @@
-"""The checks of exercises that need no cloud: each mistake gets the sentence that helps, and none a traceback."""
+"""The exercises of 01 to 08: what is right, in several ways, and what a mistake is told. test_rooms.py has 09's."""
 
+import base64
+import json
 import math
+import time
+from fnmatch import fnmatchcase
 from types import SimpleNamespace
 
 import pytest
+import websocket
+from botocore.exceptions import ClientError
 
-from chatlab import limits
-from chatlab.exercises import measuring
-from tests.support.cells import exercises, run_cell
+import chatlab.exercises
+from chatlab import cost, limits, poll
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE
+from tests.support.chat import delete_item, ids
+from tests.support.exercises import ANSWERS, exercises, judge
 
-NAMES = {"exercises": SimpleNamespace(measuring=measuring), "lab": None, "limits": limits}
+ALL = [(name, exercise) for name in [*BUILD[1:], *MEASURE] for exercise in exercises(name)]
+WITH_A_CHAT = {"put_new", "connection_ids", "report", "guard", "disconnect", "say"}
 
+SIZES = {"index.html": 900, "assets/a.js": 70_000}
+BUCKET = [{"Key": key, "Size": size} for key, size in (SIZES | {"private/neighbour.txt": 34}).items()]
+S3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"Contents": BUCKET}]))
+PAGE = SimpleNamespace(bucket="bucket", client=lambda _: S3)
+"""A lab of which no more is known than the page that it has."""
 
-@pytest.mark.parametrize("name", ["06_load_test", "07_faster", "08_how_many"])
-def test_the_skeleton_is_not_right_and_the_solution_is(name):
-    assert len(exercises(name)) == 3
-    for exercise in exercises(name):
-        assert not run_cell(exercise.skeleton, dict(NAMES)).is_right
-        solution = run_cell(exercise.solution, dict(NAMES))
-        assert solution.is_right, solution
-
-
-def fail(*_):
-    raise ZeroDivisionError("division by zero")
-
-
-def counted(rows):
-    return rows[~rows["warm_up"] & (rows["copy"] == 0)]["latency_ms"]
+IMPORTED = [base64, cost, json, limits, math, time, websocket]
 
 
-def one_by_one(rows, ms):
-    """Without pandas."""
-    found = [row.latency_ms <= ms for row in rows.itertuples() if not row.warm_up and not row.copy]
-    return sum(found) / len(found)
+def test_each_exercise_has_answers():
+    names = {name: [exercise.name for exercise in exercises(name)] for name in [*BUILD[1:], *MEASURE, CAPSTONE]}
+    assert {name: list(answers) for name, answers in ANSWERS.items()} == names
+    assert {len(each) for each in names.values()} == {3}
 
 
-def backlog(due_s, service_s):
-    """How much work is left when a message comes, instead of when the server is free."""
-    left, latencies, before = 0.0, [], due_s[0]
-    for due, service in zip(due_s, service_s, strict=True):
-        left = max(0.0, left - (due - before)) + service
-        before = due
-        latencies.append(left)
-    return latencies
-
-
-def queue(due_s, service_s, free_at=0.0, may_begin_early=False, until_begun=False):
-    """The solution, with a mistake or without."""
-    for due, service in zip(due_s, service_s, strict=True):
-        begins = free_at if may_begin_early else max(free_at, due)
-        free_at = begins + service
-        yield (begins if until_begun else free_at) - due
-
-
-@pytest.mark.parametrize(
-    ("check", "made"),
-    [
-        (measuring.check_broadcasts, 369),
-        (measuring.check_broadcasts, math.ceil(1 + math.log(0.025) / math.log(0.99))),
-        (measuring.check_share_within, lambda rows, ms: counted(rows).le(ms).sum() / len(counted(rows))),
-        (measuring.check_share_within, one_by_one),
-        (measuring.check_latencies, backlog),
-        (measuring.check_latencies, queue),
-    ],
-)
-def test_another_right_answer_is_right_too(check, made):
-    assert check(None, made).is_right
-
-
-@pytest.mark.parametrize(
-    ("check", "made", "message"),
-    [
-        (measuring.check_broadcasts, None, "give a whole number"),
-        (measuring.check_broadcasts, 20, "all lie below the true p99 in 83% of all cases"),
-        (measuring.check_broadcasts, 368, "worth one value less"),
-        (measuring.check_broadcasts, 1_000, "enough, and so are fewer"),
-        (measuring.check_share_within, lambda rows, ms: (rows["latency_ms"] <= ms).mean(), "don't count"),
-        (measuring.check_share_within, lambda rows, ms: (counted(rows) < ms).mean(), "75% took at most 20 ms"),
-        (measuring.check_share_within, lambda rows, ms: 100 * (counted(rows) <= ms).mean(), "between 0 and 1"),
-        (measuring.check_share_within, fail, "it ended with ZeroDivisionError: division by zero"),
-        (measuring.check_latencies, lambda due_s, service_s: service_s, "leaves out how long each waits"),
-        (measuring.check_latencies, lambda *given: queue(*given, may_begin_early=True), "the latencies are"),
-        (measuring.check_latencies, lambda *given: queue(*given, until_begun=True), "the latencies are"),
-        (measuring.check_latencies, lambda due_s, service_s: [], "the latencies are"),
-    ],
-)
-def test_a_mistake_is_a_sentence(check, made, message):
-    answer = check(None, made)
-    assert not answer.is_right
-    assert message in answer.message
+@pytest.mark.parametrize(("name", "exercise"), [pytest.param(*each, id=each[1].name) for each in ALL])
+def test_right_answers_are_right_and_a_mistake_is_a_sentence(name, exercise, request):
+    names = {module.__name__.rpartition(".")[2]: module for module in IMPORTED}
+    names |= {"exercises": chatlab.exercises, "ClientError": ClientError, "fnmatchcase": fnmatchcase}
+    if exercise.name not in WITH_A_CHAT:
+        judge(exercise, ANSWERS[name][exercise.name], names | {"lab": PAGE, "files": SIZES, "visit_bytes": 70_900})
+        return
+    lab = request.getfixturevalue("chat")
+    for left in ids(lab):
+        delete_item(lab, left)
+    names |= {"lab": lab, "dynamodb": lab.client("dynamodb"), "table_arn": lab.arn("dynamodb", f"table/{lab.table}")}
+    judge(exercise, ANSWERS[name][exercise.name], names)
+    poll(lambda: not ids(lab), "the exercise to leave the table as it was", every_s=0.02)

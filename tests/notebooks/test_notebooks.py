@@ -14,7 +14,8 @@ from chatlab import LabError, page, poll, preflight
 from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact, redact_values
-from tests.support.cells import AS_NO_PERSON_WRITES, cells, exercises, run_cell, run_cells, shown
+from tests.support.cells import AS_NO_PERSON_WRITES, cells, run_cell, run_cells, shown
+from tests.support.exercises import exercises
 from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 

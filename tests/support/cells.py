@@ -7,7 +7,6 @@ import ast
 import inspect
 import re
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -107,35 +106,6 @@ def written(name):
     for source in cells(name):
         if magic := WRITEFILE.match(source):
             found[Path(magic[1]).name] = source[magic.end() :]
-    return found
-
-
-EXERCISE = "exercise"
-"""The tag of the cell in which a learner writes; the last statement checks what is written."""
-
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```\s*</details>", re.DOTALL)
-
-
-@dataclass
-class Exercise:
-    """The source of its cell, as it is and with the solution in the learner's place."""
-
-    skeleton: str
-    solution: str
-
-
-def exercises(name):
-    """The exercises of the notebook `name`, in order. The solution is folded in the text above the cell."""
-    found, text = [], ""
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
-        if cell.cell_type == "markdown":
-            text = cell.source
-        elif EXERCISE in tags(cell):
-            assert PRACTICE in tags(cell), cell.source
-            (solution,) = SOLUTION.findall(text)
-            check = cell.source.rstrip().splitlines()[-1]
-            assert check.startswith("exercises."), f"This exercise of {name} does not end with its check: {check}"
-            found.append(Exercise(cell.source, f"{solution}\n{check}"))
     return found
 
 
