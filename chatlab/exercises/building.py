@@ -50,7 +50,7 @@ def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
 
 @forgiving
 def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
-    """A put that says whether the item was new, and leaves an older one as it is, however late that one came."""
+    """A put that says whether the item was new, and leaves an older one as it is, even one that has just come."""
     first, second, third = ({"said": {"S": said}} for said in ("first", "second", "third"))
     with _items(lab, 0) as (key,):
         answers = put_new(key | first), put_new(key | second)
@@ -72,7 +72,7 @@ def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
                 dynamodb.put_item(TableName=lab.table, Item=key | first)
 
         others: list[str] = []
-        with _before_each_call(dynamodb, "before-call", put_before):
+        with before_each_call(dynamodb, "before-call", put_before):
             answer = put_new(key | third)
         stored = dynamodb.get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
     if not others:
@@ -92,7 +92,7 @@ def check_connection_ids(lab: Lab, connection_ids: Callable[[int], Iterable[str]
         expected = {key["connection_id"]["S"] for key in keys}
         for limit in (2, 1_000):
             # DynamoDB ends a page at 1 MB, and this check after two items, whatever the function asks for.
-            with _before_each_call(lab.client("dynamodb"), "provide-client-params", _two_a_page):
+            with before_each_call(lab.client("dynamodb"), "provide-client-params", _two_a_page):
                 found = list(connection_ids(limit) or [])
             if missing := len(expected - set(found)):
                 return not_yet(
@@ -112,7 +112,7 @@ def _two_a_page(params: dict[str, Any], model: OperationModel, **_: object) -> d
 
 
 @contextmanager
-def _before_each_call(client: Any, moment: str, do: Callable[..., object]) -> Iterator[None]:
+def before_each_call(client: Any, moment: str, do: Callable[..., object]) -> Iterator[None]:
     """`do` before each call of the client, at one of the moments that botocore has events for."""
     event = f"{moment}.{client.meta.service_model.service_id.hyphenize()}"
     client.meta.events.register(event, do)
@@ -217,7 +217,7 @@ def check_guard(lab: Lab, guard: Statement) -> Answer:
         return not_yet(f"beside a policy that allows everything, DeleteTable on this table is still {decision}.")
     if surplus := _surplus(lab, guard, "dynamodb:DeleteTable", table):
         return not_yet(f"it also forbids {surplus}, and has to forbid DeleteTable on this table alone.")
-    return right("a Deny wins over every Allow, in whichever policy either of them is.")
+    return right("a Deny wins over every Allow, in all policies of the role.")
 
 
 @forgiving
@@ -358,7 +358,7 @@ THERE = [name for name in FIRST_PAGE + SECOND_PAGE if name != GONE]  # who has t
 
 @dataclass
 class StandInRoom:
-    """Five connection ids on two pages of a scan, of which one client is gone; and a record of the calls.
+    """Five connection ids on two pages of a scan, one of a client that is gone; and a record of the calls.
 
     Its boto3 clients are real, but their calls are answered here and never sent, as `botocore.stub.Stubber` does it.
     """
@@ -429,7 +429,7 @@ def check_visits(lab: Lab, visits: float) -> Answer:
 
 @forgiving
 def check_steps(lab: Lab, steps: Callable[[set[str], set[str], set[str]], Iterable[tuple[str, str]]]) -> Answer:
-    """An upload during which everybody gets all files of one build, at whichever moment they ask for the page."""
+    """An upload during which everybody gets all files of one build, at any moment."""
     bucket = dict.fromkeys(OLD | OLDER | {KEPT}, "old")
     moments = [dict(bucket)]
     for action, key in steps(set(bucket), set(OLD), set(NEW)):
@@ -441,7 +441,7 @@ def check_steps(lab: Lab, steps: Callable[[set[str], set[str], set[str]], Iterab
         moments.append(dict(bucket))
     for number, moment in enumerate(moments):
         if "index.html" not in moment:
-            return not_yet(f"after step {number} there is no index.html for those who come then: just put the new one.")
+            return not_yet(f"after step {number} there is no index.html for a visitor: just put the new one.")
     for number, moment in enumerate(moments):
         build = moment["index.html"]
         for later in moments[number:]:

@@ -14,8 +14,9 @@ import websocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from chatlab import cost, room_key
+from chatlab import LabError, cost, poll, room_key
 from chatlab.exercises import Answer, forgiving, not_yet, right
+from chatlab.exercises.building import before_each_call
 from chatlab.lab import Lab
 
 CONNECTIONS, CONNECTS_PER_S, DOLLARS_AN_HOUR = 100, 200, 20
@@ -161,12 +162,12 @@ def check_connect(lab: Lab) -> Answer:
 def check_people_in(lab: Lab, people_in: Callable[[str], int | None]) -> Answer:
     """How many people are in a room, by the index."""
     full, other, empty = (_new_room() for _ in range(3))
-    scans: list[str] = []
+    called: list[str] = []
     with _clients(lab, [full, full, other]) as clients:
         if any("room" not in item for _, item in clients):
             return not_yet("`$connect` does not write the room yet: the exercise before this one.")
         for name, expected in ((full, 2), (other, 1), (empty, 0)):
-            with _noting_scans(lab, scans):
+            with before_each_call(lab.client("dynamodb"), "before-call", lambda model, **_: called.append(model.name)):
                 found = people_in(name)
                 deadline = time.monotonic() + PATIENCE_S
                 while found is not None and found != expected and time.monotonic() < deadline:  # the index may lag
@@ -174,7 +175,7 @@ def check_people_in(lab: Lab, people_in: Callable[[str], int | None]) -> Answer:
                     found = people_in(name)
             if found != expected:
                 return not_yet(f"in the room {name} there are {expected}, and you say {found}.")
-    if scans:
+    if "Scan" in called:
         return not_yet("the number is right, but a Scan reads, and pays for, everybody: ask the index with a Query.")
     return right("a Query reads the items of one room, and is paid for these; a Scan reads, and pays for, all of them.")
 
@@ -220,17 +221,6 @@ def _clients(lab: Lab, rooms: Sequence[str | None]) -> Iterator[list[tuple[webso
             socket.close()
 
 
-@contextmanager
-def _noting_scans(lab: Lab, scans: list[str]) -> Iterator[None]:
-    """Note each Scan of the lab's client, which is the notebook's too."""
-    events = lab.client("dynamodb").meta.events
-    events.register("before-call.dynamodb.Scan", note := lambda **_: scans.append("Scan"))
-    try:
-        yield
-    finally:
-        events.unregister("before-call.dynamodb.Scan", note)
-
-
 def _items(lab: Lab) -> dict[str, dict[str, Any]]:
     """The items of the table, by connection id."""
     pages = lab.client("dynamodb").get_paginator("scan").paginate(TableName=lab.table, ConsistentRead=True)
@@ -244,7 +234,9 @@ def _is_heard(speaker: websocket.WebSocket, listeners: Sequence[websocket.WebSoc
         speaker.send(text)
         return all(_hears(listener, text, 2 * SILENCE_S) for listener in listeners)
 
-    return _happens_within(PATIENCE_S, say)
+    with suppress(LabError):
+        return poll(say, "everybody to hear it", PATIENCE_S, every_s=0.2)
+    return False
 
 
 def _hears(socket: websocket.WebSocket, text: str, patience_s: float) -> bool:
@@ -258,14 +250,6 @@ def _hears(socket: websocket.WebSocket, text: str, patience_s: float) -> bool:
         except websocket.WebSocketTimeoutException:
             break
     return False
-
-
-def _happens_within(patience_s: float, check: Callable[[], bool]) -> bool:
-    """Whether the check succeeds within this time; it is called at least once."""
-    deadline = time.monotonic() + patience_s
-    while not (succeeded := check()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return succeeded
 
 
 def _why(lab: Lab, part: str, route_key: str, connection_id: str = "exercise", room: str | None = None) -> str:

@@ -24,7 +24,7 @@ def check_broadcasts(lab: Lab, number: object) -> Answer:
     if not isinstance(number, int):
         return not_yet("give a whole number.")
     if number == needed - 1:
-        return not_yet(f"so many values are enough, and {number} broadcasts are worth one value less.")
+        return not_yet(f"{number} values are enough, but {number} broadcasts are worth one value less.")
     if number < needed:
         share = 0.99 ** max(0, number - 1)
         return not_yet(f"of {number:,} broadcasts, all lie below the true p99 in {share:.0%} of all cases.")
@@ -73,7 +73,7 @@ def check_latencies(lab: Lab, latencies_s: Callable[[Sequence[float], Sequence[f
                 return not_yet(f"of {times} it leaves out how long each waits for the one before.")
             return not_yet(f"of {times} the latencies are {expected} s, and it says {[round(s, 3) for s in found]}.")
     return right(
-        "one slow message makes those behind it late. A client that waits for each answer would have sent them later, "
+        "one slow message makes the next ones late. A client that waits for each answer would have sent them later, "
         "and would never know: that is coordinated omission."
     )
 

@@ -1,9 +1,11 @@
 """The exercises of 01 to 08: what is right, in several ways, and what a mistake is told. test_rooms.py has 09's."""
 
+import asyncio
 import base64
 import json
 import math
 import time
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
 
@@ -26,7 +28,7 @@ S3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_
 PAGE = SimpleNamespace(bucket="bucket", client=lambda _: S3)
 """A lab of which no more is known than the page that it has."""
 
-IMPORTED = [base64, cost, json, limits, math, time, websocket]
+IMPORTED = [asyncio, base64, cost, json, limits, math, time, websocket]
 
 
 def test_each_exercise_has_answers():
@@ -38,7 +40,7 @@ def test_each_exercise_has_answers():
 @pytest.mark.parametrize(("name", "exercise"), [pytest.param(*each, id=each[1].name) for each in ALL])
 def test_right_answers_are_right_and_a_mistake_is_a_sentence(name, exercise, request):
     names = {module.__name__.rpartition(".")[2]: module for module in IMPORTED}
-    names |= {"exercises": chatlab.exercises, "ClientError": ClientError, "fnmatchcase": fnmatchcase}
+    names |= {each.__name__: each for each in (ClientError, fnmatchcase, suppress)} | {"exercises": chatlab.exercises}
     if exercise.name not in WITH_A_CHAT:
         judge(exercise, ANSWERS[name][exercise.name], names | {"lab": PAGE, "files": SIZES, "visit_bytes": 70_900})
         return
