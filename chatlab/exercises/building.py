@@ -52,9 +52,9 @@ def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
 def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
     """A put that says whether the item was new, and leaves an older one as it is, even one that has just come."""
     first, second, third = ({"said": {"S": said}} for said in ("first", "second", "third"))
-    with _items(lab, 0) as (key,):
+    with _keys(lab, 0) as (key,):
         answers = put_new(key | first), put_new(key | second)
-        stored = lab.client("dynamodb").get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
+        stored = _stored(lab, key)
     if stored is None:
         return not_yet("the item is not in the table.")
     if stored != key | first:
@@ -64,7 +64,7 @@ def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
     if answers[1] is not False:
         return not_yet(f"for an item that is there already it has to return False, and it returned {answers[1]!r}.")
     dynamodb: Any = lab.client("dynamodb")
-    with _items(lab, 0) as (key,):
+    with _keys(lab, 0) as (key,):
 
         def put_before(model: OperationModel, **_: object) -> None:
             if model.name not in READS and not others:  # the learner's first write, and not the one below
@@ -74,7 +74,7 @@ def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
         others: list[str] = []
         with before_each_call(dynamodb, "before-call", put_before):
             answer = put_new(key | third)
-        stored = dynamodb.get_item(TableName=lab.table, Key=key, ConsistentRead=True).get("Item")
+        stored = _stored(lab, key)
     if not others:
         return not_yet("write with this notebook's own `dynamodb`: the check watches it.")
     if stored != key | first or answer is not False:
@@ -88,7 +88,7 @@ def check_put_new(lab: Lab, put_new: Callable[[Item], object]) -> Answer:
 @forgiving
 def check_connection_ids(lab: Lab, connection_ids: Callable[[int], Iterable[str]]) -> Answer:
     """All connection ids, whatever the size of a page."""
-    with _items(lab, 5) as keys:
+    with _keys(lab, 5) as keys:
         expected = {key["connection_id"]["S"] for key in keys}
         for limit in (2, 1_000):
             # DynamoDB ends a page at 1 MB, and this check after two items, whatever the function asks for.
@@ -123,7 +123,7 @@ def before_each_call(client: Any, moment: str, do: Callable[..., object]) -> Ite
 
 
 @contextmanager
-def _items(lab: Lab, number: int) -> Iterator[list[Item]]:
+def _keys(lab: Lab, number: int) -> Iterator[list[Item]]:
     """The keys of `number` new items, or of one that is not there yet; the items are deleted at the end."""
     dynamodb: Any = lab.client("dynamodb")
     keys = [{"connection_id": {"S": f"exercise-{uuid.uuid4().hex}"}} for _ in range(number or 1)]
@@ -134,6 +134,13 @@ def _items(lab: Lab, number: int) -> Iterator[list[Item]]:
     finally:
         for key in keys:
             dynamodb.delete_item(TableName=lab.table, Key=key)
+
+
+def _stored(lab: Lab, key: Item) -> Item | None:
+    """The item with this key, if there is one."""
+    dynamodb: Any = lab.client("dynamodb")
+    found: dict[str, Item] = dynamodb.get_item(TableName=lab.table, Key=key, ConsistentRead=True)
+    return found.get("Item")
 
 
 # --- 02: what a report needs, a Deny that wins, and how IAM decides ---------------------------------------------------
@@ -264,7 +271,7 @@ Event = dict[str, Any]  # API Gateway's
 def check_disconnect(lab: Lab, disconnect: Callable[[Event, Any, str], object]) -> Answer:
     """A `$disconnect` that deletes one id, however often it is called, and answers 500 where it can't."""
     dynamodb: Any = lab.client("dynamodb")
-    with _items(lab, 2) as (gone, other), _items(lab, 0) as (never,):
+    with _keys(lab, 2) as (gone, other), _keys(lab, 0) as (never,):
         for what, key, table, status in (
             ("once", gone, lab.table, 200),
             ("twice for the same id", gone, lab.table, 200),
@@ -277,15 +284,11 @@ def check_disconnect(lab: Lab, disconnect: Callable[[Event, Any, str], object]) 
             except Exception as error:
                 help_ = "catch it, and answer 500" if status == 500 else "what is already gone is no error"
                 return not_yet(f"called {what}, it ends with {type(error).__name__}: {help_}.")
-            there = [
-                "Item" in dynamodb.get_item(TableName=lab.table, Key=one, ConsistentRead=True)
-                for one in (gone, other, never)
-            ]
-            if there[0]:
+            if _stored(lab, gone):
                 return not_yet("the id is still in the table: delete_item needs its Key.")
-            if not there[1]:
+            if not _stored(lab, other):
                 return not_yet("somebody else's id is deleted, too: only the event's has to go.")
-            if there[2]:
+            if _stored(lab, never):
                 return not_yet("an id that was never there is in the table now: only delete.")
             if answer != {"statusCode": status}:
                 return not_yet(f"called {what}, it has to return a statusCode of {status}, and it returned {answer!r}.")
