@@ -63,7 +63,7 @@ def test_a_good_result_is_believed():
         ("clocks", {"processes": [{"cpu": {"p90": 0.1}, "clock_uncertainty_ms": 7.0}]}, "known to 7.0 ms only"),
         ("throttling", {"refusals": {"status 429": 3}, "connections_failed": 1}, "fewer: lower --spawn-rate"),
         ("throttling", {"error_frames": {"Internal server error": 2}}, "Lambda, which runs as many invocations as"),
-        ("throttling", {"error_frames": {"Too Many Requests": 2}}, "so many messages a second: lower --broadcast-rate"),
+        ("throttling", {"error_frames": {"Too Many Requests": 2}}, "the messages a second: lower --broadcast-rate"),
         ("throttling", {"error_frames": {"Endpoint request timed out": 1}}, "waits 29 s for a function"),
     ],
 )
