@@ -37,7 +37,7 @@ def check_expires_at(lab: Lab, expires_at: Callable[[float], object]) -> Answer:
         return not_yet(f"a Unix time for DynamoDB is a whole number of seconds, an int, and this is {answer!r}.")
     lives_s = answer - NOW
     if lives_s < 0:
-        return not_yet("this time has passed when the connection opens: add the hours, in seconds, to `now`.")
+        return not_yet("this time is over before the connection opens: add the hours, in seconds, to `now`.")
     if lives_s < MAX_CONNECTION_S:
         return not_yet(
             f"the item may be deleted after {lives_s / 3600:.1f} hours, and a connection can last 2: after that the "
@@ -206,7 +206,7 @@ def check_report(lab: Lab, statement: Statement) -> Answer:
         return not_yet("to count the items it has to read them, with dynamodb:Scan on this table.")
     surplus = _surplus(lab, statement, "dynamodb:Scan", table)
     if surplus and surplus in _listed(statement["Resource"]):
-        return not_yet(f"{surplus} is more than this table, so it may read others: name this one as the Resource.")
+        return not_yet(f"{surplus} is more than this table, so it may read others: name this table as the Resource.")
     if surplus:
         return not_yet(f"it may also do {surplus}, which a report does not need.")
     return right("one action on one table. A mistake in that function can do no more than read who is connected.")
@@ -254,8 +254,8 @@ def check_decide(lab: Lab, decides: Callable[[Sequence[Statement], str, str], ob
         if found != expected:
             return not_yet(f"{what}: {action} on {resource} is {expected}, and yours says {found!r}.")
     return right(
-        "so IAM decides by a role's own policies. Beside them count policies of the thing itself (of a bucket or a "
-        "function), conditions, boundaries, and the policies of an organisation."
+        "so IAM decides by a role's own policies. Policies of the thing itself (of a bucket or a function), "
+        "conditions, boundaries, and the policies of an organisation count, too."
     )
 
 
@@ -282,7 +282,7 @@ def check_disconnect(lab: Lab, disconnect: Callable[[Event, Any, str], object]) 
             try:
                 answer = disconnect(event, dynamodb, table)
             except Exception as error:
-                help_ = "catch it, and answer 500" if status == 500 else "what is already gone is no error"
+                help_ = "catch it, and answer 500" if status == 500 else "an id that is already gone is no error"
                 return not_yet(f"called {what}, it ends with {type(error).__name__}: {help_}.")
             if _stored(lab, gone):
                 return not_yet("the id is still in the table: delete_item needs its Key.")
@@ -318,7 +318,7 @@ def check_message(lab: Lab, message: Callable[[Event], object]) -> Answer:
             return not_yet(f"for {what}, it has to return bytes, and it returned {found!r}.")
         if found != expected:
             return not_yet(f"for {what}, the bytes are {expected[:20]!r}, and you say {found[:20]!r}.")
-    return right("nobody's message is looked into, so everything that fits into a frame can be said.")
+    return right("the function passes the bytes on as they are, so people can say whatever fits into a frame.")
 
 
 @forgiving
@@ -452,13 +452,13 @@ def check_steps(lab: Lab, steps: Callable[[set[str], set[str], set[str]], Iterab
                 why = "was deleted" if min(missing) in OLD else "is not there yet"
                 return not_yet(f"the {build} index.html, got after step {number}, needs {min(missing)}, which {why}.")
     if KEPT not in bucket:
-        return not_yet(f"{KEPT} was never a part of the page: it is somebody's, and you deleted it.")
+        return not_yet(f"{KEPT} was never a part of the page: it is somebody else's, and you deleted it.")
     for key in sorted(NEW):
         if key not in bucket:
             return not_yet(f"{key} of the new build is not uploaded.")
         if bucket[key] == "old" and not key.startswith("assets/"):
             return not_yet(
-                f"{key} is still the old one: its name has no hash, so it may be another file in each build."
+                f"{key} is still the old one: its name has no hash, so its content may differ in each build."
             )
     if left := OLDER & bucket.keys():
         return not_yet(f"{min(left)}, which neither build has, is still there.")

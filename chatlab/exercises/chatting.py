@@ -44,8 +44,8 @@ def check_limit(lab: Lab, messages_per_s: float) -> Answer:
     if dollars(messages_per_s + 1) <= DOLLARS_AN_HOUR:
         return not_yet(f"an hour costs {dollars(messages_per_s):.2f} dollars at most: more messages fit in.")
     return right(
-        f"{dollars(messages_per_s):.2f} dollars. A message that comes in is paid {CONNECTIONS} times going out, and "
-        "its function waits for slow clients: that is why this limit is worth more than any other."
+        f"{dollars(messages_per_s):.2f} dollars. You pay for each message {CONNECTIONS} times on its way out, and for "
+        "the function that waits for slow clients: that is why this limit is worth more than any other."
     )
 
 
@@ -128,7 +128,7 @@ def check_stopwatch(say: Callable[[str, str], float | None], echo_s: float) -> s
             "hear it, since others are talking, too."
         )
     if latency_ms > took_ms - 1000 * HANDSHAKE_S:
-        return "the opening of the connection is in your figure: start the clock right before you send."
+        return "your figure includes the opening of the connection: start the clock right before you send."
     return None if is_closed else "your client is still connected: close its socket."
 
 
@@ -176,8 +176,8 @@ def check_people_in(lab: Lab, people_in: Callable[[str], int | None]) -> Answer:
             if found != expected:
                 return not_yet(f"in the room {name} there are {expected}, and you say {found}.")
     if "Scan" in called:
-        return not_yet("the number is right, but a Scan reads, and pays for, everybody: ask the index with a Query.")
-    return right("a Query reads the items of one room, and is paid for these; a Scan reads, and pays for, all of them.")
+        return not_yet("the number is right, but you pay for a Scan of everybody: ask the index with a Query.")
+    return right("a Query reads the items of one room, and you pay for these; a Scan reads all, and you pay for all.")
 
 
 @forgiving

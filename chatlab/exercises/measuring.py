@@ -259,9 +259,9 @@ def check_busy_from(lab: Lab, busy_from: Callable[[int], float]) -> Answer:
         if _same(found, expected * (people + 1) / people, 1e-3):
             return not_yet("each message is metered on its way in, too.")
         if _same(found, expected * (people + 1), 0.01):
-            return not_yet("that is how many deliveries servers are worth: one message is a delivery for each person.")
+            return not_yet("that is deliveries an hour: one message is a delivery to each person.")
         if _same(found, expected / 3600, 0.01):
-            return not_yet("that is messages a second: the servers' price is for an hour.")
+            return not_yet("that is messages a second, and the servers' price is for an hour.")
         return not_yet(
             f"an hour of the servers is {MIN_SERVERS * SERVER_HOUR_DOLLARS:.2f} dollars, which pays for "
             f"{expected:,.0f} messages to {people:,} people, and it says {found:,.0f}."
