@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region, new_uuid
+from ministack.core.responses import get_region, new_uuid
 from ministack.services import apigateway, eventbridge, scheduler
 
 from chatlab.emulator.calls import App, Message, Receive, Scope, Send
+from chatlab.emulator.iam import role_may
 from chatlab.emulator.traits import TokenBucket
 
 MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES = 512 * 1024, 1_000
@@ -81,26 +81,12 @@ def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = Non
     if not target["Arn"].endswith(DELETE_STAGE):
         return _invoke_target(target, event, rule, view)
     stage: dict[str, str] = json.loads(target["Input"])
-    if _may_delete(target["RoleArn"], f"/apis/{stage['ApiId']}/stages/{stage['StageName']}"):
+    region: str = get_region()
+    arn = f"arn:aws:apigateway:{region}::/apis/{stage['ApiId']}/stages/{stage['StageName']}"
+    if role_may(target["RoleArn"], "apigateway:DELETE", arn, region):
         return apigateway._delete_stage(stage["ApiId"], stage["StageName"])
     logger.warning("The role of a schedule is not allowed to delete the stage.")
     return None
-
-
-def _may_delete(role_arn: str, path: str) -> bool:
-    """Whether the role's policies allow it to delete what has this path."""
-    account_id: str = get_account_id()
-    context = iam_evaluator.EvalContext(
-        principal_arn=role_arn,
-        principal_type="AssumedRole",
-        principal_account=account_id,
-        action="apigateway:DELETE",
-        resource_arn=f"arn:aws:apigateway:{get_region()}::{path}",
-        region=get_region(),
-    )
-    policies = iam_evaluator._gather_role_policies(role_arn.rpartition("/")[2], account_id)
-    decision: str = iam_evaluator.evaluate(context, policies).decision
-    return decision == "Allow"
 
 
 async def handle_websocket(

@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ministack.core import iam_evaluator
 from ministack.core.lambda_runtime import Worker
 from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc
 
 from chatlab.emulator.calls import App, Receive, Scope, Send, parse_call
+from chatlab.emulator.iam import role_may
 
 
 class _Datum(NamedTuple):
@@ -141,16 +141,9 @@ def _log(worker: Any, log: str, timestamp: float) -> None:
 
 def _may_write(config: dict[str, Any], stream_arn: str) -> bool:
     """Whether the function's role may put lines into a new log stream."""
-    _, _, _, region, account, *_ = config["FunctionArn"].split(":")
-    role = config["Role"].rpartition("/")[2]
-    policies = iam_evaluator._gather_role_policies(role, account)
-    return all(
-        iam_evaluator.evaluate(
-            iam_evaluator.EvalContext(config["Role"], "AssumedRole", account, action, stream_arn, region), policies
-        ).decision
-        == "Allow"
-        for action in ("logs:CreateLogStream", "logs:PutLogEvents")
-    )
+    region = config["FunctionArn"].split(":")[3]
+    actions = ("logs:CreateLogStream", "logs:PutLogEvents")
+    return all(role_may(config["Role"], action, stream_arn, region) for action in actions)
 
 
 def _store_what_is_due() -> None:

@@ -52,6 +52,14 @@ _evaluate = iam_evaluator.evaluate
 _execution_credentials = lambda_runtime.execution_credentials
 
 
+def role_may(role_arn: str, action: str, resource_arn: str, region: str) -> bool:
+    """Whether the policies of a role allow it this action on this resource, for what MiniStack does itself."""
+    account_id, role = role_arn.split(":")[4], role_arn.rpartition("/")[2]
+    context = iam_evaluator.EvalContext(role_arn, "AssumedRole", account_id, action, resource_arn, region)
+    decision: str = iam_evaluator.evaluate(context, iam_evaluator._gather_role_policies(role, account_id)).decision
+    return decision == "Allow"
+
+
 def correct() -> None:
     """From now on, in this process, MiniStack does as IAM does, and nobody can guess a function's access key."""
     tagging._RESOURCE_TAG_COLLECTORS["apigateway"] = _tags_of_apis  # for `aws:ResourceTag`
