@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import websocket
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from chatlab import LabError, cost, poll, room_key
@@ -106,8 +107,12 @@ def check_stopwatch(say: Callable[[str, str], float | None], echo_s: float) -> s
                 connection.send(message)
             closed.set()
 
-    def open_slowly(connection: ServerConnection, request: object) -> None:
+    def open_slowly(connection: ServerConnection, request: Request) -> Response | None:
+        own = f"http://127.0.0.1:{connection.local_address[1]}"
+        if request.headers.get("Origin", own) != own:  # a page of some site, in the browser of this machine
+            return connection.respond(403, "")
         time.sleep(HANDSHAKE_S)
+        return None
 
     options: dict[str, Any] = {"process_request": open_slowly, "compression": None, "origins": None}
     with serve(converse, "127.0.0.1", 0, **options) as server:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 import chatlab.exercises
 from chatlab import cost, limits, poll
+from chatlab.exercises import chatting
 from chatlab.notebooks import BUILD, CAPSTONE, MEASURE
 from tests.support.chat import delete_item, ids
 from tests.support.exercises import ANSWERS, exercises, judge
@@ -50,3 +51,16 @@ def test_right_answers_are_right_and_a_mistake_is_a_sentence(name, exercise, req
     names |= {"lab": lab, "dynamodb": lab.client("dynamodb"), "table_arn": lab.arn("dynamodb", f"table/{lab.table}")}
     judge(exercise, ANSWERS[name][exercise.name], names)
     poll(lambda: not ids(lab), "the exercise to leave the table as it was", every_s=0.02)
+
+
+def test_an_exercise_s_own_server_refuses_a_page_of_another_site():
+    refused = []
+
+    def say(url, text):
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            websocket.create_connection(url, timeout=5, origin="https://another-site.example")
+        refused.append(url)
+        return 0.0
+
+    assert chatting.check_stopwatch(say, 0.01).startswith("nobody heard the text")
+    assert len(refused) == 1
