@@ -54,9 +54,14 @@ def broadcast_s(url: str, people: int = 40, timeout_s: float = 30.0) -> float:
     """Measure how long one message takes to reach this many people when nothing has to be started first, in seconds.
 
     They connect, and one of them speaks a few times: the median, without the first time.
+
+    Raises:
+        LoadTestError: in a sentence, if somebody can't connect, or does not hear it within `timeout_s`.
     """
-    with ThreadPoolExecutor(PEOPLE) as pool:
-        clients = list(pool.map(lambda _: websocket.create_connection(with_query(url), timeout_s), range(people)))
+    clients: list[websocket.WebSocket] = []
+
+    def connect(_: int) -> None:
+        clients.append(websocket.create_connection(with_query(url), timeout_s))
 
     def say(text: str) -> float:
         started_s = time.perf_counter()
@@ -67,7 +72,13 @@ def broadcast_s(url: str, people: int = 40, timeout_s: float = 30.0) -> float:
         return time.perf_counter() - started_s
 
     try:
+        with ThreadPoolExecutor(PEOPLE) as pool:
+            list(pool.map(connect, range(people)))
         return statistics.median([say(uuid.uuid4().hex) for _ in range(1 + ROUNDS)][1:])
+    except (OSError, websocket.WebSocketException) as error:
+        raise LoadTestError(
+            f"A message to {people} people at {url} could not be measured: {describe(error)}."
+        ) from None
     finally:
         for client in clients:
             client.close(timeout=0)

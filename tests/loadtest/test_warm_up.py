@@ -58,6 +58,17 @@ def test_a_broadcast_is_measured_until_the_last_one_has_heard_it():
         assert len(server.received) == 1 + warm_up.ROUNDS
 
 
+def test_a_broadcast_that_cannot_be_measured_is_a_sentence():
+    with refusing(500) as url, pytest.raises(LoadTestError, match=r"^A message to 3 people at ws://.*status 500"):
+        warm_up.broadcast_s(url, people=3)
+    deaf = reference_server.Faults(drop=1.0)
+    with (
+        reference_server.run(deaf) as server,
+        pytest.raises(LoadTestError, match=r"could not be measured: .*timed out"),
+    ):
+        warm_up.broadcast_s(server.url, people=3, timeout_s=0.2)
+
+
 def test_pauses_grow_from_half_a_second_to_eight_at_random(monkeypatch):
     monkeypatch.undo()
     for refusals, most_s in ((1, 0.5), (2, 1), (4, 4), (9, 8)):
