@@ -49,10 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
     parser.add_argument("--traits", default="all", help='AWS\'s traits, names with commas between (default: "all")')
     parser.add_argument("--policy-of", metavar="NAME", help="who runs it has the policy of this lab, and nothing else")
+    parser.add_argument("--without", metavar="ACTION,...", default="", help="actions that this policy is to deny")
     parser.add_argument("command", nargs="*", default=[sys.executable, "-m", "chatlab", "run", "--target", "aws"])
     options = parser.parse_args(arguments)
     if folder := os.environ.get(FOLDER):
         return run_in_namespace(Path(folder), options)
+    if options.without and not options.policy_of:
+        parser.error("--without needs --policy-of")
     try:
         parse_traits(options.traits)
     except ValueError as error:
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     require_namespaces()
     with tempfile.TemporaryDirectory() as folder:
         again = [sys.executable, "-m", "chatlab", "rehearse", "--region", options.region, "--traits", options.traits]
-        again += ["--policy-of", options.policy_of] if options.policy_of else []
+        again += ["--policy-of", options.policy_of, "--without", options.without] if options.policy_of else []
         inside = [*UNSHARE, *again, "--", *options.command]
         return wait_for(subprocess.Popen(inside, cwd=ROOT, env=os.environ | {FOLDER: folder}))
 
@@ -169,7 +172,11 @@ def start_cloud(folder: Path, options: argparse.Namespace) -> None:
     environment = cloud_environment(folder, options.region)
     if options.policy_of:
         policy = folder / "policy.json"
-        policy.write_text(permissions.to_text(permissions.policy(options.policy_of)))
+        document = permissions.policy(options.policy_of)
+        if options.without:
+            denied = {"Effect": "Deny", "Action": options.without.split(","), "Resource": "*"}
+            document["Statement"].append(denied)
+        policy.write_text(permissions.to_text(document))
         environment[Variable.POLICY] = str(policy)
     if record := Variable.RECORD.get():
         environment[Variable.RECORD] = record
