@@ -3,7 +3,7 @@
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks book lock
+.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks book lock prices
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -45,6 +45,7 @@ help:
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
 	@echo "make book       all notebooks and documents as web pages with a search, into runs/book"
+	@echo "make prices     renew the table of prices from AWS's public price lists, without an account"
 	@echo "make lock       pin the dependencies anew, each by its version and its hashes"
 
 setup:
@@ -121,6 +122,9 @@ book: setup
 	@$(PYTHON) -I chatlab/install.py book
 	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs . runs/book
 	@echo "The book: runs/book/README.html"
+
+prices: setup
+	@exec $(BIN)/python -m chatlab prices
 
 # The book's packages have a lock of their own, with the same versions where both need one: the lab does not install them.
 lock: LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes pyproject.toml

@@ -10,10 +10,14 @@ create, and what the same room costs with other services, is here, too.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -21,9 +25,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import ledger, limits
+from chatlab.aws import Core, trust
 from chatlab.errors import LabError
 from chatlab.lab import Lab
 from chatlab.limits import default_requests_per_s
+from chatlab.paths import write_atomically
 
 # The steps in which AWS bills, and what the lab's own code and settings use of each.
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of this size, in and out
@@ -53,27 +59,16 @@ class Prices(dict[str, float]):
     def __init__(self, dollars: Mapping[str, float], source: str) -> None:
         super().__init__(dollars)
         self.source = source
-        """With its date, such as "AWS's pricing pages, us-east-1, November 2026"."""
+        """With its date, such as "AWS's price list of us-east-1, 2026-11-20"."""
 
     def __str__(self) -> str:
         return self.source
 
 
-PRICES = Prices(
-    {
-        "WebSocket messages": 1.00e-6,
-        "connection minutes": 0.25e-6,
-        "Lambda requests": 0.20e-6,
-        "Lambda GB-seconds": 0.0000133334,
-        "DynamoDB read units": 0.125e-6,
-        "DynamoDB write units": 0.625e-6,
-        "log GB": 0.50,
-        "metric months": 0.30,
-        "GB out": 0.09,
-    },
-    "AWS's pricing pages, us-east-1, November 2026",
-)
-"""arm64, on demand, the first tier. S3 is left out: a page of some kilobytes costs less than any digit shown here."""
+TABLE = Path(__file__).with_name("prices.json")
+PRICES = Prices(**json.loads(TABLE.read_text()))
+"""arm64, on demand, the first tier; `make prices` renews them. S3 is left out: a page of some kilobytes costs less than
+any digit shown here."""
 
 # Of the Price List API: for each service its usages, and their names here. Data out is not among them, because its
 # tiers depend on the month's other traffic.
@@ -88,6 +83,11 @@ _PRODUCTS = {
 # is eu-west-1's, and shorter than the others.
 _REGION_CODE = re.compile(r"^(?:[A-Z]{3}\d|EU)-")
 _PRICE_LIST_REGION = "us-east-1"  # there are few with the Price List API, and each of them knows all Regions' prices
+# The public lists, of which one file has a service's prices in a Region, in a form of its own:
+# https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-services.html
+PUBLIC_LISTS = "https://pricing.us-east-1.amazonaws.com"
+_LISTED = _PRODUCTS | {"AWSDataTransfer": {"DataTransfer-Out-Bytes": "GB out"}}
+LIST_TIMEOUT_S = 120  # for all of them: some megabytes
 
 
 def read_prices(lab: Lab) -> Prices:
@@ -108,26 +108,24 @@ def fetch_prices(pricing: Any, region: str) -> Prices:
         pricing: a boto3 client of `pricing`.
         region: such as "eu-west-1".
     """
-    found: dict[str, float] = {}
-    published: list[str] = []
+    found: dict[str, tuple[float, str]] = {}
+    filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
     with suppress(LabError, ClientError, BotoCoreError):  # you may not ask, or there is no answer: `PRICES` stays
         for service, usages in _PRODUCTS.items():
-            for usage, dollars, date in _products(pricing, service, region):
-                if usage in usages and dollars is not None:
-                    found.setdefault(usages[usage], dollars)
-                    published.append(date)
+            pages = pricing.get_paginator("get_products").paginate(ServiceCode=service, Filters=filters)
+            _pick(found, usages, (json.loads(text) for page in pages for text in page["PriceList"]))
     if not found:
         return PRICES
     others = ", ".join(name for name in PRICES if name not in found)
-    return Prices(PRICES | found, f"AWS's price list of {region} ({others}: {PRICES}), {max(published)}")
+    return _dated(found, f"{region} ({others}: {PRICES})")
 
 
-def _products(pricing: Any, service: str, region: str) -> Iterator[tuple[str, float | None, str]]:
-    """All products of a service in a Region: each one's usage, the price in US dollars of its first tier that costs
-    anything (None without one), and the day of its publication."""
-    filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
-    pages = pricing.get_paginator("get_products").paginate(ServiceCode=service, Filters=filters)
-    for product in (json.loads(text) for page in pages for text in page["PriceList"]):
+def _pick(found: dict[str, tuple[float, str]], usages: Mapping[str, str], products: Iterable[dict[str, Any]]) -> None:
+    """Put the price in US dollars of each of these usages, and the day of its publication, into `found`, by its name.
+
+    It is that of the first tier that costs anything. A product is a dict as `get_products` has it.
+    """
+    for product in products:
         tiers = [
             (float(tier["beginRange"]), float(tier["pricePerUnit"].get("USD", 0)))
             for term in product["terms"].get("OnDemand", {}).values()
@@ -135,7 +133,58 @@ def _products(pricing: Any, service: str, region: str) -> Iterator[tuple[str, fl
         ]
         paid = sorted(tier for tier in tiers if tier[1] > 0)
         usage = _REGION_CODE.sub("", product["product"]["attributes"].get("usagetype", ""))
-        yield usage, paid[0][1] if paid else None, product.get("publicationDate", "")[:10]
+        if usage in usages and paid:
+            found.setdefault(usages[usage], (paid[0][1], product.get("publicationDate", "")[:10]))
+
+
+def _dated(found: Mapping[str, tuple[float, str]], where: str) -> Prices:
+    dollars = {name: price for name, (price, _) in found.items()}
+    return Prices(PRICES | dollars, f"AWS's price list of {where}, {max(date for _, date in found.values())}")
+
+
+def renew(arguments: Sequence[str], url: str = PUBLIC_LISTS, table: Path = TABLE) -> None:
+    """Print what AWS's public price lists say and what the table has, and write the table anew.
+
+    This asks AWS alone, without an account; no other command or notebook calls it. Raises LabError, and leaves the
+    table as it is, if the lists can't be read within `LIST_TIMEOUT_S` or lack one of its prices.
+    """
+    deadline = time.monotonic() + LIST_TIMEOUT_S
+    found: dict[str, tuple[float, str]] = {}
+    trust(Core())
+    for service, usages in _LISTED.items():
+        try:
+            listed = _download(f"{url}/offers/v1.0/aws/{service}/current/{_PRICE_LIST_REGION}/index.json", deadline)
+            terms, date = listed["terms"]["OnDemand"], listed["publicationDate"]
+            products = [
+                {"product": product, "terms": {"OnDemand": terms.get(sku, {})}, "publicationDate": date}
+                for sku, product in listed["products"].items()
+            ]
+            _pick(found, usages, products)
+        except (OSError, HTTPException, ValueError, KeyError) as error:
+            raise LabError(
+                f"AWS's price list of {service} can't be read ({type(error).__name__}: {error}): is there a network? "
+                "The table stays as it was."
+            ) from None
+    if missing := ", ".join(name for name in PRICES if name not in found):
+        raise LabError(f"AWS's price lists have no {missing}, so the table stays as it was: look at {url}.")
+    for name, before in PRICES.items():
+        price, date = found[name]
+        said = "as in the table" if price == before else f"the table had {_price(before)}"
+        print(f"{name:<21} {_price(price):<19} {said} (published {date})")
+    renewed = _dated(found, _PRICE_LIST_REGION)
+    write_atomically(table, json.dumps({"source": renewed.source, "dollars": renewed}, indent=2) + "\n")
+    print(f"The table says: {renewed}. If a price has changed, tests name the pages that say otherwise.")
+
+
+def _download(url: str, deadline: float) -> Any:
+    """The JSON at a URL. Raises OSError after the deadline, a time of `time.monotonic`, or without an answer."""
+    with urlopen(url, timeout=20) as answer:
+        parts = []
+        while part := answer.read1():
+            parts.append(part)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not read within {LIST_TIMEOUT_S} s")
+    return json.loads(b"".join(parts))
 
 
 # --- bills ------------------------------------------------------------------------------------------------------------
@@ -165,11 +214,8 @@ class Bill:
     def shown(self) -> pd.DataFrame:
         """The same as texts, to be read: no more digits than are known, and small prices by the million."""
 
-        def price(dollars: float) -> str:
-            return f"{dollars:.2f}" if dollars >= 0.01 else f"{1e6 * dollars:,.3g} a million"
-
         rows = [
-            (what, _three_digits(quantity), price(self.prices[what]), _dollars(quantity * self.prices[what]))
+            (what, _three_digits(quantity), _price(self.prices[what]), _dollars(quantity * self.prices[what]))
             for what, quantity in self.quantities.items()
             if quantity
         ]
@@ -229,6 +275,10 @@ def _three_digits(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+
+
+def _price(dollars: float) -> str:
+    return f"{dollars:.2f}" if dollars >= 0.01 else f"{1e6 * dollars:,.3g} a million"
 
 
 def _dollars(value: float) -> str:

@@ -14,6 +14,7 @@ COMMANDS = {
     "browser": ("browser:main", "succeed if there is a Chromium on this machine"),
     "pictures": ("pictures:main", "renew the pictures at the notebooks' heads"),
     "permissions": ("permissions:main", "renew docs/aws-policy.json, or print the policy of another NAME"),
+    "prices": ("cost:renew", "renew the table of prices from AWS's public price lists"),
     "rehearse": ("emulator.rehearsal:main", "run a command with AWS played on this machine (Linux)"),
 }
 """Each command's function, which takes the words after the name and returns the exit status; and what it does."""

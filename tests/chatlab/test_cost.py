@@ -3,12 +3,15 @@
 import inspect
 import json
 import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chatlab import Lab, cost, limits
+from chatlab import Lab, LabError, cost, limits
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
 from tests.support.cells import cells
@@ -258,7 +261,7 @@ def test_what_only_ends_with_a_usages_name_is_another_thing(pricing, region, cod
 def test_where_the_price_list_stops_answering_the_table_has_the_rest(pricing):
     client, stub = pricing
     stub.add_client_error("get_products", "AccessDeniedException")
-    assert str(cost.fetch_prices(client, "us-east-1")) == "AWS's pricing pages, us-east-1, November 2026"
+    assert cost.fetch_prices(client, "us-east-1") is cost.PRICES
     stub.add_response("get_products", {"PriceList": [product("ApiGatewayMessage", (0, 2e-6))]})
     stub.add_client_error("get_products", "ThrottlingException")
     assert cost.fetch_prices(client, "us-east-1") == cost.PRICES | {"WebSocket messages": 2e-6}
@@ -267,3 +270,63 @@ def test_where_the_price_list_stops_answering_the_table_has_the_rest(pricing):
 @pytest.mark.parametrize("settings", [{"target": "local"}, {"target": "aws", "region": "cn-north-1"}])
 def test_where_no_price_list_is_in_us_dollars_the_table_is_taken(settings):
     assert cost.read_prices(Lab(Settings(**settings))) is cost.PRICES
+
+
+@pytest.fixture
+def public_lists(tmp_path):
+    """A folder with AWS's public price lists, and the URL at which a server on this machine has it.
+
+    Made by hand in the documented form, each with twice the table's prices, and dear things beside them:
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-services.html
+    """
+    for service, usages in cost._LISTED.items():
+        twice = {usage: product(usage, (0, 0), (100, 2 * cost.PRICES[name])) for usage, name in usages.items()}
+        dear = {f"BOS1-{usage}": product(f"USE1-BOS1-{usage}", (0, 9)) for usage in usages}
+        found = {sku: json.loads(text) for sku, text in (dear | twice).items()}
+        listed = {
+            "publicationDate": "2026-12-01T10:00:00Z",
+            "products": {sku: {"sku": sku} | each["product"] for sku, each in found.items()},
+            "terms": {"OnDemand": {sku: each["terms"]["OnDemand"] for sku, each in found.items()}},
+        }
+        path = tmp_path / "offers/v1.0/aws" / service / "current/us-east-1/index.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(listed))
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_table_is_renewed_from_the_public_lists_and_each_change_is_printed(public_lists, capsys):
+    folder, url = public_lists
+    cost.renew([], url, folder / "prices.json")
+    renewed = cost.Prices(**json.loads((folder / "prices.json").read_text()))
+    assert renewed == {name: 2 * price for name, price in cost.PRICES.items()}
+    assert str(renewed) == "AWS's price list of us-east-1, 2026-12-01"
+    printed = capsys.readouterr().out
+    assert "WebSocket messages    2 a million         the table had 1 a million (published 2026-12-01)\n" in printed
+    assert printed.count("the table had") == len(cost.PRICES)
+
+
+NOTHING = '{"products": {}, "terms": {"OnDemand": {}}, "publicationDate": ""}'
+
+
+@pytest.mark.parametrize(
+    ("listed", "timeout_s", "sentence"),
+    [
+        (None, 60, "can't be read (HTTPError: HTTP Error 404"),
+        (NOTHING, 60, "no DynamoDB read units, DynamoDB write units"),
+        (NOTHING, 0, "not read within 0 s"),
+    ],
+)
+def test_the_table_stays_if_a_list_is_not_there_too_slow_or_lacks_a_price(
+    public_lists, monkeypatch, listed, timeout_s, sentence
+):
+    folder, url = public_lists
+    path = folder / "offers/v1.0/aws/AmazonDynamoDB/current/us-east-1/index.json"
+    path.write_text(listed) if listed else path.unlink()
+    monkeypatch.setattr(cost, "LIST_TIMEOUT_S", timeout_s)
+    with pytest.raises(LabError, match=re.escape(sentence)):
+        cost.renew([], url, folder / "prices.json")
+    assert not (folder / "prices.json").exists()
