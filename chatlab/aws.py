@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import boto3
@@ -182,14 +182,21 @@ def resolve_profile(text: str) -> str:
     return matching[0]
 
 
+class Partition(NamedTuple):
+    """A part of AWS, as ARNs name it (aws, aws-cn, aws-us-gov, ...), and what its host names end with."""
+
+    name: str
+    dns_suffix: str
+
+
 @cache
-def partitions() -> dict[str, str]:
+def partitions() -> dict[str, Partition]:
     """The partition of each Region with WebSocket APIs: read once, because botocore's list takes half a second."""
     session = session_without_profile()
     return {
-        region: partition
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions("apigatewayv2", partition_name=partition)
+        region: Partition(partition["id"], partition["outputs"]["dnsSuffix"])
+        for partition in session._session.get_data("partitions")["partitions"]
+        for region in session.get_available_regions("apigatewayv2", partition_name=partition["id"])
     }
 
 

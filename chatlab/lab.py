@@ -36,13 +36,6 @@ Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
 
 MAX_HOURS = 30 * 24  # a stage that is to be removed later than this would be forgotten
 
-# Website endpoints with a dash before the Region; all other Regions have a dot there.
-# https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
-DASHED_WEBSITE_REGIONS = frozenset(
-    "us-east-1 us-west-1 us-west-2 ap-southeast-1 ap-southeast-2 ap-northeast-1 eu-west-1 sa-east-1"
-    " us-gov-west-1".split()
-)
-
 
 class Lab:
     """One lab. `Lab.choose` makes it in notebook 00, `Lab.load` finds it again in every other kernel.
@@ -54,7 +47,7 @@ class Lab:
         self.settings = settings
         self._clients: dict[tuple[object, ...], Any] = {}
         self.target, self.name, self.region = settings.target, settings.name, settings.region
-        self.partition = partitions()[self.region]
+        self.partition, self._dns_suffix = partitions()[self.region]
         """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
         self.tags = {"chatlab": self.name, "chatlab-region": self.region}
         """The tags that everything carries, as a dict. Some services want `tag_list` instead.
@@ -319,23 +312,11 @@ class Lab:
         """
         return page.url(self.settings) or self.object_url("index.html")
 
-    @property
-    def website_url(self) -> str | None:
-        """The page at S3's website endpoint, over http; None on the local cloud, which has no such endpoint."""
-        if self.target == "local":
-            return None
-        dash = "-" if self.region in DASHED_WEBSITE_REGIONS else "."
-        return f"http://{self.bucket}.s3-website{dash}{self.region}.{self._dns_suffix}/"
-
     def object_url(self, key: str) -> str:
         """Where one object of the bucket is, at S3's REST address."""
         if self.target == "local":
             return f"{local_cloud.url()}/{self.bucket}/{key}"
         return f"https://{self.bucket}.s3.{self.region}.{self._dns_suffix}/{key}"
-
-    @property
-    def _dns_suffix(self) -> str:
-        return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
 
 
 class _Table(pd.DataFrame):

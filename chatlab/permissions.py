@@ -155,8 +155,8 @@ STATEMENTS = [
         "Bucket",  # head_bucket and list_objects_v2 are ListBucket
         ["arn:{partition}:s3:::{bucket}"],
         "s3:CreateBucket s3:TagResource s3:GetBucketTagging s3:ListBucket s3:PutBucketPublicAccessBlock"
-        " s3:GetBucketPublicAccessBlock s3:PutBucketPolicy s3:DeleteBucketPolicy s3:PutBucketWebsite"
-        " s3:GetBucketWebsite s3:ListBucketVersions s3:ListBucketMultipartUploads s3:DeleteBucket",
+        " s3:GetBucketPublicAccessBlock s3:PutBucketPolicy s3:DeleteBucketPolicy"
+        " s3:ListBucketVersions s3:ListBucketMultipartUploads s3:DeleteBucket",
     ),
     Statement(
         "Objects",  # head_object is GetObject

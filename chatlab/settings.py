@@ -13,6 +13,7 @@ from chatlab.privacy import redact
 
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
+PARTITIONS = ("aws", "aws-cn", "aws-us-gov")  # nobody has looked at what the others have and how they differ
 LOCAL_REGION = "us-east-1"  # of the local cloud, unless you give another one; on aws the lab never guesses a Region
 
 # The name begins the bucket's name, so S3's rules apply; 20 characters leave room for the rest of the 63.
@@ -74,6 +75,11 @@ class Settings:
             )
         if self.region not in partitions():
             raise LabError(f'There is no AWS Region "{self.region}" with WebSocket APIs: take one such as us-east-1.')
+        if (partition := partitions()[self.region].name) not in PARTITIONS:
+            raise LabError(
+                f'The Region "{self.region}" belongs to {partition}, a part of AWS that nobody has looked at for this '
+                f"lab: take a Region of {', '.join(PARTITIONS)}, such as us-east-1."
+            )
 
     @classmethod
     def resolve(

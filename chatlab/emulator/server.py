@@ -4,32 +4,25 @@
 `python -m chatlab.emulator.server aws FOLDER TRAITS` serves a rehearsal of AWS; see `chatlab.emulator.rehearsal`.
 """
 
-import asyncio
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import uvicorn
-import uvloop
 from ministack import app as ministack_app
 from ministack.core import tls
-from ministack.services import s3
 
 from chatlab.emulator import api_gateway, iam
 from chatlab.emulator.account import CONCURRENCY, with_account
-from chatlab.emulator.calls import App, Receive, Response, Scope, Send
+from chatlab.emulator.calls import App
 from chatlab.emulator.cloudwatch import with_metrics
 from chatlab.emulator.guard import Guard
 from chatlab.emulator.lambda_service import limit_concurrency
 from chatlab.emulator.process import end_with_the_run, log_into
 from chatlab.emulator.protocols import configuration, text_only
 from chatlab.emulator.traits import parse_traits, with_traits
-
-WEBSITE_HOST = re.compile(r"(?P<bucket>[a-z0-9.\-]+)\.s3-website[.\-][a-z0-9\-]+\.amazonaws\.com")
 
 
 def cloud(key_file: Path, traits: str) -> App:
@@ -73,7 +66,7 @@ def serve_local(descriptor: str, key_file: str, make_cloud: Callable[[Path, str]
 
 
 def serve_as_aws(folder: str, traits: str) -> None:
-    """Serve HTTPS on port 443, and HTTP on port 80 for S3's websites, as AWS does, until SIGTERM.
+    """Serve HTTPS on port 443, as AWS does, until SIGTERM.
 
     The access key of the person who uses AWS is in `key.json` in the folder. No guard stands in front: nobody else is
     in the network namespace.
@@ -83,43 +76,7 @@ def serve_as_aws(folder: str, traits: str) -> None:
     ministack_app._NON_S3_VHOST_NAMES |= {"budgets", "organizations", "scheduler", "tagging"}
     app = cloud(Path(folder, "key.json"), traits)
     certificate, private_key = Path(os.environ["MINISTACK_SSL_CERT"]), Path(os.environ["MINISTACK_SSL_KEY"])
-    https = uvicorn.Server(configuration(app, port=443, certificate=certificate, private_key=private_key))
-    http = uvicorn.Server(configuration(with_websites(app), port=80, lifespan="off"))
-
-    async def serve() -> None:
-        await asyncio.gather(http.serve(), https.serve())
-
-    uvloop.run(serve())
-
-
-def with_websites(app: App) -> App:
-    """The application, which serves S3's websites at their host names: to GET and HEAD, a folder's index document.
-
-    MiniStack answers there as at the REST address. For a bucket without the configuration of a website it is 404.
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html
-    """
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        host = dict(scope.get("headers", [])).get(b"host", b"").decode()
-        if scope["type"] != "http" or not (website := WEBSITE_HOST.fullmatch(host)):
-            await app(scope, receive, send)
-        elif scope["method"] not in ("GET", "HEAD"):
-            await refuse(send, 405, "MethodNotAllowed")
-        elif not (index := index_document(website["bucket"])):
-            await refuse(send, 404, "NoSuchWebsiteConfiguration")
-        else:
-            path = f"{scope['path']}{index}" if scope["path"].endswith("/") else scope["path"]
-            await app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
-
-    def index_document(bucket: str) -> str | None:
-        website: bytes | None = s3._bucket_websites.get_scoped(s3._bucket_owner_account(bucket), None, bucket)
-        return ElementTree.fromstring(website).findtext(".//{*}IndexDocument/{*}Suffix") if website else None
-
-    async def refuse(send: Send, status: int, code: str) -> None:
-        body = f"<html><h1>{status} {code}</h1></html>".encode()
-        await Response(status, [(b"content-type", b"text/html")], body).send(send)
-
-    return serve
+    uvicorn.Server(configuration(app, port=443, certificate=certificate, private_key=private_key)).run()
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ export class Chat {
   }
 }
 
-/** `crypto.randomUUID` is missing on pages served by plain http, as S3's website endpoints are. */
+/** `crypto.randomUUID` is missing on pages that another machine serves by plain http. */
 function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

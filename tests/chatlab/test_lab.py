@@ -31,14 +31,19 @@ def test_urls_on_aws(aws):
     assert lab.connections_url("abc123") == "https://abc123.execute-api.eu-central-1.amazonaws.com/production"
     assert lab.page_url == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/index.html"
     assert aws("cn-north-1").page_url.endswith(".s3.cn-north-1.amazonaws.com.cn/index.html")
-    # https://docs.aws.amazon.com/general/latest/gr/s3.html#s3_website_region_endpoints
-    for region, host in [
-        ("us-east-1", "s3-website-us-east-1.amazonaws.com"),  # with a dash in older Regions, and a dot elsewhere
-        ("eu-central-1", "s3-website.eu-central-1.amazonaws.com"),
-        ("cn-north-1", "s3-website.cn-north-1.amazonaws.com.cn"),
-    ]:
-        assert aws(region).website_url == f"http://{aws(region).bucket}.{host}/"
     assert lab.object_url("a/b.js") == f"https://{lab.bucket}.s3.eu-central-1.amazonaws.com/a/b.js"
+
+
+@pytest.mark.parametrize(("region", "suffix"), [("eusc-de-east-1", "amazonaws.eu"), ("us-iso-east-1", "c2s.ic.gov")])
+def test_a_part_of_aws_that_nobody_has_looked_at_is_refused_and_has_host_names_of_its_own(
+    aws, monkeypatch, region, suffix
+):
+    with pytest.raises(LabError, match=f'^The Region "{region}" belongs to aws-'):
+        aws(region)
+    monkeypatch.setattr("chatlab.settings.PARTITIONS", {partition.name for partition in partitions().values()})
+    lab = aws(region)
+    assert lab.websocket_url("abc123") == f"wss://abc123.execute-api.{region}.{suffix}/production"
+    assert lab.page_url == f"https://{lab.bucket}.s3.{region}.{suffix}/index.html"
 
 
 def test_arns_name_the_partition_of_the_region(aws):
@@ -83,7 +88,8 @@ def test_a_long_table_folds_below_a_line(aws):
     assert repr(shown).splitlines()[0] == "1 <check>" and "names" in repr(shown)
 
 
-def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws):
+def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws, monkeypatch):
+    monkeypatch.setattr("chatlab.settings.PARTITIONS", {partition.name for partition in partitions().values()})
     assert aws("eu-central-1").role == "chat-lambda-eu-central-1"
     assert max(len(aws(region, name="a" * 20).role) for region in partitions()) <= 64
 

@@ -18,7 +18,7 @@ from tests.support.labs import chat_in, lab_in, run_notebook, variables
 pytestmark = pytest.mark.slow  # it starts clouds
 
 KEY = "a-key-that-nobody-guesses"
-PAGES = "https://chat-page-1.s3.eu-west-1.amazonaws.com http://chat-page-1.s3-website-eu-west-1.amazonaws.com"
+PAGES = "https://chat-page-1.s3.eu-west-1.amazonaws.com http://chat.example"
 API = "a1b2c3.execute-api.eu-west-1.amazonaws.com"
 
 

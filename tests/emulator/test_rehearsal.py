@@ -68,11 +68,7 @@ def ask(url):
         return urllib.request.urlopen(url).read().decode()
     except urllib.error.HTTPError as error:
         return error.code
-print(ask(lab.website_url))
-s3.put_bucket_website(Bucket=lab.bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "index.html"}})
 print(lab.page_url.split(":")[0], ask(lab.page_url), ask(lab.object_url("")), ask(lab.object_url("other")))
-website = lab.website_url
-print(website.split(":")[0], ask(website), ask(website + "index.html"), ask(website + "other"))
 """
 
 READ_QUOTAS_AND_PRICES = """
@@ -109,9 +105,7 @@ boto3.client("sts").get_caller_identity()
 
 SAID = {
     "aws is on this machine, and everyone's certificates are verified": (ASK, "learner eu-south-1"),
-    "a page is served over https at its REST address and over http at its website": (
-        SERVE_A_PAGE, "404\nhttps the page 403 403\nhttp the page the page 403",
-    ),
+    "a page is served over https": (SERVE_A_PAGE, "https the page 403 403"),
     "a Region has its own quota and its own prices": (
         READ_QUOTAS_AND_PRICES,
         "2500.0 True\n[(1.0, True), (1.2, False)]\nAWS's price list of eu-south-1 2026-11-01",
