@@ -19,7 +19,7 @@ extensions = ["myst_nb"]
 root_doc = "README"
 PAGES = {
     "The notebooks": ["notebooks/*"],
-    "For learners": ["docs/glossary", "docs/sequences", "docs/troubleshooting", "docs/aws"],
+    "For learners": ["docs/glossary", "docs/troubleshooting", "docs/aws"],
     "For engineers": [
         "docs/architecture",
         "docs/fanout",
