@@ -24,7 +24,7 @@ import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import ledger, limits
+from chatlab import limits
 from chatlab.aws import Core, trust
 from chatlab.errors import LabError
 from chatlab.lab import Lab
@@ -476,7 +476,7 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 09 itself by update_table",
         ),
     ]  # fmt: skip
-    if hours := ledger.lifetime_hours():
+    if hours := lab.options.hours:
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedule that removes the stage after {hours:g} hours, and its role"
         rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))

@@ -25,7 +25,7 @@ from chatlab.aws import (
 from chatlab.errors import LabError, NotOurs
 from chatlab.paths import ensure_writable, state_dir
 from chatlab.privacy import add_secrets, add_session_secrets, redact, redact_kernel_output
-from chatlab.settings import Settings, Variable
+from chatlab.settings import NO_OPTIONS, Options, Settings, Variable
 
 STAGE = "production"
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
@@ -34,8 +34,6 @@ Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service
 Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
 """Tags as the services return them: a dict, or a list of `{"Key": ..., "Value": ...}`."""
 
-MAX_HOURS = 30 * 24  # a stage that is to be removed later than this would be forgotten
-
 
 class Lab:
     """One lab. `Lab.choose` makes it in notebook 00, `Lab.load` finds it again in every other kernel.
@@ -43,8 +41,8 @@ class Lab:
     Both, and `Lab.find`, redact what is private in everything that the kernel shows from then on.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, options: Options = NO_OPTIONS) -> None:
+        self.settings, self.options = settings, options
         self._clients: dict[tuple[object, ...], Any] = {}
         self.target, self.name, self.region = settings.target, settings.name, settings.region
         self.partition, self._dns_suffix = partitions()[self.region]
@@ -94,11 +92,9 @@ class Lab:
         and on `aws` without credentials.
         """
         redact_kernel_output()
-        lab = cls(Settings.resolve(target, name, region, profile))
-        if hours is not None and not 0 < hours <= MAX_HOURS:
-            raise LabError(f"HOURS is {hours}: it has to be a number of hours above 0, {MAX_HOURS} at most, or None.")
+        lab = cls(Settings.resolve(target, name, region, profile), Options(hours))
         lab._open()
-        ledger.record(lab, hours)
+        ledger.record(lab)
         return lab
 
     @classmethod
@@ -112,7 +108,7 @@ class Lab:
         entry = ledger.current()
         if entry is None:
             raise LabError("No lab is chosen yet: run notebook 00_start first.")
-        lab = cls(entry.settings)
+        lab = cls(entry.settings, entry.options)
         if lab.target == "local":
             local_cloud.require_running()
         ledger.require_same_account(lab, [entry])
@@ -133,8 +129,10 @@ class Lab:
         else:
             current = ledger.current()
             entries = [current] if current else []
-        settings = entries[0].settings if entries else Settings.resolve(target, name, region, profile)
-        lab = cls(settings)
+        if entries:
+            lab = cls(entries[0].settings, entries[0].options)
+        else:
+            lab = cls(Settings.resolve(target, name, region, profile))
         lab._open()
         ledger.require_same_account(lab, entries)
         return lab

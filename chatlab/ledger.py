@@ -6,7 +6,7 @@ empty. A file says where to look, and never what is there: ask AWS each time.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from typing import Protocol
 from chatlab import local_cloud
 from chatlab.errors import LabError
 from chatlab.paths import ensure_writable, state_dir, write_atomically
-from chatlab.settings import Settings, Variable
+from chatlab.settings import NO_OPTIONS, Options, Settings, Variable
 
 CURRENT_FILE = "lab.json"
 
@@ -22,8 +22,8 @@ CURRENT_FILE = "lab.json"
 class Lab(Protocol):
     """What the ledger needs of `chatlab.Lab`, which imports this module."""
 
-    @property
-    def settings(self) -> Settings: ...
+    settings: Settings
+    options: Options
 
     @property
     def account_id(self) -> str: ...
@@ -38,24 +38,24 @@ class Entry:
     """The AWS account or the local cloud: see `place`."""
     since: str
     """When it was written: UTC, as in 2026-11-25T10:00:00Z."""
-    hours: float | None = None
-    """After how many hours AWS is to remove the stage; None for never."""
+    options: Options = NO_OPTIONS
 
     def __str__(self) -> str:
         return f"{self.settings}, since {self.since}: `{self.settings.make_command('down')}` removes it"
 
 
-def record(lab: Lab, hours: float | None = None) -> None:
-    """Write the entry of `lab`, unless there is one, and make it the current one, which the other notebooks take."""
-    entry = Entry(lab.settings, place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", hours)
+def record(lab: Lab) -> None:
+    """Write the entry of `lab`, which is open since it was chosen first, and make it the current one."""
+    entry = Entry(lab.settings, place(lab), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", lab.options)
     path = _path(entry)
     ensure_writable(path.parent)
     if lab.settings.target == "local":  # the labs of a local cloud that died have gone with it
         for other in path.parent.glob("local.*.json"):
             if _read(other).place != entry.place:
                 other.unlink()
-    if not path.exists():
-        _write(path, entry)
+    if path.exists():
+        entry = replace(entry, since=_read(path).since)
+    _write(path, entry)
     _write(state_dir() / CURRENT_FILE, entry)
 
 
@@ -96,12 +96,6 @@ def current() -> Entry | None:
     return _read(path) if path.exists() else None
 
 
-def lifetime_hours() -> float | None:
-    """After how many hours AWS is to remove the stage of the lab that notebook 00 chose; None for never."""
-    entry = current()
-    return entry.hours if entry else None
-
-
 def require_same_account(lab: Lab, known: list[Entry]) -> None:
     """Raises LabError if all entries in `known` are of other AWS accounts than the credentials are for."""
     if lab.settings.target == "aws" and known and place(lab) not in {entry.place for entry in known}:
@@ -135,13 +129,14 @@ def _path(entry: Entry) -> Path:
 
 def _write(path: Path, entry: Entry) -> None:
     values = asdict(entry)
-    write_atomically(path, json.dumps(values.pop("settings") | values) + "\n")
+    write_atomically(path, json.dumps(values.pop("settings") | values.pop("options") | values) + "\n")
 
 
 def _read(path: Path) -> Entry:
     try:
         values = json.loads(path.read_text())
         settings = Settings(*(values[field.name] for field in fields(Settings)))
-        return Entry(settings, values["place"], values["since"], values.get("hours"))
+        options = Options(**{field.name: values[field.name] for field in fields(Options) if field.name in values})
+        return Entry(settings, values["place"], values["since"], options)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise LabError(f"{path} can't be read: delete it, and run notebook 00_start again.") from None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chatlab import cost, ledger, permissions
+from chatlab import cost, permissions
 from chatlab.errors import DENIED, NOT_FOUND, LabError, error_code
 from chatlab.lab import STAGE, Lab, Tags
 from chatlab.limits import DEFAULT_CONCURRENCY, read_quotas
@@ -138,7 +138,7 @@ def _check_service(service: str, actions: set[str], refused: dict[str, str]) -> 
 
 
 def _needs(lab: Lab) -> list[Need]:
-    return permissions.list_needs(lab, with_switch=ledger.lifetime_hours() is not None)
+    return permissions.list_needs(lab, with_switch=lab.options.hours is not None)
 
 
 def _refused(lab: Lab, principal_arn: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which lab you mean: its target, name, Region and profile, checked once; and the lab's environment variables."""
+"""Which lab you mean: its target, name, Region and profile, and what you ask of it; and its environment variables."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from chatlab.privacy import redact
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")  # nobody has looked at what the others have and how they differ
+MAX_HOURS = 30 * 24  # a stage that is to be removed later than this would be forgotten
 LOCAL_REGION = "us-east-1"  # of the local cloud, unless you give another one; on aws the lab never guesses a Region
 
 # The name begins the bucket's name, so S3's rules apply; 20 characters leave room for the rest of the 63.
@@ -127,3 +128,21 @@ class Settings:
         """The same for the cells of the notebooks that are tagged `parameters`."""
         region = None if self.target == "local" and self.region == LOCAL_REGION else self.region
         return {"TARGET": self.target, "NAME": self.name, "REGION": region, "PROFILE": self.profile}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What you may ask of a lab when you choose it. The ledger keeps it for the other notebooks."""
+
+    hours: float | None = None
+    """After how many hours AWS is to remove the stage; None for never."""
+
+    def __post_init__(self) -> None:
+        """Raises LabError for impossible ones."""
+        if self.hours is not None and not 0 < self.hours <= MAX_HOURS:
+            raise LabError(
+                f"HOURS is {self.hours}: it has to be a number of hours above 0, {MAX_HOURS} at most, or None."
+            )
+
+
+NO_OPTIONS = Options()

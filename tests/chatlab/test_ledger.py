@@ -74,12 +74,13 @@ def names():
 
 
 def test_a_lab_that_is_chosen_again_has_been_open_since_the_first_time():
-    lab = Lab.choose("aws", "mine", "eu-west-1")
+    Lab.choose("aws", "mine", "eu-west-1")
     path = ledger._path(ledger.entries()[0])
     path.write_text(path.read_text().replace(ledger.entries()[0].since, "2026-11-01T10:00:00Z"))
-    ledger.record(lab, 8)
+    Lab.choose("aws", "mine", "eu-west-1", hours=8)
     (entry,) = ledger.entries()
-    assert (entry.since, ledger.lifetime_hours()) == ("2026-11-01T10:00:00Z", 8)
+    assert (entry.since, entry.options.hours) == ("2026-11-01T10:00:00Z", 8)
+    assert Lab.load().options == Lab.find("aws", "mine").options == entry.options
 
 
 def test_a_lab_is_written_down_before_it_is_made_and_until_it_is_empty():

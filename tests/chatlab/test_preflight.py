@@ -16,6 +16,7 @@ from chatlab import Lab, LabError, list_resources, permissions, preflight
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import TEARDOWN
 from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION, NOT_CHECKED, OK, STOP, WARNING, Check
+from chatlab.settings import Options
 from tests.support.cells import run_cells
 from tests.support.stubs import answering
 
@@ -27,6 +28,7 @@ class Account(SimpleNamespace):
     """A stand-in for a lab, whose clients give these answers: `sts=("get_caller_identity", {...})`, or a list."""
 
     target, name, region, partition, account_id = "aws", "chat", "eu-west-1", "aws", ACCOUNT
+    options = Options()
     role, bucket, switch_role = "chat-lambda-eu-west-1", "chat-page-0123456789ab", "chat-switch-eu-west-1"
 
     def client(self, service, **_):
