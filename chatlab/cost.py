@@ -478,7 +478,7 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
     ]  # fmt: skip
     if hours := lab.options.hours:
         switch = f"{lab.switch}, {lab.switch_role}"
-        what = f"schedule that removes the stage after {hours:g} hours, and its role"
+        what = f"schedules that close chat and page after {hours:g} hours, and their role"
         rows.append(("04", what, switch, nothing, nothing, "15 s", "delete_schedule_group, delete_role"))
     if with_alarm:
         rows.insert(0, ("00", "budget with an alarm by e-mail", lab.alarm, nothing, nothing, "1 s", "delete_budget"))

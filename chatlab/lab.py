@@ -65,9 +65,9 @@ class Lab:
         self.api = self.name
         """The WebSocket API's name. AWS makes its id: see `find_api`."""
         self.switch = f"{self.name}-switch"
-        """The group of EventBridge Scheduler's schedule that removes the stage after some hours."""
+        """The group of EventBridge Scheduler's schedules that close chat and page after some hours."""
         self.switch_role = f"{self.switch}-{self.region}"
-        """The IAM role of that schedule."""
+        """The IAM role of these schedules."""
         self.alarm = f"{self.name}-{self.region}"
         """The budget with an alarm by e-mail. AWS Budgets knows no Regions, so the name includes the Region."""
 
@@ -87,9 +87,9 @@ class Lab:
     ) -> "Lab":
         """The lab with these settings (see `Settings.resolve`), which becomes the current one of the ledger.
 
-        On the target `local`, this starts the local cloud unless it runs. If you give `hours`, AWS removes the stage
-        after that time: notebook 04 sets that up. Raises LabError, before anything is created, for impossible settings
-        and on `aws` without credentials.
+        On the target `local`, this starts the local cloud unless it runs. If you give `hours`, AWS closes chat and
+        page after that time: notebook 04 sets that up. Raises LabError, before anything is created, for impossible
+        settings and on `aws` without credentials.
         """
         redact_kernel_output()
         lab = cls(Settings.resolve(target, name, region, profile), Options(hours))

@@ -37,7 +37,7 @@ class Statement:
     """IAM's actions, with spaces between."""
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
     is_for_switch: bool = False
-    """Whether only the switch needs it, which removes the stage after some hours."""
+    """Whether only the switch needs it, which closes chat and page after some hours."""
 
     def fill(self, **names: str) -> dict[str, Any]:
         """The statement as IAM has it, with these names in the templates."""

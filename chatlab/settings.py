@@ -14,7 +14,7 @@ from chatlab.privacy import redact
 TARGETS = ("local", "aws")
 DEFAULT_NAME = "chat"
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")  # nobody has looked at what the others have and how they differ
-MAX_HOURS = 30 * 24  # a stage that is to be removed later than this would be forgotten
+MAX_HOURS = 30 * 24  # a chat that is to be closed later than this would be forgotten
 LOCAL_REGION = "us-east-1"  # of the local cloud, unless you give another one; on aws the lab never guesses a Region
 
 # The name begins the bucket's name, so S3's rules apply; 20 characters leave room for the rest of the 63.
@@ -135,7 +135,7 @@ class Options:
     """What you may ask of a lab when you choose it. The ledger keeps it for the other notebooks."""
 
     hours: float | None = None
-    """After how many hours AWS is to remove the stage; None for never."""
+    """After how many hours AWS is to close chat and page; None for never."""
 
     def __post_init__(self) -> None:
         """Raises LabError for impossible ones."""

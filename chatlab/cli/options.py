@@ -40,7 +40,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         profile = "the profile of your AWS configuration (default: AWS_PROFILE)"
         add("--profile", type=resolve_profile, help=profile)
     if command in ("run", "notebooks", "up"):
-        add("--hours", type=_hours, help="after how many hours AWS removes the stage (default: never)")
+        add("--hours", type=_hours, help="after how many hours AWS closes chat and page (default: never)")
         add("--email", help="where AWS Budgets sends an alarm (default: there is none)")
         secret = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
         add("--room-key", type=room_key.validate, default=Variable.ROOM_KEY.get(), help=secret)

@@ -9,10 +9,11 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ministack.core.responses import get_region, new_uuid
-from ministack.services import apigateway, eventbridge, scheduler
+from ministack.services import apigateway, eventbridge, s3, scheduler
 
 from chatlab.emulator.calls import App, Message, Receive, Scope, Send
 from chatlab.emulator.iam import role_may
@@ -20,7 +21,6 @@ from chatlab.emulator.traits import TokenBucket
 
 MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES = 512 * 1024, 1_000
 """How much waits for one client that does not read. AWS documents no size; this holds a few of the largest messages."""
-DELETE_STAGE = ":aws-sdk:apigatewayv2:deleteStage"
 SCHEDULE_INTERVAL_S = 1  # how often MiniStack looks whether a schedule is due; by itself every 10 s
 INTERNAL_SERVER_ERROR = "Internal server error"
 
@@ -74,18 +74,23 @@ def correct() -> None:
 
 
 def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:
-    """MiniStack's, which also lets a schedule delete a stage, if its role may.
+    """MiniStack's, which also lets a schedule delete a stage or a bucket's policy, if its role may.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
     """
-    if not target["Arn"].endswith(DELETE_STAGE):
-        return _invoke_target(target, event, rule, view)
-    stage: dict[str, str] = json.loads(target["Input"])
     region: str = get_region()
-    arn = f"arn:aws:apigateway:{region}::/apis/{stage['ApiId']}/stages/{stage['StageName']}"
-    if role_may(target["RoleArn"], "apigateway:DELETE", arn, region):
-        return apigateway._delete_stage(stage["ApiId"], stage["StageName"])
-    logger.warning("The role of a schedule is not allowed to delete the stage.")
+    match target["Arn"].rpartition(":aws-sdk:")[2], json.loads(target.get("Input") or "{}"):
+        case "apigatewayv2:deleteStage", {"ApiId": api_id, "StageName": stage}:
+            action, arn = "apigateway:DELETE", f"arn:aws:apigateway:{region}::/apis/{api_id}/stages/{stage}"
+            call = partial(apigateway._delete_stage, api_id, stage)
+        case "s3:deleteBucketPolicy", {"Bucket": bucket}:
+            action, arn = "s3:DeleteBucketPolicy", f"arn:aws:s3:::{bucket}"
+            call = partial(s3._delete_bucket_policy, bucket)
+        case _:
+            return _invoke_target(target, event, rule, view)
+    if role_may(target["RoleArn"], action, arn, region):
+        return call()
+    logger.warning("The role of a schedule is not allowed %s.", action)
     return None
 
 

@@ -1,10 +1,13 @@
-"""The switch for the forgetful: after `HOURS` the stage is gone by itself, and so is the schedule."""
+"""The switch for the forgetful: after `HOURS` stage and page are closed by themselves, and the schedules are gone."""
 
 import json
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 
 import pytest
 import websocket
+from botocore.validate import validate_parameters
 
 from chatlab import Lab, LabError, list_resources, poll
 from chatlab.lab import STAGE
@@ -14,6 +17,8 @@ from tests.support.chat import is_heard
 from tests.support.labs import build_chat
 
 SOON = 1 / 3600  # hours
+CALLS = {"remove-the-stage": "apigatewayv2:deleteStage", "close-the-page": "s3:deleteBucketPolicy"}
+"""What each schedule calls, by its name."""
 
 
 def has_schedule(lab):
@@ -27,7 +32,29 @@ def stages(lab):
     return [stage["StageName"] for stage in items]
 
 
-def the_role_may_delete_this_stage_and_nothing_else(lab):
+def page_status(lab):
+    """What somebody without credentials is answered who asks for the page."""
+    try:
+        return urllib.request.urlopen(lab.object_url("index.html"), timeout=10).status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def set_schedules(lab):
+    """The schedules, by name. Each is deleted after its call, whose arguments fit AWS's model of it."""
+    get = lab.client("scheduler").get_schedule
+    schedules = {name: get(Name=name, GroupName=lab.switch) for name in CALLS}
+    for name, call in CALLS.items():
+        assert schedules[name]["ActionAfterCompletion"] == "DELETE"
+        target = schedules[name]["Target"]
+        assert target["Arn"] == f"arn:aws:scheduler:::aws-sdk:{call}"
+        service, operation = call.split(":")
+        model = lab.client(service).meta.service_model.operation_model(operation[0].upper() + operation[1:])
+        validate_parameters(json.loads(target["Input"]), model.input_shape)
+    return schedules
+
+
+def the_role_may_close_this_chat_and_nothing_else(lab):
     iam = lab.client("iam")
     role = iam.get_role(RoleName=lab.switch_role)["Role"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
@@ -38,6 +65,9 @@ def the_role_may_delete_this_stage_and_nothing_else(lab):
         ("apigateway:DELETE", f"{api}/stages/{STAGE}", "allowed"),
         ("apigateway:DELETE", api, "implicitDeny"),
         ("apigateway:PATCH", f"{api}/stages/{STAGE}", "implicitDeny"),
+        ("s3:DeleteBucketPolicy", f"arn:aws:s3:::{lab.bucket}", "allowed"),
+        ("s3:DeleteBucketPolicy", f"arn:aws:s3:::{lab.bucket}-2", "implicitDeny"),
+        ("s3:PutBucketPolicy", f"arn:aws:s3:::{lab.bucket}", "implicitDeny"),
     ]:
         question = {"PolicySourceArn": role["Arn"], "ActionNames": [action], "ResourceArns": [resource]}
         (answer,) = iam.simulate_principal_policy(**question)["EvaluationResults"]
@@ -48,12 +78,13 @@ def a_role_without_permission_deletes_nothing(lab):
     iam, scheduler = lab.client("iam"), lab.client("scheduler")
     for name in iam.list_role_policies(RoleName=lab.switch_role)["PolicyNames"]:
         iam.delete_role_policy(RoleName=lab.switch_role, PolicyName=name)
-    schedule = scheduler.get_schedule(Name="remove-the-stage", GroupName=lab.switch)
-    kept = {name: schedule[name] for name in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
     now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
-    scheduler.update_schedule(**kept, ScheduleExpression=now, ActionAfterCompletion="DELETE")
-    poll(lambda: not has_schedule(lab), "the schedule to be over", timeout_s=30)
+    for schedule in set_schedules(lab).values():
+        kept = {name: schedule[name] for name in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+        scheduler.update_schedule(**kept, ScheduleExpression=now, ActionAfterCompletion="DELETE")
+    poll(lambda: not has_schedule(lab), "the schedules to be over", timeout_s=30)
     assert stages(lab) == [STAGE]
+    assert page_status(lab) == 200
 
 
 def choose(hours):
@@ -62,26 +93,35 @@ def choose(hours):
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 
 
-def test_the_stage_is_removed_when_the_hours_are_over_and_comes_back_with_notebook_04(lab):
+def make_page():
+    """Create what notebook 05 creates."""
+    run_cells("05_frontend_on_s3", creating("05_frontend_on_s3"))
+
+
+def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_notebooks_04_and_05(lab):
     build_chat()  # without a switch, which is chosen now
     choose(8)
+    make_page()  # the switch is set before there is a bucket
     assert has_schedule(lab)
     assert stages(lab) == [STAGE]
-    the_role_may_delete_this_stage_and_nothing_else(lab)
+    assert page_status(lab) == 200
+    the_role_may_close_this_chat_and_nothing_else(lab)
 
     assert "The group of schedules exists already." in choose(SOON)
-    poll(lambda: not has_schedule(lab), "the schedule to be over", timeout_s=30)
+    poll(lambda: not has_schedule(lab), "the schedules to be over", timeout_s=30)
     assert stages(lab) == []
+    assert page_status(lab) == 403
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
         websocket.create_connection(lab.websocket_url(lab.require_api()), timeout=5)
 
     for hours in (8, 9):  # made again, and then set anew
         assert "The group of schedules exists already." in choose(hours)
         assert stages(lab) == [STAGE]
-        schedule = lab.client("scheduler").get_schedule(Name="remove-the-stage", GroupName=lab.switch)
-        assert schedule["ActionAfterCompletion"] == "DELETE"
-        assert json.loads(schedule["Target"]["Input"]) == {"ApiId": lab.require_api(), "StageName": STAGE}
+        inputs = [json.loads(schedule["Target"]["Input"]) for schedule in set_schedules(lab).values()]
+        assert inputs == [{"ApiId": lab.require_api(), "StageName": STAGE}, {"Bucket": lab.bucket}]
     assert is_heard(lab)
+    make_page()
+    assert page_status(lab) == 200
 
     a_role_without_permission_deletes_nothing(lab)
     said = run_cells(TEARDOWN)
