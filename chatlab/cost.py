@@ -48,6 +48,9 @@ READ_AHEAD = 7_500  # items read and not posted to: MAX_READY of fanout/posting.
 METRICS = 10  # that CloudWatch makes of the broadcast's log line; each costs for the hours in which there is one
 HOURS_A_MONTH = 730
 FRAME_BYTES = 40  # around each message on its way out: WebSocket, TLS and TCP headers
+# What S3 takes of a bucket like the page's, and more if that lasts:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+S3_REQUESTS_PER_S = 5_500
 
 
 # --- prices -----------------------------------------------------------------------------------------------------------
@@ -67,8 +70,8 @@ class Prices(dict[str, float]):
 
 TABLE = Path(__file__).with_name("prices.json")
 PRICES = Prices(**json.loads(TABLE.read_text()))
-"""arm64, on demand, the first tier; `make prices` renews them. S3 is left out: a page of some kilobytes costs less than
-any digit shown here."""
+"""arm64, on demand, the first tier; `make prices` renews them. S3's storage and uploads are left out: a page of some
+kilobytes costs less than any digit shown here."""
 
 # Of the Price List API: for each service its usages, and their names here. Data out is not among them, because its
 # tiers depend on the month's other traffic.
@@ -77,6 +80,7 @@ _PRODUCTS = {
     "AWSLambda": {"Request-ARM": "Lambda requests", "Lambda-GB-Second-ARM": "Lambda GB-seconds"},
     "AmazonDynamoDB": {"ReadRequestUnits": "DynamoDB read units", "WriteRequestUnits": "DynamoDB write units"},
     "AmazonCloudWatch": {"DataProcessing-Bytes": "log GB", "CW:MetricMonitorUsage": "metric months"},
+    "AmazonS3": {"Requests-Tier2": "S3 requests"},  # GET and HEAD
 }
 # A usage type is "ReadRequestUnits", or "USE2-ReadRequestUnits" with the Region's short code before it, which most of
 # us-east-1's lack. "USE2-IA-ReadRequestUnits" is another class of table, "USE1-BOS1-..." a Local Zone. The oldest code
@@ -373,6 +377,16 @@ def estimate_abuse(
     return messages + estimate(connections=round(3600 * connects_per_s), broadcasts=0, minutes=1, prices=prices)
 
 
+def estimate_reading(gbit_per_s: float = 1.0, prices: Prices = PRICES) -> Bill:
+    """What it costs in an hour if strangers read the page, at so many Gbit/s in all and with all the requests S3 takes.
+
+    No setting of S3 bounds the bytes; the strangers' lines do. What S3 refuses with 403 is free: all that is not a file
+    of the page, whether it exists or not, since strangers may not list the bucket.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorCodeBilling.html
+    """
+    return Bill({"S3 requests": 3600 * S3_REQUESTS_PER_S, "GB out": 3600 * gbit_per_s / 8}, prices)
+
+
 # --- other services, and servers of your own --------------------------------------------------------------------------
 
 
@@ -468,8 +482,9 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             "delete_api",
         ),
         (
-            "05", "bucket with the page", lab.bucket, "less than a cent a month", "0.005 a thousand uploads",
-            "10 s, and the page's build", "delete_bucket",
+            "05", "bucket with the page", lab.bucket, "less than a cent a month",
+            f"0.005 a thousand uploads, {prices['GB out']:.3g} a GB that anybody reads", "10 s, and the page's build",
+            "delete_bucket",
         ),
         (
             "09", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,

@@ -105,6 +105,7 @@ PRICES_USD = {
         "DataProcessing-Bytes": 0.50,
         "CW:MetricMonitorUsage": 0.30,
     },
+    "AmazonS3": {"Requests-SIA-Tier2": 1.00e-6, "Requests-Tier2": 0.40e-6},
 }
 """By service and usage type, of one unit, in us-east-1."""
 PRICE_FACTOR_ELSEWHERE = 1.2

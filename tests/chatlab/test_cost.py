@@ -144,6 +144,23 @@ def test_a_strangers_bill_grows_with_whatever_he_is_given():
     assert ascending == sorted(ascending)
 
 
+def test_who_reads_the_page_at_a_gigabit_is_bounded_by_the_line_and_by_what_s3_takes():
+    """By hand: an eighth of a GB a second, and 5,500 GETs a second."""
+    assert cost.estimate_reading().dollars == pytest.approx(450 * 0.09 + 3600 * 5_500 * 0.0004 / 1000)
+    dear = cost.Prices(cost.PRICES | {"GB out": 0.15}, "made up")
+    assert cost.estimate_reading(10, dear).table["dollars"]["GB out"] == pytest.approx(4_500 * 0.15)
+
+
+@pytest.mark.parametrize("page", ["aws.md", "security.md"])  # notebook 04 computes it
+def test_the_pages_say_what_a_stranger_costs_as_it_is_computed(page):
+    stage = code_of("04_websocket_api")
+    taken = [value(stage, rf'{route} = {{"ThrottlingRateLimit": ') for route in ("messages", "connects")]
+    small, large = (cost.estimate_abuse(1_000, *taken, payload).dollars for payload in (200, 128 * 1024))
+    text = " ".join((ROOT / "docs" / page).read_text().split())
+    assert f"{small:.0f} dollars an hour with texts of 200 bytes, {large:.0f} with the largest" in text
+    assert f"{cost.estimate_reading().dollars:.0f} dollars an hour for each Gbit/s" in text
+
+
 def test_a_shown_bill_has_no_more_digits_than_are_known():
     shown = cost.estimate(200, 22, minutes=1).shown
     assert shown.loc["WebSocket messages"].tolist() == ["4,422", "1 a million", "0.0044"]
@@ -235,12 +252,14 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
             product("EUC1-DataProcessing-Bytes", (0, 0), (5, 0.63)),
             product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
         ],
+        "AmazonS3": [product("EUC1-Requests-SIA-Tier2", (0, 9)), product("EUC1-Requests-Tier2", (0, 4.3e-7))],
     }
     price_list(stub, "eu-central-1", products)
     fetched = cost.fetch_prices(client, "eu-central-1")
     assert fetched == cost.PRICES | {
         "WebSocket messages": 1.2e-6, "connection minutes": 0.3e-6, "Lambda requests": 0.2e-6,
         "Lambda GB-seconds": 1e-5, "DynamoDB write units": 7e-7, "log GB": 0.63,
+        "S3 requests": 4.3e-7,
     }  # fmt: skip
     others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
