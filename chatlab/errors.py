@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from botocore.exceptions import ClientError
@@ -40,13 +40,22 @@ def error_code(error: ClientError) -> str:
 
 
 @contextmanager
-def ignore_missing() -> Iterator[None]:
-    """Ignore that AWS does not find something: its lists and tags lag behind, and still name what is deleted."""
+def _ignore(codes: frozenset[str]) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error_code(error) not in NOT_FOUND:
+        if error_code(error) not in codes:
             raise
+
+
+def ignore_missing() -> AbstractContextManager[None]:
+    """Ignore that AWS does not find something: its lists and tags lag behind, and still name what is deleted."""
+    return _ignore(NOT_FOUND)
+
+
+def ignore_denied() -> AbstractContextManager[None]:
+    """Ignore that you may not ask something: its answer is not known. Who may not ask for a thing has not made it."""
+    return _ignore(DENIED)
 
 
 def poll(

@@ -4,13 +4,13 @@ This is written apart from the teardown on purpose, so that it finds what the te
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from botocore.exceptions import ClientError
 
-from chatlab.errors import DENIED, NOT_FOUND, error_code, ignore_missing
+from chatlab.errors import ignore_denied, ignore_missing
 from chatlab.lab import Lab
 
 COLUMNS = ["service", "kind", "id", "created"]
@@ -23,7 +23,9 @@ def list_resources(lab: Lab) -> pd.DataFrame:
     """A DataFrame of all that carries the lab's name and tags: `service`, `kind`, `id`, `created` (UTC, or missing).
 
     It looks for the name in the services' own lists, and then asks for the tags of each resource that has the name. A
-    resource with the lab's name but somebody else's tags is left out: the notebooks do not touch it.
+    resource with the lab's name but somebody else's tags is left out: the notebooks do not touch it. So is one whose
+    name only begins like the lab's, if you may not ask for its tags. Raises ClientError for one of exactly the lab's
+    name: whether that is the lab's is not known.
     """
     finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets)
     found = [resource for find in finders for resource in find(lab)]
@@ -76,14 +78,18 @@ def _exists(lab: Lab, arn: str) -> bool:
         "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
         "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=name),
     }
-    try:
-        describe.get(service, lambda: None)()
-    except ClientError as error:
-        code = error_code(error)
-        if code not in NOT_FOUND | DENIED:
-            raise
-        return code in DENIED
-    return True
+    exists = False
+    with ignore_missing():
+        with ignore_denied():
+            describe.get(service, lambda: None)()
+        exists = True
+    return exists
+
+
+def _ignore_denied_of_others(lab: Lab, name: str) -> AbstractContextManager[None]:
+    """Ignore that you may not ask about `name`, unless it is exactly a name of the lab's."""
+    own = (lab.table, lab.role, *lab.functions.values())
+    return nullcontext() if name in own else ignore_denied()
 
 
 # Each yields the resources of one service.
@@ -94,7 +100,7 @@ def _dynamodb(lab: Lab) -> Iterator[Resource]:
     for name in _items(dynamodb, "list_tables", "TableNames"):
         if name != lab.table and not name.startswith(f"{lab.name}-"):
             continue
-        with ignore_missing():
+        with ignore_missing(), _ignore_denied_of_others(lab, name):
             table = dynamodb.describe_table(TableName=name)["Table"]
             if lab.owns(dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"]).get("Tags", [])):
                 yield "dynamodb", "table", name, table["CreationDateTime"]
@@ -106,7 +112,7 @@ def _iam(lab: Lab) -> Iterator[Resource]:
     iam = lab.client("iam")
     for role in _items(iam, "list_roles", "Roles"):
         name = role["RoleName"]
-        with ignore_missing():
+        with ignore_missing(), _ignore_denied_of_others(lab, name):
             if name.startswith(f"{lab.name}-") and lab.owns(iam.list_role_tags(RoleName=name)["Tags"]):
                 yield "iam", "role", name, role["CreateDate"]
                 for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
@@ -119,7 +125,7 @@ def _lambda(lab: Lab) -> Iterator[Resource]:
     functions = lab.client("lambda")
     for function in _items(functions, "list_functions", "Functions"):
         name, arn = function["FunctionName"], function["FunctionArn"]
-        with ignore_missing():
+        with ignore_missing(), _ignore_denied_of_others(lab, name):
             if name.startswith(f"{lab.name}-") and lab.owns(functions.list_tags(Resource=arn).get("Tags", {})):
                 yield "lambda", "function", name, function["LastModified"]
 
@@ -159,9 +165,9 @@ def _s3(lab: Lab) -> Iterator[Resource]:
 
 def _scheduler(lab: Lab) -> Iterator[Resource]:
     scheduler = lab.client("scheduler")
-    for group in _items(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=lab.switch):
-        name, arn = group["Name"], group["Arn"]
-        with ignore_missing():
+    with ignore_missing(), ignore_denied():
+        for group in _items(scheduler, "list_schedule_groups", "ScheduleGroups", NamePrefix=lab.switch):
+            name, arn = group["Name"], group["Arn"]
             # The lab's policy does not let you ask for the tags of another lab's group.
             if name == lab.switch and lab.owns(scheduler.list_tags_for_resource(ResourceArn=arn)["Tags"]):
                 yield "scheduler", "schedule group", name, group["CreationDate"]
@@ -173,16 +179,12 @@ def _budgets(lab: Lab) -> Iterator[Resource]:
     if lab.partition != "aws":  # elsewhere AWS Budgets has no endpoint, or bills in another way
         return
     budgets = lab.client("budgets")
-    try:
-        found = _items(budgets, "describe_budgets", "Budgets", AccountId=lab.account_id)
-    except ClientError as error:
-        if error_code(error) not in DENIED:
-            raise
-        return  # in many accounts only some users may look at the bills; the others can't have created any
-    for name in (budget["BudgetName"] for budget in found):
-        if not name.startswith(f"{lab.name}-"):
-            continue
-        arn = f"arn:{lab.partition}:budgets::{lab.account_id}:budget/{name}"
-        with ignore_missing():
-            if lab.owns(budgets.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", [])):
-                yield "budgets", "budget", name, None
+    with ignore_denied():  # in many accounts only some users may look at the bills
+        for budget in _items(budgets, "describe_budgets", "Budgets", AccountId=lab.account_id):
+            name = budget["BudgetName"]
+            if not name.startswith(f"{lab.name}-"):
+                continue
+            arn = f"arn:{lab.partition}:budgets::{lab.account_id}:budget/{name}"
+            with ignore_missing(), ignore_denied():
+                if lab.owns(budgets.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", [])):
+                    yield "budgets", "budget", name, None

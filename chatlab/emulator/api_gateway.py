@@ -5,6 +5,7 @@ error frame to its sender alone, and a `$disconnect`, which is best effort, noth
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -71,6 +72,27 @@ def correct() -> None:
     apigateway.handle_connections_api = handle_connections_api
     apigateway._ws_connections = _Connections()
     wrap_invocations(_hide_error)
+
+
+def delay_group_deletions(seconds: float) -> None:
+    """From now on, in this process, a deleted group of schedules is there for that long, with the state DELETING.
+
+    https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteScheduleGroup.html
+    That another deletion meanwhile is a conflict is assumed; that a new group of its name is one, too.
+    """
+    delete = scheduler._delete_schedule_group
+
+    def delete_schedule_group(name: str, query: dict[str, Any]) -> Any:
+        group: dict[str, Any] | None = scheduler._schedule_groups.get(name)
+        if not group:
+            return delete(name, query)
+        if group["State"] == "DELETING":
+            return scheduler._error(409, "ConflictException", f"Schedule group {name} is being deleted.")
+        group["State"] = "DELETING"
+        asyncio.get_running_loop().call_later(seconds, delete, name, query)
+        return scheduler._json_resp(200, {})
+
+    scheduler._delete_schedule_group = delete_schedule_group
 
 
 def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:

@@ -40,6 +40,8 @@ def cloud(key_file: Path, traits: str) -> App:
         limit_concurrency(concurrency := int(number))
     if "stage-limits" in chosen:
         api_gateway.enforce_stage_limits()
+    if seconds := chosen.get("late-group-deletion"):
+        api_gateway.delay_group_deletions(seconds)
     app = iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY"))
     app = with_metrics(with_account(app, concurrency), chosen.get("late-metrics") or 0.0)
     app = with_traits(text_only(api_gateway.with_refused_handshakes(app)), traits)

@@ -201,6 +201,7 @@ TRAITS = {
     "price-list": Trait(lambda: price_list),
     "late-metrics": Trait(None, 20.0),  # by `cloudwatch`; on AWS it is one to three minutes
     "stage-limits": Trait(None),  # by `api_gateway`
+    "late-group-deletion": Trait(None, 90.0),  # by `api_gateway`
     "no-public-buckets": Trait(lambda: _no_public_buckets, in_all=False),
     "faults": Trait(lambda share: partial(_faults, share), 0.2, in_all=False),
     "lost-answers": Trait(lambda share: partial(_lost_answers, share), 0.1, in_all=False),

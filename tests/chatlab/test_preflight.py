@@ -3,9 +3,6 @@
 Botocore's Stubber answers where no machine here has an account. The local cloud's policy simulator answers the rest.
 """
 
-import json
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
@@ -174,28 +171,6 @@ def test_one_stop_ends_it_with_a_sentence_that_names_each():
 
 
 # --- on the local cloud ---
-
-
-@pytest.fixture
-def restricted(cloud):
-    """`restricted(name, policy)`: the lab of this name, used by somebody who has only this policy."""
-    iam, file = cloud.client("iam"), Path(os.environ["CHATLAB_HOME"]) / "key.json"
-    everything, ada = file.read_text(), {"UserName": "ada"}
-
-    def lab_of(name, policy):
-        Lab.choose("local", name)
-        iam.create_user(**ada)
-        iam.put_user_policy(PolicyName="all", PolicyDocument=json.dumps(policy), **ada)
-        key = iam.create_access_key(**ada)["AccessKey"]
-        file.write_text(json.dumps({name: key[name] for name in ("AccessKeyId", "SecretAccessKey")}))
-        return Lab.load()
-
-    yield lab_of
-    file.write_text(everything)
-    for key in iam.list_access_keys(**ada)["AccessKeyMetadata"]:
-        iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **ada)
-    iam.delete_user_policy(PolicyName="all", **ada)
-    iam.delete_user(**ada)
 
 
 def statement(*actions, effect="Allow"):

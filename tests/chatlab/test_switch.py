@@ -14,7 +14,7 @@ from chatlab.lab import STAGE
 from chatlab.notebooks import TEARDOWN
 from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard
-from tests.support.labs import build_chat
+from tests.support.labs import build_chat, lab_in
 
 SOON = 1 / 3600  # hours
 CALLS = {"remove-the-stage": "apigatewayv2:deleteStage", "close-the-page": "s3:deleteBucketPolicy"}
@@ -127,6 +127,19 @@ def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_no
     said = run_cells(TEARDOWN)
     assert f"Deleted the schedule group {lab.switch}" in said
     assert f"Deleted the role {lab.switch_role}" in said
+
+
+def test_a_group_that_is_being_deleted_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "late-group-deletion=4")
+    with lab_in(tmp_path) as lab:
+        build_chat()
+        choose(8)
+        scheduler, group = lab.client("scheduler"), {"Name": lab.switch}
+        scheduler.delete_schedule_group(**group)
+        assert scheduler.get_schedule_group(**group)["State"] == "DELETING"
+        assert "The group of schedules exists already." not in choose(8)
+        assert scheduler.get_schedule_group(**group)["State"] == "ACTIVE" and has_schedule(lab)
+        assert "Nothing is left" in run_cells(TEARDOWN)
 
 
 @pytest.mark.parametrize("hours", [0, 10_000])

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 import chatlab
-from chatlab import Lab, LabError, list_resources, poll, teardown
+from chatlab import Lab, LabError, list_resources, permissions, poll, preflight, teardown
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_lab_names, list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
@@ -16,7 +16,8 @@ from chatlab.settings import Settings
 from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
 from tests.support.labs import lab_in
-from tests.support.strangers import KINDS, plain
+from tests.support.policies import without
+from tests.support.strangers import KINDS, make_budget, make_schedule_group, make_table, plain
 
 pytestmark = pytest.mark.slow  # it starts clouds
 
@@ -207,6 +208,28 @@ def test_where_all_is_a_strangers_nothing_is_made_and_nothing_changed(cloud, wor
     assert run_cells(TEARDOWN).count("Left alone, because it is not this lab's: ") == 12
     is_unchanged(TEARDOWN)
     assert list_resources(lab).empty
+
+
+def test_what_you_may_not_ask_about_stops_neither_inventory_nor_teardown_unless_it_has_the_labs_very_name(
+    cloud, restricted
+):
+    """The person may do nothing that the lab can do without, neither look at schedules nor at bills."""
+    actions = [*preflight.DISPENSABLE, "scheduler:*", "budgets:*", "dynamodb:ListTagsOfResource"]
+    lab = restricted("few", without(permissions.policy("few"), *actions))
+    others, beside = Lab(Settings("local", "few")), Lab(Settings("local", "few-theirs"))
+    others.session = beside.session = cloud.session
+    for make in (make_schedule_group, make_budget):
+        make(others, THEIRS)
+    make_table(beside, THEIRS)
+    others.client("iam").create_role(RoleName="few-bot", Path="/service-role/", AssumeRolePolicyDocument="{}")
+    lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags)
+    assert list_resources(lab)["kind"].tolist() == ["log group"]
+    said = run_cells(TEARDOWN)
+    assert "1 things before, 0 now." in said and "You may not ask the tagging API (tag:GetResources): " in said
+    assert list_resources(lab).empty
+    make_table(others, THEIRS)
+    with pytest.raises(ClientError, match="dynamodb:ListTagsOfResource"):
+        list_resources(lab)
 
 
 # --- deleting resource after resource; AWS's answers are made up ---

@@ -1,19 +1,21 @@
 """Building and removing when something goes wrong: a run is killed between two cells, AWS's control plane fails, is
 slow or lags, an answer gets lost, a thing belongs to somebody else. And the budget with an alarm by e-mail."""
 
+import json
 import time
 from contextlib import nullcontext
 
 import pytest
 from botocore.exceptions import ClientError
 
-from chatlab import Lab, list_resources, poll
+from chatlab import Lab, list_resources, permissions, poll
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
 from tests.support.cells import cells, creating, run_cells
 from tests.support.chat import is_heard
-from tests.support.labs import lab_in
+from tests.support.labs import lab_in, without_policy
+from tests.support.policies import without
 
 CREATING = BUILD[1:]
 EVERY = [(name, number) for name in [*CREATING, TEARDOWN] for number in range(1, len(cells(name)) + 1)]
@@ -114,6 +116,27 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
         assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)
         for _ in range(2):
             assert "Nothing is left" in run_cells(TEARDOWN)
+
+
+def test_a_handshake_that_is_refused_at_first_is_tried_again_by_whoever_may_not_ask_for_the_reason(
+    tmp_path, monkeypatch
+):
+    (policy := tmp_path / "policy.json").write_text(
+        json.dumps(without(permissions.policy(), "iam:SimulatePrincipalPolicy"))
+    )
+    monkeypatch.setenv("CHATLAB_POLICY", str(policy))
+    monkeypatch.setenv("CHATLAB_RECORD", str(tmp_path / "asked"))
+    monkeypatch.setenv("CHATLAB_TRAITS", "late-policy=2")
+    with lab_in(tmp_path / "home") as lab:
+        for name in CREATING[:3]:
+            run_cells(name, creating(name))
+        made = creating(name := CREATING[3])
+        run_cells(name, made, namespace=(names := {}))
+        with without_policy(lab, "connections-table"):
+            pass  # so that what it allows is new
+        run_cells(name, [number for number in range(len(cells(name))) if number not in made][:3], namespace=names)
+    questions = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
+    assert ("iam:SimulatePrincipalPolicy", False) in {(each["action"], each["allowed"]) for each in questions}
 
 
 def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(tmp_path, monkeypatch):

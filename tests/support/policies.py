@@ -12,6 +12,12 @@ def allows(statements, action, resource):
     )
 
 
+def without(policy, *actions):
+    """The policy, which also denies these actions."""
+    denied = {"Effect": "Deny", "Action": [*actions], "Resource": "*"}
+    return policy | {"Statement": [*policy["Statement"], denied]}
+
+
 KINDS = {
     "identity": ("AWS::IAM::ManagedPolicy", "PolicyDocument"),
     "trust": ("AWS::IAM::Role", "AssumeRolePolicyDocument"),
