@@ -9,18 +9,21 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ministack.core.responses import get_region, new_uuid
 from ministack.services import apigateway, eventbridge, s3, scheduler
+from uvicorn.protocols.utils import ClientDisconnected
 
 from chatlab.emulator.calls import App, Message, Receive, Scope, Send
 from chatlab.emulator.iam import role_may
+from chatlab.emulator.protocols import BUFFERED_BYTES
 from chatlab.emulator.traits import TokenBucket
 
-MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES = 512 * 1024, 1_000
+MAX_BUFFERED_BYTES = 512 * 1024
 """How much waits for one client that does not read. AWS documents no size; this holds a few of the largest messages."""
 SCHEDULE_INTERVAL_S = 1  # how often MiniStack looks whether a schedule is due; by itself every 10 s
 INTERNAL_SERVER_ERROR = "Internal server error"
@@ -127,6 +130,7 @@ async def handle_websocket(
         await receive()
         await apigateway._refuse_ws_handshake(scope, send, 403, "Forbidden", new_uuid(), new_uuid())
     else:
+        _outbox.set(Outbox(send, scope["extensions"][BUFFERED_BYTES]))
         await _handle_websocket(scope, receive, send, api_id, path_override=path_override)
 
 
@@ -151,7 +155,7 @@ async def handle_connections_api(
     https://docs.aws.amazon.com/botocore/latest/reference/services/apigatewaymanagementapi/client/exceptions/LimitExceededException.html
     """
     connection: dict[str, Any] | None = apigateway._ws_connections.get(connection_id)
-    if method == "POST" and connection and is_full(connection["outbox"]):
+    if method == "POST" and connection and connection["outbox"].buffered_bytes() > MAX_BUFFERED_BYTES:
         return 429, {"x-amzn-ErrorType": "LimitExceededException"}, b'{"message": "Too Many Requests"}'
     response: tuple[int, dict[str, str], bytes] = await _handle_connections_api(
         method, api_id, stage, connection_id, body, headers
@@ -159,30 +163,36 @@ async def handle_connections_api(
     return response
 
 
-def is_full(outbox: Any) -> bool:
-    """Whether a buffer takes nothing more. It is the asyncio.Queue of MiniStack's with a connection's messages."""
-    waiting: int = outbox.qsize()
-    if waiting < MAX_BUFFERED_MESSAGES:
-        return waiting > 1 and sum(len((text or "").encode()) for text in outbox._queue) > MAX_BUFFERED_BYTES
-    return True
+class Outbox(NamedTuple):
+    """Hands each message of a post to its client at once, where MiniStack has a queue.
+
+    MiniStack's queue is read by a task of each connection, which runs only after all posts under way were taken in,
+    and looks twice a second whether the connection has closed.
+    """
+
+    send: Send
+    """The connection's, which never waits for its client: see `protocols.WebSocketProtocol`."""
+    buffered_bytes: Callable[[], int]
+    """How much the client has not read yet."""
+
+    async def put(self, text: str | None) -> None:
+        """Send it; None, which means that the connection is to be closed, is not for the client."""
+        if text is not None:
+            with suppress(ClientDisconnected, RuntimeError):  # it is leaving, or is sent away
+                await self.send({"type": "websocket.send", "text": text})
+
+
+_outbox: ContextVar[Outbox] = ContextVar("outbox")
+"""Of the connection whose handshake is under way."""
 
 
 class _Connections(dict[str, dict[str, Any]]):
-    """MiniStack's records of open connections, by their ids, which notice at once that one has closed.
-
-    MiniStack looks every half second only, and so runs `$disconnect` too late.
-    """
+    """MiniStack's records of open connections, by their ids, each with an outbox of the kind above."""
 
     def __setitem__(self, connection_id: str, connection: dict[str, Any]) -> None:
+        connection["outbox"].put_nowait(None)  # which ends the task that would read this queue
+        connection["outbox"] = _outbox.get()
         super().__setitem__(connection_id, connection)
-        closed, outbox = connection["close_event"], connection["outbox"]
-        set_closed = closed.set
-
-        def set_and_wake() -> None:
-            set_closed()
-            outbox.put_nowait(None)  # which ends the task that waits for messages to send
-
-        closed.set = set_and_wake
 
 
 async def _hide_error(invocation: Invocation, invoke: Invoke) -> Result:

@@ -7,12 +7,13 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-executio
 import asyncio
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from chatlab.emulator.calls import App, Message, Receive, Scope, Send
 
@@ -20,6 +21,10 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_MESSAGE_BYTES, MAX_FRAME_BYTES = 128 * 1024, 32 * 1024
 MAX_STALLED_S = 20.0
 """How long a client may read nothing of what is there for it. Assumed."""
+MAX_WRITE_BYTES = 1024 * 1024
+"""More than this is kept for no client: posts are refused before that, but not the answers to its own messages."""
+BUFFERED_BYTES = "chatlab.buffered_bytes"
+"""The extension of a WebSocket's scope that returns how much its client has not read yet."""
 UNSUPPORTED_DATA, MESSAGE_TOO_BIG = 1003, 1009
 """Codes that close a WebSocket: https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1"""
 UNREMARKABLE = (
@@ -46,18 +51,30 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, with limits to what it keeps for one client."""
+    """uvicorn's, where whoever sends does not wait for the client, with limits to what it keeps for one client."""
 
     _stalled: asyncio.TimerHandle | None = None
 
+    def handle_connect(self, event: Request) -> None:
+        """Add to the scope how much the client has not read yet."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            self.scope["extensions"][BUFFERED_BYTES] = self.transport.get_write_buffer_size  # type: ignore[assignment]  # any type in fact
+
+    async def send(self, message: Any) -> None:
+        """End the connection of a client for which too much is kept."""
+        await super().send(message)
+        if self.transport.get_write_buffer_size() > MAX_WRITE_BYTES:
+            self.transport.abort()
+
+    # uvicorn's own two would let `send` wait.
+
     def pause_writing(self) -> None:
         """The client takes less than there is for it: end the connection if that lasts."""
-        super().pause_writing()
         self._stalled = self.loop.call_later(MAX_STALLED_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has taken it."""
-        super().resume_writing()
         self._cancel_abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,5 +1,6 @@
 """Clients that misbehave: what they get, and that nobody else notices."""
 
+import select
 from contextlib import suppress
 
 import psutil
@@ -124,6 +125,18 @@ def test_a_flood_is_heard_by_everyone_in_order(others, client):
     number = 100
     client.sock.sendall(b"".join(frame(TEXT, b"%d" % n) for n in range(number)))
     assert [[socket.recv() for _ in range(number)] for socket in others] == [[str(n) for n in range(number)]] * 5
+
+
+def test_a_post_is_with_its_client_before_its_answer_leaves(chat, others, url):
+    """As on AWS: no post waits until all others that are under way were taken in."""
+    before = ids(chat)
+    client = hostile.opened(url)
+    (listener,) = ids(chat) - before
+    endpoint = chat.connections_url(chat.require_api())
+    chat.client("apigatewaymanagementapi", endpoint_url=endpoint).post_to_connection(ConnectionId=listener, Data=b"now")
+    assert select.select([client.sock], [], [], 0)[0] == [client.sock]
+    assert client.recv() == "now"
+    client.close()
 
 
 def test_who_never_reads_is_closed_and_everyone_else_hears_all(chat, others, url):

@@ -53,26 +53,6 @@ for _ in range(10):
     Worker.invoke(SimpleNamespace(config={"FunctionName": "f"}), {})
 print(len(cloudwatch._pending))
 """
-BUFFERED = """
-import asyncio
-from chatlab.emulator.api_gateway import is_full
-for text in ("u" * 300_000, "ü" * 300_000):
-    waiting = asyncio.Queue()
-    waiting.put_nowait("")
-    waiting.put_nowait(text)
-    print(is_full(waiting))
-"""
-CLOSED = """
-import asyncio
-from ministack.services import apigateway
-from chatlab.emulator import api_gateway
-api_gateway.correct()
-connection = {"close_event": asyncio.Event(), "outbox": asyncio.Queue()}
-apigateway._ws_connections["id"] = connection
-print(connection["outbox"].empty())
-connection["close_event"].set()
-print(connection["close_event"].is_set(), connection["outbox"].get_nowait())
-"""
 
 
 @pytest.mark.parametrize(
@@ -80,8 +60,6 @@ print(connection["close_event"].is_set(), connection["outbox"].get_nowait())
     [
         pytest.param(MEASURED, "0\n", id="what is measured is kept until it can be read and no longer"),
         pytest.param(MEASURED.replace("(None)", "(None, 60)"), "10\n", id="and not before its time"),
-        pytest.param(BUFFERED, "False\nTrue\n", id="a buffer holds bytes and not characters"),
-        pytest.param(CLOSED, "True\nTrue None\n", id="who waits for a closed connection's messages is woken"),
     ],
 )
 def test_in_a_process_of_its_own(code, printed):
