@@ -25,6 +25,7 @@ import certifi
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatlab import record
 from chatlab.errors import DENIED, LabError, error_code
 from chatlab.privacy import REDACTED, redact
 
@@ -130,9 +131,11 @@ def aws_session(profile_name: str | None = None, region_name: str | None = None)
         meta: Any  # botocore's, which makes a client's class when it runs
 
         def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
-            with explaining(core, self.meta.region_name):
+            service = self.meta.service_model.service_name
+            with explaining(core, self.meta.region_name), record.call(service, operation_name) as response:
                 client: Any = super()  # the class that botocore puts behind this one
-                return client._make_api_call(operation_name, api_params)
+                response |= (answer := client._make_api_call(operation_name, api_params))
+                return answer
 
     def put_first(base_classes: list[type], **_: object) -> None:
         base_classes.insert(0, Explained)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
+from chatlab import record
 from chatlab.privacy import redact
 
 T = TypeVar("T")
@@ -70,14 +71,16 @@ def poll(
     An exception of a type in `ignoring` counts as "not yet". After `timeout_s` seconds raises LabError, which names
     `what` was waited for ("Waited 60 s for ...") and the last exception, if there was one.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while True:
         last: Exception | None = None
         try:
             if result := check():
+                record.wait(what, time.monotonic() - began, came=True)
                 return result
         except ignoring as error:
             last = error
-        if time.monotonic() + every_s > deadline:
+        if time.monotonic() + every_s > began + timeout_s:
+            record.wait(what, time.monotonic() - began, came=False)
             raise LabError(f"Waited {timeout_s:g} s for {what}, in vain.{f' Last answer: {last}' if last else ''}")
         time.sleep(every_s)

@@ -12,7 +12,7 @@ import pandas as pd
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from chatlab import ledger, local_cloud, page
+from chatlab import ledger, local_cloud, page, record
 from chatlab.aws import (
     aws_session,
     bypass_proxies_for_loopback,
@@ -182,6 +182,8 @@ class Lab:
         if self.target == "aws":
             session = aws_session(profile_name=self.settings.profile, region_name=self.region)
             trust(session._session)
+            if folder := Variable.RUN.path():
+                record.begin(folder / record.FILE)
         else:
             bypass_proxies_for_loopback()
             session = session_without_profile(self.region, **local_cloud.credentials())

@@ -15,7 +15,7 @@ import psutil
 from jinja2 import Template
 from PIL import Image
 
-from chatlab import cost, paths
+from chatlab import cost, paths, record
 from chatlab.cost import PRICES
 from chatlab.privacy import redact, redact_values
 from loadtest.intervals import sufficient_groups
@@ -27,7 +27,7 @@ MANY_PEOPLE = 10_000
 """The conclusion says what a message a second costs with as many people as were measured, and with this many."""
 PACKAGES = ("locust", "boto3", "ministack", "websocket-client")
 SHARES = {"p50": "half", "p90": "9 of 10", "p99": "99 of 100"}
-RAW_DATA = ("summary.json", "load_test/*.*", "faster/*.json", "faster/*/*.*", "growth/*.*")
+RAW_DATA = ("summary.json", "load_test/*.*", "faster/*.json", "faster/*/*.*", "growth/*.*", record.FILE)
 TESTS = {
     "6": "the load test of the obvious broadcast",
     "7": "the faster broadcasts, each by the same load test",

@@ -30,6 +30,7 @@ PAGES = {
         "docs/security",
         "docs/reliability",
         "docs/rehearsal",
+        "docs/aws-words",
         "docs/ministack",
         "CONTRIBUTING",
         "CHANGELOG",

@@ -3,7 +3,9 @@
 A connection that is opened without boto3 takes the same proxy as boto3, and trusts the same certificates.
 """
 
+import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -22,8 +24,9 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from websockets.sync.server import serve
 
-from chatlab import Lab, LabError, aws
+from chatlab import Lab, LabError, aws, poll, record
 from chatlab.aws import aws_session
+from chatlab.privacy import redact
 from chatlab.settings import Settings
 from loadtest.connection import Connection
 from loadtest.sockets import tls_context
@@ -206,6 +209,34 @@ def test_waiters_and_pages_pass_the_sentence_on():
     ):
         with pytest.raises(LabError, match="aws sso login --profile work"):
             ask()
+
+
+def test_a_run_records_what_it_was_answered_and_what_it_waited_for_and_nothing_that_is_private(monkeypatch, tmp_path):
+    monkeypatch.setattr(record, "_path", None)  # what the code under test sets is gone after the test
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path))
+    arn = "arn:aws:sts::123456789012:assumed-role/Developer/ada@example.org"
+    sts = Lab(Settings("aws", "chat", "eu-west-1", "keys")).client("sts")
+    with Stubber(sts) as stubber:
+        third = {"HTTPStatusCode": 200, "RetryAttempts": 2}
+        whose = {"Account": "123456789012", "Arn": arn, "UserId": "AROA:ada", "ResponseMetadata": third}
+        stubber.add_response("get_caller_identity", whose)
+        stubber.add_client_error("get_caller_identity", "AccessDenied", f"{arn} may not", http_status_code=403)
+        sts.get_caller_identity()
+        with pytest.raises(ClientError):
+            sts.get_caller_identity()
+    said("keys", endpoint_url="http://127.0.0.1:1", config=Config(retries={"total_max_attempts": 1}))
+    poll(lambda: True, "a handshake at wss://abc123.execute-api.eu-west-1.amazonaws.com/production")
+    with pytest.raises(LabError):
+        poll(lambda: False, "the 48 to be removed from the table", timeout_s=0)
+    recorded = (tmp_path / "aws-calls.jsonl").read_text()
+    assert [tuple(json.loads(line).values())[:5] for line in recorded.splitlines()] == [
+        ("sts", "GetCallerIdentity", 200, None, 3),
+        ("sts", "GetCallerIdentity", 403, "AccessDenied", 1),
+        ("sts", "GetCallerIdentity", None, "EndpointConnectionError", 1),
+        ("a handshake at …", 0.0, True),
+        ("the … to be removed from the table", 0.0, False),
+    ]
+    assert redact(recorded) == recorded and not re.search(r"Developer|ada|\d{12}|abc123", recorded)
 
 
 def test_no_other_session_is_changed():

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from chatlab import poll
+from chatlab import poll, record
 from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
@@ -130,12 +130,15 @@ raise SystemExit(3)
 """
 
 
-def test_a_rehearsal_whose_status_is_the_commands_and_which_leaves_nothing(rehearse):
+def test_a_rehearsal_whose_status_is_the_commands_and_which_leaves_nothing(rehearse, tmp_path):
     mine = dict.fromkeys(["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"], "the person's")
     codes, sleeps = [code for code, _ in SAID.values()], f"{os.getpid()}.5"
+    mine["CHATLAB_RUN"] = str(tmp_path)
     done = rehearse(RUN_ALL, "--region", "eu-south-1", arguments=[json.dumps(codes), sleeps], **mine)
     assert done.returncode == 3 and "Traceback" not in done.stderr
     assert dict(zip(SAID, json.loads(done.stdout), strict=True)) == {name: text for name, (_, text) in SAID.items()}
+
+    assert '"s3", "operation": "PutBucketPolicy", "status": 204' in (tmp_path / record.FILE).read_text()
 
     def survivors():
         lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
