@@ -25,13 +25,16 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 # computer's) is not meant.
 given = $(if $(filter command line,$(origin $(1))),--$(2) "$($(1))")
 OPTIONS := $(call given,TARGET,target) $(call given,NAME,name) $(call given,REGION,region) $(call given,PROFILE,profile)
-SWITCHES := $(call given,HOURS,hours) $(call given,EMAIL,email)
+SWITCHES := $(call given,HOURS,hours) $(call given,EMAIL,email) $(call given,BOUNDARY,boundary) \
+	$(call given,ROLE_PATH,role-path) $(call given,TAGS,tags) $(call given,PUBLIC,public)
+CONFIRMED := $(call given,CONFIRM,confirm)
 ifeq ($(origin ROOM_KEY),command line)
 export CHATLAB_ROOM_KEY := $(ROOM_KEY)
 endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
-unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL ROOM_KEY TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
+unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL BOUNDARY ROLE_PATH TAGS PUBLIC CONFIRM ROOM_KEY \
+	TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -66,10 +69,10 @@ soak: setup
 	@exec $(BIN)/python -m benchmarks.soak $(call given,MINUTES,minutes) $(call given,CONNECTIONS,connections)
 
 up: setup
-	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(SWITCHES)
+	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(SWITCHES) $(CONFIRMED)
 
 down: setup
-	@exec $(BIN)/python -m chatlab down $(OPTIONS)
+	@exec $(BIN)/python -m chatlab down $(OPTIONS) $(CONFIRMED)
 
 # What CI and .pre-commit-config.yaml call.
 check: setup

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from chatlab.errors import ignore_denied, ignore_missing
-from chatlab.lab import Lab
+from chatlab.lab import OWNER, Lab
 
 COLUMNS = ["service", "kind", "id", "created"]
 
@@ -40,17 +40,19 @@ def list_tagged_arns(lab: Lab) -> list[str]:
     `list_resources` finds by their name:
     https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html
     """
-    filters = [{"Key": key, "Values": [value]} for key, value in lab.tags.items()]
+    filters = [{"Key": key, "Values": [value]} for key, value in lab.own_tags.items()]
     return [arn for arn in sorted(_tagged(lab, filters)) if _exists(lab, arn)]
 
 
-def list_lab_names(lab: Lab) -> list[str]:
-    """The names of all labs in this account and Region that have anything tagged, on whatever machine they were made.
+def list_labs(lab: Lab) -> list[tuple[str, bool]]:
+    """The labs in this account and Region that have anything tagged, whatever machine they were made on.
+
+    Of each the name, and whether it is a colleague's: two people's labs of one name are two.
 
     The tagging API may lag behind.
     """
     filters: list[dict[str, Any]] = [{"Key": "chatlab"}, {"Key": "chatlab-region", "Values": [lab.region]}]
-    return sorted({tags["chatlab"] for tags in _tagged(lab, filters).values()})
+    return sorted({(tags["chatlab"], tags.get(OWNER) != lab.owner) for tags in _tagged(lab, filters).values()})
 
 
 def _tagged(lab: Lab, filters: list[dict[str, Any]]) -> dict[str, dict[str, str]]:

@@ -4,7 +4,9 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import boto3
@@ -29,6 +31,7 @@ from chatlab.settings import NO_OPTIONS, Options, Settings, Variable
 
 STAGE = "production"
 ROUTES = {"connect": "$connect", "default": "$default", "disconnect": "$disconnect"}
+OWNER = "chatlab-owner"  # the tag that tells two people's labs of one name apart
 
 Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service says
 Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
@@ -47,12 +50,10 @@ class Lab:
         self.target, self.name, self.region = settings.target, settings.name, settings.region
         self.partition, self._dns_suffix = partitions()[self.region]
         """The part of AWS that the Region belongs to, as ARNs name it: aws, aws-cn, aws-us-gov, ..."""
-        self.tags = {"chatlab": self.name, "chatlab-region": self.region}
-        """The tags that everything carries, as a dict. Some services want `tag_list` instead.
-
-        The Region is one of them because IAM knows no Regions: two labs of one name share its list of roles."""
-        self.tag_list = [{"Key": key, "Value": value} for key, value in self.tags.items()]
-        """The same as a list of `{"Key": ..., "Value": ...}`."""
+        if options.confirm not in (None, self.name):
+            raise LabError(f'CONFIRM is "{options.confirm}": it has to be the NAME of the lab, which is {self.name}.')
+        self._name_tags = {"chatlab": self.name, "chatlab-region": self.region}
+        """The Region is among them because IAM knows no Regions: two labs of one name share its list of roles."""
 
         self.table = self.name
         """The DynamoDB table of connection ids."""
@@ -70,6 +71,10 @@ class Lab:
         """The IAM role of these schedules."""
         self.alarm = f"{self.name}-{self.region}"
         """The budget with an alarm by e-mail. AWS Budgets knows no Regions, so the name includes the Region."""
+        self.role_options = {"Path": options.role_path} if options.role_path != "/" else {}
+        """What else `create_role` gets, if your organisation asks for it: a path, a permissions boundary."""
+        if options.boundary:
+            self.role_options["PermissionsBoundary"] = options.boundary
 
     def __str__(self) -> str:
         return str(self.settings)
@@ -84,15 +89,16 @@ class Lab:
         region: str | None = None,
         profile: str | None = None,
         hours: float | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> "Lab":
         """The lab with these settings (see `Settings.resolve`), which becomes the current one of the ledger.
 
         On the target `local`, this starts the local cloud unless it runs. If you give `hours`, AWS closes chat and
-        page after that time: notebook 04 sets that up. Raises LabError, before anything is created, for impossible
-        settings and on `aws` without credentials.
+        page after that time: notebook 04 sets that up. `options` are those of `Options.parse`. Raises LabError, before
+        anything is created, for impossible settings and on `aws` without credentials.
         """
         redact_kernel_output()
-        lab = cls(Settings.resolve(target, name, region, profile), Options(hours))
+        lab = cls(Settings.resolve(target, name, region, profile), Options.parse(hours, options))
         lab._open()
         ledger.record(lab)
         return lab
@@ -116,12 +122,19 @@ class Lab:
 
     @classmethod
     def find(
-        cls, target: str | None = None, name: str | None = None, region: str | None = None, profile: str | None = None
+        cls,
+        target: str | None = None,
+        name: str | None = None,
+        region: str | None = None,
+        profile: str | None = None,
+        confirm: str | None = None,
     ) -> "Lab":
         """The lab to remove: the one that these settings name, or, if all are None, the one that notebook 00 chose.
 
         You can also name a lab that is not in the ledger, because it was made in another folder or on another machine:
-        its tag finds it. Raises LabError if several labs fit, or if your credentials are for another account.
+        its tag finds it. What a colleague made counts as the lab's own only if you `confirm` its name here: you may
+        have confirmed in notebook 00 to work on it, and not to remove it. Raises LabError if several labs fit, if your
+        credentials are for another account, or if you confirm another name.
         """
         redact_kernel_output()
         if target or name or region or profile:
@@ -129,10 +142,8 @@ class Lab:
         else:
             current = ledger.current()
             entries = [current] if current else []
-        if entries:
-            lab = cls(entries[0].settings, entries[0].options)
-        else:
-            lab = cls(Settings.resolve(target, name, region, profile))
+        settings = entries[0].settings if entries else Settings.resolve(target, name, region, profile)
+        lab = cls(settings, replace(entries[0].options if entries else NO_OPTIONS, confirm=confirm))
         lab._open()
         ledger.require_same_account(lab, entries)
         return lab
@@ -203,14 +214,19 @@ class Lab:
         return config.merge(Config(connect_timeout=5, read_timeout=60, proxies={}))
 
     @cached_property
-    def account_id(self) -> str:
-        """The account's 12 digits, for ARNs. Redacted wherever it is shown. Raises LabError without credentials."""
+    def _caller(self) -> dict[str, str]:
+        """Who you are, as STS says. Raises LabError without credentials."""
         # This is the first call of all, so without a network it has to fail soon.
         impatience = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
         sts = self.client("sts", config=self._config.merge(impatience))
-        account_id: str = sts.get_caller_identity()["Account"]
-        add_secrets(account_id)
-        return account_id
+        caller: dict[str, str] = sts.get_caller_identity()
+        add_secrets(caller["Account"])
+        return caller
+
+    @property
+    def account_id(self) -> str:
+        """The account's 12 digits, for ARNs. Redacted wherever it is shown. Raises LabError without credentials."""
+        return self._caller["Account"]
 
     def require_credentials(self) -> None:
         """Raises LabError without credentials that AWS knows."""
@@ -242,11 +258,34 @@ class Lab:
 
     # --- whose is it? -------------------------------------------------------------------------------------------
 
+    @property
+    def owner(self) -> str:
+        """Who makes the lab's things: a digest of your ARN, the same on all your machines."""
+        return hashlib.sha256(person(self._caller["Arn"]).encode()).hexdigest()[:8]
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The tags by which the lab knows what is its own: without the owner if you have confirmed the name."""
+        return self._name_tags if self.options.confirm else self._name_tags | {OWNER: self.owner}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that everything carries, as a dict. Some services want `tag_list` instead."""
+        return self._name_tags | {OWNER: self.owner} | self.options.tags
+
+    @property
+    def tag_list(self) -> list[dict[str, str]]:
+        """The same as a list of `{"Key": ..., "Value": ...}`."""
+        return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
     def owns(self, tags: Tags) -> bool:
         """Whether something with these tags is this lab's own."""
-        if not isinstance(tags, Mapping):
-            tags = {tag["Key"]: tag["Value"] for tag in tags}
-        return self.tags.items() <= tags.items()
+        return self.own_tags.items() <= _as_dict(tags).items()
+
+    def is_colleagues(self, tags: Tags) -> bool:
+        """Whether it is of a lab of this name that somebody else made in this account and Region."""
+        tags = _as_dict(tags)
+        return self._name_tags.items() <= tags.items() and tags.get(OWNER) != self.owner
 
     def require_own(self, thing: str, tags: Tags) -> None:
         """Raises NotOurs if something that has the lab's name is not the lab's: call it before you change anything.
@@ -258,12 +297,18 @@ class Lab:
             thing: what to call it, as in "a table chat".
             tags: its tags.
         """
-        if not self.owns(tags):
-            missing = " and ".join(f"{key}={value}" for key, value in self.tags.items())
+        if self.owns(tags):
+            return
+        if self.is_colleagues(tags):
             raise NotOurs(
-                f"There is {thing} already, and it is not this lab's: it lacks the tags {missing}. "
-                "Nothing of it was changed. Choose another name in notebook 00."
+                f"There is {thing} already, and it is a colleague's lab: its {OWNER} is another. Nothing of it was "
+                f"changed. Choose another NAME in notebook 00, or give CONFIRM={self.name} to work on it."
             )
+        missing = " and ".join(f"{key}={value}" for key, value in self._name_tags.items())
+        raise NotOurs(
+            f"There is {thing} already, and it is not this lab's: it lacks the tags {missing}. "
+            "Nothing of it was changed. Choose another name in notebook 00."
+        )
 
     # --- what the account's id is part of -----------------------------------------------------------------------
 
@@ -317,6 +362,24 @@ class Lab:
         if self.target == "local":
             return f"{local_cloud.url()}/{self.bucket}/{key}"
         return f"https://{self.bucket}.s3.{self.region}.{self._dns_suffix}/{key}"
+
+
+def person(arn: str) -> str:
+    """Whose ARN it is: of a session of a role the role's, since another machine may name its sessions otherwise.
+
+    All who have a permission set of IAM Identity Center share its role, which names each session after the user. The
+    role's name is left out, since one person may have several permission sets.
+    https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+    """
+    begin, *names = arn.split("/")
+    if not begin.endswith(":assumed-role"):
+        return arn
+    role, session = names
+    return f"{begin}/AWSReservedSSO_/{session}" if role.startswith("AWSReservedSSO_") else f"{begin}/{role}"
+
+
+def _as_dict(tags: Tags) -> Mapping[str, str]:
+    return tags if isinstance(tags, Mapping) else {tag["Key"]: tag["Value"] for tag in tags}
 
 
 class _Table(pd.DataFrame):

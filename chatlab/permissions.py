@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from chatlab.settings import DEFAULT_NAME, Settings
+from chatlab.settings import DEFAULT_NAME, Options, Settings
 
 if TYPE_CHECKING:
     from chatlab.lab import Lab
@@ -32,7 +32,8 @@ class Statement:
 
     sid: str
     resources: list[str]
-    """ARN templates of {partition}, {region}, {account_id}, {name}, {role}, {switch_role}, {bucket} and {any}."""
+    """ARN templates of {partition}, {region}, {account_id}, {name}, {path} (of the roles), {role}, {switch_role},
+    {bucket} and {any}."""
     actions: str
     """IAM's actions, with spaces between."""
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Statement:
             "Sid": self.sid,
             "Effect": "Allow",
             "Action": self.actions.split(),
-            "Resource": [resource.format(**names) for resource in self.resources],
+            "Resource": list(dict.fromkeys(resource.format(**names) for resource in self.resources)),
         }
         condition = {
             operator: {key: value.format(**names) for key, value in keys.items()}
@@ -65,7 +66,10 @@ STATEMENTS = [
     Statement("Index", ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}/index/room"], "dynamodb:Query"),
     Statement(
         "Roles",
-        ["arn:{partition}:iam::{account_id}:role/{role}", "arn:{partition}:iam::{account_id}:role/{switch_role}"],
+        [
+            "arn:{partition}:iam::{account_id}:role{path}{role}",
+            "arn:{partition}:iam::{account_id}:role{path}{switch_role}",
+        ],
         "iam:CreateRole iam:TagRole iam:GetRole iam:PutRolePolicy iam:GetRolePolicy iam:ListRolePolicies"
         " iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole iam:DeleteRolePolicy iam:DetachRolePolicy"
         " iam:DeleteRole",
@@ -77,13 +81,13 @@ STATEMENTS = [
     ),
     Statement(
         "PassRole",  # create_function and update_function_configuration with a Role ask for it, too
-        ["arn:{partition}:iam::{account_id}:role/{role}"],
+        ["arn:{partition}:iam::{account_id}:role{path}{role}"],
         "iam:PassRole",
         {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
     ),
     Statement(
         "PassSwitchRole",  # create_schedule asks for it, too
-        ["arn:{partition}:iam::{account_id}:role/{switch_role}"],
+        ["arn:{partition}:iam::{account_id}:role{path}{switch_role}"],
         "iam:PassRole",
         {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
         is_for_switch=True,
@@ -168,6 +172,8 @@ STATEMENTS = [
         # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
         [
             "arn:{partition}:dynamodb:{region}:{account_id}:table/{name}-{any}",
+            "arn:{partition}:iam::{account_id}:role{path}{name}-{any}",
+            # AWS, one assumes, does not know the path of a role that does not exist yet.
             "arn:{partition}:iam::{account_id}:role/{name}-{any}",
             "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}",
             "arn:{partition}:budgets::{account_id}:budget/{name}-{any}",
@@ -196,11 +202,14 @@ class Need(NamedTuple):
     """`ContextEntries` of the simulator: the keys that the action's condition asks for."""
 
 
-def policy(name: str = DEFAULT_NAME) -> dict[str, Any]:
-    """The policy for a person who runs a lab called `name`, in any Region and account of the partition `aws`."""
+def policy(name: str = DEFAULT_NAME, role_path: str = "/") -> dict[str, Any]:
+    """The policy for a person who runs a lab called `name`, in any Region and account of the partition `aws`.
+
+    Its roles have this path.
+    """
     names = {
         "partition": "aws", "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
-        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*",
+        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*", "path": role_path,
     }  # fmt: skip
     return {"Version": "2012-10-17", "Statement": [statement.fill(**names) for statement in STATEMENTS]}
 
@@ -210,6 +219,7 @@ def list_needs(lab: "Lab", with_switch: bool = True) -> list[Need]:
     names = {
         "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
         "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any",
+        "path": lab.options.role_path,
     }  # fmt: skip
     needs = []
     for statement in STATEMENTS:
@@ -232,11 +242,12 @@ def to_text(document: dict[str, Any]) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """Renew `docs/aws-policy.json`, for a lab called `chat`, or print the policy of another NAME; the exit status."""
-    if len(names) > 1:
-        raise LabError("You can give one lab's NAME: python -m chatlab permissions NAME")
+    """Renew `docs/aws-policy.json`, for a lab called `chat`, or print another lab's policy; the exit status."""
+    if len(names) > 2:
+        raise LabError("You can give one lab's NAME and its ROLE_PATH: python -m chatlab permissions NAME ROLE_PATH")
     if names:
-        print(to_text(policy(Settings(name=names[0]).name)), end="")
+        options = Options.parse(given={"ROLE_PATH": names[1]} if names[1:] else {})
+        print(to_text(policy(Settings(name=names[0]).name, options.role_path)), end="")
     else:
         POLICY.write_text(to_text(policy()))
     return 0

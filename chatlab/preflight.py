@@ -130,15 +130,26 @@ def _check_service(service: str, actions: set[str], refused: dict[str, str]) -> 
     first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
     more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
     found = f"not allowed: {', '.join(first)}{more}"
+    advice = _what_organisations_ask_for(refused)
     certain = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
     if not certain:
-        return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"))
+        return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"), advice)
     workable = DISPENSABLE | {action for action in PUBLIC if certain.get(action) == _BY_ORGANISATION}
-    return Check(f"permissions: {service}", WARNING if certain.keys() <= workable else STOP, found, _ADVICE)
+    return Check(f"permissions: {service}", WARNING if certain.keys() <= workable else STOP, found, advice or _ADVICE)
+
+
+def _what_organisations_ask_for(refused: dict[str, str]) -> str:
+    """Which options may make allowed what an organisation, or a policy with a condition, refuses; "" if none."""
+    if refused.get("iam:CreateRole", "").startswith((_BY_ORGANISATION, _UNSURE)):
+        return "It may ask roles for BOUNDARY, ROLE_PATH or TAGS: docs/aws.md, section 5."
+    if _BY_ORGANISATION in {refused.get(action) for action in PUBLIC}:
+        return "With PUBLIC=no, this machine serves the page: docs/aws.md, section 5."
+    return ""
 
 
 def _needs(lab: Lab) -> list[Need]:
-    return permissions.list_needs(lab, with_switch=lab.options.hours is not None)
+    needs = permissions.list_needs(lab, with_switch=lab.options.hours is not None)
+    return [need for need in needs if lab.options.public or need.action not in PUBLIC]
 
 
 def _refused(lab: Lab, principal_arn: str) -> dict[str, str]:
@@ -150,7 +161,8 @@ def _refused(lab: Lab, principal_arn: str) -> dict[str, str]:
         actions = [need.action for need in needs]
         question = {"PolicySourceArn": principal_arn, "ActionNames": actions, "ResourceArns": [resource]}
         try:
-            pages = list(paginator.paginate(**question, ContextEntries=[*context, _region_of(lab, actions[0])]))
+            entries = [*context, _region_of(lab, actions[0]), *_boundary_of(lab)]
+            pages = list(paginator.paginate(**question, ContextEntries=entries))
         except ClientError as error:
             if error_code(error) != "InvalidInput":
                 raise
@@ -167,6 +179,12 @@ def _region_of(lab: Lab, action: str) -> dict[str, Any]:
     first = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
     region = first.get(lab.partition, lab.region) if action.startswith("iam:") else lab.region
     return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
+
+
+def _boundary_of(lab: Lab) -> list[dict[str, Any]]:
+    """The context entry for policies that allow roles with this permissions boundary only, if there is one."""
+    key = {"ContextKeyName": "iam:PermissionsBoundary", "ContextKeyType": "string"}
+    return [key | {"ContextKeyValues": [lab.options.boundary]}] if lab.options.boundary else []
 
 
 def _why(answer: dict[str, Any]) -> str:
@@ -188,14 +206,19 @@ def _why(answer: dict[str, Any]) -> str:
 
 def check_names(lab: Lab) -> list[Check]:
     """Whether the lab's names are free, in use by the lab itself, or taken by somebody else."""
-    own = 0
+    own = theirs = 0
     checks: list[Check] = []
     for kind, name, tags in _named(lab):
         found, what_to_do = "it is there, and is not this lab's", "Choose another NAME in the first cell."
         try:
-            if lab.owns(tags()):
+            its = tags()
+            if lab.owns(its):
                 own += 1
+                theirs += lab.is_colleagues(its)
                 continue
+            if lab.is_colleagues(its):
+                found = "it is a colleague's lab"
+                what_to_do = f"Choose another NAME, or give CONFIRM={lab.name} to work on it: docs/aws.md, section 5."
         except ClientError as error:
             code = error_code(error)
             if code in DENIED:  # the notebooks ask the same
@@ -205,7 +228,10 @@ def check_names(lab: Lab) -> list[Check]:
                     raise
                 continue
         checks.append(Check(f"name: {kind} {name}", STOP, found, what_to_do))
-    if not checks:
+    if theirs:
+        sentence = f"{theirs} things are a colleague's"
+        checks.append(Check("names", WARNING, sentence, "You gave CONFIRM: the notebooks change them."))
+    elif not checks:
         checks.append(Check("names", OK, f"{own} things are this lab's own already" if own else "all free"))
     return checks
 
@@ -276,6 +302,8 @@ BY_EITHER = (
 def check_public_access(lab: Lab) -> Check:
     """Whether the account lets a bucket be public, as the page's is. Notebook 05 changes the bucket's own block."""
     check = "public page"
+    if not lab.options.public:
+        return Check(check, OK, "PUBLIC is no: this machine serves the page")
     try:
         sentence = ask_why_forbidden(lab)
     except ClientError as error:
@@ -290,6 +318,8 @@ def check_public_access(lab: Lab) -> Check:
 
 def why_forbidden(lab: Lab) -> str:
     """The sentence that says who forbids a public bucket, and what to do; "" if nobody does, or if you may not ask."""
+    if not lab.options.public:
+        return "PUBLIC is no, so the bucket stays private."
     try:
         return ask_why_forbidden(lab)
     except ClientError:

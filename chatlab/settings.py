@@ -3,9 +3,12 @@
 import os
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from chatlab.aws import aws_session, partitions
 from chatlab.errors import LabError
@@ -136,13 +139,53 @@ class Options:
 
     hours: float | None = None
     """After how many hours AWS is to close chat and page; None for never."""
+    boundary: str | None = None
+    """The ARN of the permissions boundary that the roles get."""
+    role_path: str = "/"
+    """The path of the roles, which is part of their ARNs."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """What everything carries beside the lab's own tags."""
+    public: bool = True
+    """Whether the page's bucket may be public."""
+    confirm: str | None = None
+    """The lab's name if its things may also be changed and removed where a colleague made them."""
 
     def __post_init__(self) -> None:
-        """Raises LabError for impossible ones."""
+        """Raises LabError for impossible hours."""
         if self.hours is not None and not 0 < self.hours <= MAX_HOURS:
             raise LabError(
                 f"HOURS is {self.hours}: it has to be a number of hours above 0, {MAX_HOURS} at most, or None."
             )
 
+    @classmethod
+    def parse(cls, hours: float | None = None, given: Mapping[str, Any] = MappingProxyType({})) -> "Options":
+        """Those that you `given` as the words of WORDS. Raises LabError, with one sentence, for any that is wrong."""
+        for word, text in given.items():
+            if word not in WORDS:
+                raise LabError(f'There is no option "{word}": there are {", ".join(WORDS)}.')
+            pattern, form = WORDS[word]
+            if not re.fullmatch(pattern, str(text)):
+                raise LabError(f'{word} is "{text}": it has to be {form}.')
+        return cls(
+            hours,
+            boundary=given.get("BOUNDARY"),
+            role_path=given.get("ROLE_PATH", "/"),
+            tags=dict(tag.split("=", 1) for tag in given.get("TAGS", "").split(",") if tag),
+            public=given.get("PUBLIC") != "no",
+            confirm=given.get("CONFIRM"),
+        )
+
 
 NO_OPTIONS = Options()
+# What all services take in a tag: IAM and S3 take no other signs, Scheduler no empty value; `aws:` is AWS's own.
+# https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+_TAG = r"(?!(?i:aws:|chatlab))[\w .:/+@-]{1,128}=[\w .:/=+@-]{1,256}"
+WORDS = {
+    "BOUNDARY": (r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", "the ARN of a managed policy"),
+    # Lambda and Scheduler take no other signs in a role's ARN. So long the lab's policy fits into a managed one.
+    "ROLE_PATH": (r"(?a)(?=.{1,64}$)/([\w+=,.@-]+/)*", "like /lab/, with 64 characters at most"),
+    "TAGS": (rf"{_TAG}(,{_TAG}){{0,39}}", "like team=web,cost-center=42, and no tag of AWS's or of the lab's own"),
+    "PUBLIC": ("yes|no", "yes or no"),
+    "CONFIRM": (NAME_PATTERN.pattern, "the lab's NAME"),
+}
+"""The words for `Options` in notebook 00 and on the command line: the pattern of each, and how that is said."""

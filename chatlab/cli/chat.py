@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chatlab import ledger, local_cloud, notebooks, room_key
 from chatlab.cli.options import notebook_parameters, parse, resolve_settings
 from chatlab.errors import LabError
-from chatlab.inventory import list_lab_names, list_resources
+from chatlab.inventory import list_labs, list_resources
 from chatlab.lab import Lab
 from chatlab.paths import ensure_writable, locked, state_dir
 from chatlab.privacy import redact
@@ -41,7 +41,7 @@ def up(arguments: Sequence[str]) -> int:
     lab = Lab.load()
     with_key = ", with #key= and the room's key behind it" if room_key.read(lab) else ""
     print(f"\nThe chat is at {lab.page_url}{with_key}\n`{removes}` removes it.")
-    _print_labs_of_others(settings)
+    _print_labs_of_others(settings, options.confirm)
     return 0
 
 
@@ -68,14 +68,15 @@ def _tear_down(options: Namespace, entries: list[ledger.Entry]) -> None:
     settings = entries[0].settings if entries else resolve_settings(options)
     require_credentials(settings)
     print(f"{settings}{'' if entries else ', which was not made from this folder: it is found by its tag'}.")
-    again = settings.make_command("down")
+    again = settings.make_command("down") + (f" CONFIRM={options.confirm}" if options.confirm else "")
     try:
-        (outcome,) = notebooks.execute_all([notebooks.TEARDOWN], _folder(), settings.parameters)
+        parameters = settings.parameters | notebook_parameters(options)
+        (outcome,) = notebooks.execute_all([notebooks.TEARDOWN], _folder(), parameters)
     except KeyboardInterrupt:
         raise LabError(f"Stopped. `{again}` goes on.") from None
     if not outcome.ok:
         raise LabError(f"{outcome.name}, {outcome.reason}\n`{again}` tries again.")
-    _print_labs_of_others(settings)
+    _print_labs_of_others(settings, options.confirm)
 
 
 def require_credentials(settings: Settings) -> None:
@@ -104,17 +105,21 @@ def _folder() -> Path:
     return ensure_writable(state_dir() / "notebooks")
 
 
-def _print_labs_of_others(settings: Settings) -> None:
-    """On `aws`, print the labs in this account and Region that this folder has not made, found by their tag."""
+def _print_labs_of_others(settings: Settings, confirmed: str | None) -> None:
+    """On `aws`, print what was found by tag, in this account and Region, and not made from this folder: your other labs
+    and, unless you `confirmed` its name, a colleague's lab of the same name.
+    """
     if settings.target != "aws":
         return
     known = {entry.settings.name for entry in ledger.entries() if entry.settings.region == settings.region}
     try:
-        labs = [replace(settings, name=name) for name in list_lab_names(Lab(settings))]
+        labs = [(replace(settings, name=name), theirs) for name, theirs in list_labs(Lab(settings))]
     except (LabError, ClientError, BotoCoreError) as error:
         print(redact(f"It is impossible to know whether there are other labs in this account: {error}"))
         return
-    for lab in labs:
-        if lab.name not in known | {settings.name}:
-            command = lab.make_command("down")
+    for lab, theirs in labs:
+        command = lab.make_command("down")
+        if not theirs and lab.name not in known | {settings.name}:
             print(f"Found by its tag, made in another folder or on another machine: {lab}: `{command}`.")
+        elif theirs and lab.name == settings.name != confirmed:
+            print(f"Left alone, because it is a colleague's: {lab}. `{command} CONFIRM={lab.name}` removes it, too.")

@@ -9,7 +9,7 @@ from chatlab import room_key
 from chatlab.aws import resolve_profile
 from chatlab.cli import COMMANDS
 from chatlab.errors import LabError
-from chatlab.settings import Settings, Variable
+from chatlab.settings import WORDS, Options, Settings, Variable
 
 MAX_CONNECTIONS = 5_000
 MAX_BROADCASTS = 500
@@ -23,7 +23,14 @@ def resolve_settings(options: Namespace) -> Settings:
 def notebook_parameters(options: Namespace) -> dict[str, object]:
     """What was typed for the notebooks' parameters. The room's key is none of them: the text of a cell is saved."""
     names = ("hours", "email", "connections", "broadcasts")
-    return {name.upper(): value for name, value in vars(options).items() if name in names}
+    typed = {name.upper(): value for name, value in vars(options).items() if name in names}
+    return typed | {"OPTIONS": _wishes(options), "CONFIRM": getattr(options, "confirm", None)}
+
+
+def _wishes(options: Namespace) -> dict[str, str]:
+    """What was typed of the WORDS of `chatlab.settings.Options`."""
+    typed = {word: getattr(options, word.lower(), None) for word in WORDS}
+    return {word: value for word, value in typed.items() if value is not None}
 
 
 def parse(command: str, arguments: Sequence[str]) -> Namespace:
@@ -44,10 +51,17 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         add("--email", help="where AWS Budgets sends an alarm (default: there is none)")
         secret = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
         add("--room-key", type=room_key.validate, default=Variable.ROOM_KEY.get(), help=secret)
+        add("--boundary", help="the ARN of a permissions boundary for the roles (default: none)")
+        add("--role-path", help="the path of the roles, such as /lab/ (default: /)")
+        add("--tags", help="what everything is to carry, such as team=web,cost-center=42 (default: the lab's own tags)")
+        add("--public", help="no: the page's bucket stays private, and this machine serves the page (default: yes)")
+    if command in ("up", "down"):
+        add("--confirm", help="the lab's name again: change and remove what a colleague made of it, too")
     if command in ("run", "notebooks"):
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=100)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
     options = parser.parse_args(arguments)
+    Options.parse(getattr(options, "hours", None), _wishes(options))
     if (key := getattr(options, "room_key", None)) is not None:
         Variable.ROOM_KEY.set(key)  # where notebook 03 looks
     return options
@@ -60,7 +74,7 @@ class _Parser(ArgumentParser):
 
 def _hours(text: str) -> float:
     try:
-        return float(text)  # `Lab.choose` checks its value
+        return float(text)  # `Options` checks its value
     except ValueError:
         raise LabError(f'HOURS has to be a number, and it is "{text}".') from None
 

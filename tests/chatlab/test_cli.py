@@ -37,6 +37,11 @@ def home(tmp_path, monkeypatch):
         (["run", "--broadcasts", "501"], 'BROADCASTS has to be a whole number from 1 to 500, and it is "501".'),
         (["up", "--target", "azure"], 'The target is "azure", but it has to be "local" or "aws".'),
         (["up", "--name", "My Chat"], "The name \"My Chat\" can't begin a bucket's name"),
+        (["up", "--boundary", "lab"], 'BOUNDARY is "lab": it has to be the ARN of a managed policy.'),
+        (["up", "--role-path", "lab"], 'ROLE_PATH is "lab": it has to be like /lab/, with 64 characters at most.'),
+        (["up", "--tags", "team=web,AWS:x=y"], 'TAGS is "team=web,AWS:x=y": it has to be like team=web,cost-center=42'),
+        (["up", "--public", "never"], 'PUBLIC is "never": it has to be yes or no.'),
+        (["down", "--confirm", "Chat"], 'CONFIRM is "Chat": it has to be the lab\'s NAME.'),
         (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
         (["dance"], "There is no command dance: `python -m chatlab --help` lists all."),
@@ -146,7 +151,7 @@ def aws(home, tmp_path, monkeypatch):
         return Outcome(name, 1.0, not reason, reason)
 
     monkeypatch.setattr(chat, "list_resources", look)
-    monkeypatch.setattr(chat, "list_lab_names", lambda lab: answers.get("tagged", []))
+    monkeypatch.setattr(chat, "list_labs", lambda lab: answers.get("tagged", []))
     monkeypatch.setattr(notebooks, "_Execution", execution(execute))
     return answers
 
@@ -200,7 +205,7 @@ def test_a_lab_of_another_folder_is_used_and_that_is_said(aws, capsys):
 
 
 def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws, capsys):
-    aws["tagged"] = ["demo", "theirs"]
+    aws["tagged"] = [("demo", False), ("theirs", False), ("another", True)]
     assert cli.main(["down", *RUN_ON_AWS[1:]]) == 0
     said = capsys.readouterr().out
     assert "The lab demo on AWS, eu-west-1, which was not made from this folder: it is found by its tag." in said
@@ -209,6 +214,17 @@ def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws,
         "`make down TARGET=aws NAME=theirs REGION=eu-west-1`." in said
     )
     assert said.count("Found by its tag") == 1
+
+
+def test_a_colleagues_lab_of_the_same_name_is_removed_only_if_that_is_confirmed(aws, capsys):
+    aws["tagged"] = [("demo", False), ("demo", True)]
+    assert cli.main(["down", *RUN_ON_AWS[1:]]) == 0
+    assert (
+        "Left alone, because it is a colleague's: The lab demo on AWS, eu-west-1. "
+        "`make down TARGET=aws NAME=demo REGION=eu-west-1 CONFIRM=demo` removes it, too." in capsys.readouterr().out
+    )
+    assert cli.main(["down", *RUN_ON_AWS[1:], "--confirm", "demo"]) == 0
+    assert "colleague" not in capsys.readouterr().out
 
 
 def test_renewed_are_the_notebooks_and_the_readme_s_picture(tmp_path, monkeypatch):

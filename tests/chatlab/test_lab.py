@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from chatlab import Lab, LabError, local_cloud, poll
 from chatlab.aws import partitions, resolve_profile
 from chatlab.errors import NotOurs
-from chatlab.settings import Settings
+from chatlab.lab import person
+from chatlab.settings import Options, Settings
 
 ACCOUNT = "123456789012"
 
@@ -66,9 +67,10 @@ def test_what_is_shown_has_no_account_number(aws):
     assert "arn:aws:iam::············:role/chat" in aws().show({"Arn": f"arn:aws:iam::{ACCOUNT}:role/chat"}).to_string()
 
 
-def test_tags_in_either_form_say_whose_a_thing_is():
+def test_tags_in_either_form_say_whose_a_thing_is(monkeypatch):
+    monkeypatch.setattr(Lab, "owner", "0123abcd")
     lab = Lab(Settings("local", "chat"))
-    own = {"chatlab": "chat", "chatlab-region": "us-east-1"}
+    own = {"chatlab": "chat", "chatlab-region": "us-east-1", "chatlab-owner": "0123abcd"}
     assert lab.tags == own
     assert lab.owns(own | {"more": "x"})
     assert lab.owns([{"Key": key, "Value": value} for key, value in own.items()])
@@ -78,6 +80,37 @@ def test_tags_in_either_form_say_whose_a_thing_is():
     lab.require_own("a table chat", own)
     with pytest.raises(NotOurs, match="it is not this lab's: it lacks the tags chatlab=chat and chatlab-region=us-"):
         lab.require_own("a table chat", {})
+    colleagues = own | {"chatlab-owner": "4567abcd"}
+    assert not lab.owns(colleagues)
+    with pytest.raises(NotOurs, match=r"it is a colleague's lab: .* or give CONFIRM=chat to work on it\.$"):
+        lab.require_own("a table chat", colleagues)
+    Lab(Settings("local", "chat"), Options(confirm="chat")).require_own("a table chat", colleagues)
+    with pytest.raises(LabError, match='CONFIRM is "demo": it has to be the NAME of the lab, which is chat'):
+        Lab(Settings("local", "chat"), Options(confirm="demo"))
+    tagged = Lab(Settings("local", "chat"), Options(tags={"team": "web"}))
+    assert tagged.tags == own | {"team": "web"}
+    assert tagged.owns(own)
+
+
+BEGIN = f"arn:aws:sts::{ACCOUNT}:assumed-role"
+
+
+@pytest.mark.parametrize(
+    ("arn", "other", "same"),
+    [
+        (f"{BEGIN}/developer/laptop", f"{BEGIN}/developer/botocore-session-1764000000", True),
+        (f"{BEGIN}/developer/laptop", f"{BEGIN}/builder/laptop", False),
+        (f"{BEGIN}/AWSReservedSSO_Dev_0123/ada", f"{BEGIN}/AWSReservedSSO_Dev_0123/eve", False),
+        (
+            f"{BEGIN}/AWSReservedSSO_Dev_0123/ada",
+            f"{BEGIN}/AWSReservedSSO_Admin_4567/ada",
+            True,
+        ),
+        (f"arn:aws:iam::{ACCOUNT}:user/team/ada", f"arn:aws:iam::{ACCOUNT}:user/team/eve", False),
+    ],
+)
+def test_a_person_is_the_same_on_every_machine(arn, other, same):
+    assert (person(arn) == person(other)) is same
 
 
 def test_a_long_table_folds_below_a_line(aws):
@@ -95,6 +128,7 @@ def test_the_role_of_each_region_has_a_name_of_its_own_that_iam_takes(aws, monke
 
 
 def test_of_several_apis_the_oldest_of_ones_own_counts(aws, monkeypatch):
+    monkeypatch.setattr(Lab, "owner", "0123abcd")
     own = aws().tags
     apis = [
         {"ApiId": "b", "CreatedDate": 2, "Tags": own}, {"ApiId": "c", "CreatedDate": 3, "Tags": own},

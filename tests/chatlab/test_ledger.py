@@ -42,7 +42,7 @@ def executed(monkeypatch):
         return Outcome(name, 1.0, True)
 
     monkeypatch.setattr(notebooks, "_Execution", execution(execute))
-    monkeypatch.setattr(chat, "list_lab_names", lambda lab: [])
+    monkeypatch.setattr(chat, "list_labs", lambda lab: [])
     return calls
 
 
@@ -99,7 +99,8 @@ def test_plain_down_goes_to_the_one_lab_that_is_open(executed, capsys):
     """A run on AWS that is killed leaves its lab. "Nothing is left" must not be said of another target."""
     Lab.choose("aws", "chat", "eu-west-1", "work")
     assert cli.main(["down"]) == 0
-    assert executed == [(TEARDOWN, {"TARGET": "aws", "NAME": "chat", "REGION": "eu-west-1", "PROFILE": "work"})]
+    settings = {"TARGET": "aws", "NAME": "chat", "REGION": "eu-west-1", "PROFILE": "work"}
+    assert executed == [(TEARDOWN, settings | {"CONFIRM": None, "OPTIONS": {}})]  # whatever notebook 99 says
     assert "The lab chat on AWS, eu-west-1." in capsys.readouterr().out
     assert names() == []
 
@@ -129,7 +130,7 @@ def test_an_error_of_aws_that_a_command_prints_shows_no_account(executed, capsys
     def refuse(lab):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": said}}, "GetResources")
 
-    monkeypatch.setattr(chat, "list_lab_names", refuse)
+    monkeypatch.setattr(chat, "list_labs", refuse)
     assert cli.main(["down", "--target", "aws", "--name", "theirs", "--region", "eu-west-1"]) == 0
     printed = capsys.readouterr().out
     assert "tag:GetResources" in printed and "123456789012" not in printed and "alice" not in printed

@@ -19,8 +19,8 @@ def test_the_committed_policy_is_that_of_the_list():
     assert permissions.POLICY.read_text() == permissions.to_text(permissions.policy())
 
 
-def test_it_fits_into_a_managed_policy_even_with_the_longest_name():
-    document = permissions.to_text(permissions.policy("a" * 20))
+def test_it_fits_into_a_managed_policy_even_with_the_longest_name_and_path():
+    document = permissions.to_text(permissions.policy("a" * 20, f"/{'a' * 62}/"))
     assert len(re.sub(r"\s", "", document)) <= 6_144  # IAM's quota, which counts no white space
 
 
@@ -69,6 +69,10 @@ def test_another_labs_policy_is_printed_and_a_wrong_name_is_a_sentence(capsys):
     assert capsys.readouterr().out == permissions.to_text(permissions.policy("demo"))
     with pytest.raises(LabError, match="can't begin a bucket's name"):
         main(["Demo!"])
+    assert main(["demo", "/lab/"]) == 0
+    assert "arn:aws:iam::*:role/lab/demo-lambda-*" in capsys.readouterr().out
+    with pytest.raises(LabError, match="has to be like /lab/, with 64 characters at most"):
+        main(["demo", f"/{'a' * 63}/"])
 
 
 def test_a_linter_has_nothing_against_it():

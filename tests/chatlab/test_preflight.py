@@ -104,7 +104,9 @@ def test_what_is_not_allowed_is_named_and_by_whom():
 
     assert result("iam:CreateRole") == STOP
     assert result("pricing:GetProducts") == WARNING  # there is a table of prices
+    assert "BOUNDARY, ROLE_PATH or TAGS" in preflight._check_service("iam", {"iam:CreateRole"}, refused).what_to_do
     by_organisation = {"s3:PutBucketPolicy": " (by your organisation)"}
+    assert "PUBLIC=no" in preflight._check_service("s3", {"s3:PutBucketPolicy"}, by_organisation).what_to_do
     assert result("s3:PutBucketPolicy", by_organisation) == WARNING  # the page is served from this machine then
     assert result("s3:PutBucketPolicy", {"s3:PutBucketPolicy": ""}) == STOP
     assert result("logs:CreateLogGroup") == NOT_CHECKED

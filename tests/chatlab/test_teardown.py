@@ -1,6 +1,7 @@
 """The inventory finds what is the lab's, the teardown removes it, and neither touches what is somebody else's."""
 
 import json
+from contextlib import suppress
 
 import boto3
 import pytest
@@ -8,14 +9,14 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 import chatlab
-from chatlab import Lab, LabError, list_resources, permissions, poll, preflight, teardown
+from chatlab import Lab, LabError, list_resources, local_cloud, permissions, poll, preflight, teardown
 from chatlab.errors import NotOurs
-from chatlab.inventory import list_lab_names, list_tagged_arns
+from chatlab.inventory import list_labs, list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
 from chatlab.settings import Settings
 from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
-from tests.support.labs import lab_in
+from tests.support.labs import lab_in, used_by
 from tests.support.policies import without
 from tests.support.strangers import KINDS, make_budget, make_schedule_group, make_table, plain
 
@@ -43,7 +44,7 @@ def test_everything_that_the_notebooks_make_is_found_by_name_and_by_tag_until_it
     tagged = {arn.split(":", 5)[5].split("/")[-1].split(":")[-1] for arn in list_tagged_arns(lab)}
     assert tagged >= {lab.table, *lab.functions.values()}
     assert tagged - {lab.role, "production"} <= set(found["id"])
-    assert "agree" in list_lab_names(cloud)
+    assert ("agree", False) in list_labs(cloud)
     other = Lab(Settings("local", "agree-2", lab.region))
     assert list_resources(other).empty and list_tagged_arns(other) == []
     run_cells(TEARDOWN)
@@ -230,6 +231,56 @@ def test_what_you_may_not_ask_about_stops_neither_inventory_nor_teardown_unless_
     make_table(others, THEIRS)
     with pytest.raises(ClientError, match="dynamodb:ListTagsOfResource"):
         list_resources(lab)
+
+
+def test_of_two_peoples_labs_of_one_name_neither_ends_the_other_by_accident(cloud):
+    ada = build("shared", *BUILD[1:5])
+    before = plain(list_resources(ada).astype(str).to_dict("records"))
+
+    def is_whole(name):
+        assert plain(list_resources(ada).astype(str).to_dict("records")) == before, f"{name} changed it"
+
+    with used_by("grace", cloud):
+        with pytest.raises(LabError, match=r"name: table shared: it is a colleague's lab; .* give CONFIRM=shared to"):
+            run_cells("00_start", NAME="shared")
+        stopped = stops(BUILD[1:5], is_whole)
+        assert list(stopped) == BUILD[1:5] and all("it is a colleague's lab" in str(each) for each in stopped.values())
+        grace = Lab.load()
+        assert list_resources(grace).empty and list_tagged_arns(grace) == []
+        assert ("shared", True) in list_labs(grace)
+        for confirmed in ({}, {"CONFIRM": "shared"}):  # in notebook 00, to work on it; not in 99, to remove it
+            with suppress(LabError):
+                run_cells("00_start", NAME="shared", OPTIONS=confirmed)
+            assert run_cells(TEARDOWN, NAME="shared").count("Left alone, because it is not this lab's: ") == 8
+            is_whole(TEARDOWN)
+
+        said = run_cells("00_start", NAME="shared", OPTIONS={"CONFIRM": "shared"})
+        assert "things are a colleague's" in said and "The table exists already" in run_cells("01_dynamodb_table")
+        assert "0 now" in run_cells(TEARDOWN, NAME="shared", CONFIRM="shared")
+    assert list_resources(ada).empty and list_tagged_arns(ada) == []
+
+
+def test_what_an_organisation_asks_for_is_made_so_and_removed(cloud):
+    iam = cloud.client("iam")
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]
+    options = {"BOUNDARY": boundary, "ROLE_PATH": "/lab/", "TAGS": "team=web,cost-center=42", "PUBLIC": "no"}
+    run_cells("00_start", NAME="asked", HOURS=8, OPTIONS=options)
+    for name in BUILD[1:]:
+        run_cells(name, creating(name))
+    lab = Lab.load()
+    for name in (lab.role, lab.switch_role):
+        role = iam.get_role(RoleName=name)["Role"]
+        assert (role["Path"], role["Arn"]) == ("/lab/", f"arn:aws:iam::{lab.account_id}:role/lab/{name}")
+        assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
+    tagging = lab.client("resourcegroupstaggingapi")
+    tagged = tagging.get_resources(TagFilters=[{"Key": "cost-center", "Values": ["42"]}])["ResourceTagMappingList"]
+    assert {mapping["ResourceARN"] for mapping in tagged} == set(list_tagged_arns(lab))
+    assert lab.page_url.startswith("http://127.0.0.1") and not lab.page_url.startswith(local_cloud.url())
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        lab.client("s3").get_bucket_policy(Bucket=lab.bucket)
+    run_cells(TEARDOWN, NAME="asked")
+    assert list_resources(lab).empty
 
 
 # --- deleting resource after resource; AWS's answers are made up ---

@@ -59,7 +59,8 @@ def test_the_names_are_the_labs(monkeypatch):
         assert any(f'{name}"' in text or f"{name} " in text for text in spelled), name
     assert f"--table-name {lab.table}\n" in shell
     assert lab.bucket.startswith("chat-page-")
-    assert set(lab.tags) == {"chatlab", "chatlab-region"}
+    monkeypatch.setattr(Lab, "owner", "0123abcd")
+    assert set(lab.tags) == {"chatlab", "chatlab-region", "chatlab-owner"}
 
 
 # --- docs/reliability.md: each promise has a test that exists, and a figure ---

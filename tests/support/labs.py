@@ -7,6 +7,7 @@ import pytest
 
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, execute
+from chatlab.paths import state_dir
 from tests.support.cells import creating, run_cells
 
 
@@ -19,6 +20,25 @@ def lab_in(folder):
             yield Lab.choose("local", "chat")
         finally:
             local_cloud.stop()
+
+
+@contextmanager
+def used_by(person, lab, policy=None):
+    """The local cloud of `lab`, used by somebody who has this policy; by default one that allows everything."""
+    iam, file, user = lab.client("iam"), state_dir() / "key.json", {"UserName": person}
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    before = file.read_text()
+    iam.create_user(**user)
+    iam.put_user_policy(PolicyName="all", PolicyDocument=json.dumps(policy or everything), **user)
+    key = iam.create_access_key(**user)["AccessKey"]
+    file.write_text(json.dumps({name: key[name] for name in ("AccessKeyId", "SecretAccessKey")}))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+        iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **user)
+        iam.delete_user_policy(PolicyName="all", **user)
+        iam.delete_user(**user)
 
 
 def run_notebook(name, folder, **parameters):
