@@ -317,7 +317,8 @@ def public_lists(tmp_path):
         server.shutdown()
 
 
-def test_the_table_is_renewed_from_the_public_lists_and_each_change_is_printed(public_lists, capsys):
+def test_the_table_is_renewed_from_the_public_lists_and_each_change_is_printed(public_lists, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_PROFILE", "that-does-not-exist")  # nobody signs in
     folder, url = public_lists
     cost.renew([], url, folder / "prices.json")
     renewed = cost.Prices(**json.loads((folder / "prices.json").read_text()))
