@@ -10,11 +10,14 @@ handshake, the frame "Internal server error" for a message.
 """
 
 import asyncio
+import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from threading import BoundedSemaphore
+from typing import Any, NamedTuple, TypeAlias
 
+from ministack.core import lambda_runtime
 from ministack.services import apigateway, lambda_svc
 
 from chatlab.emulator.api_gateway import (
@@ -44,6 +47,35 @@ _acquire_execution_slot = lambda_svc._acquire_execution_slot
 _invoke_async_with_retry = lambda_svc.invoke_async_with_retry
 
 
+INSTANCES = max(2, os.cpu_count() or 1)
+"""Of one function, for what routes invoke: Lambda starts one for each invocation, which here would share the cores."""
+_free_instances: defaultdict[tuple[str, str], BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(INSTANCES))
+
+
+class Instances(NamedTuple):
+    """Of a function, for one invocation of a route: with MiniStack's own, such invocations run one after another."""
+
+    function: str
+    config: dict[str, Any]
+    code_zip: bytes
+    qualifier: str = "$LATEST"
+
+    def invoke(self, event: dict[str, Any], request_id: str) -> dict[str, Any]:
+        """Let an instance that is free do it, or a new one; wait for one if there are `INSTANCES`."""
+        with _free_instances[self.config.get("FunctionArn", self.function), self.qualifier]:
+            worker, _ = lambda_runtime.acquire_worker(*self)
+            try:
+                result: dict[str, Any] = worker.invoke(event, request_id)
+                return result
+            finally:
+                lambda_runtime.release_worker(worker)
+
+
+def correct() -> None:
+    """From now on, in this process, the invocations of a WebSocket route's function run side by side."""
+    lambda_runtime.get_or_create_worker = Instances
+
+
 def limit_concurrency(max_invocations: int) -> None:
     """Let no more than `max_invocations` run at a time, from now on, in this process."""
     lambda_svc._ACCOUNT_CONCURRENCY_CAP = max_invocations
@@ -68,7 +100,7 @@ def limit_concurrency(max_invocations: int) -> None:
             lambda_svc._release_execution_slot(held)
 
         if invocation.event_type != "MESSAGE":
-            # MiniStack runs them one after another, AWS side by side: they count as long as they would run there.
+            # All of them run side by side on AWS, and a few here: they count as long as they would run there.
             asyncio.get_running_loop().call_later(start_s + WARM_S, release)
             result, _ = await asyncio.gather(invoke(), asyncio.sleep(start_s + WARM_S))
             return result

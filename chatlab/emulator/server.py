@@ -14,12 +14,11 @@ import uvicorn
 from ministack import app as ministack_app
 from ministack.core import tls
 
-from chatlab.emulator import api_gateway, iam
+from chatlab.emulator import api_gateway, iam, lambda_service
 from chatlab.emulator.account import CONCURRENCY, with_account
 from chatlab.emulator.calls import App
 from chatlab.emulator.cloudwatch import with_metrics
 from chatlab.emulator.guard import Guard
-from chatlab.emulator.lambda_service import limit_concurrency
 from chatlab.emulator.process import end_with_the_run, log_into
 from chatlab.emulator.protocols import configuration, text_only
 from chatlab.emulator.traits import parse_traits, with_traits
@@ -34,10 +33,11 @@ def cloud(key_file: Path, traits: str) -> App:
     """
     api_gateway.correct()
     iam.correct()
+    lambda_service.correct()
     chosen = parse_traits(traits)
     concurrency = CONCURRENCY
     if number := chosen.get("concurrency"):
-        limit_concurrency(concurrency := int(number))
+        lambda_service.limit_concurrency(concurrency := int(number))
     if "stage-limits" in chosen:
         api_gateway.enforce_stage_limits()
     if seconds := chosen.get("late-group-deletion"):

@@ -2,14 +2,17 @@
 and the account's quotas."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import websocket
 from botocore.exceptions import ClientError
 
 from chatlab import poll
 from chatlab.lab import STAGE
 from chatlab.limits import read_quotas
+from chatlab.packages import build_package, build_zip, deploy
 from tests.support.chat import delete_item, people
 from tests.support.labs import variables, without_policy
 
@@ -68,6 +71,31 @@ def test_what_a_function_prints_is_in_its_log_group_if_its_role_may_write_there(
         say("nobody reads this")
         say("nor this")
     assert len(lines()) == before + 2
+
+
+MEETING = """
+import os, pathlib, time
+
+def handler(event, context):
+    here = pathlib.Path({folder!r})
+    (here / str(os.getpid())).touch()
+    deadline = time.monotonic() + 5
+    while len(list(here.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return {{"statusCode": 200 if len(list(here.iterdir())) == 2 else 403}}
+"""
+
+
+def test_two_people_are_let_in_side_by_side_each_by_an_instance_of_the_function(chat, tmp_path):
+    url = chat.websocket_url(chat.require_api())
+    meeting = MEETING.format(folder=str(tmp_path)).encode()
+    deploy(chat, "connect", build_zip({"lambda_connect.py": meeting}))
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for socket in pool.map(websocket.create_connection, [url, url]):
+                socket.close()
+    finally:
+        deploy(chat, "connect", build_package("connect"))
 
 
 def test_a_call_of_lambdas_own_counts_once(chat):
