@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatlab import limits
-from chatlab.aws import session_without_profile, trust
+from chatlab.aws import Core, trust
 from chatlab.errors import LabError
 from chatlab.lab import Lab
 from chatlab.limits import default_requests_per_s
@@ -154,7 +154,7 @@ def renew(arguments: Sequence[str], url: str = PUBLIC_LISTS, table: Path = TABLE
     """
     deadline = time.monotonic() + LIST_TIMEOUT_S
     found: dict[str, tuple[float, str]] = {}
-    trust(session_without_profile()._session)
+    trust(Core())
     for service, usages in _LISTED.items():
         try:
             listed = _download(f"{url}/offers/v1.0/aws/{service}/current/{_PRICE_LIST_REGION}/index.json", deadline)
