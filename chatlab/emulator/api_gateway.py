@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from http.client import responses
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ministack.core.responses import get_region, new_uuid
@@ -27,6 +28,8 @@ MAX_BUFFERED_BYTES = 512 * 1024
 """How much waits for one client that does not read. AWS documents no size; this holds a few of the largest messages."""
 SCHEDULE_INTERVAL_S = 1  # how often MiniStack looks whether a schedule is due; by itself every 10 s
 INTERNAL_SERVER_ERROR = "Internal server error"
+MAX_INTEGRATION_MS = 29_000
+"""https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
 
 Result: TypeAlias = dict[str, Any] | None  # what a function returned; None if it returned nothing
 
@@ -74,7 +77,7 @@ def correct() -> None:
     apigateway._evaluate_route_selection = evaluate_route_selection
     apigateway.handle_connections_api = handle_connections_api
     apigateway._ws_connections = _Connections()
-    wrap_invocations(_hide_error)
+    wrap_invocations(_answer)
 
 
 def delay_group_deletions(seconds: float) -> None:
@@ -195,11 +198,30 @@ class _Connections(dict[str, dict[str, Any]]):
         super().__setitem__(connection_id, connection)
 
 
-async def _hide_error(invocation: Invocation, invoke: Invoke) -> Result:
-    """Keep the text of an error from the sender: of a function that raises, is killed or takes too long."""
-    result = await invoke()
-    if result and result.get("statusCode") == 500 and "body" in result:
-        return route_error(500, INTERNAL_SERVER_ERROR, invocation)
+def integration(invocation: Invocation) -> dict[str, Any]:
+    """The integration behind a route."""
+    integration_id = invocation.route.get("target", "").rpartition("/")[2]
+    found: dict[str, Any] = apigateway._integrations.get(invocation.api_id, {}).get(integration_id, {})
+    return found
+
+
+async def _answer(invocation: Invocation, invoke: Invoke) -> Result:
+    """Refuse a handshake with the status of the function that refuses it, and keep the text of an error from everybody.
+
+    Reports of AWS's answers: https://github.com/dherault/serverless-offline/pull/1301 (the function's own status),
+    https://github.com/serverless/serverless-websockets-plugin/issues/13 (502 if it raises),
+    https://github.com/Kludex/mangum/issues/128 (a function that takes longer than the integration's time-out runs on).
+    """
+    function = asyncio.ensure_future(invoke())
+    timeout_ms = min(integration(invocation).get("timeoutInMillis", MAX_INTEGRATION_MS), MAX_INTEGRATION_MS)
+    if not (await asyncio.wait({function}, timeout=timeout_ms / 1000))[0]:
+        return route_error(504, "Endpoint request timed out", invocation)
+    result = function.result()
+    status = int((result or {}).get("statusCode", 200))
+    if result and status == 500 and "body" in result:  # MiniStack's, of a function that raises or is killed
+        return route_error(502 if invocation.event_type == "CONNECT" else 500, INTERNAL_SERVER_ERROR, invocation)
+    if invocation.event_type == "CONNECT" and not 200 <= status < 300:
+        return route_error(status, responses.get(status, ""), invocation)
     return result
 
 

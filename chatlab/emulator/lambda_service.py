@@ -25,6 +25,7 @@ from chatlab.emulator.api_gateway import (
     Invocation,
     Invoke,
     Result,
+    integration,
     route_error,
     wrap_invocations,
 )
@@ -145,8 +146,6 @@ async def _acquire_slot(function: str, max_wait_s: float) -> Slot | None:
 
 def _function(invocation: Invocation) -> str:
     """The name of the function behind a route."""
-    integration_id = invocation.route.get("target", "").rpartition("/")[2]
-    integration = apigateway._integrations.get(invocation.api_id, {}).get(integration_id, {})
-    reference = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
+    reference = apigateway._extract_lambda_ref_from_integration_uri(integration(invocation).get("integrationUri", ""))
     name: str = lambda_svc._resolve_name_and_qualifier(reference)[0]
     return name

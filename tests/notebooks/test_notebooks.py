@@ -76,7 +76,7 @@ def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkey
     with without_policy(built, "connections-table"), pytest.raises(LabError) as error:
         run_cells("04_websocket_api")
     assert str(error.value) == (
-        "The chat does not work (the handshake was refused with 403), because the role chat-lambda-us-east-1 lacks "
+        "The chat does not work (the handshake was refused with 500), because the role chat-lambda-us-east-1 lacks "
         "dynamodb:PutItem on table/chat: run notebook 02_iam_role again."
     )
     assert waited[-1] == ("the role's permissions", 10)
