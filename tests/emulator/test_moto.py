@@ -16,7 +16,8 @@ from tests.support.cells import creating, run_cells
 def complete(made):
     """Give a client what moto lacks: API Gateway's deployments, and tags in CreateBucket and of budgets."""
     deployment = AWSResponse("", 201, {}, None), {"DeploymentId": "moto-has-none"}
-    made.meta.events.register("before-call.apigatewayv2.CreateDeployment", lambda **_: deployment)
+    for operation in ("CreateDeployment", "UpdateStage"):
+        made.meta.events.register(f"before-call.apigatewayv2.{operation}", lambda **_: deployment)
     no_budget = AWSResponse("", 400, {}, None), {"Error": {"Code": "NotFoundException", "Message": "none is here"}}
     made.meta.events.register("before-call.budgets.ListTagsForResource", lambda **_: no_budget)
     asked = {}

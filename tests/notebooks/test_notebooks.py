@@ -11,6 +11,7 @@ import pytest
 
 import chatlab
 from chatlab import LabError, page, poll, preflight
+from chatlab.lab import STAGE
 from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact, redact_values
@@ -36,6 +37,22 @@ def test_running_each_again_changes_nothing(built):
     for name in BUILD:
         run_cells(name)
     assert everything(built) == before
+
+
+def test_a_run_that_dies_before_it_deploys_its_routes_is_made_good_by_the_next(built):
+    gateway, api = built.client("apigatewayv2"), {"ApiId": built.require_api()}
+
+    def deployment():
+        return gateway.get_stage(StageName=STAGE, **api)["DeploymentId"]
+
+    before = deployment()
+    (route,) = (item for item in gateway.get_routes(**api)["Items"] if item["RouteKey"] == "$disconnect")
+    gateway.delete_route(RouteId=route["RouteId"], **api)
+    gateway.delete_integration(IntegrationId=route["Target"].removeprefix("integrations/"), **api)
+    run_cells("04_websocket_api", stop_after=3)  # it makes them anew, and dies
+    assert deployment() == before
+    run_cells("04_websocket_api")
+    assert deployment() != before
 
 
 def state(lab):
