@@ -214,6 +214,16 @@ def test_who_may_do_everything_but_make_a_role_is_stopped_in_notebook_00(restric
     assert list_resources(lab).empty
 
 
+def test_who_may_make_roles_with_a_boundary_alone_can_give_it(restricted):
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    with_it = statement("iam:CreateRole") | {"Condition": {"StringEquals": {"iam:PermissionsBoundary": boundary}}}
+    others = {"Effect": "Allow", "NotAction": "iam:CreateRole", "Resource": "*"}
+    lab = restricted("bounded", {"Version": "2012-10-17", "Statement": [others, with_it]})
+    assert results(preflight.check_permissions(lab))["permissions: iam"] == STOP
+    lab = Lab.choose("local", "bounded", options={"BOUNDARY": boundary})
+    assert results(preflight.check_permissions(lab))["permissions: iam"] == OK
+
+
 def test_a_power_user_may_list_roles_and_is_stopped_all_the_same(restricted):
     """As AWS's policy PowerUserAccess, which allows iam:ListRoles, and not to ask the simulator."""
     power = {"Effect": "Allow", "NotAction": ["iam:*"], "Resource": "*"}

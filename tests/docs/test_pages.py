@@ -50,17 +50,44 @@ def test_the_shell_can_read_every_block():
     assert subprocess.run(["bash", "-n"], input="\n".join(BLOCKS), text=True, capture_output=True).stderr == ""
 
 
-def test_the_names_are_the_labs(monkeypatch):
+AWS = """
+aws() {
+    case "$1 $2" in
+        "resourcegroupstaggingapi get-resources") [[ "$*" == *Key=chatlab-owner* ]] && echo "$TAGGED" ;;
+        "iam list-role-tags") [[ "$4" == chat-lambda-* ]] && echo "$OWNER" || echo another ;;
+        "iam list-role-policies") echo logs ;;
+        *) echo "$*" ;;
+    esac
+}
+"""
+"""In place of the command line of AWS: it prints what it would do."""
+
+
+def test_what_is_left_is_removed_by_the_labs_own_names_and_tags(monkeypatch):
+    monkeypatch.setattr(Lab, "_caller", {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/ada"})
     lab = Lab(Settings("aws", "chat", "eu-central-1"))
-    monkeypatch.setattr(Lab, "account_id", "111122223333")
-    shell = "\n".join(BLOCKS)
-    spelled = {shell.replace("$part", part) for part in lab.functions}
-    for name in [lab.role, *lab.functions.values(), *lab.log_groups.values()]:
-        assert any(f'{name}"' in text or f"{name} " in text for text in spelled), name
-    assert f"--table-name {lab.table}\n" in shell
-    assert lab.bucket.startswith("chat-page-")
-    monkeypatch.setattr(Lab, "owner", "0123abcd")
-    assert set(lab.tags) == {"chatlab", "chatlab-region", "chatlab-owner"}
+    arns = [f"arn:aws:apigateway:{lab.region}::/apis/abc123", f"arn:aws:apigateway:{lab.region}::/apis/abc123/stages/x"]
+    arns += [lab.arn("lambda", f"function:{name}") for name in lab.functions.values()]
+    arns += [lab.arn("logs", f"log-group:{name}:*") for name in lab.log_groups.values()]
+    arns += [lab.arn("dynamodb", f"table/{lab.table}"), lab.arn("scheduler", f"schedule-group/{lab.switch}")]
+    (shell,) = (block for block in BLOCKS if "get-resources" in block)
+    shell = AWS + shell.replace("owner=0123abcd", f"owner={lab.owner}")
+    environment = {"TAGGED": " ".join([*arns, f"arn:aws:s3:::{lab.bucket}"]), "OWNER": lab.owner}
+    done = subprocess.run(["bash", "-c", shell], env=environment, text=True, capture_output=True, check=True)
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [
+            "apigatewayv2 delete-api --api-id abc123",
+            *(f"lambda delete-function --function-name {name}" for name in lab.functions.values()),
+            *(f"logs delete-log-group --log-group-name {name}" for name in lab.log_groups.values()),
+            f"dynamodb delete-table --table-name {lab.table}",
+            f"scheduler delete-schedule-group --name {lab.switch}",
+            f"s3 rb s3://{lab.bucket} --force",
+            f"iam delete-role-policy --role-name {lab.role} --policy-name logs",  # the other role is somebody else's
+            f"iam delete-role --role-name {lab.role}",
+        ]
+    )
+    assert "for role in " in shell and lab.switch_role == f"chat-switch-{lab.region}"
+    assert set(lab.own_tags) == set(re.findall(r"Key=(chatlab[a-z-]*)", shell))
 
 
 # --- docs/reliability.md: each promise has a test that exists, and a figure ---
