@@ -12,9 +12,9 @@ def allows(statements, action, resource):
     )
 
 
-def without(policy, *actions):
-    """The policy, which also denies these actions."""
-    denied = {"Effect": "Deny", "Action": [*actions], "Resource": "*"}
+def without(policy, *actions, resource="*"):
+    """The policy, which also denies these actions, or denies them on this resource alone."""
+    denied = {"Effect": "Deny", "Action": [*actions], "Resource": resource}
     return policy | {"Statement": [*policy["Statement"], denied]}
 
 
