@@ -1,5 +1,5 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
-# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8  CONNECTIONS=100  BROADCASTS=20
+# On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8|none  CONNECTIONS=100  BROADCASTS=20
 # BOUNDARY, ROLE_PATH, TAGS, PUBLIC=no for an account with rules, CONFIRM=chat for a colleague's lab: docs/aws.md, section 5
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
 

@@ -13,7 +13,7 @@ from chatlab.cli.options import notebook_parameters, parse, resolve_settings
 from chatlab.errors import LabError
 from chatlab.inventory import list_labs, list_resources
 from chatlab.lab import Lab
-from chatlab.paths import ensure_writable, locked, state_dir
+from chatlab.paths import display_path, ensure_writable, locked, state_dir
 from chatlab.privacy import redact
 from chatlab.settings import Settings
 
@@ -41,6 +41,9 @@ def up(arguments: Sequence[str]) -> int:
     lab = Lab.load()
     with_key = ", with #key= and the room's key behind it" if room_key.read(lab) else ""
     print(f"\nThe chat is at {lab.page_url}{with_key}\n`{removes}` removes it.")
+    if lab.options.hours and "schedule" not in list_resources(lab)["kind"].to_list():
+        why = f"the end of notebook 04 in {display_path(_folder())} says why"
+        print(f"HOURS={lab.options.hours:g} has no effect: {why}.")
     _print_labs_of_others(settings, options.confirm)
     return 0
 

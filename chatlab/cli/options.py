@@ -1,6 +1,6 @@
 """The options of the commands that run notebooks. A mistake is a LabError with one sentence."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +13,7 @@ from chatlab.settings import WORDS, Options, Settings, Variable
 
 MAX_CONNECTIONS = 5_000
 MAX_BROADCASTS = 500
+RUN_HOURS = 3.0  # after which AWS closes what a run has built there, even if this machine has died
 
 
 def resolve_settings(options: Namespace) -> Settings:
@@ -47,7 +48,8 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         profile = "the profile of your AWS configuration (default: AWS_PROFILE)"
         add("--profile", type=resolve_profile, help=profile)
     if command in ("run", "notebooks", "up"):
-        add("--hours", type=_hours, help="after how many hours AWS closes chat and page (default: never)")
+        after = f"when AWS closes chat and page, or none (default: {RUN_HOURS:g} for `run` on aws, else none)"
+        add("--hours", type=_hours, default=SUPPRESS, help=after)
         add("--email", help="where AWS Budgets sends an alarm (default: there is none)")
         secret = f"without it nobody can connect (default: there is none); or {Variable.ROOM_KEY}"
         add("--room-key", type=room_key.validate, default=Variable.ROOM_KEY.get(), help=secret)
@@ -64,6 +66,8 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     Options.parse(getattr(options, "hours", None), _wishes(options))
     if (key := getattr(options, "room_key", None)) is not None:
         Variable.ROOM_KEY.set(key)  # where notebook 03 looks
+    if command == "run" and options.target == "aws" and "hours" not in options:
+        options.hours = RUN_HOURS
     return options
 
 
@@ -72,11 +76,11 @@ class _Parser(ArgumentParser):
         raise LabError(f"{message[0].upper()}{message[1:]}.")
 
 
-def _hours(text: str) -> float:
+def _hours(text: str) -> float | None:
     try:
-        return float(text)  # `Options` checks its value
+        return None if text == "none" else float(text)  # `Options` checks its value
     except ValueError:
-        raise LabError(f'HOURS has to be a number, and it is "{text}".') from None
+        raise LabError(f'HOURS has to be a number, or "none", and it is "{text}".') from None
 
 
 def _count(name: str, maximum: int) -> Callable[[str], int]:

@@ -44,6 +44,7 @@ def home(tmp_path, monkeypatch):
         (["down", "--confirm", "Chat"], 'CONFIRM is "Chat": it has to be the lab\'s NAME.'),
         (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
+        (["run", "--hours", "ten"], 'HOURS has to be a number, or "none", and it is "ten".'),
         (["dance"], "There is no command dance: `python -m chatlab --help` lists all."),
     ],
 )
@@ -58,6 +59,21 @@ def test_a_mistake_is_one_sentence(home, arguments, sentence):
 def test_the_largest_load_test_is_taken():
     parsed = options.parse("run", ["--connections", "5000", "--broadcasts", "500"])
     assert (parsed.connections, parsed.broadcasts) == (5000, 500)
+
+
+@pytest.mark.parametrize(
+    ("words", "hours"),
+    [
+        (["run", "--target", "aws"], 3),
+        (["run", "--target", "aws", "--hours", "0.5"], 0.5),
+        (["run", "--target", "aws", "--hours", "none"], None),
+        (["run"], None),
+        (["up", "--target", "aws"], None),
+    ],
+)
+def test_a_run_on_aws_is_closed_after_three_hours_unless_you_say_otherwise(words, hours):
+    parameters = options.notebook_parameters(options.parse(words[0], words[1:]))
+    assert parameters.get("HOURS") == hours
 
 
 def test_the_rooms_key_reaches_the_notebooks_by_the_environment_and_not_by_a_cell_s_text(monkeypatch):

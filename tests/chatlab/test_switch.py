@@ -9,12 +9,12 @@ import pytest
 import websocket
 from botocore.validate import validate_parameters
 
-from chatlab import Lab, LabError, list_resources, poll
+from chatlab import Lab, LabError, list_resources, permissions, poll
 from chatlab.lab import STAGE
 from chatlab.notebooks import TEARDOWN
 from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard
-from tests.support.labs import build_chat, lab_in
+from tests.support.labs import build_chat, chat_in, lab_in
 
 SOON = 1 / 3600  # hours
 CALLS = {"remove-the-stage": "apigatewayv2:deleteStage", "close-the-page": "s3:deleteBucketPolicy"}
@@ -87,9 +87,9 @@ def a_role_without_permission_deletes_nothing(lab):
     assert page_status(lab) == 200
 
 
-def choose(hours):
+def choose(hours, **options):
     """Create what notebooks 00 and 04 create, with a switch after these hours; return what 04 says."""
-    run_cells("00_start", HOURS=hours)
+    run_cells("00_start", HOURS=hours, OPTIONS=options)
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 
 
@@ -137,9 +137,24 @@ def test_a_group_that_is_being_deleted_is_waited_for(tmp_path, monkeypatch):
         scheduler, group = lab.client("scheduler"), {"Name": lab.switch}
         scheduler.delete_schedule_group(**group)
         assert scheduler.get_schedule_group(**group)["State"] == "DELETING"
-        assert "The group of schedules exists already." not in choose(8)
+        assert "The group of schedules exists already." not in choose(8, PUBLIC="no")
+        listed = scheduler.list_schedules(GroupName=lab.switch)["Schedules"]
+        assert [schedule["Name"] for schedule in listed] == ["remove-the-stage"]  # nobody can read the page
         assert scheduler.get_schedule_group(**group)["State"] == "ACTIVE" and has_schedule(lab)
         assert "Nothing is left" in run_cells(TEARDOWN)
+
+
+def test_where_the_scheduler_is_not_allowed_a_warning_says_so_and_the_chat_is_built(tmp_path, monkeypatch):
+    policy = permissions.policy()
+    policy["Statement"] = [each for each in policy["Statement"] if each["Sid"] != "Switch"]
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    monkeypatch.setenv("CHATLAB_POLICY", str(tmp_path / "policy.json"))
+    with chat_in(tmp_path) as lab:
+        Lab.choose("local", "chat", hours=8)
+        said = run_cells("04_websocket_api", creating("04_websocket_api"))
+        assert "Warning: nothing closes the chat after 8 hours, because AWS refuses the switch: " in said
+        assert "is not authorized to perform: scheduler:" in said
+        assert is_heard(lab)
 
 
 @pytest.mark.parametrize("hours", [0, 10_000])

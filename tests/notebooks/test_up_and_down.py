@@ -61,10 +61,11 @@ def chatlab(tmp_path, monkeypatch, capsys):
 
 def test_up_leaves_the_chat_running_and_down_removes_it_and_no_other(chatlab, tmp_path):
     with what_listens(tmp_path) as listened:
-        said = chatlab("up")
+        said = chatlab("up", "--hours", "8")
     assert listened == documented("`make up`")
     assert re.search(r"^  07_faster \(deploy\) +\S+ s  ok$", said, re.MULTILINE)
     assert "index.html, with #key= and the room's key behind it\n`make down` removes it." in said
+    assert "HOURS=8 has no effect: the end of notebook 04" in said  # these notebooks make no switch
     url = re.search(r"http\S+/index\.html", said)[0]
     cloud = psutil.Process(local_cloud.status()["pid"])
     chat = Lab.load()

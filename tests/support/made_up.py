@@ -11,7 +11,7 @@ from pathlib import Path
 
 START = """
 from chatlab import Lab
-lab = Lab.choose(TARGET, NAME)
+lab = Lab.choose(TARGET, NAME, hours=HOURS)
 lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=lab.tags);
 """
 """In place of notebook 00: a lab that has something in it."""
@@ -41,7 +41,7 @@ def write(folder, **sources):
                 "execution_count": None, "outputs": [],
             },
         ]  # fmt: skip
-        parameters = cells[1] | {"id": "parameters", "source": "TARGET = NAME = None"}
+        parameters = cells[1] | {"id": "parameters", "source": "TARGET = NAME = HOURS = None"}
         cells.insert(0, parameters | {"metadata": {"tags": ["parameters"]}})
         notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
         (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
