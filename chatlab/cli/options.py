@@ -3,7 +3,7 @@
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chatlab import room_key
 from chatlab.aws import resolve_profile
@@ -21,17 +21,12 @@ def resolve_settings(options: Namespace) -> Settings:
     return Settings.resolve(options.target, options.name, options.region, options.profile)
 
 
-def notebook_parameters(options: Namespace) -> dict[str, object]:
+def notebook_parameters(options: Namespace) -> dict[str, Any]:
     """What was typed for the notebooks' parameters. The room's key is none of them: the text of a cell is saved."""
     names = ("hours", "email", "connections", "broadcasts")
     typed = {name.upper(): value for name, value in vars(options).items() if name in names}
-    return typed | {"OPTIONS": _wishes(options), "CONFIRM": getattr(options, "confirm", None)}
-
-
-def _wishes(options: Namespace) -> dict[str, str]:
-    """What was typed of the WORDS of `chatlab.settings.Options`."""
-    typed = {word: getattr(options, word.lower(), None) for word in WORDS}
-    return {word: value for word, value in typed.items() if value is not None}
+    wishes = {word: value for word in WORDS if (value := getattr(options, word.lower(), None)) is not None}
+    return typed | {"OPTIONS": wishes, "CONFIRM": wishes.get("CONFIRM")}
 
 
 def parse(command: str, arguments: Sequence[str]) -> Namespace:
@@ -63,7 +58,7 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=100)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
     options = parser.parse_args(arguments)
-    Options.parse(getattr(options, "hours", None), _wishes(options))
+    Options.parse(getattr(options, "hours", None), notebook_parameters(options)["OPTIONS"])
     if (key := getattr(options, "room_key", None)) is not None:
         Variable.ROOM_KEY.set(key)  # where notebook 03 looks
     if command == "run" and options.target == "aws" and "hours" not in options:

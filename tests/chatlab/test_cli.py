@@ -221,7 +221,7 @@ def test_a_lab_of_another_folder_is_used_and_that_is_said(aws, capsys):
 
 
 def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws, capsys):
-    aws["tagged"] = [("demo", False), ("theirs", False), ("another", True)]
+    aws["tagged"] = [("demo", False), ("demo", True), ("theirs", False), ("another", True)]
     assert cli.main(["down", *RUN_ON_AWS[1:]]) == 0
     said = capsys.readouterr().out
     assert "The lab demo on AWS, eu-west-1, which was not made from this folder: it is found by its tag." in said
@@ -230,14 +230,9 @@ def test_labs_of_other_folders_are_named_with_the_command_that_removes_them(aws,
         "`make down TARGET=aws NAME=theirs REGION=eu-west-1`." in said
     )
     assert said.count("Found by its tag") == 1
-
-
-def test_a_colleagues_lab_of_the_same_name_is_removed_only_if_that_is_confirmed(aws, capsys):
-    aws["tagged"] = [("demo", False), ("demo", True)]
-    assert cli.main(["down", *RUN_ON_AWS[1:]]) == 0
     assert (
         "Left alone, because it is a colleague's: The lab demo on AWS, eu-west-1. "
-        "`make down TARGET=aws NAME=demo REGION=eu-west-1 CONFIRM=demo` removes it, too." in capsys.readouterr().out
+        "`make down TARGET=aws NAME=demo REGION=eu-west-1 CONFIRM=demo` removes it, too." in said
     )
     assert cli.main(["down", *RUN_ON_AWS[1:], "--confirm", "demo"]) == 0
     assert "colleague" not in capsys.readouterr().out

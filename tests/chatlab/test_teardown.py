@@ -16,7 +16,7 @@ from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
 from chatlab.settings import Settings
 from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
-from tests.support.labs import lab_in, used_by
+from tests.support.labs import EVERYTHING, lab_in, used_by
 from tests.support.policies import without
 from tests.support.strangers import KINDS, make_budget, make_schedule_group, make_table, plain
 
@@ -264,8 +264,7 @@ def test_of_two_peoples_labs_of_one_name_neither_ends_the_other_by_accident(clou
 
 def test_what_an_organisation_asks_for_is_made_so_and_removed(cloud):
     iam = cloud.client("iam")
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]
+    boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(EVERYTHING))["Policy"]["Arn"]
     options = {"BOUNDARY": boundary, "ROLE_PATH": "/lab/", "TAGS": "team=web,cost-center=42", "PUBLIC": "no"}
     run_cells("00_start", NAME="asked", HOURS=8, OPTIONS=options)
     for name in BUILD[1:]:

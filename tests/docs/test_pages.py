@@ -66,26 +66,24 @@ aws() {
 def test_what_is_left_is_removed_by_the_labs_own_names_and_tags(monkeypatch):
     monkeypatch.setattr(Lab, "_caller", {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/ada"})
     lab = Lab(Settings("aws", "chat", "eu-central-1"))
-    arns = [f"arn:aws:apigateway:{lab.region}::/apis/abc123", f"arn:aws:apigateway:{lab.region}::/apis/abc123/stages/x"]
-    arns += [lab.arn("lambda", f"function:{name}") for name in lab.functions.values()]
-    arns += [lab.arn("logs", f"log-group:{name}:*") for name in lab.log_groups.values()]
-    arns += [lab.arn("dynamodb", f"table/{lab.table}"), lab.arn("scheduler", f"schedule-group/{lab.switch}")]
+    api, stage = (f"arn:aws:apigateway:{lab.region}::/apis/abc123{more}" for more in ("", "/stages/production"))
+    removed = {
+        api: "apigatewayv2 delete-api --api-id abc123",
+        lab.arn("dynamodb", f"table/{lab.table}"): f"dynamodb delete-table --table-name {lab.table}",
+        lab.arn("scheduler", f"schedule-group/{lab.switch}"): f"scheduler delete-schedule-group --name {lab.switch}",
+        f"arn:aws:s3:::{lab.bucket}": f"s3 rb s3://{lab.bucket} --force",
+    }
+    for name in lab.functions.values():
+        removed[lab.arn("lambda", f"function:{name}")] = f"lambda delete-function --function-name {name}"
+    for name in lab.log_groups.values():
+        removed[lab.arn("logs", f"log-group:{name}:*")] = f"logs delete-log-group --log-group-name {name}"
+    role = f"--role-name {lab.role}"  # the other role is somebody else's
     (shell,) = (block for block in BLOCKS if "get-resources" in block)
     shell = AWS + shell.replace("owner=0123abcd", f"owner={lab.owner}")
-    environment = {"TAGGED": " ".join([*arns, f"arn:aws:s3:::{lab.bucket}"]), "OWNER": lab.owner}
+    environment = {"TAGGED": " ".join([*removed, stage]), "OWNER": lab.owner}
     done = subprocess.run(["bash", "-c", shell], env=environment, text=True, capture_output=True, check=True)
-    assert sorted(done.stdout.splitlines()) == sorted(
-        [
-            "apigatewayv2 delete-api --api-id abc123",
-            *(f"lambda delete-function --function-name {name}" for name in lab.functions.values()),
-            *(f"logs delete-log-group --log-group-name {name}" for name in lab.log_groups.values()),
-            f"dynamodb delete-table --table-name {lab.table}",
-            f"scheduler delete-schedule-group --name {lab.switch}",
-            f"s3 rb s3://{lab.bucket} --force",
-            f"iam delete-role-policy --role-name {lab.role} --policy-name logs",  # the other role is somebody else's
-            f"iam delete-role --role-name {lab.role}",
-        ]
-    )
+    said = [*removed.values(), f"iam delete-role-policy {role} --policy-name logs", f"iam delete-role {role}"]
+    assert done.stdout.splitlines() == said
     assert "for role in " in shell and lab.switch_role == f"chat-switch-{lab.region}"
     assert set(lab.own_tags) == set(re.findall(r"Key=(chatlab[a-z-]*)", shell))
 

@@ -22,14 +22,16 @@ def lab_in(folder):
             local_cloud.stop()
 
 
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+
+
 @contextmanager
-def used_by(person, lab, policy=None):
-    """The local cloud of `lab`, used by somebody who has this policy; by default one that allows everything."""
+def used_by(person, lab, policy=EVERYTHING):
+    """The local cloud of `lab`, used by somebody who has this policy."""
     iam, file, user = lab.client("iam"), state_dir() / "key.json", {"UserName": person}
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     before = file.read_text()
     iam.create_user(**user)
-    iam.put_user_policy(PolicyName="all", PolicyDocument=json.dumps(policy or everything), **user)
+    iam.put_user_policy(PolicyName="all", PolicyDocument=json.dumps(policy), **user)
     key = iam.create_access_key(**user)["AccessKey"]
     file.write_text(json.dumps({name: key[name] for name in ("AccessKeyId", "SecretAccessKey")}))
     try:
