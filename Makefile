@@ -60,7 +60,7 @@ run: setup
 	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)
 
 # REGION=eu-central-1 plays another Region, TRAITS=delay,new-role some of AWS's traits. Whoever runs it may do what
-# docs/aws-policy.json allows, and nothing else.
+# docs/aws-policy.json and docs/aws-policy-optional.json allow, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab rehearse $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \

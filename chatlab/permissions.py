@@ -1,4 +1,4 @@
-"""The permissions that you need on AWS to run the lab, and no others: one list of statements makes the policy.
+"""The permissions that you need on AWS to run the lab, and no others: one list of statements makes two policies.
 
 A test records the calls of a whole run and compares them with that list. The names of actions, and the resources that
 each can be narrowed to, are those of AWS's Service Authorization Reference:
@@ -8,7 +8,7 @@ They often differ from boto3's: HeadBucket is `s3:ListBucket`, and API Gateway k
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,26 +19,46 @@ from chatlab.settings import DEFAULT_NAME, Options, Settings
 if TYPE_CHECKING:
     from chatlab.lab import Lab
 
-POLICY = ROOT / "docs" / "aws-policy.json"
 FUNCTIONS, LOG_GROUPS = (
     [f"arn:{{partition}}:{arn}{{name}}-{part}" for part in ("connect", "default", "disconnect")]
     for arn in ("lambda:{region}:{account_id}:function:", "logs:{region}:{account_id}:log-group:/aws/lambda/")
 )
+TABLE = "arn:{partition}:dynamodb:{region}:{account_id}:table/{name}"
+ROLE, SWITCH_ROLE = (
+    f"arn:{{partition}}:iam::{{account_id}}:role{{path}}{{{role}}}" for role in ("role", "switch_role")
+)
+MAKE_ROLE = (
+    "iam:CreateRole iam:TagRole iam:GetRole iam:PutRolePolicy iam:GetRolePolicy iam:ListRolePolicies"
+    " iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole"
+)
+DELETE_ROLE = "iam:DeleteRolePolicy iam:DetachRolePolicy iam:DeleteRole"
+FUNCTION = "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}"
+APIS = "arn:{partition}:apigateway:{region}::/apis"
+
+# What carries the lab's tag. DynamoDB and S3 only look at tags where somebody has switched that on:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/attribute-based-access-control.html
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/buckets-tagging-enable-abac.html
+OWN = {"StringEquals": {"aws:ResourceTag/chatlab": "{name}"}}
+# What carries no other lab's tag.
+OWN_OR_UNTAGGED = {"StringEqualsIfExists": OWN["StringEquals"]}
+
+HOURS, EMAIL = "HOURS can't be used", "EMAIL can't be used"
+ROOMS, QUOTAS = "notebook 09 can't be done", "AWS's default quotas are assumed"
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of the policy."""
+    """One statement of a policy, each of whose actions takes each of its resources."""
 
     sid: str
     resources: list[str]
     """ARN templates of {partition}, {region}, {account_id}, {name}, {path} (of the roles), {role}, {switch_role},
-    {bucket} and {any}."""
+    {bucket}, {arn} and {any}."""
     actions: str
     """IAM's actions, with spaces between."""
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
-    is_for_switch: bool = False
-    """Whether only the switch needs it, which closes chat and page after some hours."""
+    loses: str = ""
+    """What you lose without it; "" if the lab can't do without."""
 
     def fill(self, **names: str) -> dict[str, Any]:
         """The statement as IAM has it, with these names in the templates."""
@@ -58,102 +78,59 @@ class Statement:
 STATEMENTS = [
     Statement(
         "Table",
-        ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}"],
+        [TABLE],
         "dynamodb:CreateTable dynamodb:TagResource dynamodb:DescribeTable dynamodb:ListTagsOfResource"
         " dynamodb:DescribeTimeToLive dynamodb:UpdateTimeToLive dynamodb:PutItem dynamodb:GetItem dynamodb:DeleteItem"
-        " dynamodb:Scan dynamodb:UpdateTable dynamodb:DeleteTable",
+        " dynamodb:Scan dynamodb:DeleteTable",
     ),
-    Statement("Index", ["arn:{partition}:dynamodb:{region}:{account_id}:table/{name}/index/room"], "dynamodb:Query"),
-    Statement(
-        "Roles",
-        [
-            "arn:{partition}:iam::{account_id}:role{path}{role}",
-            "arn:{partition}:iam::{account_id}:role{path}{switch_role}",
-        ],
-        "iam:CreateRole iam:TagRole iam:GetRole iam:PutRolePolicy iam:GetRolePolicy iam:ListRolePolicies"
-        " iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole iam:DeleteRolePolicy iam:DetachRolePolicy"
-        " iam:DeleteRole",
-    ),
-    Statement(
-        "InstanceProfiles",  # a role that is in one can't be deleted, and its name is not known
-        ["arn:{partition}:iam::{account_id}:instance-profile/{any}"],
-        "iam:RemoveRoleFromInstanceProfile",
-    ),
+    Statement("Role", [ROLE], MAKE_ROLE),
+    Statement("OwnRole", [ROLE], DELETE_ROLE, OWN),
     Statement(
         "PassRole",  # create_function and update_function_configuration with a Role ask for it, too
-        ["arn:{partition}:iam::{account_id}:role{path}{role}"],
+        [ROLE],
         "iam:PassRole",
         {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
-    ),
-    Statement(
-        "PassSwitchRole",  # create_schedule asks for it, too
-        ["arn:{partition}:iam::{account_id}:role{path}{switch_role}"],
-        "iam:PassRole",
-        {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
-        is_for_switch=True,
-    ),
-    Statement(
-        "Switch",  # delete_schedule_group asks for DeleteSchedule, too
-        [
-            "arn:{partition}:scheduler:{region}:{account_id}:schedule-group/{name}-switch",
-            "arn:{partition}:scheduler:{region}:{account_id}:schedule/{name}-switch/{any}",
-        ],
-        "scheduler:CreateScheduleGroup scheduler:TagResource scheduler:CreateSchedule scheduler:GetSchedule"
-        " scheduler:UpdateSchedule scheduler:ListTagsForResource scheduler:GetScheduleGroup"
-        " scheduler:DeleteScheduleGroup scheduler:DeleteSchedule",
-        is_for_switch=True,
-    ),
-    Statement(
-        "Alarm",
-        ["arn:{partition}:budgets::{account_id}:budget/{name}-{region}"],
-        "budgets:ModifyBudget budgets:TagResource",  # create_budget and delete_budget are ModifyBudget
     ),
     Statement(
         "Functions",
         FUNCTIONS,
         "lambda:CreateFunction lambda:TagResource lambda:GetFunction lambda:GetFunctionConfiguration"
         " lambda:UpdateFunctionCode lambda:UpdateFunctionConfiguration lambda:PutFunctionEventInvokeConfig"
-        " lambda:InvokeFunction lambda:GetPolicy lambda:AddPermission lambda:RemovePermission lambda:DeleteFunction",
+        " lambda:InvokeFunction lambda:GetPolicy lambda:AddPermission lambda:RemovePermission",
     ),
+    Statement("OwnFunctions", [FUNCTION], "lambda:DeleteFunction", OWN),
     Statement(
         "EventSources",  # what feeds a function by hand, whose name is not known
         ["arn:{partition}:lambda:{region}:{account_id}:event-source-mapping:{any}"],
         "lambda:DeleteEventSourceMapping",
         {"ArnLike": {"lambda:FunctionArn": "arn:*:lambda:*:*:function:{name}-*"}},
     ),
+    # With and without the end: which of the two an action is checked against is not the same for all.
     Statement(
         "LogGroups",
-        # With and without the end: which of the two an action is checked against is not the same for all.
-        [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)],
-        "logs:CreateLogGroup logs:TagResource logs:ListTagsForResource logs:PutRetentionPolicy logs:FilterLogEvents"
-        " logs:DeleteLogGroup",
+        (log_groups := [*LOG_GROUPS, *(f"{group}:*" for group in LOG_GROUPS)]),
+        "logs:CreateLogGroup logs:TagResource logs:ListTagsForResource logs:PutRetentionPolicy logs:FilterLogEvents",
     ),
+    Statement("OwnLogGroups", log_groups, "logs:DeleteLogGroup", OWN),
+    # An API's id is AWS's, so it can't be narrowed by name, and of what is below an API only a stage has tags:
+    # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
+    Statement("Apis", [APIS, f"{APIS}/{{any}}"], "apigateway:GET"),
+    Statement("NewApi", [APIS], "apigateway:POST"),
+    Statement("Parts", [f"{APIS}/{{any}}/{{any}}"], "apigateway:POST apigateway:PATCH", OWN_OR_UNTAGGED),
+    # create_stage with Tags needs it, and it is not in the reference: amplify-cli #12316.
+    Statement("TagApi", [APIS, f"{APIS}/{{any}}"], "apigateway:TagResource", OWN_OR_UNTAGGED),
     Statement(
-        "Apis",
-        # An API's id is AWS's, so it can't be narrowed by name, and what is below an API inherits no tag of it:
-        # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html
-        ["arn:{partition}:apigateway:{region}::/apis", "arn:{partition}:apigateway:{region}::/apis/{any}"],
-        # TagResource, which create_stage with Tags needs, is not in the reference: amplify-cli #12316.
-        "apigateway:GET apigateway:POST apigateway:PATCH apigateway:TagResource",
+        "TagsOfApis",
+        # AWS has also asked with an ARN within the ARN: terraform-provider-aws #16023.
+        ["arn:{partition}:apigateway:{region}::{arn}/tags/{any}"],
+        "apigateway:POST apigateway:PUT",  # create_api with Tags may ask for either: PUT is the older interface's
+        OWN_OR_UNTAGGED,
     ),
+    Statement("OwnApi", [f"{APIS}/{{any}}"], "apigateway:DELETE", OWN),
     Statement(
         "Connections",
         ["arn:{partition}:execute-api:{region}:{account_id}:{any}/production/{any}/@connections/{any}"],
         "execute-api:ManageConnections",
-    ),
-    # get_account, for the requests a second
-    Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET"),
-    Statement(
-        "TagsOfApis",
-        # The first star is for an ARN within the ARN, as AWS has asked: terraform-provider-aws #16023.
-        ["arn:{partition}:apigateway:{region}::*/tags/{any}"],
-        "apigateway:POST apigateway:PUT",  # create_api with Tags may ask for either: PUT is the older interface's
-    ),
-    Statement(
-        "OwnApi",
-        ["arn:{partition}:apigateway:{region}::/apis/{any}"],
-        "apigateway:DELETE",
-        {"StringEquals": {"aws:ResourceTag/chatlab": "{name}"}},
     ),
     Statement(
         "Bucket",  # head_bucket and list_objects_v2 are ListBucket
@@ -167,30 +144,79 @@ STATEMENTS = [
         ["arn:{partition}:s3:::{bucket}/{any}"],
         "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload",
     ),
+    # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
     Statement(
-        "WhoseIsIt",
-        # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
-        [
-            "arn:{partition}:dynamodb:{region}:{account_id}:table/{name}-{any}",
-            "arn:{partition}:iam::{account_id}:role{path}{name}-{any}",
-            # AWS, one assumes, does not know the path of a role that does not exist yet.
-            "arn:{partition}:iam::{account_id}:role/{name}-{any}",
-            "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}",
-            "arn:{partition}:budgets::{account_id}:budget/{name}-{any}",
-        ],
-        "budgets:ListTagsForResource dynamodb:DescribeTable dynamodb:ListTagsOfResource iam:ListRoleTags"
-        " lambda:ListTags",
+        "WhoseTable",
+        [f"{TABLE}-{{any}}"],
+        "dynamodb:DescribeTable dynamodb:ListTagsOfResource",
     ),
+    Statement(
+        "WhoseRole",
+        # AWS, one assumes, does not know the path of a role that does not exist yet.
+        [f"arn:{{partition}}:iam::{{account_id}}:role{path}{{name}}-{{any}}" for path in ("{path}", "/")],
+        "iam:ListRoleTags",
+    ),
+    Statement("WhoseFunction", [FUNCTION], "lambda:ListTags"),
     Statement(
         "Lists",
         ["*"],  # none of these can be narrowed, or not before the answer is known
-        "budgets:ViewBudget dynamodb:ListTables iam:ListRoles iam:SimulatePrincipalPolicy lambda:ListFunctions"
-        " lambda:ListEventSourceMappings lambda:GetAccountSettings logs:DescribeLogGroups s3:ListAllMyBuckets"
-        " s3:GetAccountPublicAccessBlock scheduler:ListScheduleGroups scheduler:ListSchedules"
-        " organizations:DescribeEffectivePolicy tag:GetResources servicequotas:GetServiceQuota pricing:GetProducts",
+        "dynamodb:ListTables iam:ListRoles lambda:ListFunctions lambda:ListEventSourceMappings logs:DescribeLogGroups"
+        " s3:ListAllMyBuckets",
+    ),
+    # --- the lab can do without what follows
+    Statement("SwitchRole", [SWITCH_ROLE], MAKE_ROLE, loses=HOURS),
+    Statement("OwnSwitchRole", [SWITCH_ROLE], DELETE_ROLE, OWN, loses=HOURS),
+    Statement(
+        "PassSwitchRole",  # create_schedule asks for it, too
+        [SWITCH_ROLE],
+        "iam:PassRole",
+        {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+        loses=HOURS,
+    ),
+    Statement(
+        "Switch",
+        (switch := ["arn:{partition}:scheduler:{region}:{account_id}:schedule-group/{name}-switch"]),
+        "scheduler:CreateScheduleGroup scheduler:TagResource scheduler:ListTagsForResource scheduler:GetScheduleGroup",
+        loses=HOURS,
+    ),
+    Statement("OwnSwitch", switch, "scheduler:DeleteScheduleGroup", OWN, loses=HOURS),
+    Statement(
+        "Schedule",  # delete_schedule_group asks for DeleteSchedule, too
+        ["arn:{partition}:scheduler:{region}:{account_id}:schedule/{name}-switch/{any}"],
+        "scheduler:CreateSchedule scheduler:GetSchedule scheduler:UpdateSchedule scheduler:DeleteSchedule",
+        loses=HOURS,
+    ),
+    Statement("Schedules", ["*"], "scheduler:ListScheduleGroups scheduler:ListSchedules", loses=HOURS),
+    Statement(
+        "Alarm",  # create_budget and delete_budget are ModifyBudget
+        ["arn:{partition}:budgets::{account_id}:budget/{name}-{region}"],
+        "budgets:ModifyBudget budgets:TagResource budgets:ListTagsForResource",
+        loses=EMAIL,
+    ),
+    Statement("Bills", ["*"], "budgets:ViewBudget", loses=EMAIL),
+    Statement("Rooms", [TABLE], "dynamodb:UpdateTable", loses=ROOMS),
+    Statement("RoomsIndex", [f"{TABLE}/index/room"], "dynamodb:Query", loses=ROOMS),
+    # get_account, for the requests a second
+    Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET", loses=QUOTAS),
+    Statement("Quotas", ["*"], "lambda:GetAccountSettings servicequotas:GetServiceQuota", loses=QUOTAS),
+    Statement("Prices", ["*"], "pricing:GetProducts", loses="the prices are the lab's own list"),
+    Statement("Simulator", ["*"], "iam:SimulatePrincipalPolicy", loses="nobody asks beforehand what you may do"),
+    Statement("OtherNames", ["*"], "tag:GetResources", loses="only things with the lab's name are searched for"),
+    Statement(
+        "PublicPages",
+        ["*"],
+        "s3:GetAccountPublicAccessBlock organizations:DescribeEffectivePolicy",
+        loses="nobody says who forbids a public page",
     ),
 ]
 """All statements. A call that creates something with tags also asks for TagResource, or TagRole."""
+
+NEEDED = [statement for statement in STATEMENTS if not statement.loses]
+POLICIES = {
+    ROOT / "docs" / "aws-policy.json": NEEDED,
+    ROOT / "docs" / "aws-policy-optional.json": [statement for statement in STATEMENTS if statement.loses],
+}
+"""What each lab needs, and what the lab can do without."""
 
 
 class Need(NamedTuple):
@@ -198,42 +224,54 @@ class Need(NamedTuple):
 
     action: str
     resource: str
-    context: list[dict[str, Any]]
-    """`ContextEntries` of the simulator: the keys that the action's condition asks for."""
+    context: tuple[tuple[str, str], ...]
+    """The keys, and their values, that the conditions of the lab's policy ask for."""
+    loses: str = ""
+    """What you lose without it; "" if the lab can't do without."""
+
+    @property
+    def service(self) -> str:
+        """The service, as the action names it."""
+        return self.action.partition(":")[0]
 
 
-def policy(name: str = DEFAULT_NAME, role_path: str = "/") -> dict[str, Any]:
-    """The policy for a person who runs a lab called `name`, in any Region and account of the partition `aws`.
+def policy(
+    name: str = DEFAULT_NAME, statements: Sequence[Statement] = STATEMENTS, role_path: str = "/"
+) -> dict[str, Any]:
+    """The policy for a person who runs a lab called `name`, in any Region, account and partition.
 
     Its roles have this path.
     """
     names = {
-        "partition": "aws", "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
-        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*", "path": role_path,
+        "partition": "*", "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
+        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*", "arn": "*",
+        "path": role_path,
     }  # fmt: skip
-    return {"Version": "2012-10-17", "Statement": [statement.fill(**names) for statement in STATEMENTS]}
+    return {"Version": "2012-10-17", "Statement": [statement.fill(**names) for statement in statements]}
 
 
-def list_needs(lab: "Lab", with_switch: bool = True) -> list[Need]:
-    """What you need for this lab, in the form in which you can ask the policy simulator."""
+def list_needs(lab: "Lab", unused: Collection[str] = ()) -> list[Need]:
+    """What you need for this lab, in the form in which you can ask the policy simulator.
+
+    `unused` are losses that you don't mind: `HOURS`, `EMAIL`. Each question has all the keys that the lab's own policy
+    asks about: one that is missing makes the simulator unsure, also if another statement asks.
+    """
     names = {
         "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
-        "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any",
+        "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any", "arn": "",
         "path": lab.options.role_path,
     }  # fmt: skip
-    needs = []
-    for statement in STATEMENTS:
-        if with_switch or not statement.is_for_switch:
-            filled = statement.fill(**names)
-            context = [
-                {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-                for keys in filled.get("Condition", {}).values()
-                for key, value in keys.items()
-            ]
-            for resource in filled["Resource"]:
-                resource = resource if resource == "*" else resource.replace("*", "any")
-                needs += [Need(action, resource, context) for action in filled["Action"]]
-    return needs
+    filled = [(statement.fill(**names), statement.loses) for statement in STATEMENTS if statement.loses not in unused]
+    own = [dict(pair for keys in each.get("Condition", {}).values() for pair in keys.items()) for each, _ in filled]
+    every = {key: value for keys in own for key, value in keys.items()}
+    return [
+        Need(
+            action, resource if resource == "*" else resource.replace("*", "any"), tuple((every | keys).items()), loses
+        )
+        for (each, loses), keys in zip(filled, own, strict=True)
+        for resource in each["Resource"]
+        for action in each["Action"]
+    ]
 
 
 def to_text(document: dict[str, Any]) -> str:
@@ -242,12 +280,14 @@ def to_text(document: dict[str, Any]) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """Renew `docs/aws-policy.json`, for a lab called `chat`, or print another lab's policy; the exit status."""
+    """Renew the files of `POLICIES`, for a lab called `chat`, or print those of another lab; the exit status."""
     if len(names) > 2:
         raise LabError("You can give one lab's NAME and its ROLE_PATH: python -m chatlab permissions NAME ROLE_PATH")
-    if names:
-        options = Options.parse(given={"ROLE_PATH": names[1]} if names[1:] else {})
-        print(to_text(policy(Settings(name=names[0]).name, options.role_path)), end="")
-    else:
-        POLICY.write_text(to_text(policy()))
+    name = Settings(name=names[0]).name if names else DEFAULT_NAME
+    path_of_roles = Options.parse(given={"ROLE_PATH": names[1]} if names[1:] else {}).role_path
+    for path, statements in POLICIES.items():
+        if names:
+            print(f"{path.name} for the lab {name}:\n{to_text(policy(name, statements, path_of_roles))}")
+        else:
+            path.write_text(to_text(policy(name, statements)))
     return 0

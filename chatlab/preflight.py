@@ -22,17 +22,11 @@ from chatlab.permissions import Need
 
 OK, WARNING, NOT_CHECKED, STOP = "ok", "warning", "not checked", "stop"
 
-# Actions that the lab can do without: it takes AWS's defaults, or a workaround.
-DISPENSABLE = frozenset(
-    "iam:SimulatePrincipalPolicy iam:RemoveRoleFromInstanceProfile lambda:GetAccountSettings"
-    " servicequotas:GetServiceQuota pricing:GetProducts s3:GetAccountPublicAccessBlock tag:GetResources"
-    " organizations:DescribeEffectivePolicy"
-    " budgets:ModifyBudget budgets:TagResource budgets:ViewBudget budgets:ListTagsForResource".split()
-)
 # If an organisation forbids these, notebook 05 serves the page from this machine.
 PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
 _ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab permissions NAME)."
+_GLOBAL = frozenset({"iam", "budgets", "organizations", "pricing"})  # these services are in one Region of a partition
 # Why an action is not allowed; what begins as the first is not known for sure.
 _UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 
@@ -52,11 +46,11 @@ class Check(NamedTuple):
         return {"check": self.check, "": self.result, "found": self.found, "what to do": self.what_to_do}
 
 
-def run_checks(lab: Lab) -> list[Check]:
-    """Run all checks."""
+def run_checks(lab: Lab, with_alarm: bool = False) -> list[Check]:
+    """Run all checks; `with_alarm`: also whether you may make a budget."""
     return [
         check_identity(lab),
-        *check_permissions(lab),
+        *check_permissions(lab, with_alarm),
         *check_names(lab),
         check_public_access(lab),
         *check_quotas(lab),
@@ -103,11 +97,14 @@ def principal(lab: Lab) -> str | None:
 # --- what you may do ------------------------------------------------------------------------------------------------
 
 
-def check_permissions(lab: Lab) -> list[Check]:
+def check_permissions(lab: Lab, with_alarm: bool = False) -> list[Check]:
     """A check for each service: whether you may do there all that the lab needs."""
+    unused = {permissions.HOURS: lab.options.hours is None, permissions.EMAIL: not with_alarm}
+    needs = permissions.list_needs(lab, [loss for loss, is_unused in unused.items() if is_unused])
+    needs = [need for need in needs if lab.options.public or need.action not in PUBLIC]
     try:
         arn = principal(lab)
-        refused = _refused(lab, arn) if arn else None
+        refused = _refused(lab, arn, needs) if arn else None
     except ClientError as error:
         if error_code(error) not in DENIED | {"NoSuchEntity"}:
             raise
@@ -115,27 +112,33 @@ def check_permissions(lab: Lab) -> list[Check]:
     if refused is None:
         found = "the policy simulator does not know you: root may do everything, a federated user what its policy says"
         return [Check("permissions", NOT_CHECKED, found)]
-    services: dict[str, set[str]] = {}
-    for need in _needs(lab):
-        services.setdefault(need.action.partition(":")[0], set()).add(need.action)
-    return [_check_service(service, actions, refused) for service, actions in services.items()]
+    services: dict[str, list[Need]] = {}
+    for need in needs:
+        services.setdefault(need.service, []).append(need)
+    return [_check_service(service, needs, refused) for service, needs in services.items()]
 
 
-def _check_service(service: str, actions: set[str], refused: dict[str, str]) -> Check:
-    """The check of one service, where `refused` says why an action, of any service, is not allowed."""
-    refused = {action: why for action, why in refused.items() if action in actions}
-    if not refused:
-        found = f"all {len(actions)} actions" if len(actions) > 1 else "the one action"
-        return Check(f"permissions: {service}", OK, found)
-    first = [f"{action}{why}" for action, why in sorted(refused.items())][:4]
-    more = f" and {len(refused) - len(first)} more" if len(refused) > len(first) else ""
-    found = f"not allowed: {', '.join(first)}{more}"
-    advice = _what_organisations_ask_for(refused)
-    certain = {action: why for action, why in refused.items() if not why.startswith(_UNSURE)}
+def _check_service(service: str, needs: list[Need], refused: dict[Need, str]) -> Check:
+    """The check of one service, where `refused` says why a need, of any service, is not allowed."""
+    check = f"permissions: {service}"
+    missing = {need: refused[need] for need in needs if need in refused}
+    if not missing:
+        actions = {need.action for need in needs}
+        return Check(check, OK, f"all {len(actions)} actions" if len(actions) > 1 else "the one action")
+    advice = _what_organisations_ask_for({need.action: why for need, why in missing.items()})
+    certain = {need: why for need, why in missing.items() if not why.startswith(_UNSURE)}
     if not certain:
-        return Check(f"permissions: {service}", NOT_CHECKED, found.replace("not allowed", "not known"), advice)
-    workable = DISPENSABLE | {action for action in PUBLIC if certain.get(action) == _BY_ORGANISATION}
-    return Check(f"permissions: {service}", WARNING if certain.keys() <= workable else STOP, found, advice or _ADVICE)
+        return Check(check, NOT_CHECKED, f"not known: {_listed(missing)}", advice)
+    stops = {
+        need: why
+        for need, why in certain.items()
+        if not need.loses and not (need.action in PUBLIC and why == _BY_ORGANISATION)
+    }
+    if stops:
+        return Check(check, STOP, f"not allowed: {_listed(stops)}", advice or _ADVICE)
+    losses = sorted({need.loses for need in certain if need.loses})
+    what_to_do = f"Without it, {'; '.join(losses)} (docs/aws-policy-optional.json)." if losses else ""
+    return Check(check, WARNING, f"not allowed: {_listed(certain)}", f"{advice} {what_to_do}".strip())
 
 
 def _what_organisations_ask_for(refused: dict[str, str]) -> str:
@@ -147,44 +150,60 @@ def _what_organisations_ask_for(refused: dict[str, str]) -> str:
     return ""
 
 
-def _needs(lab: Lab) -> list[Need]:
-    needs = permissions.list_needs(lab, with_switch=lab.options.hours is not None)
-    return [need for need in needs if lab.options.public or need.action not in PUBLIC]
+def _listed(missing: dict[Need, str]) -> str:
+    """The first few actions, and why each is not allowed."""
+    actions = sorted({f"{need.action}{why}" for need, why in missing.items()})
+    return ", ".join(actions[:4]) + (f" and {len(actions) - 4} more" if len(actions) > 4 else "")
 
 
-def _refused(lab: Lab, principal_arn: str) -> dict[str, str]:
-    """The actions that are not allowed, says the policy simulator, and why ("" if just no policy allows it)."""
+def _refused(lab: Lab, principal_arn: str, needs: list[Need]) -> dict[Need, str]:
+    """The needs that are not allowed, says the policy simulator, and why ("" if just no policy allows it)."""
     paginator = lab.client("iam").get_paginator("simulate_principal_policy")
-    refused: dict[str, str] = {}
-    questions = groupby(_needs(lab), key=lambda need: (need.resource, need.context))
-    for (resource, context), needs in questions:
-        actions = [need.action for need in needs]
-        question = {"PolicySourceArn": principal_arn, "ActionNames": actions, "ResourceArns": [resource]}
-        try:
-            entries = [*context, _region_of(lab, actions[0]), *_boundary_of(lab)]
-            pages = list(paginator.paginate(**question, ContextEntries=entries))
-        except ClientError as error:
-            if error_code(error) != "InvalidInput":
-                raise
-            refused = dict.fromkeys(actions, f"{_UNSURE}can't be simulated)") | refused
-            continue
-        for answer in (answer for page in pages for answer in page["EvaluationResults"]):
+    refused: dict[Need, str] = {}
+    for (service, *_), group in groupby(needs, key=lambda need: (need.service, need.resource, need.context)):
+        asked = {need.action.lower(): need for need in group}  # IAM's action names know no case
+        calls_context = {"aws:RequestedRegion": _region_of(lab, service)}
+        if lab.options.boundary:  # for policies that allow roles with this permissions boundary only
+            calls_context["iam:PermissionsBoundary"] = lab.options.boundary
+        for answer in _answers(paginator, list(asked.values()), principal_arn, calls_context):
             if answer["EvalDecision"] != "allowed":
-                refused[answer["EvalActionName"]] = _why(answer)
+                refused[asked[answer["EvalActionName"].lower()]] = answer.get("Why") or _why(answer)
     return refused
 
 
-def _region_of(lab: Lab, action: str) -> dict[str, Any]:
-    """The context entry for policies that allow some Regions only. IAM is in its partition's first one."""
+def _answers(
+    paginator: Any, needs: list[Need], principal_arn: str, context: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """The simulator's answers about needs of one service, with one resource and one context, to which `context` adds.
+
+    It refuses a question about actions "which require different authorization information". Then each is asked alone.
+    """
+    question = {
+        "PolicySourceArn": principal_arn,
+        "ActionNames": [need.action for need in needs],
+        "ResourceArns": [needs[0].resource],
+        "ContextEntries": [
+            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+            for key, value in (dict(needs[0].context) | context).items()
+        ],
+    }
+    try:
+        pages = list(paginator.paginate(**question))
+    except ClientError as error:
+        if error_code(error) != "InvalidInput":
+            raise
+        if len(needs) == 1:
+            yield {"EvalActionName": needs[0].action, "EvalDecision": "", "Why": f"{_UNSURE}can't be simulated)"}
+        for need in needs if len(needs) > 1 else []:
+            yield from _answers(paginator, [need], principal_arn, context)
+    else:
+        yield from (answer for page in pages for answer in page["EvaluationResults"])
+
+
+def _region_of(lab: Lab, service: str) -> str:
+    """The Region of a call, for policies that allow some Regions only."""
     first = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
-    region = first.get(lab.partition, lab.region) if action.startswith("iam:") else lab.region
-    return {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [region], "ContextKeyType": "string"}
-
-
-def _boundary_of(lab: Lab) -> list[dict[str, Any]]:
-    """The context entry for policies that allow roles with this permissions boundary only, if there is one."""
-    key = {"ContextKeyName": "iam:PermissionsBoundary", "ContextKeyType": "string"}
-    return [key | {"ContextKeyValues": [lab.options.boundary]}] if lab.options.boundary else []
+    return first.get(lab.partition, lab.region) if service in _GLOBAL else lab.region
 
 
 def _why(answer: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ COMMANDS = {
     "page": ("page:main", "serve the page that is built from this machine"),
     "browser": ("browser:main", "succeed if there is a Chromium on this machine"),
     "pictures": ("pictures:main", "renew the pictures at the notebooks' heads"),
-    "permissions": ("permissions:main", "renew docs/aws-policy.json, or print the policy of another NAME"),
+    "permissions": ("permissions:main", "renew the policies in docs, or print those of another NAME"),
     "prices": ("cost:renew", "renew the table of prices from AWS's public price lists"),
     "rehearse": ("emulator.rehearsal:main", "run a command with AWS played on this machine (Linux)"),
 }

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import httpx
 from ministack.app import app as ministack_app
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime
-from ministack.services import apigateway, iam, lambda_svc, tagging
+from ministack.services import apigateway, cloudwatch_logs, iam, lambda_svc, tagging
 
 from chatlab.emulator.account import PUBLIC_ACCESS_BLOCK
 from chatlab.emulator.calls import ApiCall, App, Message, Receive, Response, Scope, Send, parse_call, read_body, replay
@@ -62,7 +62,10 @@ def role_may(role_arn: str, action: str, resource_arn: str, region: str) -> bool
 
 def correct() -> None:
     """From now on, in this process, MiniStack does as IAM does, and nobody can guess a function's access key."""
-    tagging._RESOURCE_TAG_COLLECTORS["apigateway"] = _tags_of_apis  # for `aws:ResourceTag`
+    # for `aws:ResourceTag`
+    tagging._RESOURCE_TAG_COLLECTORS |= {
+        "apigateway": _tags_of_apis, "logs": _tags_of_log_groups, "scheduler": tagging._collect_scheduler,
+    }  # fmt: skip
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_actions.extract_iam_action = extract_iam_action
     iam._IAM_HANDLERS[SIMULATE] = simulate_with_conditions
@@ -317,6 +320,13 @@ def _schedule_arn(path: str, body: bytes, parameters: dict[str, Any], arn: str) 
 def _tags_of_apis() -> Iterator[tuple[str, list[dict[str, str]]]]:
     for arn, tags in apigateway._api_tags.items():
         yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _tags_of_log_groups() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for group in cloudwatch_logs._log_groups.values():
+        arn = group["arn"].removesuffix(":*")
+        for each in (arn, f"{arn}:*"):
+            yield each, [{"Key": key, "Value": value} for key, value in group["tags"].items()]
 
 
 def simulate_with_conditions(parameters: dict[str, Any]) -> Any:

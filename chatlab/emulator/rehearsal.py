@@ -48,8 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m chatlab rehearse", description="Rehearse AWS on this machine.")
     parser.add_argument("--region", default="us-east-1", help="the Region to play (default: us-east-1)")
     parser.add_argument("--traits", default="all", help='AWS\'s traits, names with commas between (default: "all")')
-    parser.add_argument("--policy-of", metavar="NAME", help="who runs it has the policy of this lab, and nothing else")
-    parser.add_argument("--without", metavar="ACTION,...", default="", help="actions that this policy is to deny")
+    parser.add_argument(
+        "--policy-of", metavar="NAME", help="who runs it has the policies of this lab, and nothing else"
+    )
+    parser.add_argument(
+        "--without", metavar="ACTION,...", default="", help='what this policy is to lack: actions, or "optional"'
+    )
     parser.add_argument("command", nargs="*", default=[sys.executable, "-m", "chatlab", "run", "--target", "aws"])
     options = parser.parse_args(arguments)
     if folder := os.environ.get(FOLDER):
@@ -172,10 +176,11 @@ def start_cloud(folder: Path, options: argparse.Namespace) -> None:
     environment = cloud_environment(folder, options.region)
     if options.policy_of:
         policy = folder / "policy.json"
-        document = permissions.policy(options.policy_of)
-        if options.without:
-            denied = {"Effect": "Deny", "Action": options.without.split(","), "Resource": "*"}
-            document["Statement"].append(denied)
+        without = options.without.split(",")
+        statements = permissions.NEEDED if "optional" in without else permissions.STATEMENTS
+        document = permissions.policy(options.policy_of, statements)
+        if denied := [action for action in without if ":" in action]:
+            document["Statement"].append({"Effect": "Deny", "Action": denied, "Resource": "*"})
         policy.write_text(permissions.to_text(document))
         environment[Variable.POLICY] = str(policy)
     if record := Variable.RECORD.get():

@@ -173,6 +173,14 @@ async def _no_public_buckets(call: ApiCall, forward: Forward) -> Response:
     return await forward()
 
 
+async def _strict_simulator(call: ApiCall, forward: Forward) -> Response:
+    """IAM's policy simulator refuses a question about actions of different kinds; here, about any two. Assumed."""
+    if call.operation == "SimulatePrincipalPolicy" and "ActionNames.member.2" in call.parameters:
+        mixture = "Invalid Input: the actions require different authorization information"
+        return error_response("iam", 400, "InvalidInput", mixture)
+    return await forward()
+
+
 # --- the table, and how a person chooses from it ---------------------------------------------------------------------
 
 
@@ -198,6 +206,7 @@ TRAITS = {
     "connections-rate": Trait(_connections_rate, REQUESTS_PER_S),
     "connect-rate": Trait(None),  # by `with_traits`
     "concurrency": Trait(None, 10.0),  # by `lambda_service`
+    "strict-simulator": Trait(lambda: _strict_simulator),
     "price-list": Trait(lambda: price_list),
     "late-metrics": Trait(None, 20.0),  # by `cloudwatch`; on AWS it is one to three minutes
     "stage-limits": Trait(None),  # by `api_gateway`

@@ -12,9 +12,12 @@ import pytest
 from chatlab import Lab, LabError, list_resources, permissions, preflight
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import TEARDOWN
+from chatlab.permissions import Need
 from chatlab.preflight import BY_ACCOUNT, BY_EITHER, BY_ORGANISATION, NOT_CHECKED, OK, STOP, WARNING, Check
 from chatlab.settings import Options
 from tests.support.cells import run_cells
+from tests.support.labs import lab_in
+from tests.support.policies import without
 from tests.support.stubs import answering
 
 ACCOUNT = "111122223333"
@@ -81,46 +84,66 @@ FROM_ELSEWHERE = {
 }  # fmt: skip
 
 
+def need(action, resource="*", loses=""):
+    return Need(action, resource, (("aws:ResourceTag/chatlab", "chat"),), loses)
+
+
+def simulated(*decisions):
+    return "simulate_principal_policy", {"EvaluationResults": list(decisions), "IsTruncated": False}
+
+
 def test_what_is_not_allowed_is_named_and_by_whom():
-    lab = Account(iam=None)
-    groups = [
-        [decision("dynamodb:CreateTable", "implicitDeny")],
-        [decision("iam:CreateRole", "explicitDeny", OrganizationsDecisionDetail={"AllowedByOrganizations": False})],
-        [decision("lambda:GetAccountSettings", "allowed"), decision("pricing:GetProducts", "implicitDeny")],
-        [decision("logs:CreateLogGroup", "explicitDeny", ResourceSpecificResults=[FROM_ELSEWHERE])],
-    ]
-    lab.iam = [("simulate_principal_policy", {"EvaluationResults": group, "IsTruncated": False}) for group in groups]
-    lab.iam += [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
-    refused = preflight._refused(lab, f"arn:aws:iam::{ACCOUNT}:user/ada")
+    table, role, prices = (
+        need("dynamodb:CreateTable"),
+        need("iam:CreateRole"),
+        need("pricing:GetProducts", loses="prices"),
+    )
+    settings, group, other = need("lambda:GetAccountSettings"), need("logs:CreateLogGroup"), need("any:Other")
+    by_organisation = {"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}
+    lab = Account(
+        iam=[
+            simulated(decision("DynamoDB:createtable", "implicitDeny")),  # IAM's action names know no case
+            simulated(decision("iam:CreateRole", "explicitDeny", **by_organisation)),
+            simulated(decision("lambda:GetAccountSettings", "allowed")),
+            simulated(decision("pricing:GetProducts", "implicitDeny")),
+            simulated(decision("logs:CreateLogGroup", "explicitDeny", ResourceSpecificResults=[FROM_ELSEWHERE])),
+        ]
+    )
+    refused = preflight._refused(lab, f"arn:aws:iam::{ACCOUNT}:user/ada", [table, role, settings, prices, group])
     assert refused == {
-        "dynamodb:CreateTable": "",
-        "iam:CreateRole": " (by your organisation)",
-        "pricing:GetProducts": "",
-        "logs:CreateLogGroup": " (it depends on aws:SourceIp)",
+        table: "",
+        role: " (by your organisation)",
+        prices: "",
+        group: " (it depends on aws:SourceIp)",
     }
 
-    def result(action, refused=refused):
-        return preflight._check_service("any", {action, "any:Other"}, refused).result
+    def check(*needs, refused=refused):
+        return preflight._check_service("any", [*needs, other], refused)
 
-    assert result("iam:CreateRole") == STOP
-    assert result("pricing:GetProducts") == WARNING  # there is a table of prices
-    assert "BOUNDARY, ROLE_PATH or TAGS" in preflight._check_service("iam", {"iam:CreateRole"}, refused).what_to_do
-    by_organisation = {"s3:PutBucketPolicy": " (by your organisation)"}
-    assert "PUBLIC=no" in preflight._check_service("s3", {"s3:PutBucketPolicy"}, by_organisation).what_to_do
-    assert result("s3:PutBucketPolicy", by_organisation) == WARNING  # the page is served from this machine then
-    assert result("s3:PutBucketPolicy", {"s3:PutBucketPolicy": ""}) == STOP
-    assert result("logs:CreateLogGroup") == NOT_CHECKED
-    others = preflight._check_service("logs", {"logs:TagResource", "logs:DeleteLogGroup"}, refused)
+    assert check(role).result == STOP
+    assert "BOUNDARY, ROLE_PATH or TAGS" in check(role).what_to_do
+    warning = check(prices)  # there is a table of prices
+    assert warning.result == WARNING and warning.what_to_do == "Without it, prices (docs/aws-policy-optional.json)."
+    assert check(prices, table) == check(table)  # what stops is named
+    policy = need("s3:PutBucketPolicy")
+    # The page is served from this machine then.
+    by_organisation = check(policy, refused={policy: " (by your organisation)"})
+    assert by_organisation.result == WARNING and "PUBLIC=no" in by_organisation.what_to_do
+    assert check(policy, refused={policy: ""}).result == STOP
+    assert check(group).result == NOT_CHECKED
+    others = preflight._check_service("logs", [need("logs:TagResource"), need("logs:DeleteLogGroup")], refused)
     assert others == Check("permissions: logs", OK, "all 2 actions")
 
 
-def test_what_the_simulator_can_not_be_asked_is_not_known():
-    denied = [("simulate_principal_policy", "InvalidInput")]
-    answers = [("simulate_principal_policy", {"EvaluationResults": [], "IsTruncated": False})] * 40
-    refused = preflight._refused(Account(iam=denied + answers), f"arn:aws:iam::{ACCOUNT}:user/ada")
-    check = preflight._check_service("dynamodb", {"dynamodb:CreateTable"}, refused)
+def test_what_the_simulator_refuses_as_a_mixture_is_asked_one_by_one():
+    create, tag = needs = [need("dynamodb:CreateTable"), need("dynamodb:TagResource")]
+    refusal = ("simulate_principal_policy", "InvalidInput")
+    account = Account(iam=[refusal, simulated(decision(create.action, "implicitDeny")), refusal])
+    refused = preflight._refused(account, f"arn:aws:iam::{ACCOUNT}:user/ada", needs)
+    assert refused == {create: "", tag: " (it can't be simulated)"}
+    check = preflight._check_service("dynamodb", needs[1:], refused)
     assert check.result == NOT_CHECKED
-    assert check.found.startswith("not known: dynamodb:CreateTable (it can't be simulated)")
+    assert check.found == "not known: dynamodb:TagResource (it can't be simulated)"
 
 
 OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
@@ -183,10 +206,70 @@ def results(checks):
     return {check.check: check.result for check in checks}
 
 
-def test_the_labs_own_policy_is_enough(restricted):
-    checks = preflight.run_checks(restricted("own-policy", permissions.policy("own-policy")))
-    assert STOP not in results(checks).values(), checks
-    assert results(checks)["permissions: iam"] == OK  # iam:PassRole, too, whose condition names the service
+def allow(actions, *resources):
+    return {"Effect": "Allow", "Action": actions.split(), "Resource": list(resources)}
+
+
+NAME = "persons"
+IN_ALL = permissions.policy(NAME)["Statement"]
+OPTIONAL = {action for each in IN_ALL for action in each["Action"]} - {
+    action for each in permissions.policy(NAME, permissions.NEEDED)["Statement"] for action in each["Action"]
+}
+# As https://docs.aws.amazon.com/aws-managed-policy/latest/reference/PowerUserAccess.html
+POWER_USER = [
+    {"Effect": "Allow", "NotAction": ["iam:*", "organizations:*", "account:*"], "Resource": "*"},
+    statement("iam:CreateServiceLinkedRole", "iam:ListRoles", "organizations:DescribeOrganization"),
+]
+SCOPED_BY_SERVICE = [
+    allow("dynamodb:*", "arn:aws:dynamodb:*:*:table/*"),
+    allow("iam:*", "arn:aws:iam::*:role/*"),
+    allow("lambda:*", "arn:aws:lambda:*:*:function:*", "arn:aws:lambda:*:*:event-source-mapping:*"),
+    allow("logs:*", "arn:aws:logs:*:*:log-group:*"),
+    allow("apigateway:*", "arn:aws:apigateway:*::/*"),
+    allow("execute-api:*", "arn:aws:execute-api:*:*:*"),
+    allow("s3:*", "arn:aws:s3:::*"),
+    allow("scheduler:*", "arn:aws:scheduler:*:*:schedule-group/*", "arn:aws:scheduler:*:*:schedule/*/*"),
+    allow("budgets:*", "arn:aws:budgets::*:budget/*"),
+    allow("*:List* *:Describe* *:Get* *:View* iam:SimulatePrincipalPolicy", "*"),
+]
+PERSONS = {
+    "the lab's policies": (IN_ALL, {OK}),
+    "a power user who may do the lab's part of IAM": (
+        [*POWER_USER, *(each for each in IN_ALL if each["Action"][0].startswith("iam:"))],
+        {OK, WARNING},  # an organisation's policies can't be read
+    ),
+    "a policy of their own, by service": (SCOPED_BY_SERVICE, {OK}),
+    "what each lab needs": (permissions.policy(NAME, permissions.NEEDED)["Statement"], {NOT_CHECKED}),
+    "no action that the lab can do without, but to ask": (
+        without(permissions.policy(NAME), *OPTIONAL - {"iam:SimulatePrincipalPolicy"})["Statement"],
+        {OK, WARNING},
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "expected"), PERSONS.values(), ids=PERSONS)
+def test_who_may_do_all_that_is_needed_can_go_on_and_hears_what_they_lose(restricted, statements, expected):
+    restricted(NAME, {"Version": "2012-10-17", "Statement": statements})
+    checks = preflight.run_checks(Lab.choose("local", NAME, hours=8), with_alarm=True)
+    preflight.require_passed(checks)
+    asked = [check for check in checks if check.check.startswith("permissions")]
+    assert {check.result for check in asked} == expected, asked
+    if len(statements) > len(IN_ALL):
+        said = " ".join(check.what_to_do for check in asked)
+        losses = {each.loses for each in permissions.STATEMENTS if each.loses and each.sid != "Simulator"}
+        assert [loss for loss in losses if loss not in said] == []
+
+
+def test_who_wants_neither_a_switch_nor_an_alarm_is_not_asked_about_them(restricted):
+    lab = restricted(NAME, permissions.policy(NAME))
+    services = {check.check.rpartition(" ")[2] for check in preflight.check_permissions(lab)}
+    assert services.isdisjoint({"scheduler", "budgets"}) and {"iam", "tag"} <= services
+
+
+def test_a_simulator_that_takes_no_mixture_is_asked_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_TRAITS", "strict-simulator")
+    with lab_in(tmp_path) as lab:
+        assert {check.result for check in preflight.check_permissions(lab)} == {OK}
 
 
 def test_an_empty_account_is_free_and_the_labs_own_things_are_told_from_others(cloud):

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 import chatlab
-from chatlab import Lab, LabError, list_resources, local_cloud, permissions, poll, preflight, teardown
+from chatlab import Lab, LabError, list_resources, local_cloud, permissions, poll, teardown
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_labs, list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
@@ -118,12 +118,20 @@ def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
     lab = build("attached", "02_iam_role")
     iam = lab.client("iam")
     iam.attach_role_policy(RoleName=lab.role, PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
+    assert "Detached the policy ReadOnlyAccess" in run_cells(TEARDOWN)
+    assert list_resources(lab).empty
+
+
+def test_a_role_in_an_instance_profile_stays_until_its_person_takes_it_out(cloud):
+    """The right to take a role out of any instance profile would be one over all machines of the account."""
+    lab = build("profiled", "02_iam_role")
+    iam, within = lab.client("iam"), {"InstanceProfileName": "by-hand", "RoleName": lab.role}
     iam.create_instance_profile(InstanceProfileName="by-hand")
-    iam.add_role_to_instance_profile(InstanceProfileName="by-hand", RoleName=lab.role)
-    said = run_cells(TEARDOWN)
-    assert "Detached the policy ReadOnlyAccess" in said
-    assert "Took the role out of the instance profile by-hand" in said
-    assert iam.get_instance_profile(InstanceProfileName="by-hand")["InstanceProfile"]["Roles"] == []
+    iam.add_role_to_instance_profile(**within)
+    with pytest.raises(LabError, match="It is in the instance profile by-hand: take it out first"):
+        run_cells(TEARDOWN)
+    iam.remove_role_from_instance_profile(**within)
+    run_cells(TEARDOWN)
     assert list_resources(lab).empty
 
 
@@ -215,8 +223,8 @@ def test_what_you_may_not_ask_about_stops_neither_inventory_nor_teardown_unless_
     cloud, restricted
 ):
     """The person may do nothing that the lab can do without, neither look at schedules nor at bills."""
-    actions = [*preflight.DISPENSABLE, "scheduler:*", "budgets:*", "dynamodb:ListTagsOfResource"]
-    policy = without(permissions.policy("few"), *actions)
+    needed = permissions.policy("few", permissions.NEEDED)
+    policy = without(needed, "dynamodb:ListTagsOfResource")
     policy = without(policy, "iam:ListRoleTags", resource="arn:aws:iam::*:role/few-switch-*")
     lab = restricted("few", policy)
     others, beside = Lab(Settings("local", "few")), Lab(Settings("local", "few-theirs"))

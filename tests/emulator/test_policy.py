@@ -1,13 +1,16 @@
 """The local cloud under a policy: what it does not allow is refused, also what AWS asks beside a call's own action."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from botocore.exceptions import ClientError
 
 from chatlab import permissions
 from tests.support.labs import lab_in
-from tests.support.strangers import make_budget, make_log_groups, make_role, make_schedule_group
+from tests.support.strangers import TRUST, as_list, make_budget, make_log_groups, make_role, make_schedule_group
+
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)  # the end of an archive's directory, which has no entries
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,56 @@ def test_an_api_without_the_labs_tag_is_not_deleted(lab):
     assert gateway.get_api(ApiId=foreign)
 
 
+def make_a_role(lab, tags):
+    lab.client("iam").create_role(RoleName=lab.role, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=as_list(tags))
+
+
+def make_a_function(lab, tags):
+    with suppress(ClientError):  # it is there
+        make_a_role(lab, lab.tags)
+    create_function(lab, tags)
+
+
+TAGGED = {
+    "role": (make_a_role, lambda lab: lab.client("iam").delete_role(RoleName=lab.role)),
+    "function": (
+        make_a_function,
+        lambda lab: lab.client("lambda").delete_function(FunctionName=lab.functions["connect"]),
+    ),
+    "log group": (
+        lambda lab, tags: lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=tags),
+        lambda lab: lab.client("logs").delete_log_group(logGroupName=lab.log_groups["connect"]),
+    ),
+    "schedule group": (
+        lambda lab, tags: lab.client("scheduler").create_schedule_group(Name=lab.switch, Tags=as_list(tags)),
+        lambda lab: lab.client("scheduler").delete_schedule_group(Name=lab.switch),
+    ),
+}
+"""How to make, and to delete, what has the lab's name."""
+
+
+@pytest.mark.parametrize(("make", "delete"), TAGGED.values(), ids=TAGGED)
+def test_what_has_the_labs_name_and_not_its_tag_is_not_deleted(lab, make, delete):
+    make(lab, lab.tags)
+    delete(lab)
+    make(lab, {"chatlab": "another"})
+    with pytest.raises(ClientError) as error:
+        delete(lab)
+    assert code(error) in ("AccessDenied", "AccessDeniedException")
+
+
+def test_anothers_api_and_its_stage_are_not_changed(lab):
+    gateway = lab.client("apigatewayv2")
+    common = {"Name": "any", "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action"}
+    api = gateway.create_api(**common, Tags={"chatlab": "another"})["ApiId"]
+    stage = {"ApiId": api, "StageName": "production"}
+    gateway.create_stage(**stage, Tags={"chatlab": "another"})  # what is below an API has none of its tags
+    for change in (lambda: gateway.update_api(ApiId=api, Name="mine"), lambda: gateway.update_stage(**stage)):
+        with pytest.raises(ClientError) as error:
+            change()
+        assert code(error) == "AccessDeniedException"
+
+
 def test_each_question_is_written_down_once(restricted):
     lab, asked = restricted
     for _ in range(2):
@@ -73,14 +126,14 @@ def test_each_question_is_written_down_once(restricted):
     assert question["resource"].endswith(":table/any") and not question["allowed"]
 
 
-def create_function(lab):
+def create_function(lab, tags=None):
     lab.client("lambda").create_function(
         FunctionName=lab.functions["connect"],
-        Code={"ZipFile": b"none"},
+        Code={"ZipFile": EMPTY_ZIP},
         Role=f"arn:aws:iam::{lab.account_id}:role/{lab.role}",
         Handler="h.h",
         Runtime="python3.13",
-        Tags=lab.tags,
+        Tags=tags or lab.tags,
     )
 
 

@@ -18,8 +18,10 @@ CONNECT, *_ = EXERCISES = exercises(CAPSTONE)
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHATLAB_POLICY", str(permissions.POLICY))
-        with chat_in(tmp_path_factory.mktemp("rooms")) as lab:
+        folder = tmp_path_factory.mktemp("rooms")
+        (folder / "policy.json").write_text(permissions.to_text(permissions.policy()))
+        patch.setenv("CHATLAB_POLICY", str(folder / "policy.json"))
+        with chat_in(folder / "home") as lab:
             yield lab
 
 
