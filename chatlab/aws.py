@@ -47,6 +47,11 @@ NOT_SUBSCRIBED = ("OptInRequired", "SubscriptionRequiredException", "NotSignedUp
 # What each error means and what to do. The fields in braces are those of `_Failure`.
 NO_CREDENTIALS = "There are no AWS credentials{0.of_profile}: {0.sign_in}, and try again."
 WRONG_CLOCK = "This machine's clock is wrong{0.skew}, so that AWS refuses what it signs: set the clock."
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html and aws-vault #1056
+NOT_FOR_IAM = (
+    "IAM does not take your temporary keys{0.of_profile}, although STS does: keys of `aws sts get-session-token` need "
+    "the code of an MFA device for IAM. Get them with --serial-number and --token-code, or use other credentials."
+)
 BY_CODE = (
     dict.fromkeys(MISSING, NO_CREDENTIALS)
     | dict.fromkeys(EXPIRED, "Your AWS credentials{0.of_profile} have expired: {0.sign_in}, and try again.")
@@ -132,7 +137,7 @@ def aws_session(profile_name: str | None = None, region_name: str | None = None)
 
         def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
             service = self.meta.service_model.service_name
-            with explaining(core, self.meta.region_name), record.call(service, operation_name) as response:
+            with explaining(core, self.meta.region_name, service), record.call(service, operation_name) as response:
                 client: Any = super()  # the class that botocore puts behind this one
                 response |= (answer := client._make_api_call(operation_name, api_params))
                 return answer
@@ -207,15 +212,15 @@ def partitions() -> dict[str, Partition]:
 
 
 @contextmanager
-def explaining(core: Core, region: str | None = None) -> Iterator[None]:
+def explaining(core: Core, region: str | None = None, service: str = "") -> Iterator[None]:
     """Raise what `explain` returns in place of an error of botocore's."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise explain(error, core, region) from None
+        raise explain(error, core, region, service) from None
 
 
-def explain(error: BotoCoreError | ClientError, core: Core, region: str | None = None) -> Exception:
+def explain(error: BotoCoreError | ClientError, core: Core, region: str | None = None, service: str = "") -> Exception:
     """The LabError that says what `error` means and what to do; `error` itself if it is clear enough.
 
     An error for want of a permission stays a ClientError, and gets one more sentence.
@@ -223,6 +228,7 @@ def explain(error: BotoCoreError | ClientError, core: Core, region: str | None =
     Args:
         core: the botocore session, whose profile says how you sign in.
         region: the Region that was asked.
+        service: the service that was asked, as botocore names it.
     """
     failure = _Failure(error, core, region)
     if isinstance(error, ClientError):
@@ -230,6 +236,9 @@ def explain(error: BotoCoreError | ClientError, core: Core, region: str | None =
         sentence = BY_CODE.get(code)
         if code in WRONG_SIGNATURE + EXPIRED and failure.skew:
             sentence = WRONG_CLOCK
+        credentials = core.get_credentials() if code in UNKNOWN and service == "iam" else None
+        if credentials and credentials.token:  # STS was asked before
+            sentence = NOT_FOR_IAM
         # botocore raises the same error once more if a role could not be assumed.
         if code in DENIED and failure.why_denied not in str(error):
             error.args = (f"{failure.text}. {failure.why_denied}",)
@@ -294,7 +303,7 @@ class _Failure:
     def region_is_off(self) -> str:
         """Half a sentence if the Region has to be switched on in an account."""
         region = self.region or ""
-        if not region or region in ALWAYS_ON or region.startswith(("cn-", "us-gov-")):
+        if not region or region in ALWAYS_ON or region.startswith(("cn-", "us-gov-", "aws-")):
             return ""
         return f"the Region {region} is not switched on in your account (AWS console, Account, AWS Regions), or "
 

@@ -149,6 +149,25 @@ def test_variables_of_the_shell_are_named_where_it_is_they_that_count(monkeypatc
     assert "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew" in said
 
 
+@pytest.mark.parametrize(
+    ("profile", "sentence"),
+    [
+        (
+            "temporary",
+            "IAM does not take your temporary keys of the profile temporary, although STS does: keys of `aws",
+        ),
+        ("keys", "AWS does not know your credentials of the profile keys: the access key or its session token is wro"),
+    ],
+)
+def test_temporary_keys_that_iam_alone_does_not_know_have_no_mfa_code(profile, sentence):
+    iam = Lab(Settings("aws", "chat", "eu-west-1", profile)).client("iam")
+    with Stubber(iam) as stubber, pytest.raises(LabError) as error:
+        stubber.add_client_error("list_roles", "InvalidClientTokenId", "The security token [...] is invalid")
+        iam.list_roles()
+    assert str(error.value).startswith(sentence)
+    assert "although STS does" not in str(refused("InvalidClientTokenId", profile=profile))
+
+
 def test_keys_that_aws_does_not_know_may_be_of_a_region_that_is_off():
     said = str(refused("InvalidClientTokenId", region="me-south-1"))
     assert "the Region me-south-1 is not switched on in your account" in said
