@@ -5,9 +5,11 @@ That all of them run in kernels, one after another, is in test_run.py.
 
 import re
 import sys
+import time
 
 import nbformat
 import pytest
+import websocket
 
 import chatlab
 from chatlab import LabError, page, poll, preflight
@@ -81,8 +83,9 @@ def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, n
     assert state(built) == before
 
 
-def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkeypatch):
-    """It waits for the permission first, here for a shorter time."""
+@pytest.fixture
+def waited(monkeypatch):
+    """Whatever is waited for takes a fiftieth of the time; what, and how long it would be waited for."""
     waited = []
 
     def in_a_hurry(check, what, timeout_s=60, every_s=0.5, **options):
@@ -90,6 +93,24 @@ def test_the_notebook_that_failed_says_which_permission_is_missing(built, monkey
         return poll(check, what, timeout_s / 50, every_s / 50, **options)
 
     monkeypatch.setattr(chatlab, "poll", in_a_hurry)
+    return waited
+
+
+def test_a_name_that_dns_does_not_know_yet_is_waited_for_longer_than_a_handshake(built, waited, monkeypatch):
+    connect, known_at = websocket.create_connection, time.monotonic() + 90 / 50
+
+    def connect_later(*arguments, **options):
+        if time.monotonic() < known_at:
+            raise websocket.WebSocketAddressException("[Errno -2] Name or service not known")
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(websocket, "create_connection", connect_later)
+    run_cells("04_websocket_api")
+    assert ("DNS to know the API's name", 1000) in waited
+
+
+def test_the_notebook_that_failed_says_which_permission_is_missing(built, waited):
+    """It waits for the permission first, here for a shorter time."""
     with without_policy(built, "connections-table"), pytest.raises(LabError) as error:
         run_cells("04_websocket_api")
     assert str(error.value) == (
