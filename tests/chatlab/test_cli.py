@@ -65,7 +65,6 @@ def test_the_largest_load_test_is_taken():
     ("words", "hours"),
     [
         (["run", "--target", "aws"], 3),
-        (["run", "--target", "aws", "--hours", "0.5"], 0.5),
         (["run", "--target", "aws", "--hours", "none"], None),
         (["run"], None),
         (["up", "--target", "aws"], None),

@@ -1,11 +1,11 @@
 """The switch for the forgetful: after `HOURS` stage and page are closed by themselves, and the schedules are gone."""
 
 import json
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
+import urllib3
 import websocket
 from botocore.validate import validate_parameters
 
@@ -18,7 +18,6 @@ from tests.support.labs import build_chat, chat_in, lab_in
 
 SOON = 1 / 3600  # hours
 CALLS = {"remove-the-stage": "apigatewayv2:deleteStage", "close-the-page": "s3:deleteBucketPolicy"}
-"""What each schedule calls, by its name."""
 
 
 def has_schedule(lab):
@@ -34,24 +33,19 @@ def stages(lab):
 
 def page_status(lab):
     """What somebody without credentials is answered who asks for the page."""
-    try:
-        return urllib.request.urlopen(lab.object_url("index.html"), timeout=10).status
-    except urllib.error.HTTPError as refused:
-        return refused.code
+    return urllib3.request("GET", lab.object_url("index.html")).status
 
 
 def set_schedules(lab):
-    """The schedules, by name. Each is deleted after its call, whose arguments fit AWS's model of it."""
-    get = lab.client("scheduler").get_schedule
-    schedules = {name: get(Name=name, GroupName=lab.switch) for name in CALLS}
+    """Both schedules. Each is deleted after its call, whose arguments fit AWS's model of it."""
     for name, call in CALLS.items():
-        assert schedules[name]["ActionAfterCompletion"] == "DELETE"
-        target = schedules[name]["Target"]
-        assert target["Arn"] == f"arn:aws:scheduler:::aws-sdk:{call}"
+        schedule = lab.client("scheduler").get_schedule(Name=name, GroupName=lab.switch)
+        assert schedule["ActionAfterCompletion"] == "DELETE"
+        assert schedule["Target"]["Arn"] == f"arn:aws:scheduler:::aws-sdk:{call}"
         service, operation = call.split(":")
         model = lab.client(service).meta.service_model.operation_model(operation[0].upper() + operation[1:])
-        validate_parameters(json.loads(target["Input"]), model.input_shape)
-    return schedules
+        validate_parameters(json.loads(schedule["Target"]["Input"]), model.input_shape)
+        yield schedule
 
 
 def the_role_may_close_this_chat_and_nothing_else(lab):
@@ -79,7 +73,7 @@ def a_role_without_permission_deletes_nothing(lab):
     for name in iam.list_role_policies(RoleName=lab.switch_role)["PolicyNames"]:
         iam.delete_role_policy(RoleName=lab.switch_role, PolicyName=name)
     now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
-    for schedule in set_schedules(lab).values():
+    for schedule in set_schedules(lab):
         kept = {name: schedule[name] for name in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
         scheduler.update_schedule(**kept, ScheduleExpression=now, ActionAfterCompletion="DELETE")
     poll(lambda: not has_schedule(lab), "the schedules to be over", timeout_s=30)
@@ -93,14 +87,10 @@ def choose(hours, **options):
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 
 
-def make_page():
-    """Create what notebook 05 creates."""
-    run_cells("05_frontend_on_s3", creating("05_frontend_on_s3"))
-
-
 def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_notebooks_04_and_05(lab):
     build_chat()  # without a switch, which is chosen now
     choose(8)
+    make_page = partial(run_cells, "05_frontend_on_s3", creating("05_frontend_on_s3"))
     make_page()  # the switch is set before there is a bucket
     assert has_schedule(lab)
     assert stages(lab) == [STAGE]
@@ -117,7 +107,7 @@ def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_no
     for hours in (8, 9):  # made again, and then set anew
         assert "The group of schedules exists already." in choose(hours)
         assert stages(lab) == [STAGE]
-        inputs = [json.loads(schedule["Target"]["Input"]) for schedule in set_schedules(lab).values()]
+        inputs = [json.loads(schedule["Target"]["Input"]) for schedule in set_schedules(lab)]
         assert inputs == [{"ApiId": lab.require_api(), "StageName": STAGE}, {"Bucket": lab.bucket}]
     assert is_heard(lab)
     make_page()
@@ -145,13 +135,11 @@ def test_a_group_that_is_being_deleted_is_waited_for(tmp_path, monkeypatch):
 
 
 def test_where_the_scheduler_is_not_allowed_a_warning_says_so_and_the_chat_is_built(tmp_path, monkeypatch):
-    policy = permissions.policy()
-    policy["Statement"] = [each for each in policy["Statement"] if each["Sid"] != "Switch"]
-    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    others = [each for each in permissions.STATEMENTS if each.loses != permissions.HOURS]
+    (tmp_path / "policy.json").write_text(json.dumps(permissions.policy("chat", others)))
     monkeypatch.setenv("CHATLAB_POLICY", str(tmp_path / "policy.json"))
     with chat_in(tmp_path) as lab:
-        Lab.choose("local", "chat", hours=8)
-        said = run_cells("04_websocket_api", creating("04_websocket_api"))
+        said = choose(8)
         assert "Warning: nothing closes the chat after 8 hours, because AWS refuses the switch: " in said
         assert "is not authorized to perform: scheduler:" in said
         assert is_heard(lab)
