@@ -8,6 +8,7 @@ They often differ from boto3's: HeadBucket is `s3:ListBucket`, and API Gateway k
 """
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -275,8 +276,11 @@ def list_needs(lab: "Lab", unused: Collection[str] = ()) -> list[Need]:
 
 
 def to_text(document: dict[str, Any]) -> str:
-    """A policy as text, one action a line."""
-    return json.dumps(document, indent=2) + "\n"
+    """A policy as text, one action a line; what holds one thing alone is on one line."""
+    text = json.dumps(document, indent=2)
+    for _ in range(2):
+        text = re.sub(r"([\[{])\s+([^\n]*)\s+([\]}])", r"\1\2\3", text)
+    return text + "\n"
 
 
 def main(names: Sequence[str]) -> int:

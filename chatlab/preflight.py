@@ -27,6 +27,7 @@ PUBLIC = frozenset({"s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"})
 
 _ADVICE = "Ask for the policy docs/aws-policy.json (another NAME's: python -m chatlab permissions NAME)."
 _GLOBAL = frozenset({"iam", "budgets", "organizations", "pricing"})  # these services are in one Region of a partition
+_LISTS = "docs/aws-policy.json says what each lab needs; docs/aws-policy-optional.json lets you ask."
 # Why an action is not allowed; what begins as the first is not known for sure.
 _UNSURE, _BY_ORGANISATION = " (it ", " (by your organisation)"
 
@@ -108,7 +109,7 @@ def check_permissions(lab: Lab, with_alarm: bool = False) -> list[Check]:
     except ClientError as error:
         if error_code(error) not in DENIED | {"NoSuchEntity"}:
             raise
-        return [Check("permissions", NOT_CHECKED, "you may not ask (iam:SimulatePrincipalPolicy)", _ADVICE)]
+        return [Check("permissions", NOT_CHECKED, "you may not ask (iam:SimulatePrincipalPolicy)", _LISTS)]
     if refused is None:
         found = "the policy simulator does not know you: root may do everything, a federated user what its policy says"
         return [Check("permissions", NOT_CHECKED, found)]
