@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from chatlab import poll, preflight, record
+from chatlab import poll, record
 from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
@@ -153,23 +153,6 @@ def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_pat
     with lab_in(tmp_path / "home"):
         for name in ("01_dynamodb_table", "02_iam_role", "03_lambda_functions"):
             run_cells(name)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_without_all_that_the_lab_can_do_without_every_notebook_ends_well_and_nothing_is_left(tmp_path):
-    """On aws, without schedules and budgets, too, which only HOURS and EMAIL need."""
-    denied = ",".join([*preflight.DISPENSABLE, "scheduler:*", "budgets:*"])
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "chatlab", "rehearse", "--policy-of", "chat", "--without", denied, "--"),
-            *(sys.executable, "-m", "chatlab", "run", "--target", "aws", "--connections", "20", "--broadcasts", "5"),
-        ],
-        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path), "CHATLAB_RUN": str(tmp_path / "run")},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Leftovers: 0" in done.stdout and "FAILED" not in done.stdout
 
 
 def test_without_namespaces_a_sentence_says_so(tmp_path):

@@ -1,13 +1,18 @@
 """`python -m chatlab run`, which is `make run`, as a whole, with the policy alone."""
 
 import json
+import os
+import subprocess
+import sys
 
 import nbformat
 import pytest
 
 from chatlab import permissions, poll
+from chatlab.emulator import rehearsal
+from chatlab.errors import LabError
 from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
-from chatlab.paths import NOTEBOOKS
+from chatlab.paths import NOTEBOOKS, ROOT
 from chatlab.privacy import redact
 from loadtest import results
 from tests.support.cells import AS_NO_PERSON_WRITES, shown
@@ -164,3 +169,23 @@ def the_policy_is_what_was_asked_for(asked):
         others = [other for other in statements if other is not statement]
         needed = [question for question in questions if not allows(others, *question)]
         assert needed or set(statement["Action"]) <= UNSEEN.keys() or statement["Sid"] in UNASKED, statement["Sid"]
+
+
+@pytest.mark.long
+def test_on_aws_without_the_optional_policy_every_notebook_ends_well_and_nothing_is_left(ended, tmp_path):
+    try:
+        rehearsal.require_namespaces()
+    except LabError as reason:
+        pytest.skip(str(reason))
+    folder = notebooks(tmp_path / "notebooks", SMALL)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "chatlab", "rehearse", "--policy-of", "chat", "--without", "optional", "--"),
+            *(sys.executable, "-m", "tests.support.made_up", folder, "run", "--target", "aws"),
+            *("--connections", "20", "--broadcasts", "8"),
+        ],
+        cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path), "CHATLAB_RUN": str(tmp_path / "run")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Leftovers: 0" in done.stdout and "FAILED" not in done.stdout
