@@ -118,9 +118,7 @@ def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, 
             assert "Nothing is left" in run_cells(TEARDOWN)
 
 
-def test_a_handshake_that_is_refused_at_first_is_tried_again_by_whoever_may_not_ask_for_the_reason(
-    tmp_path, monkeypatch
-):
+def test_what_a_role_may_do_is_waited_for_also_by_whoever_may_not_ask_what_it_may_do(tmp_path, monkeypatch):
     (policy := tmp_path / "policy.json").write_text(
         json.dumps(without(permissions.policy(), "iam:SimulatePrincipalPolicy"))
     )
@@ -129,7 +127,10 @@ def test_a_handshake_that_is_refused_at_first_is_tried_again_by_whoever_may_not_
     monkeypatch.setenv("CHATLAB_TRAITS", "late-policy=2")
     with lab_in(tmp_path / "home") as lab:
         for name in CREATING[:3]:
-            run_cells(name, creating(name))
+            run_cells(name, creating(name), namespace=(names := {}))
+        with without_policy(lab, "connections-table"):
+            pass  # so that what it allows is new
+        run_cells(name, [7, 8], namespace=names)  # notebook 03 verifies
         made = creating(name := CREATING[3])
         run_cells(name, made, namespace=(names := {}))
         with without_policy(lab, "connections-table"):
