@@ -1,10 +1,10 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8|none  CONNECTIONS=100  BROADCASTS=20
 # BOUNDARY, ROLE_PATH, TAGS, PUBLIC=no for an account with rules, CONFIRM=chat for a colleague's lab: docs/aws.md, section 5
-# ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is
+# ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is; A=main  B=feature  RUNS=5, to compare
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test-fast test test-all rehearse soak up down lab notebooks book lock prices
+.PHONY: help setup run check test-fast test test-all rehearse soak compare up down lab notebooks book lock prices
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -35,7 +35,7 @@ endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
 unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL BOUNDARY ROLE_PATH TAGS PUBLIC CONFIRM ROOM_KEY \
-	TRAITS MINUTES MAKEFLAGS MAKEOVERRIDES
+	TRAITS MINUTES A B RUNS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -45,6 +45,7 @@ help:
 	@echo "make test-all   the long ones, too: each place at which a run can be killed, and so on"
 	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
 	@echo "make soak       half an hour of broadcasts on the local cloud, with faults: is all heard, does nothing grow?"
+	@echo "make compare    is the commit B=... (this folder, if you leave it out) faster than A=... (HEAD)? RUNS=5 load tests of each"
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
@@ -68,6 +69,9 @@ rehearse: setup
 
 soak: setup
 	@exec $(BIN)/python -m benchmarks.soak $(call given,MINUTES,minutes) $(call given,CONNECTIONS,connections)
+
+compare: setup
+	@exec $(BIN)/python -m benchmarks.compare $(call given,A,before) $(call given,B,after) $(call given,RUNS,runs) $(LOAD)
 
 up: setup
 	@exec $(BIN)/python -m chatlab up $(OPTIONS) $(SWITCHES) $(CONFIRMED)

@@ -65,7 +65,8 @@ def measure(lab: Lab, variant: str, steps: list[int], folder: Path) -> pd.DataFr
     """
     deploy(lab, variant)
     process = begin_load_test(
-        lab, folder, shape="steps", steps=",".join(map(str, steps)), spawn_rate=200, speakers=3, warm_up=1,
+        lab.websocket_url(lab.require_api()), folder,
+        shape="steps", steps=",".join(map(str, steps)), spawn_rate=200, speakers=3, warm_up=1,
         broadcasts=BROADCASTS, broadcast_rate=RATES[variant], payload_bytes=200, drain_time=60,  # late is not missing
     )  # fmt: skip
     live.watch(process, folder)

@@ -186,7 +186,8 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
             began, duration_s = datetime.now(UTC), options.minutes * 60
             handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)
             process = begin_load_test(
-                lab, folder, users=options.connections, spawn_rate=100, duration=duration_s, speakers=5,
+                lab.websocket_url(lab.require_api()), folder,
+                users=options.connections, spawn_rate=100, duration=duration_s, speakers=5,
                 broadcast_rate=options.rate, arrivals="poisson", churn=options.churn, max_handshakes=round(handshakes),
                 # Under a quota, and on a busy machine, broadcasts wait for each other: late is not missing.
                 drain_time=120, run_time=f"{duration_s + 600:.0f}s",

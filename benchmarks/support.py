@@ -56,12 +56,12 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
             local_cloud.stop()
 
 
-def begin_load_test(lab: Lab, folder: Path, **options: object) -> subprocess.Popen[bytes]:
-    """Begin the load test of this chat, with Locust's options; its results go into `folder`. It ends by itself."""
+def begin_load_test(url: str, folder: Path, **options: object) -> subprocess.Popen[bytes]:
+    """Begin the load test of a chat, with Locust's options; its results go into `folder`. It ends by itself."""
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
     command = [
         *[sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--results", f"{folder}"],
-        *["--host", lab.websocket_url(lab.require_api()), *words],
+        *["--host", url, *words],
     ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -1,6 +1,6 @@
-"""Compare two results: did it get faster, or is it noise?"""
+"""Compare the results of two pieces of code: did it get faster, or is it noise?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,64 +19,112 @@ SETTINGS = {
     "speakers": "speakers",
     "churn": "churn",
 }
-"""What two load tests should have alike, and what to call it."""
+"""What load tests should have alike, and what to call it."""
 RESAMPLES = 2_000
 MAX_RESAMPLED = 200_000
 """Of more deliveries, every second, third, … by latency is resampled, which hardly changes a quantile."""
+FOUND = 0.8
+FINDINGS, ONCE = ("faster", "slower"), ("faster this time", "slower this time")  # the latter of one run of each
 TOO_FEW, NOISE = "too few broadcasts to tell", "may be noise"
+ONE_RUN = (
+    "One run of each says how broadcasts differ, not how runs do: on a busy machine, two runs of the same code "
+    "differed by 31 % in the median. Give three or more of each."
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results beside each other."""
+    """The runs of two pieces of code beside each other."""
 
     table: pd.DataFrame
-    """A row for each quantity: `before_ms`, `after_ms`, `difference_ms`, the ends `low_ms` and `high_ms` of the
-    difference's 95 % interval, and the `finding`: faster, slower, or why it is neither."""
+    """A row for each quantity: `before_ms` and `after_ms` (the geometric mean of several runs) and `difference_ms`;
+    `times`, the second as a multiple of the first, and the ends `low` and `high` of its 95 % interval; `found`, the
+    smallest slowdown, as such a multiple, that `FOUND` of these comparisons would find (NaN from one run of each); and
+    the `finding`: one of `FINDINGS` or `ONCE`, or why it is none."""
     warnings: list[str]
-    """A sentence for each reason not to compare these two."""
+    """A sentence for each reason not to compare these."""
 
     @property
     def conclusion(self) -> str:
-        """The finding in one sentence."""
-        changes = {word: self.table[self.table["finding"] == word] for word in ("faster", "slower")}
+        """The finding in a few sentences. Of several runs, it is about the time to last delivery alone: of four
+        quantities, chance makes one or another differ more often than 1 time in 20."""
+        if self.table["found"].isna().all():
+            return f"{self._this_time()} {ONE_RUN}"
+        row = self.table.loc[LAST_DELIVERY]
+        finding = "which may be noise" if row["finding"] == NOISE else f"so it is {row['finding']}"
+        return (
+            f"The second takes {row['times']:.2f} times as long to reach everybody "
+            f"({row['low']:.2f} to {row['high']:.2f}), {finding}. "
+            f"{10 * FOUND:.0f} of 10 such comparisons would find a slowdown of {100 * (row['found'] - 1):.0f} %."
+        )
+
+    def _this_time(self) -> str:
         parts = [
-            f"{word} in {_enumerate([f'{name} by {_interval(row)}' for name, row in rows.iterrows()])}"
-            for word, rows in changes.items()
-            if len(rows)
+            f"{word!s} in {_enumerate([f'{name} ({_times(row)})' for name, row in rows.iterrows()])}"
+            for word, rows in self.table.groupby("finding")
+            if word in ONCE
         ]
         if not parts:
-            return (
-                "Neither is faster as far as these broadcasts can tell: the difference may be noise. "
-                "More broadcasts make the intervals narrower."
-            )
-        return f"The second is {', and '.join(parts)}: more than chance makes of one broadcast and the next."
+            return "Neither is faster as far as these broadcasts can tell: the difference may be noise."
+        return f"The second was {', and '.join(parts)}: more than chance makes of one broadcast and the next."
 
     def __str__(self) -> str:
         return "\n".join([*_lines(self.table), "", self.conclusion, *self.warnings])
 
 
-def compare(before: Result, after: Result) -> Comparison:
-    """Compare the quantiles of latency, and the median time to last delivery, of two results without their warm-up.
+def compare(before: Sequence[Result], after: Sequence[Result]) -> Comparison:
+    """Compare the quantiles of latency, and the median time to last delivery, of runs without their warm-up.
 
-    Only the broadcasts to numbers of connections that both have are compared, unless they have none in common.
+    Only the broadcasts to numbers of connections that all runs have are compared, unless they have none in common.
 
-    The 95 % interval of a difference is a bootstrap's, in which whole broadcasts are drawn, each result's anew and each
-    step's apart: the deliveries of one broadcast are late together, so they are not independent (Davison and Hinkley,
-    Bootstrap Methods and their Application, sections 2.4 and 3.8). It knows what differs from broadcast to broadcast.
-    What differs from one run to the next, such as what else the machine has to do, it can't know.
+    Of several runs of each, the 95 % interval is `welch`'s, which knows what differs from run to run. Of one run of
+    each, it is a bootstrap's, in which whole broadcasts are drawn, each result's anew and each step's apart: the
+    deliveries of one broadcast are late together, so they are not independent (Davison and Hinkley, Bootstrap Methods
+    and their Application, sections 2.4 and 3.8). It knows what differs from broadcast to broadcast. What differs from
+    one run to the next, such as what else the machine has to do, it can't know.
 
     Raises:
-        ValueError: in one sentence, if one of them has no deliveries.
+        ValueError: in one sentence, if one of them has no deliveries, or if there is one run beside several.
     """
-    numbers, parts = _parts(before, after)
-    values = pd.DataFrame({name: part.values() for name, part in zip(("before_ms", "after_ms"), parts, strict=True)})
-    table = values.assign(difference_ms=values["after_ms"] - values["before_ms"])
-    first, second, ends = _resample_both(parts)
-    table["low_ms"], table["high_ms"] = np.quantile(second - first, ends, axis=0)
-    table["finding"] = np.select([table["high_ms"] < 0, table["low_ms"] > 0], ["faster", "slower"], NOISE)
-    table.loc[sorted(set().union(*(_uncertain(part) for part in parts))), "finding"] = TOO_FEW
+    if len(before) != len(after) and 1 in (len(before), len(after)):
+        raise ValueError("Give one run of each, or several of each: one alone does not say how such runs differ.")
+    numbers, parts = _parts([*before, *after])
+    values = pd.DataFrame([part.values() for part in parts])
+    first, second = values[: len(before)], values[len(before) :]
+    before_ms, after_ms = (np.exp(np.log(each).mean()) for each in (first, second))
+    table = pd.DataFrame({"before_ms": before_ms, "after_ms": after_ms})
+    table["difference_ms"], table["times"] = after_ms - before_ms, after_ms / before_ms
+    if len(before) > 1:
+        words, uncertain = FINDINGS, set()
+        table["low"], table["high"], table["found"] = welch(first, second)
+    else:
+        words, uncertain = ONCE, set.union(*map(_uncertain, parts))
+        (table["low"], table["high"]), table["found"] = _bootstrap(parts), np.nan
+    table["finding"] = np.select([table["high"] < 1, table["low"] > 1], words, NOISE)
+    table.loc[sorted(uncertain), "finding"] = TOO_FEW
     return Comparison(table, list(_warnings(before, after, numbers)))
+
+
+def welch(first: pd.DataFrame, second: pd.DataFrame) -> tuple[NDArray[np.float64], ...]:
+    """How many times the first the second is, by Welch's t interval of the difference of the means of the logarithms.
+
+    B. L. Welch, The Generalization of "Student's" Problem, Biometrika 34 (1947). By the logarithm, a difference is a
+    ratio. The slowdown that is found follows from the runs' own spread by the noncentral t distribution.
+
+    Args:
+        first: each run's statistics, above 0, shape (runs, quantities); at least two runs.
+        second: the same of the second, which may have more or fewer runs.
+
+    Returns:
+        `low`, `high` and `found` of `Comparison`, each of shape (quantities,).
+    """
+    from scipy import special, stats  # here, as in `loadtest.intervals`
+
+    test = stats.ttest_ind(np.log(second), np.log(first), equal_var=False)
+    low, high = test.confidence_interval(CONFIDENCE)
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, test.df)
+    standard_error = (high - low) / 2 / t
+    return np.exp(low), np.exp(high), np.exp(special.nctdtrinc(test.df, 1 - FOUND, t) * standard_error)
 
 
 @dataclass(frozen=True)
@@ -103,11 +151,10 @@ def times_sooner(before: Result, after: Result) -> TimesSooner:
     Raises:
         ValueError: in one sentence, if one of them has no deliveries.
     """
-    _, parts = _parts(before, after)
-    first, second, ends = _resample_both(parts)
-    low, high = np.quantile(first[:, -1] / second[:, -1], ends)
+    _, parts = _parts([before, after])
+    low, high = (float(1 / ends[-1]) for ends in reversed(_bootstrap(parts)))
     value = parts[0].values()[LAST_DELIVERY] / parts[1].values()[LAST_DELIVERY]
-    return TimesSooner(value, float(low), float(high))
+    return TimesSooner(value, low, high)
 
 
 @dataclass(frozen=True)
@@ -123,12 +170,12 @@ class _Part:
         return own | {LAST_DELIVERY: float(self.broadcasts["last_ms"].median())}
 
 
-def _parts(before: Result, after: Result) -> tuple[list[set[int]], list[_Part]]:
-    """The numbers of connections of both, and what of both is compared. Raises ValueError."""
-    numbers = [set(result.heard_broadcasts()["expected"]) for result in (before, after)]
+def _parts(runs: Sequence[Result]) -> tuple[list[set[int]], list[_Part]]:
+    """The numbers of connections of each, and what of each is compared. Raises ValueError."""
+    numbers = [set(result.heard_broadcasts()["expected"]) for result in runs]
     if not all(numbers):
-        raise ValueError("There is nothing to compare: one of the two load tests has no deliveries.")
-    return numbers, [_part(result, set.intersection(*numbers)) for result in (before, after)]
+        raise ValueError("There is nothing to compare: one of the load tests has no deliveries.")
+    return numbers, [_part(result, set.intersection(*numbers)) for result in runs]
 
 
 def _part(result: Result, connections: set[int]) -> _Part:
@@ -151,12 +198,13 @@ def _expanded(n: int) -> float:
     return float(stats.norm.sf(np.sqrt(n / max(1, n - 1)) * t))
 
 
-def _resample_both(parts: list[_Part]) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float]]:
-    """What `_resample` returns for each of the two, and the quantiles that are the ends of an interval."""
+def _bootstrap(parts: list[_Part]) -> NDArray[np.float64]:
+    """The ends of the intervals of second / first, by resampling the broadcasts of one run of each."""
     random = np.random.default_rng(1)  # the same two results always give the same intervals
     first, second = (_resample(part, random) for part in parts)
     beyond = _expanded(min(len(part.broadcasts) for part in parts))
-    return first, second, [beyond, 1 - beyond]
+    ends: NDArray[np.float64] = np.quantile(second / first, [beyond, 1 - beyond], axis=0)
+    return ends
 
 
 def _resample(part: _Part, random: np.random.Generator) -> NDArray[np.float64]:
@@ -194,20 +242,22 @@ def _uncertain(part: _Part) -> set[str]:
     return {name for name, q in LATENCY_QUANTILES.items() if None in quantile_interval(latency_ms, groups, q)}
 
 
-def _warnings(before: Result, after: Result, numbers: list[set[int]]) -> Iterator[str]:
+def _warnings(before: Sequence[Result], after: Sequence[Result], numbers: list[set[int]]) -> Iterator[str]:
     common = set.intersection(*numbers)
-    if common and numbers[0] != numbers[1]:
-        yield f"Compared are the broadcasts to {_list(common)} connections only, which both have."
-    settings = [result.summary["settings"] for result in (before, after)]
+    if common and common != set.union(*numbers):
+        yield f"Compared are the broadcasts to {_list(common)} connections only, which all have."
+    settings = [result.summary["settings"] for result in (*before, *after)]
     facts = {title: [f"{each.get(name, 0):g}" for each in settings] for name, title in SETTINGS.items()}
     if not common:
         facts = {"connections": [_list(each) for each in numbers]} | facts
-    others = [f"{title} {first} and {second}" for title, (first, second) in facts.items() if first != second]
+    others = [f"{title} {_enumerate(list(dict.fromkeys(of)))}" for title, of in facts.items() if len(set(of)) > 1]
     if others:
-        yield f"These two did not measure the same: {_enumerate(others)}."
-    for name, result in (("first", before), ("second", after)):
-        if not result.summary["verdict"]["believable"]:
-            yield f"The {name} does not trust itself: {' '.join(result.summary['verdict']['warnings'])}"
+        yield f"These did not measure the same: {_enumerate(others)}."
+    for name, runs in (("first", before), ("second", after)):
+        for number, result in enumerate(runs, start=1):
+            if not result.summary["verdict"]["believable"]:
+                which = f"Run {number} of the {name}" if len(runs) > 1 else f"The {name}"
+                yield f"{which} does not trust itself: {' '.join(result.summary['verdict']['warnings'])}"
 
 
 def _list(numbers: set[int]) -> str:
@@ -218,15 +268,16 @@ def _enumerate(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def _interval(row: "pd.Series[float]") -> str:
-    low, high = sorted(abs(row[["low_ms", "high_ms"]].astype(float)))
-    return f"{abs(row['difference_ms']):,.1f} ms ({low:,.1f} to {high:,.1f})"
+def _times(row: "pd.Series[float]") -> str:
+    return f"{row['times']:.2f} times, {row['low']:.2f} to {row['high']:.2f}"
 
 
 def _lines(table: pd.DataFrame) -> Iterator[str]:
-    yield f"{'':<26}{'first':>12}{'second':>12}{'difference':>13}   {'95 % interval':<22}"
+    several = bool(table["found"].notna().all())
+    found = "found" if several else ""
+    yield f"{'':<26}{'first':>12}{'second':>12}{'difference':>13}   {'95 % interval':<27}{found:<8}"
     for name, row in table.iterrows():
-        difference = f"{row['difference_ms']:+,.1f} ms"
-        interval = f"{row['low_ms']:+,.1f} to {row['high_ms']:+,.1f} ms"
         times = "".join(f"{row[key]:>9,.1f} ms" for key in ("before_ms", "after_ms"))
-        yield f"{name!s:<26}{times}{difference:>13}   {interval:<22}{row['finding']}"
+        difference = f"{row['difference_ms']:+,.1f} ms"
+        found = f"{row['found']:.2f}" if several else ""
+        yield f"{name!s:<26}{times}{difference:>13}   {_times(row):<27}{found:<8}{row['finding']}"

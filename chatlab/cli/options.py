@@ -34,7 +34,8 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     parser = _Parser(prog=f"python -m chatlab {command}", description=COMMANDS[command][1])
     add = parser.add_argument
     if command == "compare":
-        add("runs", nargs=2, type=Path, metavar="RUN", help="such as runs/<UTC time>")
+        add("runs", nargs="+", type=Path, metavar="RUN", help="such as runs/<UTC time>: two, or several and --with")
+        add("--with", nargs="+", type=Path, metavar="RUN", dest="others", help="the runs with which to compare those")
     else:
         add("--target", default=Variable.TARGET.get(), help=f"local (the default) or aws; or {Variable.TARGET}")
         name = "the lab's name, a prefix of all that it creates"

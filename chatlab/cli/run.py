@@ -1,4 +1,4 @@
-"""`make run`: every notebook in order, in a lab of the run's own; `make notebooks`; and the comparison of two runs."""
+"""`make run`: every notebook in order, in a lab of the run's own; `make notebooks`; and the comparison of runs."""
 
 import json
 import shutil
@@ -51,13 +51,20 @@ def renew_notebooks(arguments: Sequence[str]) -> int:
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Compare the load tests of two runs, and print what differs; the exit status."""
-    first, second = parse("compare", arguments).runs
+    """Compare the load tests of runs, and print what differs; the exit status."""
+    options = parse("compare", arguments)
+    first, second = (options.runs, options.others) if options.others else (options.runs[:1], options.runs[1:])
+    if not options.others and len(options.runs) != 2:
+        raise LabError("Give two runs, or several and, after --with, several others.")
+    if twice := [run for runs in (first, second) for run in runs if runs.count(run) > 1]:
+        raise LabError(f"The run {display_path(twice[0])} is given twice: runs would then seem to differ too little.")
     try:
-        compared = comparison.compare(_load(first), _load(second))
+        compared = comparison.compare([_load(run) for run in first], [_load(run) for run in second])
     except (OSError, ValueError) as error:
         raise LabError(str(error)) from error
-    print(f"First: {display_path(first)}\nSecond: {display_path(second)}\n\n{compared}")
+    for name, runs in (("First", first), ("Second", second)):
+        print(f"{name}: {', '.join(str(display_path(run)) for run in runs)}")
+    print(f"\n{compared}")
     return 0
 
 

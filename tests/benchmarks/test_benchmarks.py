@@ -2,29 +2,49 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import server
+from benchmarks import compare, server
 from benchmarks.broadcasts import open_connections
-from chatlab import LabError, poll
+from chatlab import LabError, cli, poll
 from chatlab.paths import ROOT
 from loadtest.calibration import reference_server
 
 
-def test_a_comparison_that_is_ended_leaves_nothing_running(benchmark):
+@pytest.mark.parametrize("command", ["broadcasts --rounds 1 --connections 20", "compare --before HEAD"])
+def test_a_comparison_that_is_ended_leaves_nothing_running(benchmark, command, tmp_path):
     begin, running = benchmark
-    process = begin("broadcasts", "--rounds", "1", "--connections", "20")
+    process = begin(*command.split())
     poll(lambda: any("emulator" in " ".join(p.cmdline()) for p in running()), "the local cloud to start", timeout_s=60)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.endswith("Stopped.\n")
     assert "Traceback" not in said
-    assert running() == []
+    assert running() == [] and not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.long
+def test_two_commits_are_measured_in_turn_and_nothing_is_left(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATLAB_RUN", f"{tmp_path / 'results'}")
+    begin, running = benchmark
+    few = ["--runs", "2", "--connections", "5", "--broadcasts", "10"]
+    process = begin("compare", "--before", "HEAD", *few)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    turns = re.findall(r"^(\w), run (\d): 5/5 were connected, 10/10 broadcasts", said, re.MULTILINE)
+    assert turns == [("A", "1"), ("B", "1"), ("A", "2"), ("B", "2")]
+    assert "as long to reach everybody (" in said
+    first, second = ([f"{tmp_path / 'results' / f'{name}{number}'}" for number in (1, 2)] for name in "AB")
+    assert cli.main(["compare", *first, "--with", *second]) == 0
+    assert running() == [] and not list((tmp_path / "temporary").iterdir())
+    with pytest.raises(LabError, match=r"^git has no files of no-such-commit: "):
+        compare.extract("no-such-commit", tmp_path / "nothing")
 
 
 def test_connections_are_held_open_until_the_end_and_a_refused_or_closed_one_is_a_sentence():
