@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import messages
+from loadtest.storm import POLICIES
 
 SHAPES = ("constant", "ramp", "steps")
 ARRIVALS = ("constant", "poisson", "trace")
@@ -127,6 +128,12 @@ OPTIONS = {
         "replaced by new ones; the --speakers stay",
         1.0,
     ),
+    "storm": Option(
+        "",
+        "After a quarter of the broadcasts, drop all connections at once but a tenth and the --speakers; each comes "
+        f"back when this policy says so, and tries until it is let in: {', '.join(POLICIES)}",
+        choices=("", *POLICIES),
+    ),
     "max_connection_rate": Option(
         450.0,
         "Upper bound of new connections per second, whatever --spawn-rate is; API Gateway allows 500",
@@ -191,6 +198,7 @@ class Settings:
     retry_time: float
     max_handshakes: int
     churn: float
+    storm: str
     max_connection_rate: float
     max_message_bytes: int
     ca_file: str
@@ -230,6 +238,8 @@ class Settings:
                 f"With --churn there have to be more connections than --speakers, which stay: {self.phases[0]} are not "
                 f"more than {self.speakers}."
             )
+        if self.storm and (self.shape != "constant" or self.churn):
+            raise ValueError("--storm drops a constant number of connections: leave out --shape and --churn.")
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"There is no file {self.ca_file!r} of certificates to trust (--ca-file).")
         self._check_schedule()
@@ -243,6 +253,8 @@ class Settings:
             )
         if not len(self.schedule):
             raise ValueError("The schedule is empty: no broadcast is due within --duration.")
+        if self.storm and len(self.schedule) < 8:
+            raise ValueError("--storm needs at least 8 broadcasts: before the drop, meanwhile, and after.")
         offsets = self.with_warm_up()
         self._check_extent(len(offsets), float(offsets[-1]))
 
@@ -313,6 +325,7 @@ class Settings:
             + LEAD_S
             + float(self.with_warm_up(phase)[-1])
             + self.drain_time
+            + (self.retry_time if self.storm else 0)  # until all are back
             for phase, connections in enumerate(self.phases)
         )
         return phases + SETTLE_S + COLLECT_S + leaving_s(self.phases[-1], rate) + WRITE_S

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from hdrh.histogram import HdrHistogram
 
-from loadtest import clock, exchange, records, results, verdict
+from loadtest import clock, exchange, records, results, storm, verdict
 from loadtest.arguments import Settings
 from loadtest.records import DeliveryLog
 from loadtest.results import Json
@@ -157,6 +157,7 @@ class Collector:
                 "problem": problem,
             },
         )
+        result.summary["storm"] = storm.measure(result)
         result.summary["verdict"] = verdict.judge(result)
         return result
 

@@ -5,7 +5,6 @@ of a message, its frames, control frames, what waits to be read.
 """
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from websocket._abnf import frame_buffer
 from loadtest import messages, sockets
 from loadtest.errors import describe
 from loadtest.sockets import ArrivalSocket, LimitError, NothingYet, TlsArrivalSocket, tls_context
+from loadtest.storm import Policy
 
 QUERY_VARIABLE = "LOADTEST_QUERY"
 FIRST = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)  # of a message's frames
@@ -30,7 +30,8 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 """Statuses of a refused handshake that the server may accept a moment later. API Gateway answers 429 beyond its quota
 of new connections, and 5xx if the integration failed: the function fails, or Lambda has no free invocation."""
 
-BASE_BACKOFF_S, MAX_BACKOFF_S = 0.5, 8.0
+RETRY = Policy(0.5, 8.0, has_jitter=True)
+"""How a connection that such a server refused is tried again."""
 MAX_PIECES = 256
 """Pieces of a frame that has not arrived completely, before they are joined."""
 MAX_FRAMES = 1_024
@@ -241,11 +242,3 @@ def busy_status(error: BaseException) -> int | None:
     """The status of a handshake that was refused with this error and may be tried again; None for any other error."""
     status = getattr(error, "status_code", None)
     return status if status in BUSY else None
-
-
-def backoff_s(refusals: int) -> float:
-    """Seconds to wait after this many refusals in a row: exponential with full jitter, so that clients form no waves.
-
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-    return random.uniform(0, min(MAX_BACKOFF_S, BASE_BACKOFF_S * 2 ** (refusals - 1)))

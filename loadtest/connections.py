@@ -1,5 +1,6 @@
 """What one process does on its connections during one test: open and close them, send on them, record what arrives."""
 
+import math
 import time
 from argparse import Namespace
 from collections import Counter, OrderedDict
@@ -11,10 +12,11 @@ import numpy as np
 from gevent.event import Event
 
 from loadtest import clock, messages, records
-from loadtest.connection import Closed, Connection, Frame, backoff_s, busy_status
+from loadtest.connection import RETRY, Closed, Connection, Frame, busy_status
 from loadtest.errors import describe
 from loadtest.exchange import Plan
 from loadtest.records import BroadcastRecord, ConnectionRecord, DeliveryLog
+from loadtest.storm import Policy
 
 if TYPE_CHECKING:
     from locust.env import Environment  # not at run time, as in `exchange.send`
@@ -77,6 +79,7 @@ class Connections:
         self.rate = rate
         self._stopped = stopped
         self._next_turn_s = 0.0
+        self._return_policy: Policy | None = None
         self.records: list[ConnectionRecord] = []
         self.open: dict[int, Connection] = {}
         self.opened = self.departed = self.failed = self.refused = 0
@@ -89,9 +92,11 @@ class Connections:
     def connect(self) -> tuple[Connection, ConnectionRecord]:
         """Open one more connection when its turn has come; try again if the server has too much to do.
 
+        After a storm there are no turns: it tries as the storm's policy says, until it is let in.
         Raises as `Connection` does, after recording the failure.
         """
-        self._take_turn()
+        if not self._return_policy:
+            self._take_turn()
         record = ConnectionRecord(self._first + len(self.records), started_ns=clock.now_ns())
         self.records.append(record)
         try:
@@ -116,8 +121,11 @@ class Connections:
         gevent.sleep(self._next_turn_s - now_s)
 
     def _handshake(self, record: ConnectionRecord) -> Connection:
-        options = self._options
-        deadline_s = time.monotonic() + options.retry_time
+        options, storm = self._options, self._return_policy
+        policy, failures = storm or RETRY, int(storm is not None)  # being dropped is the first one
+        deadline_s = time.monotonic() + (math.inf if storm else options.retry_time)
+        if storm:
+            gevent.sleep(storm.pause_s(failures))
         while True:
             record.started_ns = clock.now_ns()
             try:
@@ -125,10 +133,11 @@ class Connections:
                     self._url, options.connect_timeout, options.ca_file or None, options.max_message_bytes
                 )
             except Exception as error:
-                if (status := busy_status(error)) is None:
+                if (status := busy_status(error)) is None and not storm:
                     raise
-                self.refusals[f"status {status}"] += 1
-                pause_s = backoff_s(record.refused + 1)
+                self.refusals[f"status {status}" if status else type(error).__name__] += 1
+                failures += 1
+                pause_s = policy.pause_s(failures)
                 if time.monotonic() + pause_s > deadline_s:
                     raise
                 record.refused += 1
@@ -136,7 +145,8 @@ class Connections:
                 # Locust's statistics also show attempts that will be made again.
                 fire(self._environment, "connect", (clock.now_ns() - record.started_ns) / 1e6, error=error)
             gevent.sleep(pause_s)
-            self._take_turn()
+            if not storm:
+                self._take_turn()
 
     def broadcast_due(self) -> None:
         """A broadcast is sent, here or in another process, and every open connection expects it."""
@@ -197,6 +207,18 @@ class Connections:
                 receive(connection, record)
                 self.leave(connection, record)
 
+    def drop(self, policy: Policy, staying: set[int], receive: Callable[[Connection, ConnectionRecord], None]) -> None:
+        """Close all connections at once, as by a lost network; those that replace them come as the policy says.
+
+        Args:
+            staying, receive: as for `churn`.
+        """
+        self._return_policy = policy
+        for connection, record in self.open_with_records():
+            if record.connection not in staying:
+                receive(connection, record)
+                self.leave(connection, record)
+
     def leave_in_turn(self) -> None:
         """Close all connections, as many a second as were opened: a function behind them has as much to do."""
         while self.open and not self._stopped.is_set():
@@ -238,7 +260,7 @@ class Sender:
             speakers: the number of each speaker's connection, without the speakers of other processes.
         """
         for k, intended_ns in enumerate(plan.intended_ns):
-            self._sleep_until(intended_ns)
+            self.sleep_until(intended_ns)
             if self.halted or self._stopped.is_set():
                 return
             self._connections.broadcast_due()
@@ -248,7 +270,7 @@ class Sender:
                 self.sending += 1
                 gevent.spawn(self._send, plan, k, speakers[speaker])
 
-    def _sleep_until(self, due_ns: int) -> None:
+    def sleep_until(self, due_ns: int) -> None:
         """Sleep until a time of the master's clock, to some microseconds: it polls in the last 2 ms."""
         due_ns -= self._offset.at(clock.now_ns())
         while (remaining_s := (due_ns - clock.now_ns()) / 1e9) > 0:

@@ -82,11 +82,19 @@ class Plan(Message):
     churn: float
     """Share of the connections that leave in each second."""
     seed: int
+    storm: str = ""
+    """By which policy people come back after all were dropped, or ""."""
 
     @property
     def intended_ns(self) -> list[int]:
         """When each broadcast is due, by the master's clock."""
         return [self.start_ns + offset_ns for offset_ns in self.offsets_ns]
+
+    @property
+    def drop_ns(self) -> int:
+        """When a storm begins, by the master's clock: after a quarter of the broadcasts, halfway to the next one."""
+        k = self.warm_up + (len(self.offsets_ns) - self.warm_up) // 4
+        return self.start_ns + (self.offsets_ns[k - 1] + self.offsets_ns[k]) // 2
 
     @property
     def is_warm_up(self) -> list[bool]:

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import logging
+import math
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from loadtest.connection import Connection
 from loadtest.connections import FRAMES_PER_TURN, NO_CONNECTION, Connections, Receiver, Sender, fire
 from loadtest.errors import describe
 from loadtest.records import ConnectionRecord
+from loadtest.storm import POLICIES, STAYING
 
 logger = logging.getLogger(__name__)
 
@@ -218,10 +220,18 @@ class Part:
         speakers = dict(itertools.zip_longest(own, numbers, fillvalue=NO_CONNECTION))
         staying = set(speakers.values())
         churn = self._spawn(self.connections.churn, plan.churn, plan.seed, staying, self._receiver.handle)
+        storm = self._spawn(self._drop, plan, staying)
         try:
             self.sender.follow(plan, speakers)
         finally:
-            churn.kill()
+            gevent.killall([churn, storm])
+
+    def _drop(self, plan: exchange.Plan, speakers: set[int]) -> None:
+        if plan.storm:
+            self.sender.sleep_until(plan.drop_ns)
+            number = math.ceil(STAYING * len(self.connections.open))
+            staying = speakers | set(itertools.islice(self.connections.open, number))
+            self.connections.drop(POLICIES[plan.storm], staying, self._receiver.handle)
 
     def halt(self, _: exchange.Halt) -> None:
         """Send no further broadcast."""

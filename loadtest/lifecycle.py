@@ -227,6 +227,8 @@ class LoadTest:
         for phase, connections in enumerate(self._settings.phases):
             self._connect(connections)
             self._broadcast(phase)
+            if self._settings.storm:
+                self._wait(lambda: self.collector.total("open") >= self._settings.users, self._settings.retry_time)
             self.state = "draining"
             self._wait(self._is_drained, self._settings.drain_time)
         gevent.sleep(arguments.SETTLE_S)
@@ -297,6 +299,7 @@ class LoadTest:
             own_speakers={client_id: list(range(speakers))[k :: len(clients)] for k, client_id in enumerate(clients)},
             payload_bytes=settings.payload_bytes,
             churn=settings.churn,
+            storm=settings.storm,
             seed=settings.seed,
         )
         self._plans.append(plan)

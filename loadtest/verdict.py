@@ -85,8 +85,8 @@ def _settled(result: Result) -> Finding:
     from scipy import stats  # here, as in `loadtest.intervals`
 
     broadcasts = result.heard_broadcasts()
-    if result.summary["settings"].get("shape") == "ramp":
-        return True, "The number of connections grew all the time, so the latency does not have to settle."
+    if result.summary["settings"].get("shape") == "ramp" or result.summary.get("storm"):
+        return True, "The number of connections changed on purpose, so the latency does not have to settle."
     smallest = broadcasts.groupby("phase").size().min()
     if smallest < MIN_BROADCASTS:
         few = f"{smallest} broadcasts cannot show whether the latency had settled; send {MIN_BROADCASTS} or more."

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import gevent
 import websocket
 
-from loadtest.connection import Connection, backoff_s, busy_status, with_query
+from loadtest.connection import RETRY, Connection, busy_status, with_query
 from loadtest.errors import LoadTestError, describe
 from loadtest.results import explain_refusals
 
@@ -37,7 +37,7 @@ def handshake_s(url: str, people: int = PEOPLE, timeout_s: float = 30.0, patienc
                 return time.perf_counter() - started_s
             except (OSError, websocket.WebSocketException) as error:
                 refusals += 1
-                status, pause_s = busy_status(error), backoff_s(refusals)
+                status, pause_s = busy_status(error), RETRY.pause_s(refusals)
                 if status is None or time.monotonic() + pause_s > deadline:
                     why = explain_refusals({f"status {status}": refusals}, {}) if status else ""
                     raise LoadTestError(f"Nobody can connect to {url}: {describe(error)}. {why}".rstrip()) from None

@@ -195,6 +195,13 @@ class Trait(NamedTuple):
     """Whether "all" means this one, too: not if it changes what can be done at all, or is of a bad day."""
 
 
+CONNECTS_PER_S = 500.0
+"""By default, API Gateway takes that many new WebSocket connections a second, and as many at once, which is assumed.
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+"""
+
+
 TRAITS = {
     "delay": Trait(lambda: _delay),
     "control-plane-rate": Trait(_control_plane_rate),
@@ -204,7 +211,7 @@ TRAITS = {
     "late-tags": Trait(eventual_consistency.late_tags, 4.0),
     "busy-bucket-name": Trait(eventual_consistency.busy_bucket_name, 8.0),
     "connections-rate": Trait(_connections_rate, REQUESTS_PER_S),
-    "connect-rate": Trait(None),  # by `with_traits`
+    "connect-rate": Trait(None, CONNECTS_PER_S),  # by `with_traits`
     "concurrency": Trait(None, 10.0),  # by `lambda_service`
     "strict-simulator": Trait(lambda: _strict_simulator),
     "price-list": Trait(lambda: price_list),
@@ -218,11 +225,6 @@ TRAITS = {
     "message-faults": Trait(lambda share: partial(_message_faults, share), 0.02, in_all=False),
 }
 """All traits, by name. The first stands outermost: it meets a call first, and a response last."""
-CONNECTS_PER_S = 500
-"""API Gateway takes that many new WebSocket connections a second, and as many at once, which is assumed.
-
-https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
-"""
 
 
 def parse_traits(text: str) -> dict[str, float | None]:
@@ -268,7 +270,8 @@ def with_traits(app: App, text: str) -> App:
     for name, number in chosen.items():
         if make := TRAITS[name].make:
             plays.append(make() if number is None else make(number))
-    handshakes = TokenBucket(CONNECTS_PER_S, CONNECTS_PER_S) if "connect-rate" in chosen else None
+    connects_per_s = chosen.get("connect-rate")
+    handshakes = None if connects_per_s is None else TokenBucket(connects_per_s, connects_per_s)
 
     async def playing(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and handshakes and not handshakes.take():

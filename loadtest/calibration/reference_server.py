@@ -63,6 +63,8 @@ class ReferenceServer:
     """Further connections are refused with status 403."""
     refusals: list[int] = field(default_factory=list)
     """Statuses with which the next handshakes are refused, one each."""
+    may_connect: Callable[[], bool] = lambda: True
+    """Asked for each handshake; if not, it is refused with status 429."""
     errors: int = 0
     """How many of the next broadcasts are answered with an error frame, as API Gateway does, and not forwarded."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -94,6 +96,8 @@ class ReferenceServer:
             return connection.respond(HTTPStatus.FORBIDDEN, "Of another site\n")
         if self.refusals:
             return connection.respond(HTTPStatus(self.refusals.pop(0)), "Busy\n")
+        if not self.may_connect():
+            return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "Too many at once\n")
         is_full = len(self.ports) >= self.max_connections
         return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if is_full else None
 

@@ -163,8 +163,9 @@ def test_messages_to_connections_have_the_accounts_quota_and_half_of_it_at_once(
     assert statuses(app, 2, "execute-api", "POST", POST) == [200, 429]
 
 
-def test_the_501st_handshake_at_once_is_refused(clock):
-    app, answers = with_traits(cloud, "connect-rate"), []
+@pytest.mark.parametrize(("trait", "connects"), [("connect-rate", 500), ("connect-rate=100", 100)])
+def test_one_handshake_too_many_at_once_is_refused(clock, trait, connects):
+    app, answers = with_traits(cloud, trait), []
 
     async def receive():
         return {"type": "websocket.connect"}
@@ -177,9 +178,9 @@ def test_the_501st_handshake_at_once_is_refused(clock):
         run_async(app({"type": "websocket"}, receive, send))
         return answers[0]
 
-    assert {connect() for _ in range(500)} == {"websocket.accept"}
+    assert {connect() for _ in range(connects)} == {"websocket.accept"}
     assert connect() == 429
-    clock.now += 0.003
+    clock.now += 1.5 / connects
     assert [connect(), connect()] == ["websocket.accept", 429]
 
 

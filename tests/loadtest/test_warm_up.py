@@ -13,7 +13,7 @@ from tests.support.load_tests import refusing
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(connection, "BASE_BACKOFF_S", 0.01)
+    monkeypatch.setattr(warm_up, "RETRY", connection.RETRY._replace(base_s=0.01))
 
 
 def test_a_handshake_is_measured_after_everything_has_started_and_made_again_where_it_is_refused():
@@ -72,5 +72,5 @@ def test_a_broadcast_that_cannot_be_measured_is_a_sentence():
 def test_pauses_grow_from_half_a_second_to_eight_at_random(monkeypatch):
     monkeypatch.undo()
     for refusals, most_s in ((1, 0.5), (2, 1), (4, 4), (9, 8)):
-        pauses_s = [connection.backoff_s(refusals) for _ in range(300)]
+        pauses_s = [connection.RETRY.pause_s(refusals) for _ in range(300)]
         assert min(pauses_s) < 0.1 * most_s and 0.9 * most_s < max(pauses_s) <= most_s
