@@ -35,6 +35,9 @@ SOURCES = {
         "32": "KB, the steps in which API Gateway meters: cost.MESSAGE_BYTES",
         "2026": "when the prices were read: cost.PRICES",
         "30": "days, of an exercise",
+        "500": "limits.DEFAULT_CONNECTS_PER_S",
+        "20": "loadtest.storm.POLICIES, from AWS's SDKs",
+        "8": "the page's BACKOFF_CAP_MS: tests/loadtest/test_storm.py",
     },
 }
 """The figures that may stand in a notebook's text, since no measurement changes them, and where they come from."""
