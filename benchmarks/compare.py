@@ -20,12 +20,10 @@ SERVE = """
 import sys
 from benchmarks.support import deployed_chat
 from chatlab.signals import exit_status
-
 def serve():
     with deployed_chat() as lab:
         print(lab.websocket_url(lab.require_api()), flush=True)
         sys.stdin.read()
-
 sys.exit(exit_status(serve))
 """
 

@@ -33,8 +33,7 @@ def test_a_comparison_that_is_ended_leaves_nothing_running(benchmark, command, t
 def test_two_commits_are_measured_in_turn_and_nothing_is_left(benchmark, tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_RUN", f"{tmp_path / 'results'}")
     begin, running = benchmark
-    few = ["--runs", "2", "--connections", "5", "--broadcasts", "10"]
-    process = begin("compare", "--before", "HEAD", *few)
+    process = begin(*"compare --before HEAD --runs 2 --connections 5 --broadcasts 10".split())
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     turns = re.findall(r"^(\w), run (\d): 5/5 were connected, 10/10 broadcasts", said, re.MULTILINE)

@@ -49,8 +49,7 @@ def test_where_there_is_no_difference_one_is_seldom_found(monkeypatch):
         assert found <= 3, quantity  # what happens once in 20 times happens in more than 3 of 12 once in 450 times
 
 
-SPREAD = 0.1
-"""Of runs of the same code, the standard deviation of the logarithm. On a busy machine it was 0.2 to 0.5."""
+SPREAD = 0.1  # of the logarithm, among runs of the same code; those of docs/loadtest.md had 0.16
 
 
 def test_one_run_of_each_takes_what_differs_from_run_to_run_for_a_difference(monkeypatch):
