@@ -4,7 +4,7 @@
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is; A=main  B=feature  RUNS=5, to compare
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test-fast test test-all rehearse soak compare up down lab notebooks book lock prices
+.PHONY: help setup run check test-fast test test-all rehearse soak compare capacity up down lab notebooks book lock prices
 
 # The first Python of at least 3.11 that there is; PYTHON=... takes another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -35,7 +35,7 @@ endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
 # make gives variables of its command line to its children, where these would override what the lab decides.
 unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL BOUNDARY ROLE_PATH TAGS PUBLIC CONFIRM ROOM_KEY \
-	TRAITS MINUTES A B RUNS MAKEFLAGS MAKEOVERRIDES
+	TRAITS MINUTES A B RUNS HOST WITHIN RATE MAX_DOLLARS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -46,6 +46,7 @@ help:
 	@echo "make rehearse   make run on the target aws, with AWS played on this machine (Linux)"
 	@echo "make soak       half an hour of broadcasts on the local cloud, with faults: is all heard, does nothing grow?"
 	@echo "make compare    is the commit B=... (this folder, if you leave it out) faster than A=... (HEAD)? RUNS=5 load tests of each"
+	@echo "make capacity   how many people the chat that is up carries"
 	@echo "make up, down   build the chat and leave it running, remove it"
 	@echo "make lab        JupyterLab on the notebooks"
 	@echo "make notebooks  run everything and save the outputs into notebooks/"
@@ -114,6 +115,11 @@ $(VENV)/browser: | setup
 		else $(BIN)/playwright install chromium; fi; }
 	@$(BIN)/python -m chatlab browser || { echo "There is no Chromium, and none could be installed: install one."; exit 1; }
 	@touch $@
+
+# WITHIN=1 seconds, RATE=1 messages a second, MINUTES=10, MAX_DOLLARS=1, HOST=ws://... for another server than the chat.
+capacity: setup
+	@exec $(BIN)/python -m chatlab capacity $(OPTIONS) $(call given,HOST,host) $(call given,WITHIN,within) \
+		$(call given,RATE,rate) $(call given,MINUTES,minutes) $(call given,MAX_DOLLARS,max-dollars)
 
 notebooks: setup
 	@exec $(BIN)/python -m chatlab notebooks $(OPTIONS) $(LOAD)

@@ -26,6 +26,7 @@ Shards divide n, the window and the rate, and begin one after another; the last 
 """
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -238,7 +239,8 @@ def forecast(parameters: Parameters, connections: int, shards: int = 1) -> Forec
     else:
         k = max(1.0, min(n, p.in_flight, math.sqrt(n * (L + window * o) / o)))
         wait_ms, opening_ms = p.opening_wait_ms, k * o
-        climb_ms = max(opening_ms / 2, L * max(0.0, math.log2(k / window) - 1 + window / k))
+        windows = max(1.0, k / window)  # fewer posts than a window need no climb
+        climb_ms = max(opening_ms / 2, L * (math.log2(windows) - 1 + 1 / windows))
     if p.share < math.inf:
         quota_ms = 1000 * connections / p.shared_per_s
     else:
@@ -271,6 +273,21 @@ def started_s(parameters: Parameters, shard: int) -> float:
     asked_s = (p.arrive_ms + p.page_ms + p.first_page * p.item_ms + turn * p.invoke_ms) / 1000
     allowed_s = (shard // p.concurrency) * p.concurrency_every_s
     return max(asked_s + p.begin_ms / 1000, allowed_s) + p.cold_ms / 1000
+
+
+def largest_room(parameters: Parameters, within_s: float, rate: float) -> tuple[int, str]:
+    """The largest room, up to a million, in which everybody has a message within `within_s` seconds, at `rate` messages
+    a second: by the forecast, the quotas of requests, and of invocations (Little's law). And what ends it."""
+
+    def uses(connections: int) -> dict[str, float]:
+        found = forecast(parameters, connections)
+        used = {found.binds: math.inf if found.unreached else found.last_s / within_s}
+        used["Lambda's concurrency"] = rate * found.last_s / parameters.concurrency
+        return used | {QUOTA: max(used.get(QUOTA, 0.0), connections * rate / parameters.shared_per_s)}
+
+    room = bisect(range(1, 1_000_001), 1.0, key=lambda connections: max(uses(connections).values()))
+    too_much = uses(room + 1)
+    return room, max(too_much, key=lambda name: too_much[name])
 
 
 def sweep(

@@ -27,14 +27,15 @@ MANY_PEOPLE = 10_000
 """The conclusion says what a message a second costs with as many people as were measured, and with this many."""
 PACKAGES = ("locust", "boto3", "ministack", "websocket-client")
 SHARES = {"p50": "half", "p90": "9 of 10", "p99": "99 of 100"}
-RAW_DATA = ("summary.json", "load_test/*.*", "faster/*.json", "faster/*/*.*", "growth/*.*", record.FILE)
+MEASURED = ("load_test/*.*", "faster/*.json", "faster/*/*.*", "growth/*.*", "capacity/*.json")
+RAW_DATA = ("summary.json", *MEASURED, record.FILE)
 TESTS = {
     "6": "the load test of the obvious broadcast",
     "7": "the faster broadcasts, each by the same load test",
     "8": "how it grows, and how far it goes",
 }
 """What each notebook that draws has measured, by the number with which the files of its plots begin."""
-FIRST = ("ripple", "waterfall")
+FIRST = ("ripple", "waterfall", "capacity")
 """The first of these plots is at the top of the page."""
 FOLDED = ("completeness", "timeline", "harness lag")
 """These plots are about the measurement, and folded."""
@@ -83,9 +84,11 @@ def write(folder: Path, summary: Summary) -> None:
 
 
 def conclude(summary: Summary) -> list[str]:
-    """What a run has found, in a few sentences: how fast, how complete, at what price."""
+    """What a run has found, in a few sentences: how many people, how fast, how complete, at what price."""
     fanout, story = summary["fanout"], summary.get("faster")
-    found = [f"The obvious broadcast reached everybody within {_sooner(story)}."] if story else []
+    found: list[str] = summary["capacity"]["sentences"] if summary.get("capacity") else []
+    if story:
+        found = [*found, f"The obvious broadcast reached everybody within {_sooner(story)}."]
     if not fanout:
         return found or ["The fan-out was not measured."]
     return [*found, *_how_fast(fanout, bool(story)), _how_complete(fanout), _what_it_costs(fanout["connections"])]
@@ -139,7 +142,7 @@ def _trust(summary: Summary) -> tuple[str, str]:
     """Whether you can trust the figures: "yes", "not yet", "no" or "" (there are none), and a sentence."""
     fanout = summary["fanout"]
     if not fanout:
-        return "", ""
+        return "yes" if summary.get("capacity") else "", ""  # the search judges each of its steps
     failed = {check["check"]: check["message"] for check in fanout["verdict"]["checks"] if not check["ok"]}
     more = MIN_BROADCASTS - fanout["broadcasts"]
     if failed and failed.keys() <= {"samples", "settled"} and more > 0:
@@ -151,7 +154,7 @@ def _trust(summary: Summary) -> tuple[str, str]:
 
 def _unknown(summary: Summary) -> Iterator[str]:
     """What this run can't say, a sentence each."""
-    if summary["target"] != "aws":
+    if summary["target"] == "local":
         yield (
             "How fast AWS is. An emulator shows that every delivery arrives, and how the designs compare. AWS's "
             "network, its limits and its cold starts are not here."
@@ -161,6 +164,8 @@ def _unknown(summary: Summary) -> Iterator[str]:
             if (more := sufficient_groups(float(name[1:]) / 100) - fanout["broadcasts"]) > 0:
                 heard = f"Within what time {SHARES[name]} have heard it ({name})"
                 yield f"{heard}: not yet, {more} more broadcasts would be enough."
+    if not summary["notebooks"]:
+        return
     if not summary.get("faster"):
         yield "How much sooner a message arrives with the faster broadcasts: notebook 07 has not measured them."
     if summary["leftovers"] is None:

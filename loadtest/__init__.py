@@ -13,6 +13,6 @@ The modules, in the order of a test:
 - `connection`, `sockets`, `messages`, `clock`, `records`: one connection, what is said on it, and its times.
 - `results`, `intervals`, `verdict`, `delivery_order`, `comparison`, `plots`, `ripple`: from the records to a result,
   whether you can trust it, and how it looks.
-- `live`, `warm_up`: watch a test, and measure a handshake before it.
+- `live`, `warm_up`, `capacity`: watch a test, measure a handshake before it, search for the largest room by many.
 - `calibration`: the proof that the readings are right.
 """

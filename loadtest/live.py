@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from loadtest.errors import LoadTestError
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["STOP_S", "describe", "watch"]
+__all__ = ["STOP_S", "Display", "describe", "watch"]
 
 POLL_S = 0.5
 
@@ -27,12 +28,13 @@ Progress = dict[str, Any]
 """The content of progress.json, which docs/loadtest.md describes."""
 
 
-def watch(process: Process, folder: str | Path) -> int:
+def watch(process: Process, folder: str | Path, show: Callable[..., None] | None = None) -> int:
     """Show the progress of a load test until it ends: in a notebook as one display that changes, elsewhere as one line.
 
     Args:
         process: the running `locust`. If its output is a pipe, it is read here, so that the pipe cannot fill up.
         folder: its --results.
+        show: what shows a line, if not a `Display`; it is called with `last=True` at the end.
 
     Returns:
         0, the exit status of a complete test.
@@ -42,7 +44,7 @@ def watch(process: Process, folder: str | Path) -> int:
         KeyboardInterrupt: after the process and its children have ended.
     """
     output = [_Tail(stream) for stream in (process.stdout, process.stderr) if stream]
-    show = _Display()
+    show = show or Display()
     try:
         while process.poll() is None:
             show(describe(_progress(folder, process.pid)))
@@ -101,7 +103,7 @@ def stop(process: Process) -> None:
     psutil.wait_procs(family, timeout=2)
 
 
-class _Display:
+class Display:
     """One text that changes in place."""
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ COMMANDS = {
     "run": ("cli.run:run", "every notebook in order, load test and teardown included, into runs/<UTC time>"),
     "notebooks": ("cli.run:renew_notebooks", "the same on the local cloud, with the outputs saved into notebooks/"),
     "compare": ("cli.run:compare", "the load tests of runs: did it get faster, or is it noise?"),
+    "capacity": ("cli.run:find_capacity", "how many people the chat that is up, or another server, carries"),
     "up": ("cli.chat:up", "build the chat and leave it running"),
     "down": ("cli.chat:down", "remove the chat"),
     "page": ("page:main", "serve the page that is built from this machine"),

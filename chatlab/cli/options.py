@@ -2,6 +2,7 @@
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,13 @@ from chatlab.settings import WORDS, Options, Settings, Variable
 
 MAX_CONNECTIONS = 5_000
 MAX_BROADCASTS = 500
+CAPACITY = (  # what the search for it is asked: an option, its default, its maximum
+    ("WITHIN", 1.0, 600, "seconds until everybody has a message"),
+    ("RATE", 1.0, 1_000, "messages a second"),
+    ("MINUTES", 10.0, 1_440, "how long it may take"),
+    ("MAX_DOLLARS", 1.0, 1_000, "what it may cost on aws"),
+    ("CONNECTION_RATE", 100.0, 100_000, "new connections a second to --host; to the chat, as many as its stage takes"),
+)
 RUN_HOURS = 3.0  # after which AWS closes what a run has built there, even if this machine has died
 
 
@@ -43,6 +51,11 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
         add("--region", help="the AWS Region (default: that of your AWS configuration)")
         profile = "the profile of your AWS configuration (default: AWS_PROFILE)"
         add("--profile", type=resolve_profile, help=profile)
+    if command == "capacity":
+        add("--host", help="another server's URL, ws://… or wss://… (default: the chat that is up)")
+        for name, default, maximum, what in CAPACITY:
+            flag, what = f"--{name.lower().replace('_', '-')}", f"{what} (default: {default:g})"
+            add(flag, type=_number(name, maximum), default=default, help=what)
     if command in ("run", "notebooks", "up"):
         after = f"when AWS closes chat and page, or none (default: {RUN_HOURS:g} for `run` on aws, else none)"
         add("--hours", type=_hours, default=SUPPRESS, help=after)
@@ -77,6 +90,16 @@ def _hours(text: str) -> float | None:
         return None if text == "none" else float(text)  # `Options` checks its value
     except ValueError:
         raise LabError(f'HOURS has to be a number, or "none", and it is "{text}".') from None
+
+
+def _number(name: str, maximum: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        with suppress(ValueError):
+            if 0 < (value := float(text)) <= maximum:
+                return value
+        raise LabError(f'{name} has to be a number above 0, at most {maximum:,}, and it is "{text}".')
+
+    return number
 
 
 def _count(name: str, maximum: int) -> Callable[[str], int]:

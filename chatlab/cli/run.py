@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from chatlab import ledger, local_cloud, notebooks, page, report
+from chatlab import capacity, ledger, local_cloud, notebooks, page, report
 from chatlab.cli.chat import count_resources, require_credentials
 from chatlab.cli.options import notebook_parameters, parse, resolve_settings
 from chatlab.errors import LabError
+from chatlab.lab import Lab
+from chatlab.limits import read_quotas
 from chatlab.notebooks import Outcome, print_line
 from chatlab.paths import (
     NOTEBOOKS,
@@ -66,6 +68,39 @@ def compare(arguments: Sequence[str]) -> int:
         print(f"{name}: {', '.join(str(display_path(run)) for run in runs)}")
     print(f"\n{compared}")
     return 0
+
+
+def find_capacity(arguments: Sequence[str]) -> int:
+    """Find how many people the chat that is up, or the server at `--host`, carries; the exit status."""
+    options = parse("capacity", arguments)
+    lab = None if options.host else _open_lab(options)
+    goal, run = capacity.Goal(options.within, options.rate), make_run_dir()
+    print(f"How many people hear a message {goal}? For {options.minutes:g} minutes at most; Ctrl-C ends it.")
+    if lab:
+        search = capacity.of_chat(lab, run / "capacity", goal, options.minutes, options.max_dollars)
+        if dollars := search.price(1_000, 100, 100 / goal.rate):
+            print(f"100 messages to 1,000 people cost {dollars:.2f} US dollars, all {options.max_dollars:.2f} at most.")
+    else:
+        search = capacity.Search(options.host, run / "capacity", goal, options.connection_rate, options.minutes)
+    found = search.run()
+    story = found.as_json()
+    if lab:
+        story["sentences"].append(capacity.on_aws(lab, goal, read_quotas(lab)))
+    ensure_writable(run / "plots").joinpath("capacity.png").write_bytes(found.plot().png)
+    summary: report.Summary = {"target": lab.target if lab else "another server", "machine": report.describe_machine()}
+    report.write(run, summary | {"notebooks": [], "fanout": None, "leftovers": 0, "failures": [], "capacity": story})
+    print("", *story["sentences"], f"All of it: {display_path(run)}", sep="\n")
+    return 0 if found.low else 1
+
+
+def _open_lab(options: Namespace) -> Lab:
+    """The lab that is meant, whose chat is up. Raises LabError if there is none."""
+    entries = ledger.find(options.target, options.name, options.region, options.profile)
+    if not entries and options.target != "aws":
+        raise LabError("No chat is up here: `make up` builds one. For another server, give --host.")
+    lab = Lab(entries[0].settings, entries[0].options) if entries else Lab(resolve_settings(options))
+    ledger.require_same_account(lab, entries)
+    return lab
 
 
 def _load(folder: Path) -> Result:
@@ -177,6 +212,7 @@ class _Run:
             "notebooks": [{"name": each.name, "seconds": each.seconds, "ok": each.ok} for each in self.outcomes],
             "fanout": self._read("load_test/summary.json"),
             "faster": self._read("faster/story.json"),
+            "capacity": self._read("capacity/capacity.json"),
             "leftovers": self.leftovers,
             "failures": self.failures,
         }

@@ -45,6 +45,8 @@ def home(tmp_path, monkeypatch):
         (["up", "--room-key", "too short"], "ROOM_KEY has to be 16 to 128 letters, digits, hyphens"),
         (["notebooks", "--target", "aws"], "The committed notebooks show the local cloud: leave TARGET out."),
         (["run", "--hours", "ten"], 'HOURS has to be a number, or "none", and it is "ten".'),
+        (["capacity", "--rate", "0"], 'RATE has to be a number above 0, at most 1,000, and it is "0".'),
+        (["capacity"], "No chat is up here: `make up` builds one. For another server, give --host."),
         (["dance"], "There is no command dance: `python -m chatlab --help` lists all."),
     ],
 )
@@ -114,7 +116,7 @@ def test_runs_that_begin_within_the_same_second_have_a_folder_each(tmp_path, mon
 
 def test_make_begins_with_the_setup():
     makefile = (ROOT / "Makefile").read_text()
-    for command in ("run", "up", "down", "notebooks", "rehearse", "test", "lab"):
+    for command in ("run", "up", "down", "capacity", "notebooks", "rehearse", "test", "lab"):
         assert re.search(rf"^([a-z-]+ )*{command}( [a-z-]+)*: setup\b", makefile, re.MULTILINE), command
 
 

@@ -13,7 +13,7 @@ __all__ = ["run", "start"]
 def pytest_collection_modifyitems(items):
     """Whatever runs a load test is slow."""
     for item in items:
-        if {"start", "measure"} & set(getattr(item, "fixturenames", ())):
+        if {"start", "measure", "find"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 
