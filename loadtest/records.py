@@ -72,7 +72,7 @@ class ConnectionRecord:
     closed_ns: int | None = None
     """None if it was still open at the test's end."""
     left: bool = False
-    """Whether this side closed it before the test's end, as --churn asks."""
+    """Whether this side closed it before the test's end, as --churn or --storm asks."""
     error: str | None = None
     """Why it could not connect, or why it closed."""
     refused: int = 0

@@ -24,8 +24,8 @@ def limited():
         yield server
 
 
-@pytest.mark.parametrize(("policy", "processes", "within"), [("at-once", 1, 0.2), ("fixed", 1, 0.2), ("page", 2, 0.6)])
-def test_all_come_back_as_computed_and_miss_nothing_after_that(run, limited, policy, processes, within):
+@pytest.mark.parametrize(("policy", "processes"), [("at-once", 1), ("fixed", 1), ("page", 2)])
+def test_all_come_back_as_computed_and_miss_nothing_after_that(run, limited, policy, processes):
     workers = ["--processes", processes] if processes > 1 else []
     test = run("--host", limited.url, *FEW, 40, "--storm", policy, *workers)
     assert test.status == 0, test.output
@@ -38,7 +38,10 @@ def test_all_come_back_as_computed_and_miss_nothing_after_that(run, limited, pol
     # Those who were away are counted: a broadcast that was sent meanwhile reached all others.
     assert found["missed_while_away"] == 40 * 40 - test.summary["expected"]
     computed = storm.come_back(36, POLICIES[policy], CONNECTS_PER_S, attempt_s=0.01, connect_s=0.001)
-    assert found["back_s"]["p99"] == pytest.approx(computed.p99_s, rel=within)
+    if policy == "page":  # when the last of so few is back is chance, how often all try is not
+        assert found["handshakes_per_person"] == pytest.approx(computed.handshakes_per_person, rel=0.2)
+    else:
+        assert found["back_s"]["p99"] == pytest.approx(computed.p99_s, rel=0.2)
     assert found["stayed_ms"]["during"]["p50"] < 100
 
 
