@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chatlab import cost, limits, room_key, waterfall
 from chatlab.lab import STAGE, Lab
 from chatlab.limits import Quotas
@@ -36,16 +38,19 @@ def of_chat(lab: Lab, folder: Path, goal: Goal, minutes: float = 10.0, max_dolla
 
 def explain(lab: Lab, result: Result, broadcast: int) -> str:
     """What the last one of a late message waits for, as a clause, by the broadcasts' log lines; "" without them."""
-    message = waterfall.find(lab, result, broadcast)
-    if not message:
+    try:
+        message, lines = waterfall.find(lab, result, broadcast), waterfall.read_log(lab, result)
+    except (BotoCoreError, ClientError):  # what is known already must not get lost
         return ""
     first_ms = result.broadcasts["sent_ns"].min() / 1e6 - 1000
-    lines = [line for line in waterfall.read_log(lab, result) if line["began_ms"] >= first_ms]
+    lines = [line for line in lines if line["began_ms"] >= first_ms]
+    if not message or not lines:
+        return ""
     if throttled := sum(line.get("throttled", 0) for line in lines):
         return f"API Gateway refused {throttled:,} posts with 429, the quota of requests a second"
     name, part_ms = max(message.parts.items(), key=lambda part: part[1])
     clause = f"{name} takes {plots.format_ms(part_ms)} of {plots.format_ms(message.deliveries_ms[-1])}"
-    if lines and median(line["cpu_ms"] / max(1.0, line["post_ms"]) for line in lines) > 0.8:
+    if median(line["cpu_ms"] / max(1.0, line["post_ms"]) for line in lines) > 0.8:
         return f"{clause}, and the function's processor is busy"
     return f"{clause}, in the local cloud's one process" if lab.target == "local" else clause
 

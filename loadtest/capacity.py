@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -204,17 +205,18 @@ class Search:
         self._found.ended = why_no_final or why
         return None
 
-    def _seconds(self, people: int, broadcasts: int) -> float:
-        sending_s = (WARM_UP + broadcasts) / self.goal.rate + self.goal.within_s
-        return START_S + 2 * people / self.connection_rate + sending_s
+    def _needs(self, people: int, broadcasts: int) -> tuple[float, float]:
+        """Seconds and US dollars of a load test."""
+        seconds = START_S + 2 * people / self.connection_rate + (WARM_UP + broadcasts) / self.goal.rate
+        return seconds + self.goal.within_s, self.price(people, broadcasts, seconds)
 
     def _why_not(self, *tests: tuple[int, int]) -> str:
         """Why there is no time or no money left for load tests of so many people and broadcasts; "" if there is."""
-        if time.monotonic() + sum(self._seconds(*test) for test in tests) > self._deadline_s:
+        seconds, dollars = (sum(each) for each in zip(*(self._needs(*test) for test in tests), strict=True))
+        if time.monotonic() + seconds > self._deadline_s:
             return f"the {self.minutes:g} minutes were over (MINUTES)."
-        dollars = self._dollars + sum(self.price(*test, self._seconds(*test)) for test in tests)
         too_much = f"more could have cost over {self.max_dollars:.2f} US dollars (MAX_DOLLARS)."
-        return too_much if dollars > self.max_dollars else ""
+        return too_much if self._dollars + dollars > self.max_dollars else ""
 
     def _try(self, step: Step) -> None:
         """Run load tests with these people until it is known whether they are too many."""
@@ -223,7 +225,7 @@ class Search:
         display = live.Display()
         while step.holds is None and not found.ended:
             broadcasts = FINAL if step.is_final else needed(step.late)
-            self._dollars += self.price(step.people, broadcasts, self._seconds(step.people, broadcasts))
+            self._dollars += self._needs(step.people, broadcasts)[1]
             folder = self.folder / f"{len(found.steps):02}-{step.people}-{len(step.late)}"
             process = _begin(*self._words(step.people, broadcasts, folder))
             psutil.cpu_percent()  # of all processors, from here on
@@ -232,13 +234,11 @@ class Search:
                 live.watch(process, folder, lambda text, last=False: display(f"{step.people:>7,} people: {text}"))
             except LoadTestError as error:
                 why = str(error)
-            try:
+            with suppress(FileNotFoundError):  # the load test could not even begin
                 result = results.load(folder)
-            except FileNotFoundError:
-                raise LoadTestError(why) from None
-            if result.summary["connections"]:
-                self._judge(step, result, psutil.cpu_percent())
-            elif not found.low and not found.high:
+                if result.summary["connections"]:
+                    self._judge(step, result, psutil.cpu_percent())
+            if not step.late and step.holds is None and not found.low and not found.high:
                 raise LoadTestError(why)
             if step.holds is None:
                 step.limit = found.ended = why  # "" if the test has only to go on
