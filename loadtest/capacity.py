@@ -3,7 +3,7 @@
     print(Search(url, folder, Goal(within_s=1, rate=1), connection_rate=100).run())
 
 Each step is a load test. The room doubles until a step fails; then the search halves the difference, until the smallest
-room that failed is at most `PRECISION` larger than the largest one that held.
+room that failed, twice, is at most `PRECISION` larger than the largest one that held.
 
 **When a step holds.** A broadcast is late if anybody heard it after `within_s`, from when it was due. Wald's sequential
 probability ratio test (Annals of Mathematical Statistics 16, 1945) tells a share of `GOOD` late broadcasts from one of
@@ -92,16 +92,20 @@ class Found:
     steps: list[Step] = field(default_factory=list)
     ended: str = ""
 
+    def _last(self, holds: bool, below: float = math.inf) -> list[Step]:
+        """The last step of each room below a size, if that room held or not, the smallest first."""
+        last = {step.people: step for step in self.steps if step.holds is not None and step.people < below}
+        return [last[people] for people in sorted(last) if last[people].holds is holds]
+
     @property
     def high(self) -> Step | None:
         """The smallest room that failed."""
-        return min((step for step in self.steps if step.holds is False), key=lambda step: step.people, default=None)
+        return next(iter(self._last(False)), None)
 
     @property
     def low(self) -> Step | None:
-        """The largest smaller one that held, by its last step."""
-        held = [step for step in self.steps if step.holds and (not self.high or step.people < self.high.people)]
-        return max(held, key=lambda step: (step.people, step.is_final), default=None)
+        """The largest smaller one that held."""
+        return next(reversed(self._last(True, self.high.people if self.high else math.inf)), None)
 
     @property
     def people(self) -> str:
@@ -193,6 +197,8 @@ class Search:
         held = low.people if low else 0
         people = (held + high.people) // 2 if high else min(self.most, 2 * held or self.start)
         is_done = people == held or bool(high and high.people <= (1 + PRECISION) * held)
+        if high and is_done and [step.people for step in self._found.steps].count(high.people) == 1:
+            people, is_done = high.people, False  # a moment's disturbance must not end the search
         needs_final = bool(low and not low.is_final)
         why_no_final = self._why_not((held, FINAL)) if needs_final else ""
         # As long as there is time for the last step, keep it free.
