@@ -12,8 +12,9 @@ handshake, the frame "Internal server error" for a message.
 import asyncio
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from contextvars import ContextVar
+from functools import cache
 from threading import BoundedSemaphore
 from typing import Any, NamedTuple, TypeAlias
 
@@ -49,8 +50,12 @@ _invoke_async_with_retry = lambda_svc.invoke_async_with_retry
 
 
 INSTANCES = max(2, os.cpu_count() or 1)
-"""Of one function, for what routes invoke: Lambda starts one for each invocation, which here would share the cores."""
-_free_instances: defaultdict[tuple[str, str], BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(INSTANCES))
+"""Of one function, for handshakes: Lambda starts one for each invocation, which here would share the cores."""
+
+
+@cache
+def _free_instances(function: str, qualifier: str, number: int) -> BoundedSemaphore:
+    return BoundedSemaphore(number)
 
 
 class Instances(NamedTuple):
@@ -62,8 +67,13 @@ class Instances(NamedTuple):
     qualifier: str = "$LATEST"
 
     def invoke(self, event: dict[str, Any], request_id: str) -> dict[str, Any]:
-        """Let an instance that is free do it, or a new one; wait for one if there are `INSTANCES`."""
-        with _free_instances[self.config.get("FunctionArn", self.function), self.qualifier]:
+        """Let an instance that is free do it, or a new one; wait for one if there are `INSTANCES`.
+
+        Messages wait for the one before: two broadcasts at a time would only share the cores, and the second one would
+        start its instance in the middle of a load test.
+        """
+        number = 1 if event["requestContext"]["eventType"] == "MESSAGE" else INSTANCES
+        with _free_instances(self.config.get("FunctionArn", self.function), self.qualifier, number):
             worker, _ = lambda_runtime.acquire_worker(*self)
             try:
                 result: dict[str, Any] = worker.invoke(event, request_id)
@@ -73,7 +83,7 @@ class Instances(NamedTuple):
 
 
 def correct() -> None:
-    """From now on, in this process, the invocations of a WebSocket route's function run side by side."""
+    """From now on, in this process, the handshakes of a WebSocket API run side by side."""
     lambda_runtime.get_or_create_worker = Instances
 
 
