@@ -25,7 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from benchmarks.endpoint import child
-from benchmarks.support import begin_load_test, deployed_chat
+from benchmarks.support import deployed_chat
 from chatlab import Lab, LabError, packages, poll
 from chatlab.signals import exit_status
 from loadtest import live, results
@@ -64,7 +64,7 @@ def measure(lab: Lab, variant: str, steps: list[int], folder: Path) -> pd.DataFr
         LoadTestError: in one sentence, if the load test fails, or if a delivery is missing.
     """
     deploy(lab, variant)
-    process = begin_load_test(
+    process = live.begin(
         lab.websocket_url(lab.require_api()), folder,
         shape="steps", steps=",".join(map(str, steps)), spawn_rate=200, speakers=3, warm_up=1,
         broadcasts=BROADCASTS, broadcast_rate=RATES[variant], payload_bytes=200, drain_time=60,  # late is not missing

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.support import begin_load_test
 from chatlab import LabError
 from chatlab.paths import ROOT, display_path, make_run_dir
 from chatlab.signals import exit_status
@@ -102,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name, url in urls.items():
                 print(f"{name}, {f'run {number}' if number else 'warm-up'}: ", end="", flush=True)
                 to = folder / f"{name}{number}"
-                process = begin_load_test(
+                process = live.begin(
                     url, to, users=options.connections, spawn_rate=100, speakers=min(3, options.connections),
                     broadcasts=options.broadcasts, broadcast_rate=rate, drain_time=30, run_time="600s",
                 )  # fmt: skip

@@ -24,7 +24,7 @@ from unittest.mock import patch
 import pandas as pd
 import psutil
 
-from benchmarks.support import begin_load_test, deployed_chat
+from benchmarks.support import deployed_chat
 from chatlab import Lab, local_cloud
 from chatlab.signals import exit_status
 from loadtest import live, results
@@ -185,7 +185,7 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
         with patch.dict(os.environ, CHATLAB_TRAITS=f"@{file}"), deployed_chat("soak") as lab:
             began, duration_s = datetime.now(UTC), options.minutes * 60
             handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)
-            process = begin_load_test(
+            process = live.begin(
                 lab.websocket_url(lab.require_api()), folder,
                 users=options.connections, spawn_rate=100, duration=duration_s, speakers=5,
                 broadcast_rate=options.rate, arrivals="poisson", churn=options.churn, max_handshakes=round(handshakes),

@@ -2,8 +2,6 @@
 
 import gc
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,7 +21,6 @@ from botocore.exceptions import ClientError
 from benchmarks.endpoint import Gateway, child
 from chatlab import Lab, LabError, local_cloud
 from chatlab.fanout import POOLS, ConnectionPool, Fanout, close_pools
-from chatlab.paths import ROOT
 from chatlab.settings import DEFAULT_NAME, Settings
 
 # --- a chat to measure -----------------------------------------------------------------------------------------------
@@ -54,16 +51,6 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
             yield Lab.load()
         finally:
             local_cloud.stop()
-
-
-def begin_load_test(url: str, folder: Path, **options: object) -> subprocess.Popen[bytes]:
-    """Begin the load test of a chat, with Locust's options; its results go into `folder`. It ends by itself."""
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
-    command = [
-        *[sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--results", f"{folder}"],
-        *["--host", url, *words],
-    ]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 # --- senders ---------------------------------------------------------------------------------------------------------

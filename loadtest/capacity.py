@@ -18,8 +18,6 @@ is that it used up its core, or if the step would hold without the load test's o
 
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,7 +31,6 @@ from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
 from loadtest.results import Json, Result
 
-ROOT = Path(__file__).resolve().parent.parent
 GOOD, BAD = 0.01, 0.2
 WRONG_NO, WRONG_YES = 0.02, 0.05
 # What a broadcast adds to the logarithm of the likelihood ratio, and from which sums on the test is sure.
@@ -233,7 +230,7 @@ class Search:
             broadcasts = FINAL if step.is_final else needed(step.late)
             self._dollars += self._needs(step.people, broadcasts)[1]
             folder = self.folder / f"{len(found.steps):02}-{step.people}-{len(step.late)}"
-            process = _begin(*self._words(step.people, broadcasts, folder))
+            process = live.begin(self.url, folder, **self._options(step.people, broadcasts))
             psutil.cpu_percent()  # of all processors, from here on
             why = ""
             try:
@@ -250,16 +247,20 @@ class Search:
                 step.limit = found.ended = why  # "" if the test has only to go on
         display(f"{step}", last=True)
 
-    def _words(self, people: int, broadcasts: int, folder: Path) -> list[str]:
-        rest_s = math.ceil(max(START_S, self._deadline_s - time.monotonic()))
-        return [
-            *["-f", "loadtest/locustfile.py", "--headless", "--host", self.url, "--results", f"{folder}"],
-            *["--users", f"{people}", "--spawn-rate", f"{self.connection_rate}", "--speakers", "3"],
-            *["--max-connection-rate", f"{self.connection_rate}", "--max-handshakes", f"{100 + 3 * people}"],
-            *["--broadcasts", f"{broadcasts}", "--broadcast-rate", f"{self.goal.rate}", "--warm-up", f"{WARM_UP}"],
-            # A server that is behind must not be behind in the next step.
-            *["--drain-time", f"{max(5, 10 * self.goal.within_s)}", "--run-time", f"{rest_s}"],
-        ]
+    def _options(self, people: int, broadcasts: int) -> dict[str, object]:
+        """Those of a load test."""
+        return {
+            "users": people,
+            "spawn_rate": self.connection_rate,
+            "max_connection_rate": self.connection_rate,
+            "max_handshakes": 100 + 3 * people,
+            "speakers": 3,
+            "broadcasts": broadcasts,
+            "broadcast_rate": self.goal.rate,
+            "warm_up": WARM_UP,
+            "drain_time": max(5, 10 * self.goal.within_s),  # a server that is behind must not be so in the next step
+            "run_time": math.ceil(max(START_S, self._deadline_s - time.monotonic())),
+        }
 
     def _judge(self, step: Step, result: Result, cpu_percent: float) -> None:
         """Add what a load test has measured, and decide if that is possible."""
@@ -290,8 +291,3 @@ class Search:
         else:
             late = rows[rows["last_ms"] > within_ms].sort_values("last_ms")["broadcast"].tolist()
             step.limit = self.explain(result, late[len(late) // 2]) or "the server answers slowly"
-
-
-def _begin(*words: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "locust", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

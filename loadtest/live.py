@@ -1,4 +1,4 @@
-"""Watch a load test that runs in a process of its own."""
+"""Begin a load test in a process of its own, and watch it."""
 
 import json
 import re
@@ -19,13 +19,27 @@ from loadtest.errors import LoadTestError
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["STOP_S", "Display", "describe", "watch"]
+__all__ = ["STOP_S", "Display", "begin", "describe", "watch", "words"]
+
+ROOT = Path(__file__).resolve().parent.parent
 
 POLL_S = 0.5
 
 Process = subprocess.Popen[bytes] | subprocess.Popen[str]
 Progress = dict[str, Any]
 """The content of progress.json, which docs/loadtest.md describes."""
+
+
+def words(url: str, folder: Path, **options: object) -> list[str]:
+    """The words after `locust` for the load test of a chat, with these options; its results go into `folder`."""
+    own = ["-f", "loadtest/locustfile.py", "--headless", "--host", url, "--results", f"{folder}"]
+    return own + [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
+
+
+def begin(url: str, folder: Path, **options: object) -> subprocess.Popen[bytes]:
+    """Begin that load test. It ends by itself."""
+    command = [sys.executable, "-m", "locust", *words(url, folder, **options)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def watch(process: Process, folder: str | Path, show: Callable[..., None] | None = None) -> int:

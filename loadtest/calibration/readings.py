@@ -16,7 +16,6 @@ from loadtest.calibration.reference_server import Faults, ReferenceServer, serve
 from loadtest.errors import LoadTestError
 from loadtest.results import Json
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_S = 180
 """No run takes longer; it is ended then."""
 STALL_S = 0.15
@@ -93,14 +92,13 @@ def measure(case: Case, folder: Path) -> Reading:
     """
     ca_file = folder / "ca.pem"
     with reference_server.run(case.faults, server_tls(ca_file) if case.tls else None) as server:
-        process = _start(
-            *["locust", "-f", "loadtest/locustfile.py", "--headless", "--host", server.url, "--results", f"{folder}"],
-            *["--users", f"{case.connections}", "--spawn-rate", "450", "--speakers", "3", "--drain-time", "4"],
-            *["--broadcasts", f"{case.broadcasts}", "--broadcast-rate", f"{case.broadcast_rate}"],
-            *["--warm-up", f"{case.warm_up}"],
-            *(["--ca-file", f"{ca_file}"] if case.tls else []),
-            *(["--processes", f"{case.processes}"] if case.processes > 1 else []),
-        )
+        options: dict[str, object] = {"ca_file": ca_file} if case.tls else {}
+        options |= {"processes": case.processes} if case.processes > 1 else {}
+        words = live.words(
+            server.url, folder, users=case.connections, spawn_rate=450, speakers=3, drain_time=4, warm_up=case.warm_up,
+            broadcasts=case.broadcasts, broadcast_rate=case.broadcast_rate, **options,
+        )  # fmt: skip
+        process = _start("locust", *words)
         if case.stall:
             threading.Thread(target=_stall, args=(process, server), daemon=True).start()
         output = _output(process)
@@ -183,7 +181,7 @@ def _stall(process: subprocess.Popen[str], server: ReferenceServer) -> None:
 
 def _start(*module: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", *module]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, cwd=live.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _output(process: subprocess.Popen[str]) -> str:

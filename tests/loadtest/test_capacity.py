@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chatlab import cli
-from loadtest import capacity, results
+from loadtest import capacity, live, results
 from loadtest.calibration import reference_server
 from loadtest.calibration.reference_server import Faults
 from loadtest.capacity import FINAL, Goal, Search, Step, decide
@@ -85,8 +85,11 @@ def test_it_doubles_halves_and_says_what_it_knows_however_it_ends(tmp_path, opti
 @pytest.fixture
 def find(fork_server, monkeypatch, tmp_path):
     """`find(url)`: what a search finds, with load tests that are forked; its folder is `tmp_path`."""
-    forked = lambda *words: fork_server.locust(words, os.environ, tmp_path / "output.txt")  # noqa: E731
-    monkeypatch.setattr(capacity, "_begin", forked)
+
+    def forked(*test, **options):
+        return fork_server.locust(live.words(*test, **options), os.environ, tmp_path / "output.txt")
+
+    monkeypatch.setattr(live, "begin", forked)
     monkeypatch.setattr(capacity, "PRECISION", 0.5)
     monkeypatch.setattr(capacity.psutil, "cpu_percent", lambda: 50.0)  # however busy the tests are
     return lambda url: Search(url, tmp_path, GOAL, 450, start=20).run()
