@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from loadtest import messages
+from loadtest import live, messages
 from loadtest.calibration import readings, reference_server
 from loadtest.calibration.calibrate import Case, delay
 from loadtest.calibration.reference_server import Faults
@@ -17,7 +17,7 @@ SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1
 def test_a_complete_test(run, server):
     words = ["--html", "report.html", "--max-connection-rate", 40]
     test = run("--host", server.url, *SMALL, *words, forked=False)
-    (readings.ROOT / "report.html").unlink()
+    (live.ROOT / "report.html").unlink()
     summary, result = test.summary, test.result
     assert test.status == 0, test.output
     assert (summary["complete"], summary["clock"]) == (True, "kernel")
