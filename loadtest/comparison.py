@@ -18,6 +18,7 @@ SETTINGS = {
     "broadcast_rate": "broadcasts a second",
     "speakers": "speakers",
     "churn": "churn",
+    "storm": "storm",
 }
 """What load tests should have alike, and what to call it."""
 RESAMPLES = 2_000
@@ -247,7 +248,10 @@ def _warnings(before: Sequence[Result], after: Sequence[Result], numbers: list[s
     if common and common != set.union(*numbers):
         yield f"Compared are the broadcasts to {_list(common)} connections only, which all have."
     settings = [result.summary["settings"] for result in (*before, *after)]
-    facts = {title: [f"{each.get(name, 0):g}" for each in settings] for name, title in SETTINGS.items()}
+    facts = {
+        title: [f"{each.get(name) or 'none'}".removesuffix(".0") for each in settings]
+        for name, title in SETTINGS.items()
+    }
     if not common:
         facts = {"connections": [_list(each) for each in numbers]} | facts
     others = [f"{title} {_enumerate(list(dict.fromkeys(of)))}" for title, of in facts.items() if len(set(of)) > 1]

@@ -111,7 +111,7 @@ class ChatUser(User):
 
     @task
     def listen(self) -> None:
-        """Connect, and record every delivery until the connection closes. After --churn, connect again."""
+        """Connect, and record every delivery until the connection closes. After --churn or a --storm, connect again."""
         part = self.generator.active_part()
         if connected := self._connect(part):
             connection, record = connected
