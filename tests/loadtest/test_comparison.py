@@ -119,8 +119,8 @@ def test_how_many_times_sooner_has_an_interval_that_holds_the_truth():
 def test_what_was_not_measured_alike_is_said():
     compared = compare(result(1, payload_bytes=2_000), result(2, connections=20, broadcast_rate=1.0, storm="page"))
     assert compared.warnings[0] == (
-        "These did not measure the same: connections 40 and 20, payload (bytes) 2000 and 200, broadcasts a second 2 and "
-        "1 and storm none and page."
+        "These did not measure the same: connections 40 and 20, payload (bytes) 2000 and 200, broadcasts a second 2 "
+        "and 1 and storm none and page."
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from websockets.sync.client import connect
 
 from loadtest import live, messages
-from loadtest.calibration import readings, reference_server
+from loadtest.calibration import reference_server
 from loadtest.calibration.calibrate import Case, delay
 from loadtest.calibration.reference_server import Faults
 
