@@ -141,7 +141,9 @@ prices: setup
 	@exec $(BIN)/python -m chatlab prices
 
 # The book's packages have a lock of their own, with the same versions where both need one: the lab does not install them.
+# So has the load test alone, which notebook 10 takes along into a container.
 lock: LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes pyproject.toml
 lock:
 	@$(LOCK) --extra test --output-file requirements.txt
 	@$(LOCK) --extra book --constraint requirements.txt --output-file docs/requirements.txt
+	@$(LOCK) --extra loadtest --constraint requirements.txt --output-file loadtest/requirements.txt

@@ -14,5 +14,6 @@ The modules, in the order of a test:
 - `results`, `intervals`, `verdict`, `delivery_order`, `comparison`, `plots`, `ripple`: from the records to a result,
   whether you can trust it, and how it looks.
 - `live`, `warm_up`, `capacity`: watch a test, measure a handshake before it, search for the largest room by many.
+- `task`: a test in a container, which hands over what it found.
 - `calibration`: the proof that the readings are right.
 """

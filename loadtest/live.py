@@ -19,7 +19,7 @@ from loadtest.errors import LoadTestError
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-__all__ = ["STOP_S", "Display", "begin", "describe", "watch", "words"]
+__all__ = ["STOP_S", "Display", "begin", "describe", "reason", "watch", "words"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,7 +73,7 @@ def watch(process: Process, folder: str | Path, show: Callable[..., None] | None
         for tail in output:
             tail.thread.join(1)
     if process.returncode:
-        raise LoadTestError(_reason(progress, output, process.returncode))
+        raise LoadTestError(reason(progress, [line for tail in output for line in tail.lines], process.returncode))
     return process.returncode
 
 
@@ -169,10 +169,11 @@ def _progress(folder: str | Path, pid: int) -> Progress:
     return {}
 
 
-def _reason(progress: Progress, output: list[_Tail], status: int) -> str:
+def reason(progress: Progress, output: list[str], status: int) -> str:
+    """Why a load test with this exit status is not complete, in one sentence; `output` are lines that it printed."""
     if message := progress.get("message"):
         return str(message)
-    for line in reversed([line for tail in output for line in tail.lines]):
+    for line in reversed(output):
         # Locust's log, `[time] host/ERROR/logger: message`, and argparse's message about an argument.
         if found := re.search(r"(?:/ERROR/[^:]*|^\S+: error): (.+)", line):
             return found[1].strip()

