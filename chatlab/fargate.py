@@ -89,15 +89,14 @@ def private_address(task: Task) -> str:
 
 def why_stopped(task: Task, said: Said) -> str:
     """Why a stopped task has not done its work, in the reader's words; "" if it has."""
-    if said.get("message"):
-        return str(said["message"])
     containers = task.get("containers", [])
-    if (status := next((each["exitCode"] for each in containers if "exitCode" in each), None)) == 0:
-        return ""
     reasons = " ".join(filter(None, [task.get("stoppedReason"), *(each.get("reason") for each in containers)]))
-    if task.get("stopCode") == "UserInitiated":
-        return f"Somebody stopped it ({reasons})."
-    return explain(reasons, BY_STATUS[status] if status in BY_STATUS else f"Its exit status is {status}.")
+    exited = next((int(each["exitCode"]) for each in containers if "exitCode" in each), -1)
+    if exited == 0:
+        return ""
+    if task.get("stopCode") not in ("EssentialContainerExited", "TaskFailedToStart"):  # somebody did it, or AWS
+        return explain(reasons, "It was stopped before its end.")
+    return f"{said.get('message') or explain(reasons, BY_STATUS.get(exited, f'Its exit status is {exited}.'))}"
 
 
 def explain(reasons: str, otherwise: str = "") -> str:

@@ -31,6 +31,8 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 FASTER = "07_faster"
 MEASURE = ["06_load_test", FASTER, "08_how_many"]
 CAPSTONE = "09_your_turn"  # for learners alone: a run leaves it out
+OPTIONAL: dict[str, str] = {}
+"""Notebooks that a run takes along only if it is asked to: by the option that does so, such as `--region-load yes`."""
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"
 # Where a kernel's sockets are: their path may have 107 characters at most, and the lab's folder may lie deep.

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chatlab import room_key
+from chatlab import notebooks, room_key
 from chatlab.aws import resolve_profile
 from chatlab.cli import COMMANDS
 from chatlab.errors import LabError
@@ -71,6 +71,8 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     if command in ("run", "notebooks"):
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=100)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
+        for option, name in notebooks.OPTIONAL.items():
+            add(f"--{option.replace('_', '-')}", choices=("yes", "no"), default="no", help=f"yes: run {name}, too")
     options = parser.parse_args(arguments)
     Options.parse(getattr(options, "hours", None), notebook_parameters(options)["OPTIONS"])
     if (key := getattr(options, "room_key", None)) is not None:

@@ -132,7 +132,9 @@ def _run_all(options: Namespace, practice: bool = False) -> int:
     Variable.UNTIL.set(lock.resolve())
     busy = f"Another run is under way in {display_path(folder)}: let it end, or name another folder."
     with locked(lock, busy):
-        return _Run(settings, folder, practice).run(settings.parameters | notebook_parameters(options))
+        more = [name for option, name in notebooks.OPTIONAL.items() if practice or getattr(options, option) == "yes"]
+        run = _Run(settings, folder, practice, [notebooks.CAPSTONE, *more] if practice else more)
+        return run.run(settings.parameters | notebook_parameters(options))
 
 
 def _require_unused_name(settings: Settings) -> None:
@@ -154,6 +156,8 @@ class _Run:
     settings: Settings
     folder: Path
     practice: bool
+    more: list[str]
+    """The notebooks beside those of each run."""
     outcomes: list[Outcome] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     leftovers: int | None = None
@@ -184,8 +188,7 @@ class _Run:
 
     def _build_and_measure(self, parameters: Mapping[str, object]) -> None:
         try:
-            capstone = [notebooks.CAPSTONE] if self.practice else []
-            self._execute([*notebooks.BUILD, *notebooks.MEASURE, *capstone], parameters)
+            self._execute([*notebooks.BUILD, *notebooks.MEASURE, *self.more], parameters)
         except KeyboardInterrupt:
             self.failures.append("Stopped by hand.")
             with suppress(BrokenPipeError):
