@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html and Lam
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from chatlab.emulator.calls import (
@@ -24,22 +25,27 @@ from chatlab.emulator.calls import (
 REQUESTS_PER_S = float(os.environ.get("CHATLAB_REQUESTS_PER_S", "10000"))
 """The account's quota of requests to API Gateway, in the Region that is played."""
 CONCURRENCY = 1_000
+VCPUS = 64.0
+"""Of all tasks on Fargate that run at a time: what an account has that has run some. In a new one it is often 6."""
 QUOTAS = {
     ("apigateway", "L-8A5B8E43"): 10_000,  # requests a second: the same in all Regions, also where it is less
     ("apigateway", "L-9ED1E49A"): 500,  # new WebSocket connections a second
-    ("lambda", "L-B99A9384"): CONCURRENCY,
 }
-"""Default values, by service and code, as Service Quotas has them."""
+"""Default values, by service and code, as Service Quotas has them, of those that are the same for all."""
 GET_SERVICE_QUOTA = b"ServiceQuotasV20190624.GetServiceQuota"
 ACCOUNT, ACCOUNT_SETTINGS = "/account", "/2016-08-19/account-settings"
 PUBLIC_ACCESS_BLOCK = "/v20180820/configuration/publicAccessBlock"
 
 
-def with_account(app: App, concurrency: int) -> App:
-    """The application, which also answers questions about the account. `concurrency`: invocations at the same time."""
+def with_account(app: App, concurrency: int, vcpus: float) -> App:
+    """The application, which also answers questions about the account.
+
+    `concurrency`: invocations at the same time; `vcpus`: those of tasks on Fargate at the same time.
+    """
+    quotas = QUOTAS | {("lambda", "L-B99A9384"): concurrency, ("fargate", "L-3032A538"): vcpus}
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _answer(scope, receive, concurrency) if scope["type"] == "http" else None
+        response = await _answer(scope, receive, concurrency, quotas) if scope["type"] == "http" else None
         if response:
             await response.send(send)
         else:
@@ -48,7 +54,9 @@ def with_account(app: App, concurrency: int) -> App:
     return answering
 
 
-async def _answer(scope: Scope, receive: Receive, concurrency: int) -> Response | None:
+async def _answer(
+    scope: Scope, receive: Receive, concurrency: int, quotas: Mapping[tuple[str, str], float]
+) -> Response | None:
     """The response to a question about the account; None if the request is another."""
     path = scope["path"].rstrip("/")
     if path == ACCOUNT and parse_call(scope, b"").service == "apigateway":  # else it is a bucket's name
@@ -62,17 +70,16 @@ async def _answer(scope: Scope, receive: Receive, concurrency: int) -> Response 
         code = "NoSuchPublicAccessBlockConfiguration"
         return error_response("s3control", 404, code, "The public access block configuration was not found")
     if dict(scope["headers"]).get(b"x-amz-target") == GET_SERVICE_QUOTA:
-        return _service_quota(json.loads(await read_body(receive)), concurrency)
+        return _service_quota(json.loads(await read_body(receive)), quotas)
     return None
 
 
-def _service_quota(request: dict[str, str], concurrency: int) -> Response:
+def _service_quota(request: dict[str, str], quotas: Mapping[tuple[str, str], float]) -> Response:
     service, code = request["ServiceCode"], request["QuotaCode"]
-    if (service, code) not in QUOTAS:
+    if (service, code) not in quotas:
         message = f"There is no quota {code} of {service} here."
         return error_response("servicequotas", 400, "NoSuchResourceException", message)
-    value = concurrency if service == "lambda" else QUOTAS[service, code]
-    quota = {"ServiceCode": service, "QuotaCode": code, "Value": float(value)}
+    quota = {"ServiceCode": service, "QuotaCode": code, "Value": float(quotas[service, code])}
     return json_response(200, {"Quota": quota}, "application/x-amz-json-1.1")
 
 

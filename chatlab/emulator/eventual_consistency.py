@@ -54,6 +54,25 @@ def new_role(settles_s: float) -> Play:
     return play
 
 
+def new_service_role(settles_s: float) -> Play:
+    """The first cluster of an account makes ECS's service-linked role, which can't be assumed yet.
+
+    terraform-provider-aws #15452; the seconds are 10 to 20 in teleport #44194.
+    """
+    asked = _Changes()
+    message = "Unable to assume the service linked role. Please verify that the ECS service linked role exists."
+
+    async def play(call: ApiCall, forward: Forward) -> Response:
+        if call.service == "ecs" and call.operation == "CreateCluster":
+            if asked.age_s("role") == math.inf:
+                asked.note("role")
+            if asked.age_s("role") < settles_s:
+                return error_response("ecs", 400, "InvalidParameterException", message)
+        return await forward()
+
+    return play
+
+
 def late_policy(settles_s: float) -> Play:
     """What a role's policy newly allows is still refused.
 

@@ -14,8 +14,8 @@ import uvicorn
 from ministack import app as ministack_app
 from ministack.core import tls
 
-from chatlab.emulator import api_gateway, iam, lambda_service
-from chatlab.emulator.account import CONCURRENCY, with_account
+from chatlab.emulator import api_gateway, fargate, iam, lambda_service
+from chatlab.emulator.account import CONCURRENCY, VCPUS, with_account
 from chatlab.emulator.calls import App
 from chatlab.emulator.cloudwatch import with_metrics
 from chatlab.emulator.guard import Guard
@@ -38,12 +38,20 @@ def cloud(key_file: Path, traits: str) -> App:
     concurrency = CONCURRENCY
     if number := chosen.get("concurrency"):
         lambda_service.limit_concurrency(concurrency := int(number))
+    vcpus = chosen.get("vcpu-quota") or VCPUS
+    fargate.correct(
+        start_s=chosen.get("task-start") or 0.0,
+        stops_after_s=chosen.get("task-stops"),
+        vcpus=vcpus,
+        pulls="no-images" not in chosen,
+        default_vpc="no-default-vpc" not in chosen,
+    )
     if "stage-limits" in chosen:
         api_gateway.enforce_stage_limits()
     if seconds := chosen.get("late-group-deletion"):
         api_gateway.delay_group_deletions(seconds)
     app = iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY"))
-    app = with_metrics(with_account(app, concurrency), chosen.get("late-metrics") or 0.0)
+    app = with_metrics(with_account(app, concurrency, vcpus), chosen.get("late-metrics") or 0.0)
     app = with_traits(text_only(api_gateway.with_refused_handshakes(app)), traits)
     return iam.with_authorization(app, os.environ.get("CHATLAB_RECORD"))
 

@@ -206,6 +206,7 @@ TRAITS = {
     "delay": Trait(lambda: _delay),
     "control-plane-rate": Trait(_control_plane_rate),
     "new-role": Trait(eventual_consistency.new_role, 10.0),
+    "new-service-role": Trait(eventual_consistency.new_service_role, 5.0),
     "late-policy": Trait(eventual_consistency.late_policy, 4.0),
     "stale-lists": Trait(eventual_consistency.stale_lists, 3.0),
     "late-tags": Trait(eventual_consistency.late_tags, 4.0),
@@ -218,6 +219,11 @@ TRAITS = {
     "late-metrics": Trait(None, 20.0),  # by `cloudwatch`; on AWS it is one to three minutes
     "stage-limits": Trait(None),  # by `api_gateway`
     "late-group-deletion": Trait(None, 90.0),  # by `api_gateway`
+    "task-start": Trait(None, 20.0),  # this one, and the next four, by `fargate`; on AWS it is 20 to 90 s
+    "vcpu-quota": Trait(None, 6.0, in_all=False),
+    "no-default-vpc": Trait(None, in_all=False),
+    "no-images": Trait(None, in_all=False),
+    "task-stops": Trait(None, 20.0, in_all=False),
     "no-public-buckets": Trait(lambda: _no_public_buckets, in_all=False),
     "faults": Trait(lambda share: partial(_faults, share), 0.2, in_all=False),
     "lost-answers": Trait(lambda share: partial(_lost_answers, share), 0.1, in_all=False),

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import time
 import zipfile
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -111,9 +112,10 @@ def test_only_a_valid_signature_with_the_issued_key_is_answered(chat, address, r
 
 
 def test_a_presigned_address_works_as_on_aws_and_one_without_the_secret_does_not(chat, address, page):
-    def presigned(version, operation="get_object", **keys):
+    def presigned(version, operation="get_object", seconds=60, **keys):
         s3 = chat.client("s3", config=Config(signature_version=version), **keys)
-        url = s3.generate_presigned_url(operation, Params={"Bucket": chat.bucket, "Key": "private"})
+        parameters = {"Bucket": chat.bucket, "Key": "private"}
+        url = s3.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds)
         return url.removeprefix(local_cloud.url())
 
     for version in ("s3v4", "s3"):
@@ -123,6 +125,9 @@ def test_a_presigned_address_works_as_on_aws_and_one_without_the_secret_does_not
             wrong = presigned(version, aws_access_key_id=key, aws_secret_access_key="test")
             assert ask(address, "GET", wrong)[0] == 403, key
             assert ask(address, "GET", f"{wrong}&AWSAccessKeyId=test")[0] == 403, key
+    expiring = [presigned(version, seconds=1) for version in ("s3v4", "s3")]
+    time.sleep(2.1)  # their clock has whole seconds
+    assert [ask(address, "GET", each)[0] for each in expiring] == [403, 403]
 
 
 def test_what_is_no_text_is_refused_without_a_traceback(address):
