@@ -11,6 +11,7 @@ The modules, in the order of a test:
 - `exchange`: what this process and the generators say to each other.
 - `generator`, `connections`: every process with connections, what it sends and receives on them, and when.
 - `connection`, `sockets`, `messages`, `clock`, `records`: one connection, what is said on it, and its times.
+- `protocols`: how it is said, where a frame is not just a message.
 - `results`, `intervals`, `verdict`, `delivery_order`, `comparison`, `plots`, `ripple`: from the records to a result,
   whether you can trust it, and how it looks.
 - `live`, `warm_up`, `capacity`: watch a test, measure a handshake before it, search for the largest room by many.

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import messages
+from loadtest import messages, protocols
 from loadtest.storm import POLICIES
 
 SHAPES = ("constant", "ramp", "steps")
@@ -147,6 +147,11 @@ OPTIONS = {
         2**30,
         at_least=messages.MAX_BYTES,  # the largest --payload-bytes
     ),
+    "protocol": Option(
+        "plain",
+        "What the connections speak: plain (a frame is a message), appsync-events, or another package's",
+    ),
+    "channel": Option("", "Where they speak, as the protocol calls it. Default: the protocol's"),
     "ca_file": Option("", "PEM file of certificates to trust for wss:// instead of the system's"),
     # The results
     "results": Option("", "Folder for the results, made if needed. Default: runs/loadtest-<UTC time>"),
@@ -201,6 +206,8 @@ class Settings:
     storm: str
     max_connection_rate: float
     max_message_bytes: int
+    protocol: str
+    channel: str
     ca_file: str
     results: Path
 
@@ -242,6 +249,7 @@ class Settings:
             raise ValueError("--storm drops a constant number of connections: leave out --shape and --churn.")
         if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"There is no file {self.ca_file!r} of certificates to trust (--ca-file).")
+        protocols.make(self.protocol, self.channel)
         self._check_schedule()
 
     def _check_schedule(self) -> None:

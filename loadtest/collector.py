@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from hdrh.histogram import HdrHistogram
 
-from loadtest import clock, exchange, records, results, storm, verdict
+from loadtest import clock, exchange, protocols, records, results, storm, verdict
 from loadtest.arguments import Settings
 from loadtest.records import DeliveryLog
 from loadtest.results import Json
@@ -146,6 +146,7 @@ class Collector:
             requested=settings.total_broadcasts,
             users=settings.phases[-1],
             drain_s=settings.drain_time,
+            hears_itself=protocols.find(settings.protocol).hears_itself,
             metadata={
                 "run": run,
                 "target": settings.url,

@@ -6,6 +6,7 @@ of a message, its frames, control frames, what waits to be read.
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from websocket._abnf import frame_buffer
 
 from loadtest import messages, sockets
 from loadtest.errors import describe
+from loadtest.protocols import Payload, Protocol
 from loadtest.sockets import ArrivalSocket, LimitError, NothingYet, TlsArrivalSocket, tls_context
 from loadtest.storm import Policy
 
@@ -43,14 +45,16 @@ MAX_CONTROL_BYTES = 125
 
 
 class Frame(NamedTuple):
-    """One data frame and its arrival time."""
+    """One message, by the connection's protocol, and the arrival time of the WebSocket message that it was in."""
 
-    payload: bytes
+    payload: Payload
     arrived_ns: int
     """When its last byte arrived; 0 if the kernel gave no timestamp."""
     exact: bool
     """False if more had already arrived behind it. Linux joins what waits in a socket's queue and keeps only the newest
     timestamp, so `arrived_ns` is then an upper bound."""
+    error: str | None = None
+    """Why the server refused something, if it is no message but that."""
 
 
 class Closed(Exception):
@@ -79,14 +83,16 @@ class Connection:
         timeout_s: float,
         ca_file: str | None = None,
         max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
+        protocol: Protocol | None = None,
     ) -> None:
-        """Connect, and return when the server has accepted the handshake.
+        """Connect, and return when the server has accepted the handshake and, if there is one, the subscription.
 
         Args:
             url: ws:// or wss://.
             timeout_s: the longest time for all of it.
             ca_file: certificates to trust instead of the system's.
             max_message_bytes: a server that sends a larger message is left.
+            protocol: what to speak, for this connection alone; if it is None, a frame is a message.
 
         Raises:
             ValueError: if the URL names no host.
@@ -101,14 +107,21 @@ class Connection:
         self._max_message_bytes = max_message_bytes
         self._fragments = self._controls = 0
         self._controls_since_s = 0.0
-        self._ping: bytes | None = None
-        """The newest one that has no pong."""
+        self._answers: deque[tuple[Payload, int]] = deque(maxlen=MAX_CONTROLS_PER_S)
+        """Answers that are not sent yet, with their opcodes."""
+        self._is_answering = False
         self._close_code = 1000
+        self._on_arrival: Callable[[], None] = lambda: None
+        self._pings: Any = None
+        self.protocol = protocol or Protocol("", "")
+        waiting_for = "answer"
         try:
             with gevent.Timeout(timeout_s):
                 self._arrivals, self._stream = self._open(url, ca_file)
+                waiting_for = "subscription"
+                self._subscribe()
         except gevent.Timeout:
-            raise TimeoutError(f"no answer within {timeout_s:g} s") from None
+            raise TimeoutError(f"no {waiting_for} within {timeout_s:g} s") from None
         self.local_port: int = self._arrivals.getsockname()[1]
 
     def _open(self, url: str, ca_file: str | None) -> tuple[ArrivalSocket, ArrivalSocket | TlsArrivalSocket]:
@@ -122,8 +135,11 @@ class Connection:
         arrivals = ArrivalSocket(connected)
         try:
             stream = TlsArrivalSocket(arrivals, tls_context(ca_file), parts.hostname) if secure else arrivals
+            to, headers, subprotocols = self.protocol.handshake(with_query(url))
+            if subprotocols:  # as a header, since websocket-client logs those that are refused: a key may be in one
+                headers = headers | {"Sec-WebSocket-Protocol": ",".join(subprotocols)}
             # Load goes where it was sent, so a redirection is not followed.
-            self._websocket.connect(with_query(url), socket=stream, redirect_limit=0)
+            self._websocket.connect(to, socket=stream, redirect_limit=0, header=headers)
         except BaseException as error:
             arrivals.close()
             redirection = self._websocket.handshake_response
@@ -131,12 +147,34 @@ class Connection:
                 # Without the headers and the body, which the error of websocket-client quotes: Locust keeps each text.
                 raise websocket.WebSocketBadStatusException("the handshake was refused", status) from None
             raise
+        response: Any = self._websocket.handshake_response
+        if subprotocols and response.headers.get("sec-websocket-protocol") not in subprotocols:
+            arrivals.close()
+            raise websocket.WebSocketException("the server does not speak this protocol: it chose no subprotocol")
         return arrivals, stream
+
+    def _subscribe(self) -> None:
+        """Send what the protocol begins with, and wait until it is subscribed."""
+        try:
+            for payload in self.protocol.begin():
+                self._send(payload)
+            while not self.protocol.is_subscribed:
+                for frame in self.frames(1):
+                    if frame.error:
+                        raise ConnectionError(f"refused by the server: {frame.error}")
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Closed):
+                raise ConnectionError(f"{error}, before it confirmed the subscription") from None
+            raise
 
     def watch(self, on_arrival: Callable[[], None]) -> None:
         """From now on call `on_arrival` in the event loop when there may be frames. It must not wait."""
         self._on_arrival = on_arrival
         self._arrivals.watch(on_arrival)
+        if ping_s := self.protocol.ping_s:
+            self._pings = gevent.get_hub().loop.timer(ping_s, ping_s)
+            self._pings.start(self._answer, self.protocol.ping)
         on_arrival()  # something may have arrived together with the answer to the handshake
 
     def frames(self, limit: int) -> Iterator[Frame]:
@@ -153,10 +191,19 @@ class Connection:
             for _ in range(limit):
                 frame: Any = self._buffer.recv_frame()
                 if frame.opcode in FIRST and frame.fin and not partial.cont_data:
-                    yield Frame(frame.data, stream.arrived_ns, stream.exact)
+                    payload = frame.data
                 elif frame.opcode in CONTROLS:
                     self._handle_control(frame)
-                elif (message := self._join(frame)) is not None:
+                    continue
+                elif (payload := self._join(frame)) is None:
+                    continue
+                taken = self.protocol.take(payload)
+                for reply in taken.replies:
+                    self._count_control()
+                    self._answer(reply)
+                if taken.error is not None:
+                    yield Frame(payload, stream.arrived_ns, stream.exact, taken.error)
+                for message in taken.messages:
                     yield Frame(message, stream.arrived_ns, stream.exact)
             self._on_arrival()
         except NothingYet:
@@ -195,37 +242,54 @@ class Connection:
             raise Closed(f"closed by the server with code {code}")
         if len(frame.data) > MAX_CONTROL_BYTES:
             raise LimitError(f"a control frame of more than {MAX_CONTROL_BYTES} bytes", 1009)
+        self._count_control()
+        if frame.opcode == ABNF.OPCODE_PING:
+            for answer in [each for each in self._answers if each[1] == ABNF.OPCODE_PONG]:
+                self._answers.remove(answer)  # only the newest ping needs one: RFC 6455, section 5.5.3
+            self._answer(frame.data, ABNF.OPCODE_PONG)
+
+    def _count_control(self) -> None:
+        """Count a frame that has to be answered, or is such an answer."""
         if (now_s := time.monotonic()) - self._controls_since_s > 1:
             self._controls, self._controls_since_s = 0, now_s
         self._controls += 1
         if self._controls > MAX_CONTROLS_PER_S:
             raise LimitError(f"more than {MAX_CONTROLS_PER_S} control frames in a second", 1008)
-        if frame.opcode == ABNF.OPCODE_PING:
-            is_answering, self._ping = self._ping is not None, frame.data
-            if not is_answering:
-                gevent.spawn(self._answer_pings)
 
-    def _answer_pings(self) -> None:
-        """Answer in a greenlet that may wait, as for a server that does not read; the newest ping is enough then.
+    def _answer(self, payload: Payload, opcode: int | None = None) -> None:
+        """Send in a greenlet, since that may wait for a server that does not read."""
+        self._answers.append((payload, _opcode(payload) if opcode is None else opcode))
+        if not self._is_answering:
+            self._is_answering = True
+            gevent.spawn(self._send_answers)
 
-        RFC 6455, section 5.5.3.
-        """
+    def _send_answers(self) -> None:
         with suppress(OSError, websocket.WebSocketException):
-            while (ping := self._ping) is not None:
-                self._websocket.pong(ping)
-                if self._ping is ping:
-                    self._ping = None
+            while self._answers:
+                self._websocket.send(*self._answers.popleft())
+        self._is_answering = False
 
     def send(self, text: str) -> None:
-        self._websocket.send(text)
+        """Broadcast a text; may wait for a server that does not read."""
+        self._send(self.protocol.wrap(text))
+
+    def _send(self, payload: Payload) -> None:
+        self._websocket.send(payload, _opcode(payload))
 
     def close(self) -> None:
         """Close, after a close frame if that can be sent at once."""
+        if self._pings:
+            self._pings.stop()
+            self._pings.close()
         self._arrivals.settimeout(0)
         if not self._websocket.lock.locked():  # a greenlet that still sends waits for a server that does not read
             self._websocket.close(self._close_code, timeout=0)
         self._websocket.shutdown()
         self.closed.set()
+
+
+def _opcode(payload: Payload) -> int:
+    return ABNF.OPCODE_TEXT if isinstance(payload, str) else ABNF.OPCODE_BINARY
 
 
 def with_query(url: str) -> str:

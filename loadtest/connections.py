@@ -11,7 +11,7 @@ import gevent
 import numpy as np
 from gevent.event import Event
 
-from loadtest import clock, messages, records
+from loadtest import clock, messages, protocols, records
 from loadtest.connection import RETRY, Closed, Connection, Frame, busy_status
 from loadtest.errors import describe
 from loadtest.exchange import Plan
@@ -130,7 +130,11 @@ class Connections:
             record.started_ns = clock.now_ns()
             try:
                 return Connection(
-                    self._url, options.connect_timeout, options.ca_file or None, options.max_message_bytes
+                    self._url,
+                    options.connect_timeout,
+                    options.ca_file or None,
+                    options.max_message_bytes,
+                    protocols.make(options.protocol, options.channel),
                 )
             except Exception as error:
                 if (status := busy_status(error)) is None and not storm:
@@ -153,6 +157,12 @@ class Connections:
         self.due += 1
         self.expected += len(self.open)
         self.in_flight += len(self.open)
+
+    def spoke(self, number: int, broadcast: int) -> None:
+        """A connection has sent a broadcast that does not come back to it, so it does not expect it."""
+        if self.arrived(self.records[number - self._first], broadcast):
+            self.expected -= 1
+            self.delivered -= 1
 
     def arrived(self, record: ConnectionRecord, broadcast: int) -> bool:
         """A connection has received a broadcast; only the first copy counts, and makes this True."""
@@ -291,8 +301,11 @@ class Sender:
                     raise ConnectionError("no connection to send on")
                 sent_ns = clock.now_ns()
                 text = messages.encode(self._test_id, broadcast, number, sent_ns, plan.payload_bytes)
-                connections[number].send(text)
+                connection = connections[number]
+                connection.send(text)
                 record.sent_ns = sent_ns
+                if not connection.protocol.hears_itself:
+                    self._connections.spoke(number, broadcast)
                 self.sent += not record.warm_up
             except Exception as error:
                 record.error = describe(error)
@@ -355,14 +368,14 @@ class Receiver:
             self._connections.dropped(connection, record, str(end))
 
     def _record(self, record: ConnectionRecord, frame: Frame) -> None:
-        message = messages.decode(frame.payload) if len(frame.payload) <= messages.MAX_BYTES else None
+        if (text := frame.error) is not None:
+            is_known = text in self.error_frames or len(self.error_frames) < MAX_ERROR_TEXTS
+            self.error_frames[text if is_known else "others"] += 1
+            self._sender.note_error(record, text)
+            return
+        message = messages.decode(frame.payload)
         if message is None or message.run != self._test_id or not 0 <= message.id < len(self._sender.intended_ns):
-            if message is None and (text := messages.error_frame(frame.payload)) is not None:
-                is_known = text in self.error_frames or len(self.error_frames) < MAX_ERROR_TEXTS
-                self.error_frames[text if is_known else "others"] += 1
-                self._sender.note_error(record, text)
-            else:
-                record.foreign += 1
+            record.foreign += 1
             return
         handled_ns = clock.now_ns()
         if not self._connections.arrived(record, message.id):

@@ -11,7 +11,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from loadtest import clock, connection, exchange, results
+from loadtest import clock, connection, exchange, protocols, results
 from loadtest.arguments import Settings
 from loadtest.lifecycle import LoadTest, Ramp, Steps
 from loadtest.results import Json
@@ -72,9 +72,10 @@ class Coordinator:
     def _settings(self) -> Settings:
         # A shape begins with fewer than --users; the runner knows better only if somebody chose them on the web page.
         chosen = 0 if self._environment.shape_class else self._runner.target_user_count
-        if os.environ.get(connection.QUERY_VARIABLE) and self._environment.host != self._host:
+        secret = next(filter(os.environ.get, (connection.QUERY_VARIABLE, protocols.KEY_VARIABLE)), None)
+        if secret and self._environment.host != self._host:
             raise ValueError(
-                f"{connection.QUERY_VARIABLE} goes to the --host of the command line only, which is "
+                f"{secret} goes to the --host of the command line only, which is "
                 f"{self._host or 'not given'}, and not to a host of the web page's form."
             )
         return Settings.from_options(self._options, self._environment.host, chosen or self._options.num_users or 1)

@@ -39,13 +39,13 @@ def error_frame(payload: bytes) -> str | None:
     Only the sender gets this frame: a JSON object with `message`, `connectionId` and `requestId`. It does not say which
     message it answers.
     """
-    frame = _json_object(payload)
+    frame = json_object(payload)
     if not all(isinstance(frame.get(name), str) for name in ("message", "connectionId", "requestId")):
         return None
     return printable(frame["message"])
 
 
-def _json_object(payload: bytes) -> dict[str, Any]:
+def json_object(payload: str | bytes) -> dict[str, Any]:
     """The JSON object in a frame; empty if there is none."""
     try:
         value = json.loads(payload)
@@ -54,11 +54,15 @@ def _json_object(payload: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def decode(payload: str | bytes) -> Load | None:
+    """The broadcast in a message; None for any other one, and for one that is larger than `MAX_BYTES`."""
+    return _decode(payload) if len(payload) <= MAX_BYTES else None
+
+
 # All connections of a process receive the same bytes, so each delivery of a broadcast but the first is one look-up.
 @lru_cache(maxsize=1024)
-def decode(payload: bytes) -> Load | None:
-    """The broadcast in a frame; None for any other frame."""
-    message = _json_object(payload)
+def _decode(payload: str | bytes) -> Load | None:
+    message = json_object(payload)
     if message.get("type") != "load":
         return None
     run, broadcast, speaker = message.get("run"), message.get("id"), message.get("speaker")

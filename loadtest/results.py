@@ -120,6 +120,7 @@ def assemble(
     users: int,
     drain_s: float,
     metadata: Json,
+    hears_itself: bool = True,
 ) -> Result:
     """Turn the generators' records (`loadtest.records`) into a result: count what happened to every delivery.
 
@@ -130,6 +131,7 @@ def assemble(
         users: how many connections it was to open.
         drain_s: a delivery that arrives later than this after its phase's last broadcast was due is not delivered, even
             if it got into the records; nor is it departed if its connection left later than this after it was sent.
+        hears_itself: whether a speaker should receive its own broadcasts.
         metadata: becomes a part of the summary; a `problem` in it that is not None makes the test incomplete.
     """
     connections = connections.sort_values("connection", ignore_index=True)
@@ -142,6 +144,8 @@ def assemble(
     reached_nobody = ~broadcasts["broadcast"].isin(deliveries["broadcast"])
     broadcasts["refused"] = broadcasts["sent_ns"].notna() & broadcasts["error"].notna() & reached_nobody
     expected = expected_pairs(broadcasts, connections)
+    if not hears_itself:
+        expected &= broadcasts["speaker"].to_numpy()[:, None] != connections["connection"].to_numpy()[None, :]
     deliveries = _measure(deliveries, broadcasts, connections, expected, drain_s)
     _count(deliveries, broadcasts, connections, expected, drain_s)
     by_broadcast = first_copies(deliveries).groupby("broadcast")["latency_ms"]

@@ -36,12 +36,12 @@ def judge(result: Result) -> Json:
     Returns:
         `believable`: whether you can trust the result, but not the quantiles in `uncertain`, for which there are too
         few broadcasts; `warnings`: a sentence for each check that failed; `checks`: each with its name, `ok` and
-        `message`.
+        `message`; `protocol`: what the connections spoke.
     """
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
         uncertain, found = list(summary["latency_ms"]), {"samples": (False, "There is no delivery to judge.")}
-        return _verdict(uncertain, found)
+        return _verdict(summary, uncertain, found)
     uncertain = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
     found = {
         "deliveries": _deliveries(summary),
@@ -53,13 +53,14 @@ def judge(result: Result) -> Json:
         "clocks": _clocks(summary),
         "throttling": _throttling(summary),
     }
-    return _verdict(uncertain, found)
+    return _verdict(summary, uncertain, found)
 
 
-def _verdict(uncertain: list[str], found: dict[str, Finding]) -> Json:
+def _verdict(summary: Json, uncertain: list[str], found: dict[str, Finding]) -> Json:
     checks = [{"check": name, "ok": bool(ok), "message": message} for name, (ok, message) in found.items()]
     warnings = [check["message"] for check in checks if not check["ok"]]
-    return {"believable": not warnings, "uncertain": uncertain, "warnings": warnings, "checks": checks}
+    trust = {"believable": not warnings, "uncertain": uncertain, "warnings": warnings, "checks": checks}
+    return trust | {"protocol": summary["settings"].get("protocol", "plain")}
 
 
 def _deliveries(summary: Json) -> Finding:

@@ -13,6 +13,7 @@ import pandas as pd
 from loadtest import live, results
 from loadtest.calibration import reference_server
 from loadtest.calibration.reference_server import Faults, ReferenceServer, server_tls
+from loadtest.calibration.sides import SIDES
 from loadtest.errors import LoadTestError
 from loadtest.results import Json
 
@@ -35,6 +36,7 @@ class Case:
     broadcasts: int = 30
     warm_up: int = 2
     tls: bool = False
+    protocol: str = "plain"
     processes: int = 1
     naive_client: bool = False
     """Whether the naive client measures this case too."""
@@ -63,6 +65,7 @@ class Reading:
             "reader": self.reader,
             "connections": self.case.connections,
             "tls": self.case.tls,
+            "protocol": self.case.protocol,
             "broadcasts_per_s": self.case.broadcast_rate,
             "deliveries": len(self.rows),
             "truth_ms": results.quantiles(self.rows["truth_ms"], at),
@@ -91,8 +94,9 @@ def measure(case: Case, folder: Path) -> Reading:
         LoadTestError: in one sentence, if it gives no result.
     """
     ca_file = folder / "ca.pem"
-    with reference_server.run(case.faults, server_tls(ca_file) if case.tls else None) as server:
-        options: dict[str, object] = {"ca_file": ca_file} if case.tls else {}
+    tls = server_tls(ca_file) if case.tls else None
+    with reference_server.run(case.faults, tls, side=SIDES[case.protocol]) as server:
+        options: dict[str, object] = {"protocol": case.protocol} | ({"ca_file": ca_file} if case.tls else {})
         options |= {"processes": case.processes} if case.processes > 1 else {}
         words = live.words(
             server.url, folder, users=case.connections, spawn_rate=450, speakers=3, drain_time=4, warm_up=case.warm_up,

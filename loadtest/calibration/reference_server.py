@@ -1,8 +1,9 @@
 """A broadcast server on loopback whose behaviour is known: what it does to a delivery, and when it sent each frame.
 
-It forwards every text frame to every connection, as the chat does. It is not the fastest possible server: it runs on
-asyncio's own event loop because that hands each frame to the kernel within the call that writes it, so the time of the
-call is the time of sending. (uvloop collects writes and sends them later, at a time that nobody knows.)
+It forwards every message to every connection, as the chat does, by any protocol of `sides`. It is not the fastest
+possible server: it runs on asyncio's own event loop because that hands each frame to the kernel within the call that
+writes it, so the time of the call is the time of sending. (uvloop collects writes and sends them later, at a time that
+nobody knows.)
 """
 
 import asyncio
@@ -22,10 +23,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from websockets.asyncio.server import ServerConnection, broadcast, serve
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from loadtest import messages
+from loadtest.calibration.sides import Payload, Side
 
 FOREIGN = -1
 """The number of a message that is not a broadcast of a load test."""
@@ -67,13 +70,15 @@ class ReferenceServer:
     """Asked for each handshake; if not, it is refused with status 429."""
     errors: int = 0
     """How many of the next broadcasts are answered with an error frame, as API Gateway does, and not forwarded."""
+    side: type[Side] = Side
+    """What it speaks."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.faults.seed)
         self.received: list[int] = []
         """Numbers of the broadcasts that have arrived."""
-        self._held_back: dict[ServerConnection, list[tuple[int, str]]] = {}
+        self._held_back: dict[ServerConnection, list[tuple[int, Payload]]] = {}
         self._broadcast, self._port, self._sent_ns = array("q"), array("i"), array("q")
         self.dropped: set[tuple[int, int]] = set()
         """The deliveries that were not made, as (broadcast, port)."""
@@ -102,22 +107,43 @@ class ReferenceServer:
         return connection.respond(HTTPStatus.FORBIDDEN, "Full\n") if is_full else None
 
     async def handle(self, connection: ServerConnection) -> None:
-        """Forward the frames of one connection."""
-        self.ports[connection] = connection.remote_address[1]
+        """Forward what comes on one connection, and to it as soon as it is subscribed."""
+        side = self.side()
+        pings = asyncio.create_task(self._ping(connection)) if side.ping_s else None
+        replies = side.open()
         try:
-            async for text in connection:
+            while True:
+                if side.is_subscribed:  # before it is told so
+                    self.ports.setdefault(connection, connection.remote_address[1])
+                for reply in replies:
+                    await connection.send(reply)
+                async with asyncio.timeout(2 * side.ping_s or None):
+                    payload = await connection.recv()
                 if self.errors:
                     self.errors -= 1
-                    await connection.send(ERROR_FRAME)
-                else:
-                    self._forward(text if isinstance(text, str) else text.decode())
-        except ConnectionClosedError:
-            pass  # the other end sent no close frame, as a process that is killed
+                    replies = (ERROR_FRAME,)
+                    continue
+                broadcasts, replies = side.hear(payload)
+                for text in broadcasts:
+                    self._forward(text, connection)
+        except TimeoutError:
+            await connection.close(1008)
+        except ConnectionClosed:
+            pass
         finally:
-            del self.ports[connection]
+            self.ports.pop(connection, None)
+            if pings:
+                pings.cancel()
 
-    def _forward(self, text: str) -> None:
-        receivers = list(self.ports)
+    async def _ping(self, connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(self.side.ping_s)
+                await connection.send(self.side.ping)
+
+    def _forward(self, text: str, speaker: ServerConnection) -> None:
+        receivers = [each for each in self.ports if self.side.has_echo or each is not speaker]
+        payload = self.side.wrap(text)
         message = messages.decode(text.encode())
         number = message.id if message else FOREIGN
         self.received.append(number)
@@ -128,28 +154,28 @@ class ReferenceServer:
             if drop[k]:
                 self.dropped.add((number, self.ports[receiver]))
             elif reorder[k]:
-                self._held_back.setdefault(receiver, []).append((number, text))
+                self._held_back.setdefault(receiver, []).append((number, payload))
                 loop.call_later(HOLD_BACK_S, self._release, receiver)
             elif delays_ms[k]:
-                loop.call_later(delays_ms[k] / 1e3, self._deliver, receiver, number, text, 1 + double[k])
+                loop.call_later(delays_ms[k] / 1e3, self._deliver, receiver, number, payload, 1 + double[k])
             else:
-                self._deliver(receiver, number, text, 1 + double[k])
+                self._deliver(receiver, number, payload, 1 + double[k])
 
-    def _deliver(self, receiver: ServerConnection, number: int, text: str, copies: int) -> None:
+    def _deliver(self, receiver: ServerConnection, number: int, payload: Payload, copies: int) -> None:
         for _ in range(copies):
-            self._write(receiver, number, text)
+            self._write(receiver, number, payload)
         if receiver in self._held_back and any(earlier < number for earlier, _ in self._held_back[receiver]):
             self._release(receiver)
 
     def _release(self, receiver: ServerConnection) -> None:
-        for number, text in self._held_back.pop(receiver, []):
-            self._write(receiver, number, text)
+        for number, payload in self._held_back.pop(receiver, []):
+            self._write(receiver, number, payload)
 
-    def _write(self, receiver: ServerConnection, number: int, text: str) -> None:
+    def _write(self, receiver: ServerConnection, number: int, payload: Payload) -> None:
         if receiver not in self.ports:
             return
         sent_ns = time.time_ns()
-        broadcast((receiver,), text)
+        broadcast((receiver,), payload)
         self._broadcast.append(number)
         self._port.append(self.ports[receiver])
         self._sent_ns.append(sent_ns)
@@ -166,9 +192,11 @@ def server_tls(ca_file: Path) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[ReferenceServer]:
+def run(
+    faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: int = 0, side: type[Side] = Side
+) -> Iterator[ReferenceServer]:
     """A server on 127.0.0.1 in a thread of this process, for as long as the `with` block lasts."""
-    reference_server = ReferenceServer(faults=faults or Faults())
+    reference_server = ReferenceServer(faults=faults or Faults(), side=side)
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
@@ -178,9 +206,10 @@ def run(faults: Faults | None = None, tls: ssl.SSLContext | None = None, port: i
             port,
             process_request=reference_server.admit,
             ssl=tls,
+            subprotocols=[Subprotocol(side.subprotocol)] if side.subprotocol else None,
             compression=None,
             ping_interval=None,
-            max_size=messages.MAX_BYTES,
+            max_size=2 * messages.MAX_BYTES,  # a protocol adds to a broadcast
             close_timeout=0.1,
             backlog=1024,
         ) as server:

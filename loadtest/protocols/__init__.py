@@ -1,0 +1,120 @@
+"""What connections speak. In the base class, `Protocol`, a frame is a message; the others wrap it.
+
+A protocol says only what is on the wire. When a broadcast is due, its time-stamp, its account and the verdict are the
+same for all. docs/loadtest.md shows how to add one of your own.
+"""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar, NamedTuple
+
+from loadtest import messages
+
+GROUP = "websocket_chat_lab.protocols"
+"""The entry points by which other packages add theirs: each one a name and a subclass of `Protocol`."""
+OURS = {"plain": "loadtest.protocols:Protocol", "appsync-events": "loadtest.protocols.appsync_events:AppSyncEvents"}
+KEY_VARIABLE = "LOADTEST_KEY"
+"""The environment variable with what lets a client in, such as an API key. No report shows it."""
+CACHED = 256
+"""Frames of which a protocol remembers what is in them (`functools.lru_cache`). All connections of a process receive
+the same bytes, so each delivery of a broadcast but the first is one look-up."""
+
+Payload = str | bytes
+"""Of a WebSocket message: str is sent as text, bytes as binary."""
+
+
+class Handshake(NamedTuple):
+    """What opens a WebSocket."""
+
+    url: str
+    headers: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
+    subprotocols: tuple[str, ...] = ()
+    """The server has to choose one, if there are any."""
+
+
+class Taken(NamedTuple):
+    """What was in one WebSocket message."""
+
+    messages: tuple[Payload, ...] = ()
+    """What somebody broadcast, none or several. What is no broadcast of the load test counts as foreign."""
+    replies: tuple[Payload, ...] = ()
+    """What has to be sent now, such as the answer to a ping."""
+    error: str | None = None
+    """Why the server refused something that this connection asked for, in a few words."""
+
+
+class Protocol:
+    """What one connection speaks, and its state. This one, `plain`: a frame is a message."""
+
+    hears_itself: ClassVar[bool] = True
+    """Whether a broadcast comes back to its speaker, too. If not, the speaker does not expect it."""
+    ping_s: ClassVar[float] = 0.0
+    """Seconds after which `ping` is sent, again and again; 0: never."""
+    ping: ClassVar[Payload] = ""
+    is_subscribed: bool = True
+    """Whether the connection receives broadcasts from now on. It counts as open only when this is true."""
+
+    def __init__(self, channel: str, key: str) -> None:
+        """Begin for one connection.
+
+        Args:
+            channel: --channel; "" for the protocol's default.
+            key: what `LOADTEST_KEY` holds; "" if it is not set.
+
+        Raises:
+            ValueError: in one sentence, if the protocol can't be spoken with these.
+        """
+        self.channel, self.key = channel, key
+
+    def handshake(self, url: str) -> Handshake:
+        """How to open the WebSocket to the --host."""
+        return Handshake(url)
+
+    def begin(self) -> Iterable[Payload]:
+        """What to send when it is open."""
+        return ()
+
+    def wrap(self, text: str) -> Payload:
+        """A broadcast, as this connection sends it."""
+        return text
+
+    def take(self, payload: bytes) -> Taken:
+        """What is in a message that has arrived, text or binary; `is_subscribed` may change.
+
+        It must be quick, and leave what a frame holds to a function that remembers it: see `CACHED`.
+        """
+        if not messages.decode(payload) and (error := messages.error_frame(payload)) is not None:
+            return Taken(error=error)
+        return Taken((payload,))
+
+
+@cache
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def find(name: str) -> type[Protocol]:
+    """The protocol of this name, ours or another package's.
+
+    Raises:
+        ValueError: in one sentence, if there is none, or it can't be loaded.
+    """
+    # Ours are found without being installed, and nobody looks for others as long as ours are enough.
+    point = EntryPoint(name, OURS[name], GROUP) if name in OURS else _others().get(name)
+    if not point:
+        raise ValueError(f"There is no protocol {name!r}. There are {', '.join([*OURS, *sorted(_others())])}.")
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ValueError(f"The protocol {name!r} can't be loaded: {type(error).__name__} in {point.value}.") from error
+    if not (isinstance(found, type) and issubclass(found, Protocol)):
+        raise ValueError(f"The protocol {name!r} is no subclass of loadtest.protocols.Protocol: {point.value}.")
+    return found
+
+
+def make(name: str, channel: str = "") -> Protocol:
+    """A protocol for one connection. Raises as `find` and `Protocol` do."""
+    return find(name)(channel, os.environ.get(KEY_VARIABLE, ""))
