@@ -65,6 +65,8 @@ class Lab:
         """The functions' log groups, by what they do."""
         self.api = self.name
         """The WebSocket API's name. AWS makes its id: see `find_api`."""
+        self.load_test = f"{self.name}-load-test"
+        """Notebook 10's cluster of ECS, its family of task definitions, and its security group."""
         self.switch = f"{self.name}-switch"
         """The group of EventBridge Scheduler's schedules that close chat and page after some hours."""
         self.switch_role = f"{self.switch}-{self.region}"
@@ -315,8 +317,16 @@ class Lab:
     @cached_property
     def bucket(self) -> str:
         """The page's bucket. Bucket names are unique in the world: a hash of account and Region makes it ours."""
+        return self._bucket("page")
+
+    @cached_property
+    def load_test_bucket(self) -> str:
+        """The private bucket of notebook 10: the load test's code, and what its tasks hand over."""
+        return self._bucket("load")
+
+    def _bucket(self, what: str) -> str:
         digest = hashlib.sha256(f"{self.account_id}/{self.region}".encode()).hexdigest()[:12]
-        return f"{self.name}-page-{digest}"
+        return f"{self.name}-{what}-{digest}"
 
     def arn(self, service: str, resource: str) -> str:
         """The ARN of `resource` of a regional service, in the lab's Region and account."""
