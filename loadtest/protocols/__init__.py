@@ -5,10 +5,10 @@ same for all. docs/loadtest.md shows how to add one of your own.
 """
 
 import os
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 from loadtest import messages
 
@@ -17,10 +17,8 @@ GROUP = "websocket_chat_lab.protocols"
 OURS = {"plain": "loadtest.protocols:Protocol", "appsync-events": "loadtest.protocols.appsync_events:AppSyncEvents"}
 KEY_VARIABLE = "LOADTEST_KEY"
 """The environment variable with what lets a client in, such as an API key. No report shows it."""
-CACHED = 256
-"""Frames of which a protocol remembers what is in them (`functools.lru_cache`). All connections of a process receive
-the same bytes, so each delivery of a broadcast but the first is one look-up."""
 
+T = TypeVar("T")
 Payload = str | bytes
 """Of a WebSocket message: str is sent as text, bytes as binary."""
 
@@ -83,11 +81,24 @@ class Protocol:
     def take(self, payload: bytes) -> Taken:
         """What is in a message that has arrived, text or binary; `is_subscribed` may change.
 
-        It must be quick, and leave what a frame holds to a function that remembers it: see `CACHED`.
+        It must be quick, and leave what a frame holds to a function that is `remembered`.
         """
-        if not messages.decode(payload) and (error := messages.error_frame(payload)) is not None:
-            return Taken(error=error)
-        return Taken((payload,))
+        return _read(payload)
+
+
+def remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """Make a function remember what is in the last frames, large ones apart.
+
+    All connections of a process receive the same bytes, so each delivery of a broadcast but the first is one look-up.
+    """
+    cached = lru_cache(256)(read)
+    return lambda payload: cached(payload) if len(payload) <= 2 * messages.MAX_BYTES else read(payload)
+
+
+@remembered
+def _read(payload: bytes) -> Taken:
+    error = None if messages.decode(payload) else messages.error_frame(payload)
+    return Taken((payload,)) if error is None else Taken(error=error)
 
 
 @cache

@@ -7,12 +7,11 @@ import base64
 import itertools
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 from loadtest import messages
 from loadtest.errors import printable
-from loadtest.protocols import CACHED, KEY_VARIABLE, Handshake, Payload, Protocol, Taken
+from loadtest.protocols import KEY_VARIABLE, Handshake, Payload, Protocol, Taken, remembered
 
 SUBPROTOCOL = "aws-appsync-event-ws"
 CHANNEL = "/default/loadtest"
@@ -61,7 +60,7 @@ class AppSyncEvents(Protocol):
         return json.dumps(frame | more)
 
 
-@lru_cache(maxsize=CACHED)
+@remembered
 def _read(payload: bytes) -> tuple[object, Taken]:
     """The kind of a frame, and what is in it."""
     frame = messages.json_object(payload)
