@@ -33,6 +33,7 @@ from chatlab.paths import write_atomically
 
 # The steps in which AWS bills, and what the lab's own code and settings use of each.
 MESSAGE_BYTES = 32 * 1024  # a WebSocket message is metered in steps of this size, in and out
+EVENT_BYTES = 5 * 1024  # the same of an event of AppSync Events
 READ_UNIT_BYTES = 4 * 1024  # of an eventually consistent read half a unit is charged
 ITEM_BYTES = 110  # an item of the table: names and values of connection_id, connected_at and expires_at
 MEMORY_GB = {"connect": 0.5, "default": 1769 / 1024, "disconnect": 0.25}  # as notebook 03 sets them
@@ -81,6 +82,10 @@ _PRODUCTS = {
     "AmazonDynamoDB": {"ReadRequestUnits": "DynamoDB read units", "WriteRequestUnits": "DynamoDB write units"},
     "AmazonCloudWatch": {"DataProcessing-Bytes": "log GB", "CW:MetricMonitorUsage": "metric months"},
     "AmazonS3": {"Requests-Tier2": "S3 requests"},  # GET and HEAD
+    "AWSAppSync": {
+        "EventAPI-Operation": "AppSync operations",
+        "EventAPI-ConnectionDuration": "AppSync connection minutes",
+    },
 }
 # A usage type is "ReadRequestUnits", or "USE2-ReadRequestUnits" with the Region's short code before it, which most of
 # us-east-1's lack. "USE2-IA-ReadRequestUnits" is another class of table, "USE1-BOS1-..." a Local Zone. The oldest code
@@ -274,6 +279,23 @@ def estimate(
     return Bill(quantities, prices)
 
 
+def estimate_events(
+    connections: int, broadcasts: int, payload_bytes: int = 200, minutes: float = 0.0, prices: Prices = PRICES
+) -> Bill:
+    """What the same uses with AppSync Events, where an event in, a delivery, a connect and a subscribe are operations.
+
+    https://aws.amazon.com/appsync/pricing/; the arguments are those of `estimate`.
+    """
+    deliveries = broadcasts * connections
+    steps = max(1, math.ceil(payload_bytes / EVENT_BYTES))
+    quantities = {
+        "AppSync operations": (deliveries + broadcasts) * steps + 2 * connections,
+        "AppSync connection minutes": connections * math.ceil(minutes),
+        "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
+    }
+    return Bill(quantities, prices)
+
+
 def _three_digits(value: float) -> str:
     """A number with three significant digits, whole from 100 on, never as a power of ten."""
     if value >= 100:
@@ -399,12 +421,11 @@ class Alternative(NamedTuple):
     deliveries_per_s: int  # the account's default quota
 
 
-ALTERNATIVES = {
-    "IoT Core": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000),
-    "AppSync Events": Alternative(1.00e-6, 5 * 1024, 0.08e-6, 1_000_000),
-}
-"""List prices of us-east-1, November 2026. IoT Core's quota is in AWS's General Reference ("Outbound publish requests
-per second per account"). AppSync's is not from a page of AWS: before you rely on it, ask Service Quotas."""
+IOT_CORE = Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000)
+"""List prices of us-east-1, November 2026. The quota is in AWS's General Reference ("Outbound publish requests per
+second per account")."""
+EVENT_DELIVERIES_PER_S = 1_000_000
+"""What an API of AppSync Events delivers, by default: https://docs.aws.amazon.com/general/latest/gr/appsync.html"""
 
 SERVER_HOUR_DOLLARS = 0.145  # c7g.xlarge on demand, us-east-1: four vCPU, 8 GB. A load balancer would be extra
 # Of one server: 200 bytes over wss://, its connections spread over a process for each vCPU. Measured on two cores of an
@@ -427,18 +448,19 @@ def compare_alternatives(
 
     The first row is this chat, as `estimate` has it, whose arguments these are. `requests_per_s` is the account's quota
     of API Gateway, which counts this chat's deliveries. All rows include the bytes out, at the same price. Only the
-    first one includes functions, metrics and a table, since the others need none. The other services' own prices are
-    us-east-1's, whatever `prices` are.
+    first one includes functions, metrics and a table, since the others need none. IoT Core's and the servers' own
+    prices are us-east-1's, whatever `prices` are.
     """
     count = round(broadcasts_per_s * 3600)
     deliveries = count * connections
     bill = estimate(connections, count, payload_bytes, 60, posts_per_second, prices)
     out = bill.quantities["GB out"] * prices["GB out"]
     rows: dict[str, tuple[float, float]] = {"API Gateway (this chat)": (bill.dollars, requests_per_s)}
-    for name, other in ALTERNATIVES.items():
-        steps = max(1, math.ceil(payload_bytes / other.step_bytes))
-        messages = (deliveries + count) * steps * other.message_dollars
-        rows[name] = messages + connections * 60 * other.minute_dollars + out, other.deliveries_per_s
+    steps = max(1, math.ceil(payload_bytes / IOT_CORE.step_bytes))
+    messages = (deliveries + count) * steps * IOT_CORE.message_dollars
+    rows["IoT Core"] = messages + connections * 60 * IOT_CORE.minute_dollars + out, IOT_CORE.deliveries_per_s
+    events = estimate_events(connections, count, payload_bytes, 60, prices)
+    rows["AppSync Events"] = events.dollars, EVENT_DELIVERIES_PER_S
     servers = max(
         MIN_SERVERS,
         math.ceil(connections / SERVER_CONNECTIONS),
@@ -491,6 +513,18 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 09 itself by update_table",
         ),
     ]  # fmt: skip
+    rows.append(
+        (
+            "11",
+            "Event API of AppSync, if you make it",
+            lab.event_api,
+            nothing,
+            f"{a_million('AppSync operations')} operations, {a_million('AppSync connection minutes')} connection "
+            "minutes",
+            "5 s",
+            "delete_api",
+        )
+    )
     if hours := lab.options.hours:
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedules that close chat and page after {hours:g} hours, and their role"

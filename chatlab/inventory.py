@@ -27,7 +27,7 @@ def list_resources(lab: Lab) -> pd.DataFrame:
     name only begins like the lab's, if you may not ask for its tags. Raises ClientError for one of exactly the lab's
     name: whether that is the lab's is not known.
     """
-    finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets)
+    finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets, _appsync)
     found = [resource for find in finders for resource in find(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
@@ -78,6 +78,7 @@ def _exists(lab: Lab, arn: str) -> bool:
         "apigateway": lambda: lab.client("apigatewayv2").get_api(ApiId=resource.split("/")[2]),
         "logs": lambda: lab.client("logs").list_tags_for_resource(resourceArn=arn.removesuffix(":*")),
         "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
+        "appsync": lambda: lab.client("appsync").get_api(apiId=resource.split("/")[1]),
         "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=name),
     }
     exists = False
@@ -190,3 +191,21 @@ def _budgets(lab: Lab) -> Iterator[Resource]:
             with ignore_missing(), ignore_denied():
                 if lab.owns(budgets.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", [])):
                     yield "budgets", "budget", name, None
+
+
+def _appsync(lab: Lab) -> Iterator[Resource]:
+    appsync = lab.client("appsync")
+    with ignore_denied():  # who may not ask has made none
+        for api in _items(appsync, "list_apis", "apis"):
+            if not lab.owns(api.get("tags", {})):
+                continue
+            api_id = api["apiId"]
+            with ignore_missing():
+                namespaces = _items(appsync, "list_channel_namespaces", "channelNamespaces", apiId=api_id)
+                keys = _items(appsync, "list_api_keys", "apiKeys", apiId=api_id)
+                yield "appsync", "event api", api_id, api["created"]
+                for namespace in namespaces:
+                    yield "appsync", "channel namespace", f"{api_id}/{namespace['name']}", namespace["created"]
+                for number, key in enumerate(keys, start=1):  # its id is the secret
+                    expires = datetime.fromtimestamp(key["expires"], UTC)
+                    yield "appsync", "api key", f"{api_id}/{number}, until {expires:%Y-%m-%d}", None

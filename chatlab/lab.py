@@ -67,6 +67,8 @@ class Lab:
         """The WebSocket API's name. AWS makes its id: see `find_api`."""
         self.load_test = f"{self.name}-load-test"
         """Notebook 10's cluster of ECS, its family of task definitions, and its security group."""
+        self.event_api = f"{self.name}-events"
+        """The name of notebook 11's Event API of AppSync. AWS makes its id: see `find_event_api`."""
         self.switch = f"{self.name}-switch"
         """The group of EventBridge Scheduler's schedules that close chat and page after some hours."""
         self.switch_role = f"{self.switch}-{self.region}"
@@ -342,6 +344,12 @@ class Lab:
         pages = self.client("apigatewayv2").get_paginator("get_apis").paginate()
         own = [api for page in pages for api in page["Items"] if self.owns(api.get("Tags", {}))]
         return min(own, key=lambda api: (api["CreatedDate"], api["ApiId"]), default=None)
+
+    def find_event_api(self) -> dict[str, Any] | None:
+        """The same of its Event API of AppSync, as `list_apis` gives it."""
+        pages = self.client("appsync").get_paginator("list_apis").paginate()
+        own = [api for page in pages for api in page["apis"] if self.owns(api.get("tags", {}))]
+        return min(own, key=lambda api: (api["created"], api["apiId"]), default=None)
 
     def require_api(self) -> str:
         """The API's id. Raises LabError if there is no API yet."""

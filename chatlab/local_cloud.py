@@ -31,12 +31,17 @@ START_TIMEOUT_S = 60
 # Of each of the log's two files. A run of all notebooks logs a few KB; a flood of requests fills 2 MB of the disk.
 MAX_LOG_BYTES = 1_000_000
 SERVER = "chatlab.emulator.server"
+DEFAULT_TRAITS = "event-size,publish-rate"
+"""AWS's traits that the local cloud has, too: limits that notebook 11 shows, and MiniStack does not have."""
 
 MINISTACK_SETTINGS = {
     "AUTH": "true",  # enforce IAM: a permission that is missing on AWS is then missing here
     "IOT_MTLS_ENABLED": "0",  # no second listener
     "SFTP_ENABLED": "0",  # nor a third
     "MINISTACK_HOST": HOST,
+    # Where an API of AppSync Events is, instead of its two host names: chatlab/emulator/appsync.py.
+    "APPSYNC_EVENTS_HTTP_HOST_TEMPLATE": f"{HOST}:{{port}}/_aws/appsync-api/{{api_id}}",
+    "APPSYNC_EVENTS_REALTIME_HOST_TEMPLATE": f"{HOST}:{{port}}/_aws/appsync-realtime-api/{{api_id}}",
     "AWS_EC2_METADATA_DISABLED": "true",  # a function must not look for credentials elsewhere
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -72,7 +77,7 @@ def start() -> str:
 def _start_process() -> None:
     """Start the process, which becomes ready some time later, or raise LabError."""
     try:
-        parse_traits(Variable.TRAITS.get() or "")
+        parse_traits(Variable.TRAITS.get() or DEFAULT_TRAITS)
     except ValueError as error:
         raise LabError(f"CHATLAB_TRAITS is wrong. {error}") from None
     stop()  # the remains of one that was killed
@@ -93,7 +98,7 @@ def _spawn() -> None:
     inherited = {name: value for name, value in os.environ.items() if INHERITED_VARIABLES.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
     own["MAX_LOG_BYTES"] = str(MAX_LOG_BYTES)
-    own[Variable.TRAITS] = Variable.TRAITS.get() or ""
+    own[Variable.TRAITS] = Variable.TRAITS.get() or DEFAULT_TRAITS
     for variable in (Variable.POLICY, Variable.RECORD, Variable.UNTIL):
         if path := variable.path():
             own[variable] = str(path.resolve())  # the process works in another folder

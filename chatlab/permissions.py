@@ -45,6 +45,7 @@ OWN_OR_UNTAGGED = {"StringEqualsIfExists": OWN["StringEquals"]}
 
 HOURS, EMAIL = "HOURS can't be used", "EMAIL can't be used"
 ROOMS, QUOTAS = "notebook 09 can't be done", "AWS's default quotas are assumed"
+EVENTS = "notebook 11 can't be done"
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,18 @@ STATEMENTS = [
     Statement("Bills", ["*"], "budgets:ViewBudget", loses=EMAIL),
     Statement("Rooms", [TABLE], "dynamodb:UpdateTable", loses=ROOMS),
     Statement("RoomsIndex", [f"{TABLE}/index/room"], "dynamodb:Query", loses=ROOMS),
+    # Of these four the reference knows no resource; an API's id is AWS's.
+    Statement(
+        "EventApis", ["*"], "appsync:CreateApi appsync:ListApis appsync:CreateApiKey appsync:ListApiKeys", loses=EVENTS
+    ),
+    Statement(
+        "EventApi",  # with its namespaces
+        (event_api := ["arn:{partition}:appsync:{region}:{account_id}:apis/{any}"]),
+        "appsync:GetApi appsync:TagResource appsync:CreateChannelNamespace appsync:ListChannelNamespaces",
+        OWN_OR_UNTAGGED,
+        loses=EVENTS,
+    ),
+    Statement("OwnEventApi", event_api, "appsync:DeleteApi", OWN, loses=EVENTS),
     # get_account, for the requests a second
     Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET", loses=QUOTAS),
     Statement("Quotas", ["*"], "lambda:GetAccountSettings servicequotas:GetServiceQuota", loses=QUOTAS),

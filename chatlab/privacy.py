@@ -1,6 +1,6 @@
 """Redact what is private in everything that the lab shows, so that you can pass on notebooks and errors.
 
-Private are account ids; the ids of access keys, users and roles; secret keys and session tokens; e-mail addresses; and
+Private are account ids; the ids of access keys, users and roles; secret, session and API keys; e-mail addresses; and
 the names of users and sessions in ARNs (with IAM Identity Center, a session's name is an e-mail address).
 """
 
@@ -25,6 +25,8 @@ PRIVATE_PATTERNS = [
         r"[\w+=,.@/\-]*[\w+=@\-]",
         # Ids of access keys, users and roles; after a role's id, the name of a session.
         r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16,}(?::[\w+=,.@\-]+)?(?![A-Za-z0-9])",
+        # API keys of AppSync.
+        r"(?<![A-Za-z0-9])da2-[a-z0-9]{26}(?![A-Za-z0-9])",
         # E-mail addresses, also in a URL, but not the version of a package, react@19.2.0-beta.x.
         r"(?<![\w.+\-])[\w.+\-]{1,64}(?:@|%40)(?!\d+\.\d)(?:[A-Za-z0-9\-]{1,63}\.)+[A-Za-z]{2,24}(?!\w)",
         # `aws configure sso` names a profile after its account: AdministratorAccess-123456789012.

@@ -13,6 +13,7 @@ from chatlab.errors import NOT_FOUND, LabError, error_code
 BUSY = frozenset(
     {
         "ConcurrentModification",  # IAM
+        "ConcurrentModificationException",  # AppSync
         "ConflictException",  # API Gateway, Lambda
         "DeleteConflict",  # IAM: a policy that was just detached
         "OperationAborted",  # S3

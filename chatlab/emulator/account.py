@@ -113,6 +113,7 @@ PRICES_USD = {
         "CW:MetricMonitorUsage": 0.30,
     },
     "AmazonS3": {"Requests-SIA-Tier2": 1.00e-6, "Requests-Tier2": 0.40e-6},
+    "AWSAppSync": {"EventAPI-Operation": 1.00e-6, "EventAPI-ConnectionDuration": 0.08e-6},
 }
 """By service and usage type, of one unit, in us-east-1."""
 PRICE_FACTOR_ELSEWHERE = 1.2

@@ -21,6 +21,8 @@ CONTROL_PLANE_SERVICES = frozenset({"apigateway", "dynamodb", "iam", "lambda", "
 """The services that have a control plane here, as signatures name them."""
 DATA_OPERATIONS = frozenset({"BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"})
 """DynamoDB's operations on what is in a table."""
+REALTIME_PATH = "/event/realtime"
+"""How the path of a WebSocket of AppSync Events ends."""
 
 
 async def read_body(receive: Receive) -> bytes:

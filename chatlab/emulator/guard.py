@@ -4,7 +4,8 @@ Loopback is no fence. Every web page that is open in a browser on this machine c
 other user of the machine. MiniStack answers all of them, takes some well-known keys for root without looking at the
 signature, and runs the code that it is given. So the guard refuses, before MiniStack sees it, a request without a valid
 signature by a key that MiniStack has issued. Without a key you can do what anybody can do on AWS, too: join the chat,
-and read the page. A web page of another site can do neither.
+read the page, and, with an API key of AppSync Events, publish and subscribe there. A web page of another site can do
+none of it.
 """
 
 import contextvars
@@ -18,6 +19,7 @@ from ministack.core.router import extract_access_key_id
 from ministack.core.sigv4 import decode_header_value
 from ministack.services import s3
 
+from chatlab.emulator import appsync
 from chatlab.emulator.calls import App, Message, Receive, Response, Scope, Send, error_response, read_body, replay
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -25,7 +27,17 @@ MAX_BODY_BYTES = 70_167_211  # the largest that the lab's services take: a funct
 MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-UNREPEATED_HEADERS = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-length"})
+UNREPEATED_HEADERS = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"sec-fetch-site",
+        b"authorization",
+        b"content-length",
+        b"x-api-key",
+        b"sec-websocket-protocol",
+    }
+)
 EXECUTE_API = "/_aws/execute-api/"
 WEBSOCKET_API = re.compile(EXECUTE_API + r"[a-z0-9]+/[^/]+(/.*)?")
 CONNECTION = re.compile(EXECUTE_API + r"[^/]+/[^/]+/@connections/.+")
@@ -96,6 +108,13 @@ class Guard:
                 _require_signature(scope, body)
                 receive = replay(body, receive)
             return scope, receive
+        events = appsync.ADDRESS.fullmatch(path)
+        if events and not events["realtime"] and method == "POST":
+            self._require_own_page(headers)
+            key = headers.get(b"x-api-key", b"").decode("latin-1")
+            _require_api_key(appsync.is_authorized(events["api_id"], {"x-api-key": key}))
+            kept = [(name, value) for name, value in scope["headers"] if name in (*ANONYMOUS_HEADERS, b"x-api-key")]
+            return {**scope, "headers": kept}, receive
         page = PAGE.fullmatch(path)
         allowed = page and (method in ANONYMOUS_METHODS if page["object_key"] else method == "GET")
         is_task = method == "GET" and TASK_METADATA.fullmatch(path)
@@ -113,7 +132,10 @@ class Guard:
         origin = headers.get(b"origin")  # every browser sends it
         if origin is not None and not _is_loopback(origin):
             raise Refused("A page of another site may not join the chat.")
-        if not WEBSOCKET_API.fullmatch(scope["path"]):
+        if (events := appsync.ADDRESS.fullmatch(scope["path"])) and events["realtime"]:
+            subprotocols = headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
+            _require_api_key(appsync.is_authorized_handshake(events["api_id"], subprotocols))
+        elif not WEBSOCKET_API.fullmatch(scope["path"]):
             raise Refused("There is no WebSocket API at this address.")
         if self._has_key(scope, headers):
             _require_signature(scope, b"")
@@ -180,6 +202,11 @@ def _require_issued(key: str) -> None:
         if isinstance(iam_evaluator.resolve_credential(key, account_id), iam_evaluator.ResolvedCredential):
             return
     raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
+
+
+def _require_api_key(is_authorized: bool) -> None:
+    if not is_authorized:
+        raise Refused("AppSync Events asks for an API key that this API has issued, and that has not expired.")
 
 
 def _require_signature(scope: Scope, body: bytes) -> None:

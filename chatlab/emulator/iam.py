@@ -177,6 +177,8 @@ def dependent_permissions(call: ApiCall, account_id: str) -> list[Permission]:
             return [Permission("scheduler:DeleteSchedule", f"arn:aws:scheduler:{regional}:schedule/{_last(path)}/*")]
         case "scheduler", _ if method in ("POST", "PUT") and path.startswith("/schedules/"):
             return [Permission("iam:PassRole", body["Target"]["RoleArn"], "scheduler.amazonaws.com")]
+        case "appsync", _ if method == "POST" and path.startswith("/v2/apis") and body.get("tags"):
+            return [Permission("appsync:TagResource", f"arn:aws:appsync:{regional}:apis/*")]
         case "budgets", "CreateBudget" if body.get("ResourceTags"):
             name = body["Budget"]["BudgetName"]
             return [Permission("budgets:TagResource", f"arn:aws:budgets::{account_id}:budget/{name}")]
@@ -288,6 +290,8 @@ def extract_resource_arn(*call: Any) -> str:
     """
     arn: str = _extract_resource_arn(*call)
     service, _, path, _, body, parameters, region, account_id = call
+    if service == "appsync" and path.endswith("/apikeys"):  # they are no resources of IAM's
+        return "*"
     if service == "scheduler":
         return _schedule_arn(path, body, parameters, arn)
     if arn != "*" or body[:1] != b"{":

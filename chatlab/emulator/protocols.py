@@ -15,10 +15,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from chatlab.emulator.calls import App, Message, Receive, Scope, Send
+from chatlab.emulator.calls import REALTIME_PATH, App, Message, Receive, Scope, Send
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_MESSAGE_BYTES, MAX_FRAME_BYTES = 128 * 1024, 32 * 1024
+MAX_PUBLISH_BYTES = 1_200 * 1024
+"""AppSync Events takes as much in a message: https://docs.aws.amazon.com/general/latest/gr/appsync.html"""
 MAX_STALLED_S = 20.0
 """How long a client may read nothing of what is there for it. Assumed."""
 MAX_WRITE_BYTES = 1024 * 1024
@@ -60,6 +62,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             self.scope["extensions"][BUFFERED_BYTES] = self.transport.get_write_buffer_size  # type: ignore[assignment]  # any type in fact
+            if self.scope["path"].endswith(REALTIME_PATH):
+                self.conn.max_message_size, self.conn.max_fragment_size = MAX_PUBLISH_BYTES, None
 
     async def send(self, message: Any) -> None:
         """End the connection of a client for which too much is kept."""

@@ -159,6 +159,8 @@ def issue_certificate(folder: Path, region: str) -> str:
         "*.s3.amazonaws.com",
         f"*.s3-control.{region}.amazonaws.com",
         "*.pricing.us-east-1.amazonaws.com",
+        f"*.appsync-api.{region}.amazonaws.com",
+        f"*.appsync-realtime-api.{region}.amazonaws.com",
     ]
     authority = trustme.CA()
     issued = authority.issue_cert(*dict.fromkeys(names))
@@ -210,6 +212,8 @@ def cloud_environment(folder: Path, region: str) -> dict[str, str]:
         "TMPDIR": str(folder),
         "MINISTACK_HOST": f"{region}.amazonaws.com",
         "MINISTACK_REGION": region,
+        "APPSYNC_EVENTS_HTTP_HOST_TEMPLATE": "{api_id}.appsync-api.{region}.amazonaws.com",
+        "APPSYNC_EVENTS_REALTIME_HOST_TEMPLATE": "{api_id}.appsync-realtime-api.{region}.amazonaws.com",
         "CHATLAB_REQUESTS_PER_S": str(default_requests_per_s(region)),
         "GATEWAY_PORT": "443",
         "USE_SSL": "1",

@@ -14,7 +14,7 @@ import uvicorn
 from ministack import app as ministack_app
 from ministack.core import tls
 
-from chatlab.emulator import api_gateway, fargate, iam, lambda_service
+from chatlab.emulator import api_gateway, appsync, fargate, iam, lambda_service
 from chatlab.emulator.account import CONCURRENCY, VCPUS, with_account
 from chatlab.emulator.calls import App
 from chatlab.emulator.cloudwatch import with_metrics
@@ -32,6 +32,7 @@ def cloud(key_file: Path, traits: str) -> App:
     the file that `CHATLAB_RECORD` names.
     """
     api_gateway.correct()
+    appsync.correct()
     iam.correct()
     lambda_service.correct()
     chosen = parse_traits(traits)
@@ -50,7 +51,8 @@ def cloud(key_file: Path, traits: str) -> App:
         api_gateway.enforce_stage_limits()
     if seconds := chosen.get("late-group-deletion"):
         api_gateway.delay_group_deletions(seconds)
-    app = iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY"))
+    appsync.enforce_quotas(*map(chosen.get, ("event-size", "event-rate", "publish-rate")))
+    app = appsync.with_addresses(iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY")))
     app = with_metrics(with_account(app, concurrency, vcpus), chosen.get("late-metrics") or 0.0)
     app = with_traits(text_only(api_gateway.with_refused_handshakes(app)), traits)
     return iam.with_authorization(app, os.environ.get("CHATLAB_RECORD"))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from chatlab.emulator import eventual_consistency
 from chatlab.emulator.account import PUBLIC_ACCESS_BLOCK, REQUESTS_PER_S, price_list
 from chatlab.emulator.calls import (
+    REALTIME_PATH,
     ApiCall,
     App,
     Forward,
@@ -42,14 +43,14 @@ class TokenBucket:
         self._rate_per_s, self._burst = rate_per_s, burst
         self._tokens, self._refilled_at = burst, time.monotonic()
 
-    def take(self) -> bool:
-        """Take a token, if there is one."""
+    def take(self, count: int = 1) -> bool:
+        """Take so many tokens, if they are there."""
         now = time.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._refilled_at) * self._rate_per_s)
         self._refilled_at = now
-        if self._tokens < 1:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
 
 
@@ -224,6 +225,9 @@ TRAITS = {
     "no-default-vpc": Trait(None, in_all=False),
     "no-images": Trait(None, in_all=False),
     "task-stops": Trait(None, 20.0, in_all=False),
+    "event-size": Trait(None, 240.0),  # in KB; by `appsync`, and so are the next two
+    "event-rate": Trait(None, 10_000.0),
+    "publish-rate": Trait(None, 25.0),
     "no-public-buckets": Trait(lambda: _no_public_buckets, in_all=False),
     "faults": Trait(lambda share: partial(_faults, share), 0.2, in_all=False),
     "lost-answers": Trait(lambda share: partial(_lost_answers, share), 0.1, in_all=False),
@@ -280,7 +284,8 @@ def with_traits(app: App, text: str) -> App:
     handshakes = None if connects_per_s is None else TokenBucket(connects_per_s, connects_per_s)
 
     async def playing(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and handshakes and not handshakes.take():
+        is_chat = scope["type"] == "websocket" and not scope["path"].endswith(REALTIME_PATH)
+        if is_chat and handshakes and not handshakes.take():
             await receive()
             await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
             await send({"type": "websocket.http.response.body", "body": b'{"message": "Too Many Requests"}'})

@@ -182,6 +182,7 @@ def test_an_hour_of_a_room_elsewhere_is_its_messages_minutes_and_bytes_out():
     assert hour["API Gateway (this chat)"] == bill.dollars
     out = 3.6e6 * 340 / 1e9 * 0.09 * 1.7
     assert hour["IoT Core"] == pytest.approx(3600 * 1001 * 1.00e-6 + 60_000 * 0.08e-6 + out)
+    assert hour["AppSync Events"] == pytest.approx((3600 * 1001 + 2 * 1000) * 1.7e-6 + 60_000 * 0.08e-6 * 1.7 + out)
     assert hour["servers of your own"] == pytest.approx(2 * 0.145 + out)
 
 
@@ -253,13 +254,17 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
             product("EUC1-CW:MetricMonitorUsage", (0, 0.3), (10_000, 0.1)),
         ],
         "AmazonS3": [product("EUC1-Requests-SIA-Tier2", (0, 9)), product("EUC1-Requests-Tier2", (0, 4.3e-7))],
+        "AWSAppSync": [
+            product("EUC1-EventAPI-Operation", (0, 1.1e-6)),
+            product("EUC1-EventAPI-ConnectionDuration", (0, 9e-8)),
+        ],
     }
     price_list(stub, "eu-central-1", products)
     fetched = cost.fetch_prices(client, "eu-central-1")
     assert fetched == cost.PRICES | {
         "WebSocket messages": 1.2e-6, "connection minutes": 0.3e-6, "Lambda requests": 0.2e-6,
         "Lambda GB-seconds": 1e-5, "DynamoDB write units": 7e-7, "log GB": 0.63,
-        "S3 requests": 4.3e-7,
+        "S3 requests": 4.3e-7, "AppSync operations": 1.1e-6, "AppSync connection minutes": 9e-8,
     }  # fmt: skip
     others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"

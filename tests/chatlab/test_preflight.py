@@ -230,6 +230,7 @@ SCOPED_BY_SERVICE = [
     allow("s3:*", "arn:aws:s3:::*"),
     allow("scheduler:*", "arn:aws:scheduler:*:*:schedule-group/*", "arn:aws:scheduler:*:*:schedule/*/*"),
     allow("budgets:*", "arn:aws:budgets::*:budget/*"),
+    allow("appsync:*", "*"),
     allow("dynamodb:ListTables iam:ListRoles lambda:List* lambda:Get* logs:DescribeLogGroups s3:List* s3:Get*", "*"),
     allow("scheduler:List* budgets:View* servicequotas:* pricing:* tag:* organizations:* iam:Simulate*", "*"),
 ]

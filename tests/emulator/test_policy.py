@@ -8,7 +8,15 @@ from botocore.exceptions import ClientError
 
 from chatlab import permissions
 from tests.support.labs import lab_in
-from tests.support.strangers import TRUST, as_list, make_budget, make_log_groups, make_role, make_schedule_group
+from tests.support.strangers import (
+    TRUST,
+    as_list,
+    make_budget,
+    make_event_api,
+    make_log_groups,
+    make_role,
+    make_schedule_group,
+)
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)  # the end of an archive's directory, which has no entries
 
@@ -75,6 +83,11 @@ def make_a_function(lab, tags):
     create_function(lab, tags)
 
 
+def delete_event_api(lab):
+    appsync = lab.client("appsync")
+    appsync.delete_api(apiId=appsync.list_apis()["apis"][0]["apiId"])
+
+
 TAGGED = {
     "role": (make_a_role, lambda lab: lab.client("iam").delete_role(RoleName=lab.role)),
     "function": (
@@ -85,6 +98,7 @@ TAGGED = {
         lambda lab, tags: lab.client("logs").create_log_group(logGroupName=lab.log_groups["connect"], tags=tags),
         lambda lab: lab.client("logs").delete_log_group(logGroupName=lab.log_groups["connect"]),
     ),
+    "event api": (make_event_api, delete_event_api),
     "schedule group": (
         lambda lab, tags: lab.client("scheduler").create_schedule_group(Name=lab.switch, Tags=as_list(tags)),
         lambda lab: lab.client("scheduler").delete_schedule_group(Name=lab.switch),

@@ -5,6 +5,7 @@ import json
 import zipfile
 
 from chatlab.lab import STAGE
+from tests.support.events import CONFIG
 
 TRUST = {
     "Version": "2012-10-17",
@@ -158,6 +159,14 @@ def describe_budget(lab):
     return [budget, *said(lab, "budgets", "list_tags_for_resource", ResourceARN=arn)]
 
 
+def make_event_api(lab, tags):
+    lab.client("appsync").create_api(name=lab.event_api, eventConfig=CONFIG, tags=tags)
+
+
+def describe_event_api(lab):
+    return said(lab, "appsync", "list_apis")
+
+
 KINDS = {
     "table": (make_table, describe_table),
     "role": (make_role, describe_role),
@@ -165,6 +174,7 @@ KINDS = {
     "log-groups": (make_log_groups, describe_log_groups),
     "api": (make_api, describe_api),
     "bucket": (make_bucket, describe_bucket),
+    "event-api": (make_event_api, describe_event_api),
     "schedules": (make_schedule_group, describe_schedule_group),
     "budget": (make_budget, describe_budget),
     "switch-role": (
