@@ -284,7 +284,7 @@ def with_traits(app: App, text: str) -> App:
     handshakes = None if connects_per_s is None else TokenBucket(connects_per_s, connects_per_s)
 
     async def playing(scope: Scope, receive: Receive, send: Send) -> None:
-        is_chat = scope["type"] == "websocket" and not scope["path"].endswith(REALTIME_PATH)
+        is_chat = scope["type"] == "websocket" and not scope.get("path", "").endswith(REALTIME_PATH)
         if is_chat and handshakes and not handshakes.take():
             await receive()
             await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
