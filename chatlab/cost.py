@@ -86,6 +86,8 @@ _PRODUCTS = {
         "EventAPI-Operation": "AppSync operations",
         "EventAPI-ConnectionDuration": "AppSync connection minutes",
     },
+    "AmazonECS": {"Fargate-vCPU-Hours:perCPU": "Fargate vCPU-hours", "Fargate-GB-Hours": "Fargate GB-hours"},
+    "AmazonVPC": {"PublicIPv4:InUseAddress": "public IPv4 hours"},
 }
 # A usage type is "ReadRequestUnits", or "USE2-ReadRequestUnits" with the Region's short code before it, which most of
 # us-east-1's lack. "USE2-IA-ReadRequestUnits" is another class of table, "USE1-BOS1-..." a Local Zone. The oldest code
@@ -293,6 +295,16 @@ def estimate_events(
         "AppSync connection minutes": connections * math.ceil(minutes),
         "GB out": deliveries * (payload_bytes + FRAME_BYTES) / 1e9,
     }
+    return Bill(quantities, prices)
+
+
+def estimate_tasks(tasks: int, vcpus: float, gb: float, minutes: float, prices: Prices = PRICES) -> Bill:
+    """What so many tasks on Fargate use, x86, each with a public address: by the second, and at least a minute.
+
+    https://aws.amazon.com/fargate/pricing/ and https://aws.amazon.com/vpc/pricing/
+    """
+    hours = tasks * max(1.0, minutes) / 60
+    quantities = {"Fargate vCPU-hours": hours * vcpus, "Fargate GB-hours": hours * gb, "public IPv4 hours": hours}
     return Bill(quantities, prices)
 
 

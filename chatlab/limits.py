@@ -28,6 +28,7 @@ Shards divide n, the window and the rate, and begin one after another; the last 
 import math
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -51,6 +52,9 @@ DEFAULT_CONNECTS_PER_S = 500
 # Lambda's default is 1,000, a new account's is less: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # If it can't be read, the lower one works in both.
 DEFAULT_CONCURRENCY = 10
+DEFAULT_VCPUS = (
+    6.0  # of Fargate, in a new account: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
+)
 BUCKET_S = 0.5  # API Gateway's burst, as seconds of its rate: `default_requests_per_s`
 
 
@@ -130,6 +134,14 @@ def read_quotas(lab: Lab) -> Quotas:
         except (LabError, BotoCoreError, ClientError, KeyError) as error:  # KeyError: what a service does not say
             values[name], sources[name] = default, f"AWS's default ({source}: {_reason(error)})"
     return Quotas(values["requests_per_s"], values["connects_per_s"], int(values["concurrency"]), sources)
+
+
+def read_vcpus(lab: Lab) -> float:
+    """How many vCPUs the account's tasks on Fargate may have at a time; `DEFAULT_VCPUS` if you may not read it."""
+    vcpus = {"ServiceCode": "fargate", "QuotaCode": "L-3032A538"}
+    with suppress(LabError, BotoCoreError, ClientError, KeyError):
+        return float(lab.client("service-quotas").get_service_quota(**vcpus)["Quota"]["Value"])
+    return DEFAULT_VCPUS
 
 
 def _reason(error: Exception) -> str:

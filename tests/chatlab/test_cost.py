@@ -258,6 +258,12 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
             product("EUC1-EventAPI-Operation", (0, 1.1e-6)),
             product("EUC1-EventAPI-ConnectionDuration", (0, 9e-8)),
         ],
+        "AmazonECS": [
+            product("EUC1-Fargate-ARM-vCPU-Hours:perCPU", (0, 9)),
+            product("EUC1-Fargate-vCPU-Hours:perCPU", (0, 0.05)),
+            product("EUC1-Fargate-GB-Hours", (0, 0.005)),
+        ],
+        "AmazonVPC": [product("EUC1-PublicIPv4:InUseAddress", (0, 0.006))],
     }
     price_list(stub, "eu-central-1", products)
     fetched = cost.fetch_prices(client, "eu-central-1")
@@ -265,7 +271,9 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
         "WebSocket messages": 1.2e-6, "connection minutes": 0.3e-6, "Lambda requests": 0.2e-6,
         "Lambda GB-seconds": 1e-5, "DynamoDB write units": 7e-7, "log GB": 0.63,
         "S3 requests": 4.3e-7, "AppSync operations": 1.1e-6, "AppSync connection minutes": 9e-8,
+        "Fargate vCPU-hours": 0.05, "Fargate GB-hours": 0.005, "public IPv4 hours": 0.006,
     }  # fmt: skip
+    assert cost.estimate_tasks(4, 2, 4, 0.5, fetched).dollars == pytest.approx(4 / 60 * (0.1 + 0.02 + 0.006))
     others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"
 
