@@ -212,6 +212,9 @@ class Connection:
         except LimitError as error:
             self._close_code = error.code
             raise Closed(f"closed with code {error.code}: {error}") from None
+        except ValueError as error:
+            self._close_code = 1002
+            raise Closed(f"closed with code 1002, as its protocol can't read a frame: {describe(error)}") from None
         except (OSError, websocket.WebSocketException) as error:
             raise Closed(describe(error)) from error
 

@@ -82,6 +82,9 @@ class Protocol:
         """What is in a message that has arrived, text or binary; `is_subscribed` may change.
 
         It must be quick, and leave what a frame holds to a function that is `remembered`.
+
+        Raises:
+            ValueError: if the server may not send this; it is then left.
         """
         return _read(payload)
 
