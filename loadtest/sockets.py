@@ -231,8 +231,6 @@ def connect(host: str, port: int, tunnel: bool) -> gevent.socket.socket:
     Raises:
         OSError: if the server or the proxy cannot be reached, or the proxy refuses.
     """
-    if host.endswith(".localhost"):  # this machine, by RFC 6761, section 6.3, but not every resolver knows it
-        host = "127.0.0.1"
     proxy = _proxy_for(host) if tunnel else None
     if proxy is None:
         return gevent.socket.create_connection((host, port))

@@ -119,3 +119,15 @@ def test_both_finders_see_it(chat, api):
     assert {*found["kind"]} == {"event api", "channel namespace", "api key"}
     tagged = [arn for arn in list_tagged_arns(chat) if ":appsync:" in arn]
     assert len(tagged) == 2 and all(api["apiId"] in arn for arn in tagged)
+
+
+def test_the_load_test_measures_it(run, api, key):
+    words = ["--host", url(api), "--protocol", "appsync-events", "--channel", CHANNEL, "--users", 60]
+    words += ["--broadcasts", 10, "--broadcast-rate", 10, "--warm-up", 0]
+    test = run(*words, environment={"LOADTEST_KEY": key})
+    assert (test.status, test.summary["delivered"], test.summary["foreign"]) == (0, 600, 0), test.output
+    elsewhere = run(*words, "--channel", "/attic/x", environment={"LOADTEST_KEY": key})
+    assert "could be made: refused by the server: UnauthorizedException: No channel" in elsewhere.errors[0]
+    refused = run(*words, environment={"LOADTEST_KEY": "da2-wrong"})
+    assert "could be made: handshake refused with status 403." in refused.errors[0]
+    assert "da2-" not in test.output + refused.output
