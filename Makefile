@@ -1,6 +1,7 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8|none  CONNECTIONS=100  BROADCASTS=20
 # BOUNDARY, ROLE_PATH, TAGS, PUBLIC=no for an account with rules, CONFIRM=chat for a colleague's lab: docs/aws.md, section 5
+# REGION_LOAD=yes, to run notebook 10, too, with TASKS=4, IMAGE=... and SUBNET=... as its settings
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is; A=main  B=feature  RUNS=5, to compare
 
 .DEFAULT_GOAL := help
@@ -33,9 +34,10 @@ ifeq ($(origin ROOM_KEY),command line)
 export CHATLAB_ROOM_KEY := $(ROOM_KEY)
 endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
+MORE := $(call given,REGION_LOAD,region-load) $(call given,TASKS,tasks) $(call given,IMAGE,image) $(call given,SUBNET,subnet)
 # make gives variables of its command line to its children, where these would override what the lab decides.
 unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL BOUNDARY ROLE_PATH TAGS PUBLIC CONFIRM ROOM_KEY \
-	TRAITS MINUTES A B RUNS HOST WITHIN RATE MAX_DOLLARS MAKEFLAGS MAKEOVERRIDES
+	REGION_LOAD TASKS IMAGE SUBNET TRAITS MINUTES A B RUNS HOST WITHIN RATE MAX_DOLLARS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"
@@ -59,14 +61,14 @@ setup:
 	@$(PYTHON) -I chatlab/install.py $(filter setup,$(MAKECMDGOALS))
 
 run: setup
-	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD)
+	@exec $(BIN)/python -m chatlab run $(OPTIONS) $(SWITCHES) $(LOAD) $(MORE)
 
 # REGION=eu-central-1 plays another Region, TRAITS=delay,new-role some of AWS's traits. Whoever runs it may do what
 # docs/aws-policy.json and docs/aws-policy-optional.json allow, and nothing else.
 rehearse: setup
 	@exec $(BIN)/python -m chatlab rehearse $(call given,REGION,region) $(call given,TRAITS,traits) \
 		$(or $(call given,NAME,policy-of),--policy-of chat) \
-		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(SWITCHES) $(LOAD)
+		-- $(BIN)/python -m chatlab run --target aws $(call given,NAME,name) $(SWITCHES) $(LOAD) $(MORE)
 
 soak: setup
 	@exec $(BIN)/python -m benchmarks.soak $(call given,MINUTES,minutes) $(call given,CONNECTIONS,connections)

@@ -316,7 +316,9 @@ def _three_digits(value: float) -> str:
 
 
 def _price(dollars: float) -> str:
-    return f"{dollars:.2f}" if dollars >= 0.01 else f"{1e6 * dollars:,.3g} a million"
+    if dollars < 0.001:
+        return f"{1e6 * dollars:,.3g} a million"
+    return f"{dollars:.2f}" if dollars == round(dollars, 2) else _three_digits(dollars)
 
 
 def _dollars(value: float) -> str:

@@ -14,6 +14,9 @@ from chatlab.paths import ROOT
 from loadtest import live
 from loadtest.task import NOT_HANDED_OVER, Order
 
+IMAGE = "public.ecr.aws/docker/library/python:3.12.12-slim"
+"""Docker's own image of Python, from AWS's public registry: Docker Hub lets strangers fetch few.
+https://docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html"""
 NO_CODE = 4
 """A task's exit status if it did not get its code: notebook 10 has the lines that fetch it."""
 SILENT_S = 300
@@ -96,7 +99,7 @@ def why_stopped(task: Task, said: Said) -> str:
         return ""
     if task.get("stopCode") not in ("EssentialContainerExited", "TaskFailedToStart"):  # somebody did it, or AWS
         return explain(reasons, "It was stopped before its end.")
-    return f"{said.get('message') or explain(reasons, BY_STATUS.get(exited, f'Its exit status is {exited}.'))}"
+    return f"{said.get('message') or explain(reasons, BY_STATUS.get(exited, f'Exit status: {exited}.'))}"
 
 
 def explain(reasons: str, otherwise: str = "") -> str:
@@ -120,9 +123,10 @@ class Watch:
         test = said[0].get("test")
         text = live.describe(test) if test else ", ".join(f"{state} ({n})" for state, n in Counter(states).items())
         stopped = [k for k, task in enumerate(tasks) if task["lastStatus"] == "STOPPED"]
-        self._show(text, last=bool(stopped))
+        self._show(text, last=0 in stopped)
         for k in stopped:
             if why := why_stopped(tasks[k], said[k]):
+                self._show(text, last=True)
                 which = "The task" if len(tasks) == 1 else f"Task {k} of {len(tasks)}"
                 raise LabError(f"{which} has ended: {why}")
         if (sign := f"{states} {said}") != self._sign:

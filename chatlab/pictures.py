@@ -20,6 +20,7 @@ LIT = {
     "07": ["load-test", "functions", "fan-out"],
     "08": ["load-test", "fan-out", "shards", "table"],
     "09": ["functions", "access", "table", "rooms"],
+    "10": ["load-test", "websocket", "api"],
     "99": ["crosses"],
 }
 """The groups of the source that a notebook's picture lights, by the notebook's number."""

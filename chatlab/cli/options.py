@@ -14,6 +14,7 @@ from chatlab.settings import WORDS, Options, Settings, Variable
 
 MAX_CONNECTIONS = 5_000
 MAX_BROADCASTS = 500
+MAX_TASKS = 50
 CAPACITY = (  # what the search for it is asked: an option, its default, its maximum
     ("WITHIN", 1.0, 600, "seconds until everybody has a message"),
     ("RATE", 1.0, 1_000, "messages a second"),
@@ -31,7 +32,7 @@ def resolve_settings(options: Namespace) -> Settings:
 
 def notebook_parameters(options: Namespace) -> dict[str, Any]:
     """What was typed for the notebooks' parameters. The room's key is none of them: the text of a cell is saved."""
-    names = ("hours", "email", "connections", "broadcasts")
+    names = ("hours", "email", "connections", "broadcasts", "tasks", "image", "subnet")
     typed = {name.upper(): value for name, value in vars(options).items() if name in names}
     wishes = {word: value for word in WORDS if (value := getattr(options, word.lower(), None)) is not None}
     return typed | {"OPTIONS": wishes, "CONFIRM": wishes.get("CONFIRM")}
@@ -71,6 +72,11 @@ def parse(command: str, arguments: Sequence[str]) -> Namespace:
     if command in ("run", "notebooks"):
         add("--connections", type=_count("CONNECTIONS", MAX_CONNECTIONS), default=100)
         add("--broadcasts", type=_count("BROADCASTS", MAX_BROADCASTS), default=20)
+        add(
+            "--tasks", type=_count("TASKS", MAX_TASKS), default=SUPPRESS, help="of notebook 10's load test (default: 1)"
+        )
+        add("--image", default=SUPPRESS, help="of these tasks (default: Python's)")
+        add("--subnet", default=SUPPRESS, help="where they run (default: the default VPC's subnets)")
         for option, name in notebooks.OPTIONAL.items():
             add(f"--{option.replace('_', '-')}", choices=("yes", "no"), default="no", help=f"yes: run {name}, too")
     options = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """The checks of the notebooks' exercises. Each returns an Answer: right, or what is wrong and what to try.
 
-Notebooks 01, 02, 03 and 05 have theirs in `building`, 04 and 09 in `chatting`, 06, 07 and 08 in `measuring`.
+Notebooks 01, 02, 03 and 05 have theirs in `building`, 04 and 09 in `chatting`, 06, 07, 08 and 10 in `measuring`.
 """
 
 import html

@@ -1,7 +1,9 @@
-"""The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many."""
+"""The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many, 10 from inside the Region."""
 
 import asyncio
 import inspect
+import math
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -267,6 +269,66 @@ def check_busy_from(lab: Lab, busy_from: Callable[[int], float]) -> Answer:
             f"{expected:,.0f} messages to {people:,} people, and it says {found:,.0f}."
         )
     return right("the larger the room, the fewer messages it takes until servers of your own are cheaper.")
+
+
+# --- 10: what a task costs, how many are needed, and what may be added up ---------------------------------------------
+
+
+@forgiving
+def check_task_dollars(lab: Lab, task_dollars: Callable[[int, int, float], float]) -> Answer:
+    """`task_dollars(vcpus, gb, seconds)`: of one task on Fargate, with a public address."""
+    for vcpus, gb, seconds in ((2, 4, 600), (1, 8, 3600), (4, 8, 20)):
+        an_hour = 0.04048 * vcpus + 0.004445 * gb + 0.005
+        found = float(task_dollars(vcpus, gb, seconds))
+        if _same(found, expected := an_hour * max(60, seconds) / 3600):
+            continue
+        if _same(found, an_hour * seconds / 3600):
+            return not_yet(f"{seconds} s are billed as a minute.")
+        if _same(found, (an_hour - 0.005) * max(60, seconds) / 3600):
+            return not_yet("the public address costs, too.")
+        if _same(found, an_hour * max(60, seconds)):
+            return not_yet("the prices are for an hour, and the time is in seconds.")
+        return not_yet(
+            f"{vcpus} vCPUs and {gb} GB for {seconds} s cost {expected:.4f} dollars, and it says {found:.4g}."
+        )
+    return right("ten minutes of a task cost less than two cents: in most tests the messages are the bill.")
+
+
+@forgiving
+def check_tasks_for(lab: Lab, tasks_for: Callable[[float], int]) -> Answer:
+    """`tasks_for(deliveries_per_s)`: one, or a master and a worker for each 20,000."""
+    for per_s, needed in ((10_000, 1), (20_000, 1), (20_001, 3), (100_000, 6)):
+        found: object = tasks_for(per_s)
+        if not isinstance(found, int):
+            return not_yet("return a whole number.")
+        if found == needed:
+            continue
+        if needed == 1:
+            return not_yet(f"{per_s:,} deliveries a second are one task's work, without a master.")
+        if found == needed - 1:
+            return not_yet(f"of {found} tasks one is the master, which has no connections: a worker is missing.")
+        return not_yet(f"{per_s:,} deliveries a second need {needed} tasks, and it says {found}.")
+    return right("AWS's default quota lets 10,000 posts a second through, which one task measures.")
+
+
+@forgiving
+def check_p99_of_all(lab: Lab, p99_of_all: Callable[[list[list[float]]], float]) -> Answer:
+    """`p99_of_all(workers)`: each worker's latencies in, the 99th percentile of all of them out, to one value."""
+    draw = random.Random(1)
+    quick, slow = ([round(draw.uniform(low, low + 10), 3) for _ in range(n)] for low, n in ((10, 950), (90, 50)))
+    for workers in ([quick, slow], [slow, quick, quick], [quick]):
+        everything = sorted(ms for own in workers for ms in own)
+        place = math.ceil(0.99 * len(everything)) - 1
+        found = float(p99_of_all([list(own) for own in workers]))
+        if everything[place - 1] <= found <= everything[place + 1]:
+            continue
+        own = [sorted(each)[math.ceil(0.99 * len(each)) - 1] for each in workers]
+        if abs(found - sum(own) / len(own)) < 2:
+            return not_yet("a mean of the workers' percentiles counts a worker with few deliveries as one with many.")
+        if found == max(own) or found == everything[-1]:
+            return not_yet("that is the slowest, or the slowest worker's: most of the deliveries are the others'.")
+        return not_yet(f"of {len(everything):,} deliveries it is {everything[place]:.1f} ms, and it says {found:.1f}.")
+    return right("a percentile needs all values: the master here gets each delivery's record.")
 
 
 def _same(found: float, expected: float, relative: float = 1e-6) -> bool:

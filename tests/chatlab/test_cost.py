@@ -273,6 +273,7 @@ def test_live_prices_are_of_the_first_tier_that_costs_anything(pricing):
         "S3 requests": 4.3e-7, "AppSync operations": 1.1e-6, "AppSync connection minutes": 9e-8,
         "Fargate vCPU-hours": 0.05, "Fargate GB-hours": 0.005, "public IPv4 hours": 0.006,
     }  # fmt: skip
+    assert list(cost.estimate_tasks(1, 1, 1, 60).shown.iloc[:, 1])[:2] == ["0.0405", "0.00445"]
     assert cost.estimate_tasks(4, 2, 4, 0.5, fetched).dollars == pytest.approx(4 / 60 * (0.1 + 0.02 + 0.006))
     others = f"DynamoDB read units, GB out: {cost.PRICES}"
     assert str(fetched) == f"AWS's price list of eu-central-1 ({others}), 2026-11-20"

@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError
 import chatlab.exercises
 from chatlab import cost, limits, poll
 from chatlab.exercises import chatting
-from chatlab.notebooks import BUILD, CAPSTONE, MEASURE
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, OPTIONAL
 from tests.support.chat import delete_item, ids
 from tests.support.exercises import ANSWERS, exercises, judge
 
-ALL = [(name, exercise) for name in [*BUILD[1:], *MEASURE] for exercise in exercises(name)]
+ALL = [(name, exercise) for name in [*BUILD[1:], *MEASURE, *OPTIONAL.values()] for exercise in exercises(name)]
 WITH_A_CHAT = {"put_new", "connection_ids", "report", "guard", "disconnect", "say"}
 
 SIZES = {"index.html": 900, "assets/a.js": 70_000}
@@ -33,7 +33,8 @@ IMPORTED = [asyncio, base64, cost, json, limits, math, time, websocket]
 
 
 def test_each_exercise_has_answers():
-    names = {name: [exercise.name for exercise in exercises(name)] for name in [*BUILD[1:], *MEASURE, CAPSTONE]}
+    those = [*BUILD[1:], *MEASURE, CAPSTONE, *OPTIONAL.values()]
+    names = {name: [exercise.name for exercise in exercises(name)] for name in those}
     assert {name: list(answers) for name, answers in ANSWERS.items()} == names
     assert {len(each) for each in names.values()} == {3}
 

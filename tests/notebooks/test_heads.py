@@ -8,7 +8,7 @@ import pytest
 
 from chatlab import pictures
 from chatlab.excerpts import excerpt
-from chatlab.notebooks import BUILD, MEASURE
+from chatlab.notebooks import BUILD, MEASURE, OPTIONAL
 from chatlab.paths import LAMBDAS, NOTEBOOKS
 
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -32,7 +32,7 @@ def test_a_notebook_begins_with_its_picture_and_ends_with_what_comes_next(name):
     assert re.findall(r"^\| ([^|]+) \| ", head, re.MULTILINE)[1:4] == ROWS
     assert "After this you can" in head
     assert "## Recap" in end and "**Next:**" in end and "AWS's pages: " in end
-    if name in [*BUILD[1:], *MEASURE]:
+    if name in [*BUILD[1:], *MEASURE, *OPTIONAL.values()]:
         headings = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
         assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
         assert "**delete it or pay.**" in end

@@ -14,7 +14,7 @@ import websocket
 import chatlab
 from chatlab import LabError, page, poll, preflight
 from chatlab.lab import STAGE
-from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact, redact_values
 from tests.support.cells import AS_NO_PERSON_WRITES, cells, run_cell, run_cells, shown
@@ -22,7 +22,7 @@ from tests.support.exercises import exercises
 from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
 from tests.support.processes import processes_of
 
-ALL = [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]
+ALL = [*BUILD, *MEASURE, CAPSTONE, *OPTIONAL.values(), TEARDOWN]
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
 
 def test_without_notebook_00_a_notebook_says_where_to_begin(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_HOME", str(tmp_path))
-    for name in [*BUILD[1:], *MEASURE, CAPSTONE]:
+    for name in [*BUILD[1:], *MEASURE, CAPSTONE, *OPTIONAL.values()]:
         with pytest.raises(LabError, match=r"^No lab is chosen yet: run notebook 00_start first\.$"):
             run_cells(name)
 
