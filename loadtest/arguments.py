@@ -149,7 +149,7 @@ OPTIONS = {
     ),
     "protocol": Option(
         "plain",
-        "What the connections speak: plain (a frame is a message), appsync-events, or another package's",
+        f"What the connections speak: {', '.join(protocols.OURS)} (plain: a frame is a message), or another package's",
     ),
     "channel": Option("", "Where they speak, as the protocol calls it. Default: the protocol's"),
     "ca_file": Option("", "PEM file of certificates to trust for wss:// instead of the system's"),

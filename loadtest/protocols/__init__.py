@@ -1,7 +1,8 @@
 """What connections speak. In the base class, `Protocol`, a frame is a message; the others wrap it.
 
 A protocol says only what is on the wire. When a broadcast is due, its time-stamp, its account and the verdict are the
-same for all. docs/loadtest.md shows how to add one of your own.
+same for all. docs/loadtest.md shows how to add one of your own. No client library is used: each reads from a socket of
+its own, where nobody sees the kernel's timestamps, and few wait by gevent.
 """
 
 import os
@@ -14,7 +15,13 @@ from loadtest import messages
 
 GROUP = "websocket_chat_lab.protocols"
 """The entry points by which other packages add theirs: each one a name and a subclass of `Protocol`."""
-OURS = {"plain": "loadtest.protocols:Protocol", "appsync-events": "loadtest.protocols.appsync_events:AppSyncEvents"}
+OURS = {
+    "plain": "loadtest.protocols:Protocol",
+    "appsync-events": "loadtest.protocols.appsync_events:AppSyncEvents",
+    "socket.io": "loadtest.protocols.socket_io:SocketIo",
+    "mqtt": "loadtest.protocols.mqtt:Mqtt",
+    "graphql-ws": "loadtest.protocols.graphql_ws:GraphqlWs",
+}
 KEY_VARIABLE = "LOADTEST_KEY"
 """The environment variable with what lets a client in, such as an API key. No report shows it."""
 
@@ -46,6 +53,7 @@ class Taken(NamedTuple):
 class Protocol:
     """What one connection speaks, and its state. This one, `plain`: a frame is a message."""
 
+    default_channel: ClassVar[str] = ""
     hears_itself: ClassVar[bool] = True
     """Whether a broadcast comes back to its speaker, too. If not, the speaker does not expect it."""
     ping_s: ClassVar[float] = 0.0
@@ -58,13 +66,13 @@ class Protocol:
         """Begin for one connection.
 
         Args:
-            channel: --channel; "" for the protocol's default.
+            channel: --channel; "" for `default_channel`.
             key: what `LOADTEST_KEY` holds; "" if it is not set.
 
         Raises:
             ValueError: in one sentence, if the protocol can't be spoken with these.
         """
-        self.channel, self.key = channel, key
+        self.channel, self.key = channel or self.default_channel, key
 
     def handshake(self, url: str) -> Handshake:
         """How to open the WebSocket to the --host."""

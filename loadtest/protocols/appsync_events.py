@@ -14,8 +14,6 @@ from loadtest.errors import printable
 from loadtest.protocols import KEY_VARIABLE, Handshake, Payload, Protocol, Taken, remembered
 
 SUBPROTOCOL = "aws-appsync-event-ws"
-CHANNEL = "/default/loadtest"
-"""The console gives a new API the namespace `default`."""
 SUBSCRIPTION = "loadtest"
 """The same id on each connection, so that all receive the same bytes."""
 SILENT = ("connection_ack", "ka", "publish_success", "subscribe_success")
@@ -25,13 +23,15 @@ SILENT = ("connection_ack", "ka", "publish_success", "subscribe_success")
 class AppSyncEvents(Protocol):
     """One subscriber and publisher of a channel; `LOADTEST_KEY` is the API's key, or a token for its authorizer."""
 
+    default_channel = "/default/loadtest"  # the console gives a new API the namespace `default`
+    is_subscribed = False
+    _numbers = itertools.count()
+
     def __init__(self, channel: str, key: str) -> None:
-        super().__init__(channel or CHANNEL, key)
+        super().__init__(channel, key)
         if not key:
             raise ValueError(f"appsync-events needs the API's key: put it into {KEY_VARIABLE} in the environment.")
-        self.is_subscribed = False
         self._authorization: dict[str, str] = {}
-        self._numbers = itertools.count()
 
     def handshake(self, url: str) -> Handshake:
         # The host that is authorized is the one for HTTP. A domain of one's own has both.

@@ -125,7 +125,11 @@ def test_what_cannot_be_subscribed_is_not_open(lines):
     ("name", "says"),
     [
         ("gone", "The protocol 'gone' can't be loaded: AttributeError in lines:Gone."),
-        ("irc", "There is no protocol 'irc'. There are plain, appsync-events, beating, gone, lines, mute, strict."),
+        (
+            "irc",
+            "There is no protocol 'irc'. There are plain, appsync-events, socket.io, mqtt, graphql-ws, beating, gone, "
+            "lines, mute, strict.",
+        ),
     ],
 )
 def test_a_protocol_that_is_not_there(lines, name, says):
@@ -167,10 +171,11 @@ def test_what_appsync_refuses_is_said(run, side, says):
     assert "secret" not in shown and "header-" not in shown
 
 
-def test_one_in_a_thousand_that_appsync_drops_is_found(measure, monkeypatch):
+@pytest.mark.parametrize("protocol", [name for name in sides.SIDES if name != "plain"])
+def test_one_in_a_thousand_that_a_server_drops_is_found(measure, monkeypatch, protocol):
     monkeypatch.setenv("LOADTEST_KEY", "da2-any")
     faults = Faults(drop=0.001, seed=2)
-    reading = measure(Case("dropped", faults, 100, 10, broadcasts=30, protocol="appsync-events", processes=2))
+    reading = measure(Case("dropped", faults, 100, 10, broadcasts=30, protocol=protocol, processes=2))
     assert reading.detected_faults["dropped"]["truth"] == 2
     assert all(fault["wrong"] == 0 for fault in reading.detected_faults.values())
 
