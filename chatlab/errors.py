@@ -13,11 +13,12 @@ from chatlab.privacy import redact
 T = TypeVar("T")
 
 NOT_FOUND = frozenset(
-    {"404", "NoSuchBucket", "NoSuchEntity", "NoSuchTagSet", "NotFoundException", "ResourceNotFoundException"}
+    "404 ClusterNotFoundException InvalidGroup.NotFound NoSuchBucket NoSuchEntity NoSuchTagSet NotFoundException"
+    " ResourceNotFoundException".split()
 )
 """Error codes for what does not exist. S3 answers 404 to a HEAD request, which has no body for a longer code."""
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "403"})
-"""Error codes for what you may not do; the last one is S3's answer to a HEAD request."""
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+"""Error codes for what you may not do; the last two are EC2's, and S3's answer to a HEAD request."""
 
 
 class LabError(Exception):

@@ -27,7 +27,7 @@ def list_resources(lab: Lab) -> pd.DataFrame:
     name only begins like the lab's, if you may not ask for its tags. Raises ClientError for one of exactly the lab's
     name: whether that is the lab's is not known.
     """
-    finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets, _appsync)
+    finders = (_dynamodb, _iam, _lambda, _logs, _apigateway, _s3, _scheduler, _budgets, _appsync, _ecs, _ec2)
     found = [resource for find in finders for resource in find(lab)]
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.assign(created=pd.to_datetime(table["created"], utc=True, format="mixed").dt.floor("s"))
@@ -80,12 +80,15 @@ def _exists(lab: Lab, arn: str) -> bool:
         "scheduler": lambda: lab.client("scheduler").get_schedule_group(Name=name),
         "appsync": lambda: lab.client("appsync").get_api(apiId=resource.split("/")[1]),
         "budgets": lambda: lab.client("budgets").describe_budget(AccountId=lab.account_id, BudgetName=name),
+        "ec2": lambda: lab.client("ec2").describe_security_groups(GroupIds=[name]),
+        "ecs": lambda: _ecs_has(lab, arn, resource),
     }
     exists = False
     with ignore_missing():
+        asked: object = True
         with ignore_denied():
-            describe.get(service, lambda: None)()
-        exists = True
+            asked = describe.get(service, lambda: True)()
+        exists = bool(asked)
     return exists
 
 
@@ -160,10 +163,13 @@ def _apigateway(lab: Lab) -> Iterator[Resource]:
 def _s3(lab: Lab) -> Iterator[Resource]:
     s3 = lab.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
-        with ignore_missing():
-            if bucket["Name"] == lab.bucket and lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"]):
-                objects = len(_items(s3, "list_objects_v2", "Contents", Bucket=lab.bucket))
-                yield "s3", f"bucket with {objects} objects", lab.bucket, bucket["CreationDate"]
+        name = bucket["Name"]
+        if name not in (lab.bucket, lab.load_test_bucket):
+            continue
+        with ignore_missing(), ignore_denied() if name == lab.load_test_bucket else nullcontext():
+            if lab.owns(s3.get_bucket_tagging(Bucket=name)["TagSet"]):
+                objects = len(_items(s3, "list_objects_v2", "Contents", Bucket=name))
+                yield "s3", f"bucket with {objects} objects", name, bucket["CreationDate"]
 
 
 def _scheduler(lab: Lab) -> Iterator[Resource]:
@@ -209,3 +215,56 @@ def _appsync(lab: Lab) -> Iterator[Resource]:
                 for number, key in enumerate(keys, start=1):  # its id is the secret
                     expires = datetime.fromtimestamp(key["expires"], UTC)
                     yield "appsync", "api key", f"{api_id}/{number}, until {expires:%Y-%m-%d}", None
+
+
+# ECS goes on showing what is gone: tasks for an hour, clusters and task definitions for longer.
+
+
+def _ecs_has(lab: Lab, full: str, resource: str) -> bool:
+    ecs = lab.client("ecs")
+    match resource.split("/"):
+        case "cluster", cluster:
+            return any(each["status"] == "ACTIVE" for each in ecs.describe_clusters(clusters=[cluster])["clusters"])
+        case "task", cluster, _:
+            tasks = ecs.describe_tasks(cluster=cluster, tasks=[full])["tasks"]
+            return any(each["lastStatus"] != "STOPPED" for each in tasks)
+    definition = ecs.describe_task_definition(taskDefinition=full)["taskDefinition"]
+    return bool(definition["status"] != "DELETE_IN_PROGRESS")
+
+
+def _ecs(lab: Lab) -> Iterator[Resource]:
+    ecs, named = lab.client("ecs"), {"cluster": lab.load_test}
+    with ignore_missing(), ignore_denied():  # who may not ask has made none
+        for cluster in ecs.describe_clusters(clusters=[lab.load_test], include=["TAGS"])["clusters"]:
+            if cluster["status"] != "ACTIVE" or not lab.owns(cluster["tags"]):
+                continue
+            yield "ecs", "cluster", lab.load_test, None
+            for desired in ("RUNNING", "STOPPED"):  # a task that is told to stop has not yet
+                for page in ecs.get_paginator("list_tasks").paginate(desiredStatus=desired, **named):
+                    arns = page["taskArns"]
+                    for task in ecs.describe_tasks(tasks=arns, **named)["tasks"] if arns else []:
+                        yield from _task(task)
+    with ignore_denied():
+        for status in ("ACTIVE", "INACTIVE"):
+            family = {"familyPrefix": lab.load_test, "status": status}
+            for arn in _items(ecs, "list_task_definitions", "taskDefinitionArns", **family):
+                found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+                if found["taskDefinition"]["family"] == lab.load_test and lab.owns(found.get("tags", [])):
+                    yield "ecs", "task definition", arn.rpartition("/")[2], found["taskDefinition"]["registeredAt"]
+
+
+def _task(task: dict[str, Any]) -> Iterator[Resource]:
+    """A task, unless it has stopped, and its network interface."""
+    if task["lastStatus"] != "STOPPED":
+        yield "ecs", "task", task["taskArn"].rpartition("/")[2], task["createdAt"]
+        for detail in (each for attachment in task.get("attachments", []) for each in attachment["details"]):
+            if detail["name"] == "networkInterfaceId":
+                yield "ec2", "network interface", detail["value"], None
+
+
+def _ec2(lab: Lab) -> Iterator[Resource]:
+    named = [{"Name": "group-name", "Values": [lab.load_test]}]
+    with ignore_denied():
+        for group in _items(lab.client("ec2"), "describe_security_groups", "SecurityGroups", Filters=named):
+            if lab.owns(group.get("Tags", [])):
+                yield "ec2", "security group", group["GroupId"], None

@@ -35,7 +35,7 @@ OWNER = "chatlab-owner"  # the tag that tells two people's labs of one name apar
 
 Row = Mapping[str, Any]  # of AWS's answers, whose values are whatever a service says
 Tags = Mapping[str, str] | Sequence[Mapping[str, str]]
-"""Tags as the services return them: a dict, or a list of `{"Key": ..., "Value": ...}`."""
+"""Tags as the services return them: a dict, or a list of `{"Key": ..., "Value": ...}`, in ECS in lower case."""
 
 
 class Lab:
@@ -397,7 +397,9 @@ def person(arn: str) -> str:
 
 
 def _as_dict(tags: Tags) -> Mapping[str, str]:
-    return tags if isinstance(tags, Mapping) else {tag["Key"]: tag["Value"] for tag in tags}
+    if isinstance(tags, Mapping):
+        return tags
+    return {(tag.get("Key") or tag["key"]): tag.get("Value", tag.get("value", "")) for tag in tags}
 
 
 class _Table(pd.DataFrame):

@@ -43,7 +43,17 @@ OWN = {"StringEquals": {"aws:ResourceTag/chatlab": "{name}"}}
 # What carries no other lab's tag.
 OWN_OR_UNTAGGED = {"StringEqualsIfExists": OWN["StringEquals"]}
 
+# Notebook 10's.
+ECS = "arn:{partition}:ecs:{region}:{account_id}"
+CLUSTER, DEFINITIONS, TASKS = (
+    f"{ECS}:{kind}/{{name}}-load-test{rest}"
+    for kind, rest in (("cluster", ""), ("task-definition", ":{any}"), ("task", "/{any}"))
+)
+GROUPS, VPCS = (f"arn:{{partition}}:ec2:{{region}}:{{account_id}}:{kind}/{{any}}" for kind in ("security-group", "vpc"))
+LOAD_BUCKET = "arn:{partition}:s3:::{load_test_bucket}"
+
 HOURS, EMAIL = "HOURS can't be used", "EMAIL can't be used"
+REGION_LOAD = "notebook 10 can't be done"
 ROOMS, QUOTAS = "notebook 09 can't be done", "AWS's default quotas are assumed"
 EVENTS = "notebook 11 can't be done"
 
@@ -55,7 +65,7 @@ class Statement:
     sid: str
     resources: list[str]
     """ARN templates of {partition}, {region}, {account_id}, {name}, {path} (of the roles), {role}, {switch_role},
-    {bucket}, {arn} and {any}."""
+    {bucket}, {load_test_bucket}, {arn} and {any}."""
     actions: str
     """IAM's actions, with spaces between."""
     condition: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -210,6 +220,54 @@ STATEMENTS = [
         loses=EVENTS,
     ),
     Statement("OwnEventApi", event_api, "appsync:DeleteApi", OWN, loses=EVENTS),
+    Statement("LoadTest", [CLUSTER, DEFINITIONS, TASKS], "ecs:TagResource", loses=REGION_LOAD),
+    Statement("Cluster", [CLUSTER], "ecs:CreateCluster ecs:DescribeClusters", loses=REGION_LOAD),
+    Statement("OwnCluster", [CLUSTER], "ecs:DeleteCluster", OWN, loses=REGION_LOAD),
+    Statement(
+        "Definitions",
+        [DEFINITIONS],
+        "ecs:RegisterTaskDefinition ecs:RunTask ecs:DeleteTaskDefinitions",
+        loses=REGION_LOAD,
+    ),
+    Statement("Tasks", [TASKS], "ecs:DescribeTasks ecs:StopTask", loses=REGION_LOAD),
+    Statement(
+        "ServiceRole",  # the account's first cluster asks for it
+        ["arn:{partition}:iam::{account_id}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"],
+        "iam:CreateServiceLinkedRole",
+        {"StringEquals": {"iam:AWSServiceName": "ecs.amazonaws.com"}},
+        loses=REGION_LOAD,
+    ),
+    Statement("NewGroup", [GROUPS, VPCS], "ec2:CreateSecurityGroup", loses=REGION_LOAD),
+    Statement(
+        "TagGroup",
+        [GROUPS],
+        "ec2:CreateTags",
+        {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}},
+        loses=REGION_LOAD,
+    ),
+    Statement(
+        "OwnGroup", [GROUPS], "ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup", OWN, loses=REGION_LOAD
+    ),
+    Statement(
+        "LoadBucket",
+        [LOAD_BUCKET],
+        "s3:CreateBucket s3:TagResource s3:GetBucketTagging s3:ListBucket s3:ListBucketVersions"
+        " s3:ListBucketMultipartUploads s3:DeleteBucket",
+        loses=REGION_LOAD,
+    ),
+    Statement(
+        "LoadObjects",
+        [f"{LOAD_BUCKET}/{{any}}"],
+        "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload",
+        loses=REGION_LOAD,
+    ),
+    Statement(
+        "LoadLists",  # DeregisterTaskDefinition can't be narrowed either
+        ["*"],
+        "ecs:ListTasks ecs:ListTaskDefinitions ecs:DescribeTaskDefinition ecs:DeregisterTaskDefinition"
+        " ec2:DescribeSubnets ec2:DescribeRouteTables ec2:DescribeSecurityGroups",
+        loses=REGION_LOAD,
+    ),
     # get_account, for the requests a second
     Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET", loses=QUOTAS),
     Statement("Quotas", ["*"], "lambda:GetAccountSettings servicequotas:GetServiceQuota", loses=QUOTAS),
@@ -258,8 +316,8 @@ def policy(
     """
     names = {
         "partition": "*", "region": "*", "account_id": "*", "name": name, "role": f"{name}-lambda-*",
-        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "any": "*", "arn": "*",
-        "path": role_path,
+        "switch_role": f"{name}-switch-*", "bucket": f"{name}-page-*", "load_test_bucket": f"{name}-load-*",
+        "any": "*", "arn": "*", "path": role_path,
     }  # fmt: skip
     return {"Version": "2012-10-17", "Statement": [statement.fill(**names) for statement in statements]}
 
@@ -273,7 +331,7 @@ def list_needs(lab: "Lab", unused: Collection[str] = ()) -> list[Need]:
     names = {
         "partition": lab.partition, "region": lab.region, "account_id": lab.account_id, "name": lab.name,
         "role": lab.role, "switch_role": lab.switch_role, "bucket": lab.bucket, "any": "any", "arn": "",
-        "path": lab.options.role_path,
+        "load_test_bucket": lab.load_test_bucket, "path": lab.options.role_path,
     }  # fmt: skip
     filled = [(statement.fill(**names), statement.loses) for statement in STATEMENTS if statement.loses not in unused]
     own = [dict(pair for keys in each.get("Condition", {}).values() for pair in keys.items()) for each, _ in filled]

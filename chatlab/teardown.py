@@ -15,7 +15,9 @@ BUSY = frozenset(
         "ConcurrentModification",  # IAM
         "ConcurrentModificationException",  # AppSync
         "ConflictException",  # API Gateway, Lambda
+        "ClusterContainsTasksException",  # ECS
         "DeleteConflict",  # IAM: a policy that was just detached
+        "DependencyViolation",  # EC2: a network interface that is being removed has the security group
         "OperationAborted",  # S3
         "OperationAbortedException",  # CloudWatch Logs
         "ResourceConflictException",  # Lambda: the function is being changed

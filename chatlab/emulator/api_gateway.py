@@ -16,7 +16,7 @@ from http.client import responses
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ministack.core.responses import get_region, new_uuid
-from ministack.services import apigateway, eventbridge, s3, scheduler
+from ministack.services import apigateway, ecs, eventbridge, s3, scheduler
 from uvicorn.protocols.utils import ClientDisconnected
 
 from chatlab.emulator.calls import App, Message, Receive, Scope, Send
@@ -102,7 +102,7 @@ def delay_group_deletions(seconds: float) -> None:
 
 
 def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = None) -> Any:
-    """MiniStack's, which also lets a schedule delete a stage or a bucket's policy, if its role may.
+    """MiniStack's, which also lets a schedule delete a stage or a bucket's policy, or stop a task, if its role may.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
     """
@@ -114,6 +114,9 @@ def invoke_target(target: dict[str, Any], event: Any, rule: Any, view: Any = Non
         case "s3:deleteBucketPolicy", {"Bucket": bucket}:
             action, arn = "s3:DeleteBucketPolicy", f"arn:aws:s3:::{bucket}"
             call = partial(s3._delete_bucket_policy, bucket)
+        case "ecs:stopTask", {"Cluster": cluster, "Task": task, "Reason": reason}:
+            action, arn = "ecs:StopTask", task
+            call = partial(ecs._ACTION_MAP["StopTask"], {"cluster": cluster, "task": task, "reason": reason})
         case _:
             return _invoke_target(target, event, rule, view)
     if role_may(target["RoleArn"], action, arn, region):

@@ -17,7 +17,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
-CONTROL_PLANE_SERVICES = frozenset({"apigateway", "dynamodb", "iam", "lambda", "logs", "s3", "tagging"})
+CONTROL_PLANE_SERVICES = frozenset({"apigateway", "dynamodb", "ec2", "ecs", "iam", "lambda", "logs", "s3", "tagging"})
 """The services that have a control plane here, as signatures name them."""
 DATA_OPERATIONS = frozenset({"BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"})
 """DynamoDB's operations on what is in a table."""
@@ -137,6 +137,9 @@ def error_response(service: str, status: int, code: str, message: str) -> Respon
     error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     if service == "s3":
         return Response(status, [(b"content-type", b"application/xml")], f"<?xml version='1.0'?>{error}".encode())
+    if service == "ec2":
+        body = f"<Response><Errors>{error}</Errors><RequestID>none</RequestID></Response>"
+        return Response(status, [(b"content-type", b"text/xml")], body.encode())
     if service in ("iam", "s3control", "sts"):
         return Response(status, [(b"content-type", b"text/xml")], f"<ErrorResponse>{error}</ErrorResponse>".encode())
     response = json_response(status, {"message": message, "Message": message, "__type": code})

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 
 import psutil
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
-from ministack.services import ec2, ecs, ecs_metadata
+from ministack.services import ec2, ecs
 
 from chatlab.emulator import container
 
@@ -41,9 +41,11 @@ ADDRESSES = ["127.0.0.1"] if sys.platform == "darwin" else [f"127.0.1.{number}" 
 STOP_TIMEOUT_S = 30  # by default, from SIGTERM to SIGKILL
 MAX_OPEN_FILES = 65_535  # by default: botocore's model of Ulimit
 MAX_LINE_BYTES = 1_000  # of what a container prints, for each line of the log
-# What MiniStack gives each container so that it can call AWS. A task without a role has none of it on AWS.
-NOT_OF_A_TASK = {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_ENDPOINT_URL"}
-METADATA = "ECS_CONTAINER_METADATA_URI_V4"
+# What MiniStack gives each container so that it can call AWS, and ask about itself, which is not played here.
+NOT_OF_A_TASK = {
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_ENDPOINT_URL",
+    "ECS_CONTAINER_METADATA_URI_V4",
+}  # fmt: skip
 PYTHON_IMAGE = re.compile(r"(?:[\w.:-]+/)*[\w.-]*python[\w.-]*(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html
@@ -93,7 +95,7 @@ def correct(
     """
     ecs._docker = Containers()
     ecs._run_docker_container = partial(start_container, pulls=pulls)
-    ecs._mark_task_stopped = mark_task_stopped
+    ecs._record_task_ip, ecs._mark_task_stopped = attach, mark_task_stopped
     if start_s:
         ecs._mark_task_pending = partial(_after, start_s / 2, _mark_task_pending)
         ecs._mark_task_activating = partial(_after, start_s / 2, _mark_task_activating)
@@ -140,13 +142,12 @@ class Container:
 
     def __init__(self, command: list[str], environment: dict[str, str], max_open_files: int, max_bytes: int) -> None:
         """Start it. Raises OSError if no address is free, or if there is no such command."""
-        self.id = secrets.token_hex(32)
+        self.id, self.interface = secrets.token_hex(32), f"eni-{secrets.token_hex(9)[:17]}"
         with _lock:
             self.address = next((each for each in ADDRESSES if each not in _used_addresses), "")
             _used_addresses.add(self.address)
         if not self.address:
             raise OSError("no address is free")
-        self.attrs = {"NetworkSettings": {"Networks": {"awsvpc": {"IPAddress": self.address}}}}
         self._max_bytes, self._has_ended = max_bytes, threading.Event()
         folder = tempfile.mkdtemp(prefix="task-")
         own = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -240,40 +241,44 @@ def start_container(
     (record,) = (each for each in task["containers"] if each["name"] == definition["name"])
     record["imageDigest"] = f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
     environment = {name: value for name, value in options["environment"].items() if name not in NOT_OF_A_TASK}
-    token = environment[METADATA].rpartition("/")[2]
-    scheme = "https" if os.environ.get("USE_SSL") else "http"
-    environment[METADATA] = f"{scheme}://127.0.0.1:{os.environ['GATEWAY_PORT']}/v4/{token}"
     limits = {each["name"]: each["softLimit"] for each in definition.get("ulimits", [])}
     megabytes = int(definition.get("memory") or task["memory"])
     started = Container(
         options["command"] or ["python3"], environment, limits.get("nofile", MAX_OPEN_FILES), megabytes * 2**20
     )
     containers[started.id] = started
-    network = {"NetworkMode": "awsvpc", "IPv4Addresses": [started.address]}
-    ecs_metadata._TOKEN_TO_CONTAINER[token]["Networks"] = [network]
-    interface = _make_interface(task, started.address)
 
     def ended() -> None:
         _, _, _, region, account_id, _ = task["taskArn"].split(":", 5)
         with request_scope(account_id, region):
-            ec2._network_interfaces.pop(interface, None)
+            ec2._network_interfaces.pop(started.interface, None)
 
     threading.Thread(target=started.watch, args=[record, ended], daemon=True).start()
     return started
 
 
-def _make_interface(task: Record, address: str) -> str:
-    """The id of a new network interface, which belongs to a task."""
+def attach(task: Record, started: Container, _network: object) -> None:
+    """Give a task its network interface, in place of MiniStack's `_record_task_ip`."""
     groups = task["overrides"].get("_security_groups") or [ec2._DEFAULT_SG_ID]
-    subnet = ec2._subnets[task["_subnet"]]
-    identifier = f"eni-{secrets.token_hex(9)[:17]}"
+    subnet, identifier, mac = ec2._subnets[task["_subnet"]], started.interface, "02:00:00:00:00:00"
     ec2._network_interfaces[identifier] = {
         "NetworkInterfaceId": identifier, "SubnetId": subnet["SubnetId"], "VpcId": subnet["VpcId"],
-        "AvailabilityZone": subnet["AvailabilityZone"], "Description": f"{task['taskArn']}", "Status": "in-use",
-        "OwnerId": get_account_id(), "PrivateIpAddress": address, "MacAddress": "02:00:00:00:00:00",
+        "AvailabilityZone": subnet["AvailabilityZone"], "Description": task["taskArn"], "Status": "in-use",
+        "OwnerId": get_account_id(), "PrivateIpAddress": started.address, "MacAddress": mac,
         "Groups": [{"GroupId": each, "GroupName": ec2._security_groups[each]["GroupName"]} for each in groups],
     }  # fmt: skip
-    return identifier
+    if started.status == "exited":  # so soon that its end has found none
+        del ec2._network_interfaces[identifier]
+    details = {
+        "subnetId": subnet["SubnetId"], "networkInterfaceId": identifier, "macAddress": mac,
+        "privateIPv4Address": started.address,
+    }  # fmt: skip
+    task["attachments"] = [
+        {
+            "id": ecs.new_uuid(), "type": "ElasticNetworkInterface", "status": "ATTACHED",
+            "details": [{"name": name, "value": value} for name, value in details.items()],
+        }
+    ]  # fmt: skip
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------

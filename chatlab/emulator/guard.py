@@ -44,8 +44,6 @@ CONNECTION = re.compile(EXECUTE_API + r"[^/]+/[^/]+/@connections/.+")
 MESSAGE_TYPE = b"application/octet-stream"
 # An object of a lab's bucket, as `Lab.bucket` names it, or "" for its list. No path may lead out of it.
 PAGE = re.compile(r"/[a-z0-9-]{3,20}-page-[0-9a-f]{12}(?!.*/\.{1,2}(/|$))/(?P<object_key>([^/].*)?)")
-# What a task on Fargate may ask about itself: the token, of 32 random bytes, is known to it alone.
-TASK_METADATA = re.compile(r"/v4/[A-Za-z0-9_-]{43}(/task)?")
 ANONYMOUS_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # S3 refuses the last two, as on AWS
 ANONYMOUS_HEADERS = frozenset(
     b"host connection user-agent accept accept-encoding accept-language cache-control range if-match if-none-match"
@@ -117,8 +115,7 @@ class Guard:
             return {**scope, "headers": kept}, receive
         page = PAGE.fullmatch(path)
         allowed = page and (method in ANONYMOUS_METHODS if page["object_key"] else method == "GET")
-        is_task = method == "GET" and TASK_METADATA.fullmatch(path)
-        if not (allowed or is_task) or scope["query_string"]:
+        if not allowed or scope["query_string"]:
             raise Refused("Without an access key only the page can be read: sign the request, as boto3 does.")
         if not _is_navigation(method, headers):
             self._require_own_page(headers)

@@ -10,9 +10,10 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -20,7 +21,7 @@ from xml.etree import ElementTree
 import httpx
 from ministack.app import app as ministack_app
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime
-from ministack.services import apigateway, cloudwatch_logs, iam, lambda_svc, tagging
+from ministack.services import apigateway, cloudwatch_logs, ec2, iam, lambda_svc, tagging
 
 from chatlab.emulator.account import PUBLIC_ACCESS_BLOCK
 from chatlab.emulator.calls import ApiCall, App, Message, Receive, Response, Scope, Send, parse_call, read_body, replay
@@ -42,7 +43,16 @@ BUDGETS_ACTIONS = {f"budgets:{verb}Budget": "budgets:ModifyBudget" for verb in (
     "budgets:DescribeBudget": "budgets:ViewBudget", "budgets:DescribeBudgets": "budgets:ViewBudget",
 }  # fmt: skip
 CONTEXT_KEY_NAME = re.compile(r"ContextEntries\.member\.(\d+)\.ContextKeyName")
+ANY_GROUP = "security-group/*"
 SIMULATE = "SimulatePrincipalPolicy"
+TO_LAMBDA, TO_SCHEDULER = ({"iam:passedtoservice": f"{each}.amazonaws.com"} for each in ("lambda", "scheduler"))
+ECS_RESOURCES = {
+    "CreateCluster": ("cluster", "clusterName"), "DeleteCluster": ("cluster", "cluster"),
+    "DescribeClusters": ("cluster", "clusters"), "RegisterTaskDefinition": ("task-definition", "family"),
+    "RunTask": ("task-definition", "taskDefinition"), "DeleteTaskDefinitions": ("task-definition", "taskDefinitions"),
+    "StopTask": ("task", "task"), "DescribeTasks": ("task", "tasks"),
+}  # fmt: skip
+"""Of ECS's actions the kind of resource, and where the call names it."""
 
 # MiniStack's own functions, which those below call.
 _extract_resource_arn = iam_actions.extract_resource_arn
@@ -65,7 +75,9 @@ def correct() -> None:
     # for `aws:ResourceTag`
     tagging._RESOURCE_TAG_COLLECTORS |= {
         "apigateway": _tags_of_apis, "logs": _tags_of_log_groups, "scheduler": tagging._collect_scheduler,
+        "ec2": _tags_of_security_groups, "ecs": tagging._collect_ecs,
     }  # fmt: skip
+    tagging._COLLECTORS["ec2"] = _tags_of_security_groups
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_actions.extract_iam_action = extract_iam_action
     iam._IAM_HANDLERS[SIMULATE] = simulate_with_conditions
@@ -142,7 +154,7 @@ class Permission(NamedTuple):
 
     action: str
     resource: str
-    passed_to: str | None = None  # the service that gets the role, where the action is to pass one
+    keys: Mapping[str, str] = MappingProxyType({})  # what a condition may ask about, in lower case
 
 
 def dependent_permissions(call: ApiCall, account_id: str) -> list[Permission]:
@@ -164,7 +176,7 @@ def dependent_permissions(call: ApiCall, account_id: str) -> list[Permission]:
             return [Permission("lambda:GetAccountSettings", "*")]
         case "lambda", _ if path.startswith(FUNCTIONS) and method in ("POST", "PUT"):
             name = body.get("FunctionName") or path.removeprefix(f"{FUNCTIONS}/").partition("/")[0]
-            passed = [Permission("iam:PassRole", body["Role"], "lambda.amazonaws.com")] if body.get("Role") else []
+            passed = [Permission("iam:PassRole", body["Role"], TO_LAMBDA)] if body.get("Role") else []
             tagged = [Permission("lambda:TagResource", f"arn:aws:lambda:{regional}:function:{name}")]
             return passed + (tagged if body.get("Tags") else [])
         case "apigateway", "GET /account":
@@ -176,12 +188,26 @@ def dependent_permissions(call: ApiCall, account_id: str) -> list[Permission]:
         case "scheduler", _ if method == "DELETE" and path.startswith("/schedule-groups/"):
             return [Permission("scheduler:DeleteSchedule", f"arn:aws:scheduler:{regional}:schedule/{_last(path)}/*")]
         case "scheduler", _ if method in ("POST", "PUT") and path.startswith("/schedules/"):
-            return [Permission("iam:PassRole", body["Target"]["RoleArn"], "scheduler.amazonaws.com")]
+            return [Permission("iam:PassRole", body["Target"]["RoleArn"], TO_SCHEDULER)]
         case "appsync", _ if method == "POST" and path.startswith("/v2/apis") and body.get("tags"):
             return [Permission("appsync:TagResource", f"arn:aws:appsync:{regional}:apis/*")]
         case "budgets", "CreateBudget" if body.get("ResourceTags"):
             name = body["Budget"]["BudgetName"]
             return [Permission("budgets:TagResource", f"arn:aws:budgets::{account_id}:budget/{name}")]
+        case "ecs", "CreateCluster":
+            service_role = "aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+            arn, keys = f"arn:aws:iam::{account_id}:role/{service_role}", {"iam:awsservicename": "ecs.amazonaws.com"}
+            tagged = [Permission("ecs:TagResource", f"arn:aws:ecs:{regional}:cluster/{body['clusterName']}")]
+            return [Permission("iam:CreateServiceLinkedRole", arn, keys), *(tagged if body.get("tags") else [])]
+        case "ecs", "RegisterTaskDefinition" if body.get("tags"):
+            return [Permission("ecs:TagResource", f"arn:aws:ecs:{regional}:task-definition/{body['family']}:*")]
+        case "ecs", "RunTask" if body.get("tags"):
+            return [Permission("ecs:TagResource", f"arn:aws:ecs:{regional}:task/{_last(body['cluster'])}/*")]
+        case "ec2", "CreateSecurityGroup":
+            vpc, groups = (f"arn:aws:ec2:{regional}:{each}" for each in (f"vpc/{call.parameters['VpcId']}", ANY_GROUP))
+            keys = {"ec2:createaction": "CreateSecurityGroup"}
+            tagged = [Permission("ec2:CreateTags", groups, keys)] if b"TagSpecification" in call.body else []
+            return [Permission("ec2:CreateSecurityGroup", vpc), *tagged]
         case "s3", _ if call.operation == f"GET {PUBLIC_ACCESS_BLOCK}":
             return [Permission("s3:GetAccountPublicAccessBlock", "*")]
         case "s3", _ if method == "PUT" and b"<CreateBucketConfiguration" in call.body and b"<Tag>" in call.body:
@@ -260,7 +286,7 @@ def _refusal(call: ApiCall, account_id: str | None, permission: Permission) -> R
         action=permission.action,
         resource_arn=permission.resource,
         region=call.region,
-        service_context={"iam:passedtoservice": permission.passed_to},
+        service_context=dict(permission.keys),
     )
     if iam_evaluator.evaluate(context, person.policies, *person.limits).decision == "Allow":
         return None
@@ -286,10 +312,17 @@ def extract_iam_action(service: str, method: str, path: str, *rest: Any) -> str:
 def extract_resource_arn(*call: Any) -> str:
     """MiniStack's, corrected.
 
-    It does not find the resource of calls about tags and of Lambda's CreateFunction, nor a schedule's group.
+    It does not find the resource of calls about tags and of Lambda's CreateFunction, nor a schedule's group. Of ECS's
+    calls it takes the cluster where AWS takes the task or its definition; of EC2's what a list is narrowed to.
     """
     arn: str = _extract_resource_arn(*call)
-    service, _, path, _, body, parameters, region, account_id = call
+    service, _, path, headers, body, parameters, region, account_id = call
+    if service == "ecs":
+        return _ecs_arn(headers.get("x-amz-target", "").rpartition(".")[2], json.loads(body), f"{region}:{account_id}")
+    if service == "ec2" and b"Action=CreateSecurityGroup" in body:
+        return f"arn:aws:ec2:{region}:{account_id}:{ANY_GROUP}"
+    if service == "ec2" and b"Action=Describe" in body:
+        return "*"
     if service == "appsync" and path.endswith("/apikeys"):  # they are no resources of IAM's
         return "*"
     if service == "scheduler":
@@ -313,6 +346,17 @@ def _arn_in_body(service: str, body: dict[str, Any], region: str, account_id: st
     return arn
 
 
+def _ecs_arn(action: str, body: dict[str, Any], regional: str) -> str:
+    kind, key = ECS_RESOURCES.get(action, ("", "resourceArn"))
+    named: str | list[str] = body.get(key, "*")
+    arn = named[0] if isinstance(named, list) else named
+    if kind == "task" and "/" not in arn:
+        arn = f"{_last(body['cluster'])}/{arn}"
+    if kind == "task-definition" and ":" not in _last(arn):
+        arn += ":*"
+    return f"arn:aws:ecs:{regional}:{kind}/{arn}" if kind and not arn.startswith("arn:") else arn
+
+
 def _schedule_arn(path: str, body: bytes, parameters: dict[str, Any], arn: str) -> str:
     if path.startswith("/tags/"):
         return unquote(path.removeprefix("/tags/"))
@@ -324,6 +368,11 @@ def _schedule_arn(path: str, body: bytes, parameters: dict[str, Any], arn: str) 
 def _tags_of_apis() -> Iterator[tuple[str, list[dict[str, str]]]]:
     for arn, tags in apigateway._api_tags.items():
         yield arn, [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _tags_of_security_groups() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for group in ec2._security_groups.values():
+        yield ec2._security_group_arn(group["GroupId"]), ec2._tags.get(group["GroupId"], [])
 
 
 def _tags_of_log_groups() -> Iterator[tuple[str, list[dict[str, str]]]]:

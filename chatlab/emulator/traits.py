@@ -108,9 +108,15 @@ def _connections_rate(rate_per_s: float) -> Play:
 
 THROTTLING_ERRORS = {
     "s3": (503, "SlowDown"), "iam": (400, "Throttling"), "lambda": (429, "TooManyRequestsException"),
-    "apigateway": (429, "TooManyRequestsException"),
+    "apigateway": (429, "TooManyRequestsException"), "ec2": (503, "RequestLimitExceeded"),
 }  # fmt: skip
-INTERNAL_ERRORS = {"s3": "InternalError", "iam": "ServiceFailure", "lambda": "ServiceException"}
+INTERNAL_ERRORS = {
+    "s3": "InternalError",
+    "ec2": "InternalError",
+    "ecs": "ServerException",
+    "iam": "ServiceFailure",
+    "lambda": "ServiceException",
+}
 
 
 def throttling_error(service: str) -> Response:

@@ -30,6 +30,7 @@ class Account(SimpleNamespace):
     target, name, region, partition, account_id = "aws", "chat", "eu-west-1", "aws", ACCOUNT
     options = Options()
     role, bucket, switch_role = "chat-lambda-eu-west-1", "chat-page-0123456789ab", "chat-switch-eu-west-1"
+    load_test_bucket = "chat-load-0123456789ab"
 
     def client(self, service, **_):
         client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="no", aws_secret_access_key="no")
@@ -230,7 +231,7 @@ SCOPED_BY_SERVICE = [
     allow("s3:*", "arn:aws:s3:::*"),
     allow("scheduler:*", "arn:aws:scheduler:*:*:schedule-group/*", "arn:aws:scheduler:*:*:schedule/*/*"),
     allow("budgets:*", "arn:aws:budgets::*:budget/*"),
-    allow("appsync:*", "*"),
+    allow("appsync:* ecs:* ec2:*", "*"),
     allow("dynamodb:ListTables iam:ListRoles lambda:List* lambda:Get* logs:DescribeLogGroups s3:List* s3:Get*", "*"),
     allow("scheduler:List* budgets:View* servicequotas:* pricing:* tag:* organizations:* iam:Simulate*", "*"),
 ]

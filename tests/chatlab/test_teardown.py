@@ -18,7 +18,7 @@ from chatlab.teardown import Attempts, remove
 from tests.support.cells import creating, run_cells
 from tests.support.labs import EVERYTHING, lab_in, used_by
 from tests.support.policies import without
-from tests.support.strangers import KINDS, make_budget, make_schedule_group, make_table, plain
+from tests.support.strangers import KINDS, make_budget, make_load_test, make_schedule_group, make_table, plain
 
 pytestmark = pytest.mark.slow  # it starts clouds
 
@@ -114,6 +114,20 @@ def test_a_bucket_with_old_versions_and_half_done_uploads_goes(cloud):
     assert list_resources(lab).empty
 
 
+def test_a_load_test_in_the_region_goes_with_its_running_task(cloud):
+    lab = Lab.choose("local", "region")
+    make_load_test(lab, lab.tags, running=True)
+    assert list_resources(lab).groupby(["service", "kind"]).size().to_dict() == {
+        ("ec2", "network interface"): 1, ("ec2", "security group"): 1, ("ecs", "cluster"): 1, ("ecs", "task"): 1,
+        ("ecs", "task definition"): 2, ("s3", "bucket with 1 objects"): 1,
+    }  # fmt: skip
+    assert sorted(arn.split(":")[2] for arn in list_tagged_arns(lab)) == ["ec2", "ecs", "ecs", "ecs", "ecs", "s3"]
+    said = run_cells(TEARDOWN)
+    assert "Stopped the task" in said and said.count("Deleted the task definition") == 2
+    assert list_resources(lab).empty and list_tagged_arns(lab) == []
+    assert cloud.client("ec2").describe_network_interfaces()["NetworkInterfaces"] == []
+
+
 def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
     lab = build("attached", "02_iam_role")
     iam = lab.client("iam")
@@ -183,8 +197,8 @@ def test_a_strangers_thing_of_the_labs_name_is_the_same_afterwards(cloud, kind):
 
     last = STOPS_AT.get(kind, "04_websocket_api")  # that those after it stop, too, the next test shows
     stopped = stops(BUILD[1 : BUILD.index(last) + 1], is_unchanged)
-    # An API's name need not be unique, so there are two now; a budget is notebook 00's, an Event API notebook 11's.
-    if kind in ("api", "event-api", "budget"):
+    # An API's name need not be unique, so there are two now; a budget is notebook 00's, the others are 10's and 11's.
+    if kind in ("api", "event-api", "budget", "load-test"):
         assert not stopped
     else:
         assert list(stopped) == [last]
@@ -215,7 +229,7 @@ def test_where_all_is_a_strangers_nothing_is_made_and_nothing_changed(cloud, wor
     assert all(isinstance(error, NotOurs) for error in stopped.values())
     # A table without tags may be a new one, whose tags DynamoDB does not show yet: here it would.
     monkeypatch.setattr(chatlab, "poll", lambda check, what, **_: poll(check, what, timeout_s=1))
-    assert run_cells(TEARDOWN).count("Left alone, because it is not this lab's: ") == 12
+    assert run_cells(TEARDOWN).count("Left alone, because it is not this lab's: ") == 17
     is_unchanged(TEARDOWN)
     assert list_resources(lab).empty
 

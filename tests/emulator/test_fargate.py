@@ -20,12 +20,9 @@ IMAGE = "public.ecr.aws/docker/library/python:3.12.12-slim"
 
 REPORT = """
 import json, os, resource, sys, urllib.request
-def ask(url, method="GET", data=None):
-    return urllib.request.urlopen(urllib.request.Request(url, data, method=method)).read()
 found = {"environment": dict(os.environ), "files": os.listdir(), "home": os.path.realpath("."), "session": os.getsid(0),
-         "pid": os.getpid(), "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-         "metadata": json.loads(ask(os.environ["ECS_CONTAINER_METADATA_URI_V4"]))}
-ask(os.environ["PUT"], "PUT", json.dumps(found).encode())
+         "pid": os.getpid(), "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
+urllib.request.urlopen(urllib.request.Request(os.environ["PUT"], json.dumps(found).encode(), method="PUT"))
 print("done")
 sys.exit(3)
 """
@@ -98,14 +95,15 @@ def test_a_task_is_a_process_with_its_own_environment_folder_limits_and_address(
     assert stopped["stoppedReason"] == "Essential container in task exited"
     assert container["exitCode"] == 3 and container["imageDigest"].startswith("sha256:")
     assert stopped["createdAt"] <= stopped["startedAt"] <= stopped["stoppedAt"]
-    details = {each["name"]: each["value"] for each in stopped["attachments"][0]["details"]}
+    assert [each["name"] for each in stopped["attachments"][0]["details"]] == [
+        "subnetId", "networkInterfaceId", "macAddress", "privateIPv4Address",
+    ]  # fmt: skip
 
     found = json.loads(s3.get_object(Bucket=lab.bucket, Key="found")["Body"].read())
-    own = {"PUT", "MORE", "PATH", "LANG", "LC_CTYPE", "HOME", "TMPDIR", "ECS_CONTAINER_METADATA_URI_V4"}
+    own = {"PUT", "MORE", "PATH", "LANG", "LC_CTYPE", "HOME", "TMPDIR"}
     assert set(found["environment"]) <= own
     assert found["environment"]["HOME"] == found["environment"]["TMPDIR"] != str(Path.home())
     assert (found["files"], found["nofile"], found["session"]) == ([], 512, found["pid"])
-    assert found["metadata"]["Networks"][0]["IPv4Addresses"] == [details["privateIPv4Address"]]
     assert not Path(found["home"]).exists()
 
 
@@ -116,7 +114,7 @@ def test_what_a_task_uses_can_not_be_deleted_until_it_has_stopped(lab):
     handles = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); time.sleep(60)"
     tasks = [start(lab, DEAF, groups=[group], stopTimeout=2), start(lab, handles, groups=[group])]
     running = [wait_for(lab, task, "RUNNING") for task in tasks]
-    addresses = [detail["value"] for task in running for detail in task["attachments"][0]["details"][1:]]
+    addresses = [detail["value"] for task in running for detail in task["attachments"][0]["details"][3:]]
     (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
     assert any(route.get("GatewayId", "").startswith("igw-") for route in table["Routes"])
     interfaces = ec2.describe_network_interfaces()["NetworkInterfaces"]

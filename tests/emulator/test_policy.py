@@ -117,6 +117,36 @@ def test_what_has_the_labs_name_and_not_its_tag_is_not_deleted(lab, make, delete
     assert code(error) in ("AccessDenied", "AccessDeniedException")
 
 
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [("chat-load-test", ["InvalidParameterException", ""]), ("somebody-elses", ["AccessDeniedException"] * 2)],
+)
+def test_a_load_test_stops_and_removes_its_own_tasks_and_cluster_alone(lab, name, answers):
+    ecs, found = lab.client("ecs"), []
+    if name == lab.load_test:
+        create_cluster(lab)
+    for call in (
+        lambda: ecs.stop_task(cluster=name, task=lab.arn("ecs", f"task/{name}/1")),
+        lambda: ecs.delete_cluster(cluster=name),
+    ):
+        try:
+            call()
+            found.append("")
+        except ClientError as error:
+            found.append(error.response["Error"]["Code"])
+    assert found == answers
+
+
+def test_a_security_group_without_the_labs_tag_is_not_deleted(lab):
+    ec2 = lab.client("ec2")
+    create_security_group(lab, {"chatlab": "another"})
+    named = [{"Name": "group-name", "Values": [lab.load_test]}]
+    (group,) = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    with pytest.raises(ClientError) as error:
+        ec2.delete_security_group(GroupId=group["GroupId"])
+    assert code(error) == "UnauthorizedOperation"
+
+
 def test_anothers_api_and_its_stage_are_not_changed(lab):
     gateway = lab.client("apigatewayv2")
     common = {"Name": "any", "ProtocolType": "WEBSOCKET", "RouteSelectionExpression": "$request.body.action"}
@@ -165,7 +195,22 @@ def get_quota(lab):
     lab.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode="L-9ED1E49A")
 
 
+def create_cluster(lab):
+    lab.client("ecs").create_cluster(clusterName=lab.load_test, tags=[{"key": "chatlab", "value": lab.name}])
+
+
+def create_security_group(lab, tags=None):
+    vpc = lab.client("ec2").describe_subnets()["Subnets"][0]["VpcId"]
+    specification = {"ResourceType": "security-group", "Tags": as_list(tags or lab.tags)}
+    lab.client("ec2").create_security_group(
+        GroupName=lab.load_test, Description="any", VpcId=vpc, TagSpecifications=[specification]
+    )
+
+
 ASKED_BESIDE = {
+    "ecs:TagResource": create_cluster,
+    "iam:CreateServiceLinkedRole": create_cluster,
+    "ec2:CreateTags": create_security_group,
     "dynamodb:TagResource": lambda lab: create_table(lab, lab.table),
     "iam:TagRole": lambda lab: make_role(lab, lab.tags),
     "iam:PassRole": create_function,
@@ -200,4 +245,4 @@ def test_what_aws_asks_beside_a_calls_own_action_is_asked_too(administrator, act
             call(administrator)
     finally:
         iam.delete_user_policy(**user)
-    assert code(error) in ("AccessDenied", "AccessDeniedException")
+    assert code(error) in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")

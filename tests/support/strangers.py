@@ -167,7 +167,47 @@ def describe_event_api(lab):
     return said(lab, "appsync", "list_apis")
 
 
+def make_load_test(lab, tags, running=False):
+    """What notebook 10 makes, half of it twice."""
+    ecs, ec2, lower = lab.client("ecs"), lab.client("ec2"), [{"key": key, "value": tags[key]} for key in tags]
+    lab.client("s3").create_bucket(Bucket=lab.load_test_bucket)
+    lab.client("s3").put_bucket_tagging(Bucket=lab.load_test_bucket, Tagging={"TagSet": as_list(tags)})
+    lab.client("s3").put_object(Bucket=lab.load_test_bucket, Key="code.zip", Body=b"somebody's")
+    ecs.create_cluster(clusterName=lab.load_test, tags=lower)
+    sleeps = ["python", "-c", "import time; time.sleep(60)"]
+    for _ in range(2):
+        definition = ecs.register_task_definition(
+            family=lab.load_test, requiresCompatibilities=["FARGATE"], networkMode="awsvpc", cpu="256", memory="512",
+            tags=lower, containerDefinitions=[{"name": "any", "image": "python:3.12-slim", "command": sleeps}],
+        )["taskDefinition"]["taskDefinitionArn"]  # fmt: skip
+    ecs.deregister_task_definition(taskDefinition=f"{lab.load_test}:1")
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.create_security_group(
+        GroupName=lab.load_test, Description="any", VpcId=subnet["VpcId"],
+        TagSpecifications=[{"ResourceType": "security-group", "Tags": as_list(tags)}],
+    )["GroupId"]  # fmt: skip
+    if running:
+        network = {"subnets": [subnet["SubnetId"]], "securityGroups": [group]}
+        task = ecs.run_task(
+            cluster=lab.load_test, taskDefinition=definition, launchType="FARGATE", tags=lower,
+            networkConfiguration={"awsvpcConfiguration": network},
+        )["tasks"][0]["taskArn"]  # fmt: skip
+        ecs.get_waiter("tasks_running").wait(cluster=lab.load_test, tasks=[task], WaiterConfig={"Delay": 0.1})
+
+
+def describe_load_test(lab):
+    s3, named = lab.client("s3"), [{"Name": "group-name", "Values": [lab.load_test]}]
+    return [
+        *said(lab, "ecs", "describe_clusters", clusters=[lab.load_test], include=["TAGS"]),
+        *said(lab, "ecs", "describe_task_definition", taskDefinition=lab.load_test, include=["TAGS"]),
+        *said(lab, "ecs", "list_task_definitions", familyPrefix=lab.load_test, status="INACTIVE"),
+        *said(lab, "ec2", "describe_security_groups", Filters=named),
+        s3.get_object(Bucket=lab.load_test_bucket, Key="code.zip")["Body"].read(),
+    ]
+
+
 KINDS = {
+    "load-test": (make_load_test, describe_load_test),
     "table": (make_table, describe_table),
     "role": (make_role, describe_role),
     "functions": (make_functions, describe_functions),
