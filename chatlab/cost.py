@@ -529,6 +529,18 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
     ]  # fmt: skip
     rows.append(
         (
+            "10",
+            "cluster, task definition, security group and a private bucket, if you run it",
+            f"{lab.load_test}, {lab.load_test_bucket}",
+            "less than a cent a month",
+            f"{prices['Fargate vCPU-hours']:.3g} a vCPU-hour, {prices['Fargate GB-hours']:.3g} a GB-hour and "
+            f"{prices['public IPv4 hours']:.3g} an hour for the address of each task",
+            "90 s until a task runs",
+            "stop_task, delete_cluster, delete_task_definitions, delete_security_group, delete_bucket",
+        )
+    )
+    rows.append(
+        (
             "11",
             "Event API of AppSync, if you make it",
             lab.event_api,

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from chatlab.errors import LabError
+from botocore.exceptions import ClientError
+
+from chatlab.errors import DENIED, NOT_FOUND, LabError, error_code
 from chatlab.lab import Lab
 from chatlab.packages import build_zip
 from chatlab.paths import ROOT
@@ -106,6 +108,38 @@ def explain(reasons: str, otherwise: str = "") -> str:
     """What AWS's reason means and what to do, and the reason itself."""
     why = next((WHY[word] for word in WHY if word in reasons), otherwise)
     return f"{why} AWS says: {reasons or 'nothing'}".strip()
+
+
+def stop_with_the_chat(lab: Lab, tasks: Sequence[str]) -> str:
+    """Let notebook 04's switch stop these tasks (ARNs), too, when `HOURS` are over; a sentence that says what it does.
+
+    A call of the scheduler needs the task's ARN, so each task gets its own, which notebook 99 removes with the group:
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+    """
+    if lab.options.hours is None:
+        return "Without HOURS, each task's own time-out alone ends it if this machine dies."
+    scheduler, group = lab.client("scheduler"), {"GroupName": lab.switch}
+    try:
+        switch = scheduler.get_schedule(Name="remove-the-stage", **group)
+        for task in tasks:
+            called = {"Cluster": lab.load_test, "Task": task, "Reason": "HOURS are over."}
+            scheduler.create_schedule(
+                Name=f"stop-{task.rpartition('/')[2]}",
+                ScheduleExpression=switch["ScheduleExpression"],
+                FlexibleTimeWindow={"Mode": "OFF"},
+                ActionAfterCompletion="DELETE",
+                Target={
+                    "Arn": f"arn:{lab.partition}:scheduler:::aws-sdk:ecs:stopTask",
+                    "RoleArn": switch["Target"]["RoleArn"],
+                    "Input": json.dumps(called),
+                },
+                **group,
+            )
+    except ClientError as error:
+        if error_code(error) not in DENIED | NOT_FOUND:
+            raise
+        return f"Warning: the switch does not stop the tasks, because AWS refuses it: {error}"
+    return f"The switch stops what is left of them: {switch['ScheduleExpression']}."
 
 
 class Watch:

@@ -113,6 +113,8 @@ PRICES_USD = {
         "CW:MetricMonitorUsage": 0.30,
     },
     "AmazonS3": {"Requests-SIA-Tier2": 1.00e-6, "Requests-Tier2": 0.40e-6},
+    "AmazonECS": {"Fargate-vCPU-Hours:perCPU": 0.04048, "Fargate-GB-Hours": 0.004445},
+    "AmazonVPC": {"PublicIPv4:InUseAddress": 0.005},
     "AWSAppSync": {"EventAPI-Operation": 1.00e-6, "EventAPI-ConnectionDuration": 0.08e-6},
 }
 """By service and usage type, of one unit, in us-east-1."""

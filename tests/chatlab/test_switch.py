@@ -9,12 +9,13 @@ import urllib3
 import websocket
 from botocore.validate import validate_parameters
 
-from chatlab import Lab, LabError, list_resources, permissions, poll
+from chatlab import Lab, LabError, fargate, list_resources, permissions, poll
 from chatlab.lab import STAGE
 from chatlab.notebooks import TEARDOWN
 from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard
 from tests.support.labs import build_chat, chat_in, lab_in
+from tests.support.strangers import make_load_test
 
 SOON = 1 / 3600  # hours
 CALLS = {"remove-the-stage": "apigatewayv2:deleteStage", "close-the-page": "s3:deleteBucketPolicy"}
@@ -62,10 +63,26 @@ def the_role_may_close_this_chat_and_nothing_else(lab):
         ("s3:DeleteBucketPolicy", f"arn:aws:s3:::{lab.bucket}", "allowed"),
         ("s3:DeleteBucketPolicy", f"arn:aws:s3:::{lab.bucket}-2", "implicitDeny"),
         ("s3:PutBucketPolicy", f"arn:aws:s3:::{lab.bucket}", "implicitDeny"),
+        ("ecs:StopTask", lab.arn("ecs", f"task/{lab.load_test}/1"), "allowed"),
+        ("ecs:StopTask", lab.arn("ecs", f"task/{lab.load_test}-2/1"), "implicitDeny"),
     ]:
         question = {"PolicySourceArn": role["Arn"], "ActionNames": [action], "ResourceArns": [resource]}
         (answer,) = iam.simulate_principal_policy(**question)["EvaluationResults"]
         assert answer["EvalDecision"] == decision
+
+
+def a_task_is_stopped_too(lab):
+    """At the time of the switch, which has not come, so the schedule is set to now."""
+    ecs, scheduler = lab.client("ecs"), lab.client("scheduler")
+    task = make_load_test(lab, lab.tags, running=True)
+    assert "The switch stops what is left of them: at(" in fargate.stop_with_the_chat(Lab.load(), [task])
+    schedule = scheduler.get_schedule(Name=f"stop-{task.rpartition('/')[2]}", GroupName=lab.switch)
+    kept = {name: schedule[name] for name in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+    now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
+    scheduler.update_schedule(**kept, ScheduleExpression=now, ActionAfterCompletion="DELETE")
+    ecs.get_waiter("tasks_stopped").wait(cluster=lab.load_test, tasks=[task], WaiterConfig={"Delay": 0.2})
+    (stopped,) = ecs.describe_tasks(cluster=lab.load_test, tasks=[task])["tasks"]
+    assert stopped["stoppedReason"] == "HOURS are over."
 
 
 def a_role_without_permission_deletes_nothing(lab):
@@ -96,6 +113,7 @@ def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_no
     assert stages(lab) == [STAGE]
     assert page_status(lab) == 200
     the_role_may_close_this_chat_and_nothing_else(lab)
+    a_task_is_stopped_too(lab)
 
     assert "The group of schedules exists already." in choose(SOON)
     poll(lambda: not has_schedule(lab), "the schedules to be over", timeout_s=30)

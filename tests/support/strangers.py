@@ -168,7 +168,7 @@ def describe_event_api(lab):
 
 
 def make_load_test(lab, tags, running=False):
-    """What notebook 10 makes, half of it twice."""
+    """What notebook 10 makes, with two revisions of the definition; the ARN of a task, if one is to run."""
     ecs, ec2, lower = lab.client("ecs"), lab.client("ec2"), [{"key": key, "value": tags[key]} for key in tags]
     lab.client("s3").create_bucket(Bucket=lab.load_test_bucket)
     lab.client("s3").put_bucket_tagging(Bucket=lab.load_test_bucket, Tagging={"TagSet": as_list(tags)})
@@ -193,6 +193,8 @@ def make_load_test(lab, tags, running=False):
             networkConfiguration={"awsvpcConfiguration": network},
         )["tasks"][0]["taskArn"]  # fmt: skip
         ecs.get_waiter("tasks_running").wait(cluster=lab.load_test, tasks=[task], WaiterConfig={"Delay": 0.1})
+        return task
+    return None
 
 
 def describe_load_test(lab):
