@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that is needed: each makes what it needs first.
 # On the command line: TARGET=local|aws  NAME=chat  REGION=us-east-1  PROFILE=work  HOURS=8|none  CONNECTIONS=100  BROADCASTS=20
 # BOUNDARY, ROLE_PATH, TAGS, PUBLIC=no for an account with rules, CONFIRM=chat for a colleague's lab: docs/aws.md, section 5
-# REGION_LOAD=yes, to run notebook 10, too, with TASKS=4, IMAGE=... and SUBNET=... as its settings
+# REGION_LOAD=yes, to run notebook 10, too, with TASKS=4, IMAGE=... and SUBNET=... as its settings; APPSYNC=yes for notebook 11
 # ROOM_KEY=..., without which nobody can connect, MINUTES=30, for how long the soak is; A=main  B=feature  RUNS=5, to compare
 
 .DEFAULT_GOAL := help
@@ -34,10 +34,11 @@ ifeq ($(origin ROOM_KEY),command line)
 export CHATLAB_ROOM_KEY := $(ROOM_KEY)
 endif
 LOAD := $(call given,CONNECTIONS,connections) $(call given,BROADCASTS,broadcasts)
-MORE := $(call given,REGION_LOAD,region-load) $(call given,TASKS,tasks) $(call given,IMAGE,image) $(call given,SUBNET,subnet)
+MORE := $(call given,REGION_LOAD,region-load) $(call given,TASKS,tasks) $(call given,IMAGE,image) $(call given,SUBNET,subnet) \
+	$(call given,APPSYNC,appsync)
 # make gives variables of its command line to its children, where these would override what the lab decides.
 unexport TARGET NAME CONNECTIONS BROADCASTS REGION PROFILE HOURS EMAIL BOUNDARY ROLE_PATH TAGS PUBLIC CONFIRM ROOM_KEY \
-	REGION_LOAD TASKS IMAGE SUBNET TRAITS MINUTES A B RUNS HOST WITHIN RATE MAX_DOLLARS MAKEFLAGS MAKEOVERRIDES
+	REGION_LOAD APPSYNC TASKS IMAGE SUBNET TRAITS MINUTES A B RUNS HOST WITHIN RATE MAX_DOLLARS MAKEFLAGS MAKEOVERRIDES
 
 help:
 	@echo "make run        every notebook in order on the local cloud, load test and teardown included"

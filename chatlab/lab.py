@@ -367,6 +367,11 @@ class Lab:
         """Where clients connect."""
         return self.connections_url(api_id).replace("http", "ws", 1)  # https becomes wss
 
+    def events_url(self, event_api: Row) -> str:
+        """Where the clients of an Event API connect, by its description."""
+        scheme = self.websocket_url("").partition(":")[0]
+        return f"{scheme}://{event_api['dns']['REALTIME']}/event/realtime"
+
     @property
     def page_url(self) -> str:
         """The page's address in the bucket, on aws over https, since browsers warn of public pages without it.

@@ -31,7 +31,7 @@ BUILD = ["00_start", "01_dynamodb_table", "02_iam_role", "03_lambda_functions", 
 FASTER = "07_faster"
 MEASURE = ["06_load_test", FASTER, "08_how_many"]
 CAPSTONE = "09_your_turn"  # for learners alone: a run leaves it out
-OPTIONAL = {"region_load": "10_inside_the_region"}
+OPTIONAL = {"region_load": "10_inside_the_region", "appsync": "11_beside_appsync_events"}
 """Notebooks that a run takes along only if it is asked to: by the option that does so, such as `--region-load yes`."""
 TEARDOWN = "99_teardown"
 INJECTED = "injected-parameters"

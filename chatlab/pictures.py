@@ -21,6 +21,7 @@ LIT = {
     "08": ["load-test", "fan-out", "shards", "table"],
     "09": ["functions", "access", "table", "rooms"],
     "10": ["load-test", "websocket", "api"],
+    "11": ["load-test", "websocket", "fan-out"],
     "99": ["crosses"],
 }
 """The groups of the source that a notebook's picture lights, by the notebook's number."""

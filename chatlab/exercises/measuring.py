@@ -1,7 +1,10 @@
-"""The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many, 10 from inside the Region."""
+"""The exercises of the notebooks that measure: 06 the load test, 07 faster, 08 how many, 10 from inside the Region, and
+11 AppSync Events.
+"""
 
 import asyncio
 import inspect
+import json
 import math
 import random
 import threading
@@ -329,6 +332,83 @@ def check_p99_of_all(lab: Lab, p99_of_all: Callable[[list[list[float]]], float])
             return not_yet("that is the slowest, or the slowest worker's: most of the deliveries are the others'.")
         return not_yet(f"of {len(everything):,} deliveries it is {everything[place]:.1f} ms, and it says {found:.1f}.")
     return right("a percentile needs all values: the master here gets each delivery's record.")
+
+
+# --- 11: what AppSync Events meters, its frames, and which service takes a room --------------------------------------
+
+
+@forgiving
+def check_operations(lab: Lab, operations: Callable[[int, int, int], int]) -> Answer:
+    """`operations(people, messages, payload_bytes)`: what AppSync Events meters, in steps of 5 KB."""
+    for people, messages, payload_bytes in ((100, 1_000, 200), (100, 1_000, 5_120), (50, 10, 5_121), (1, 0, 200)):
+        steps = 1 if payload_bytes <= 5_120 else 2
+        expected = messages * (people + 1) * steps + 2 * people
+        found = float(operations(people, messages, payload_bytes))
+        if found == expected:
+            continue
+        if found == expected - 2 * people:
+            return not_yet("a connect and a subscribe are an operation each, for each person.")
+        if found == expected - messages * steps:
+            return not_yet("the event itself is metered on its way in, too.")
+        if steps == 2 and found == messages * (people + 1) + 2 * people:
+            return not_yet(f"{payload_bytes:,} bytes are two steps of 5 KB.")
+        return not_yet(
+            f"{messages:,} messages of {payload_bytes:,} bytes to {people} people are {expected:,} operations, and it "
+            f"says {found:,.0f}."
+        )
+    return right("a message of 30 KB costs six times as much as in API Gateway, which meters in steps of 32 KB.")
+
+
+MAX_EVENT_BYTES = 240 * 1024
+
+
+@forgiving
+def check_batches(lab: Lab, batches: Callable[[list[str]], list[list[str]]]) -> Answer:
+    """`batches(texts)`: lists of at most five events in order, each a text as JSON; ValueError for too large a text."""
+    for count in (12, 5, 1, 0):
+        texts = [f"text {number}" for number in range(count)]
+        found = [list(each) for each in batches(list(texts))]
+        if [event for each in found for event in each] == texts and texts:
+            return not_yet('an event is JSON as text: `json.dumps("hi")` is \'"hi"\', with its quotes.')
+        if [event for each in found for event in each] != [json.dumps(text) for text in texts]:
+            return not_yet(f"of {count} texts not all are in a list, once and in order.")
+        if any(len(each) > 5 for each in found):
+            return not_yet(f"a list has {max(map(len, found))} events: AppSync takes five at once.")
+        if len(found) != -(-count // 5):
+            return not_yet(f"{count} events fill {-(-count // 5)} lists, and it makes {len(found)}.")
+    just, too_much = "x" * (MAX_EVENT_BYTES - 2), "an event that is too large as JSON raises no ValueError"
+    for text, is_small, told in (
+        (just, True, "an event of exactly 240 KB, its two quotes included, is small enough."),
+        (f"{just}x", False, f"{too_much}: a text has two quotes more there."),
+        ('"' * (MAX_EVENT_BYTES // 2), False, f"{too_much}: a quote within a text takes two bytes there."),
+    ):
+        try:
+            batches(["hi", text])
+        except ValueError:
+            is_taken = False
+        else:
+            is_taken = True
+        if is_taken != is_small:
+            return not_yet(told)
+    return right("what is checked before it is sent can't be dropped without an error.")
+
+
+@forgiving
+def check_fits(lab: Lab, fits: Callable[[int, float, float], Sequence[str]]) -> Answer:
+    """`fits(people, messages_per_s, payload_kb)`: the services that take such a room by default."""
+    gateway, iot, events = "API Gateway", "IoT Core", "AppSync Events"
+    for people, messages_per_s, payload_kb, expected in (
+        (1_000, 10, 1, {gateway, iot, events}), (1_000, 20, 1, {iot, events}), (100_000, 1, 1, {events}),
+        (10, 1, 32, {gateway, iot, events}), (10, 1, 33, {iot, events}), (10, 1, 200, {events}),
+        (10, 1, 241, set()), (1_000_001, 1, 1, set()),
+    ):  # fmt: skip
+        found = set(fits(people, messages_per_s, payload_kb))
+        room = f"{people:,} people, {messages_per_s} messages a second of {payload_kb} KB"
+        if wrong := sorted(found - expected):
+            return not_yet(f"{' and '.join(wrong)} can't take {room}.")
+        if missing := sorted(expected - found):
+            return not_yet(f"{' and '.join(missing)} can take {room}.")
+    return right("a delivery counts once for each person, so the room's size and its rate multiply.")
 
 
 def _same(found: float, expected: float, relative: float = 1e-6) -> bool:

@@ -10,7 +10,7 @@ from botocore import xform_name
 
 from chatlab import Lab
 from chatlab.aws import GUIDE
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import ROOT
 from chatlab.settings import Settings
 from tests.support.cells import WRITEFILE, cells
@@ -133,7 +133,7 @@ def said():
     sources = [(ROOT / "Makefile").read_text()]
     for folder in ("chatlab", "loadtest"):
         sources += [_texts(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
-    for name in (*BUILD, *MEASURE, TEARDOWN):
+    for name in (*BUILD, *MEASURE, *OPTIONAL.values(), TEARDOWN):
         sources += [_texts(WRITEFILE.sub("", source)) for source in cells(name)]
     return "\n".join(sources)
 

@@ -16,7 +16,7 @@ import pytest
 
 from chatlab import local_cloud, poll
 from chatlab.local_cloud import kill_session
-from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, CAPSTONE, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import ROOT
 from tests.support.processes import documented, environment_of_a_run, processes_of, what_listens
 
@@ -188,7 +188,7 @@ def test_a_notebook_runs_cell_by_cell_and_only_its_owner_can_enter_where_its_ker
 @pytest.mark.timeout(900)
 def test_every_notebook_runs_from_top_to_bottom(launch, tmp_path):
     with learner_at(launch, tmp_path) as learner:
-        for name in [*BUILD, *MEASURE, CAPSTONE, TEARDOWN]:
+        for name in [*BUILD, *MEASURE, CAPSTONE, *OPTIONAL.values(), TEARDOWN]:
             learner.open(name)
             learner.run_all()
             cells = learner.outputs()

@@ -67,8 +67,11 @@ def state(lab):
     return found
 
 
-# Notebooks 06 and 08 take most of a minute each; test_exercises.py has their exercises.
-@pytest.mark.parametrize("name", [*BUILD[1:], *(pytest.param(name, marks=pytest.mark.long) for name in MEASURE)])
+# Notebooks 06, 08 and 11 take most of a minute each; test_exercises.py has their exercises.
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in [*MEASURE, *OPTIONAL.values()]]
+
+
+@pytest.mark.parametrize("name", [*BUILD[1:], *LONG])
 def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
     if name == FASTER:
         run_cells(FASTER, only=DEPLOY)

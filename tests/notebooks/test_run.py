@@ -11,7 +11,7 @@ import pytest
 from chatlab import permissions, poll
 from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
-from chatlab.notebooks import BUILD, MEASURE, TEARDOWN
+from chatlab.notebooks import BUILD, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import NOTEBOOKS, ROOT
 from chatlab.privacy import redact
 from loadtest import results
@@ -28,8 +28,13 @@ SMALL = {
         "STEPS = [20, 60, 120]": "STEPS = [10, 20, 30]",
         "BROADCASTS = 8": "BROADCASTS = 3",
     },
+    OPTIONAL["appsync"]: {"ROUNDS = 3": "ROUNDS = 1"},
 }
 """What makes the load tests and the simulation small: what is written in a notebook, and what is run instead."""
+
+
+ALL = [*BUILD, *MEASURE, OPTIONAL["appsync"], TEARDOWN]
+"""Those that the run from end to end runs."""
 
 
 def notebooks(folder, changes):
@@ -68,7 +73,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
     with what_listens(tmp_path) as listened:
         process = begin_chatlab(
             tmp_path / "home", "run", "--connections", f"{connections}", "--broadcasts", f"{broadcasts}",
-            "--email", "ada@example.com", "--hours", "8",
+            "--email", "ada@example.com", "--hours", "8", "--appsync", "yes",
             notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None, CHATLAB_RUN=f"{tmp_path}/run",
             CHATLAB_POLICY=str(policy), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
         )  # fmt: skip
@@ -81,7 +86,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
     folder = tmp_path / "run"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["target"] == "local"
-    assert [notebook["name"] for notebook in summary["notebooks"]] == [*BUILD, *MEASURE, TEARDOWN]
+    assert [notebook["name"] for notebook in summary["notebooks"]] == ALL
     assert all(notebook["ok"] and notebook["seconds"] > 0 for notebook in summary["notebooks"])
     fanout, expected = summary["fanout"], connections * broadcasts
     assert (fanout["connections"], fanout["broadcasts"]) == (connections, broadcasts)
@@ -91,7 +96,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
     assert 0 < fanout["last_delivery_ms"]["p50"] <= fanout["last_delivery_ms"]["p99"]
     assert summary["leftovers"] == 0
     assert summary["failures"] == []
-    for name in [*BUILD, *MEASURE, TEARDOWN]:
+    for name in ALL:
         assert (folder / "notebooks" / f"{name}.ipynb").exists()
         assert name in said
     assert (folder / "load_test" / "deliveries.parquet").exists()
@@ -136,6 +141,7 @@ def the_notebooks_say_what_was_measured(folder, connections, broadcasts):
 UNSEEN = {
     "apigateway:PATCH": "only where a route or the stage is not as it should be",
     "apigateway:PUT": "nothing here asks for it beside a tag",
+    "appsync:GetApi": "only where the tagging API still names an API that is gone: here it knows none",
     "dynamodb:Query": "only in notebook 09, which a run leaves out",
     "dynamodb:UpdateTable": "the same",
     "iam:GetRolePolicy": "only where a learner takes a permission away, in notebook 04",

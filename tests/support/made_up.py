@@ -52,7 +52,7 @@ def take(folder, patch=setattr):
     """Have the commands take the notebooks in `folder` for those that a run has: the ones before 07_faster build."""
     from chatlab import notebooks
 
-    others = (notebooks.CAPSTONE, notebooks.TEARDOWN)
+    others = (notebooks.CAPSTONE, *notebooks.OPTIONAL.values(), notebooks.TEARDOWN)
     names = sorted(path.stem for path in folder.glob("*.ipynb") if path.stem not in others)
     patch(notebooks, "NOTEBOOKS", folder)
     if notebooks.FASTER in names:
