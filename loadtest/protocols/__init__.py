@@ -53,6 +53,7 @@ class Taken(NamedTuple):
 class Protocol:
     """What one connection speaks, and its state. This one, `plain`: a frame is a message."""
 
+    subprotocols: ClassVar[tuple[str, ...]] = ()
     default_channel: ClassVar[str] = ""
     hears_itself: ClassVar[bool] = True
     """Whether a broadcast comes back to its speaker, too. If not, the speaker does not expect it."""
@@ -76,7 +77,7 @@ class Protocol:
 
     def handshake(self, url: str) -> Handshake:
         """How to open the WebSocket to the --host."""
-        return Handshake(url)
+        return Handshake(url, subprotocols=self.subprotocols)
 
     def begin(self) -> Iterable[Payload]:
         """What to send when it is open."""

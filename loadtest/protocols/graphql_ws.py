@@ -5,11 +5,10 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md.
 
 import itertools
 import json
-from collections.abc import Iterable
 
 from loadtest import messages
 from loadtest.errors import printable
-from loadtest.protocols import Handshake, Payload, Protocol, Taken, remembered
+from loadtest.protocols import Payload, Protocol, Taken, remembered
 
 HEAR, PROBE = "hear", "probe"
 """Ids of operations, the same on each connection, so that all receive the same bytes."""
@@ -21,14 +20,12 @@ class GraphqlWs(Protocol):
     --channel is a GraphQL document: a subscription `Hear`, to the text alone, and a mutation `Say` of `$text`.
     """
 
+    subprotocols = ("graphql-transport-ws",)
     default_channel = "subscription Hear { message } mutation Say($text: String!) { say(text: $text) }"
     is_subscribed = False
     _numbers = itertools.count()
 
-    def handshake(self, url: str) -> Handshake:
-        return Handshake(url, subprotocols=("graphql-transport-ws",))
-
-    def begin(self) -> Iterable[Payload]:
+    def begin(self) -> tuple[Payload, ...]:
         login = messages.json_object(self.key) or {"token": self.key}
         return (json.dumps({"type": "connection_init", "payload": login}),)
 

@@ -5,10 +5,9 @@ Numbers in parentheses are sections of https://docs.oasis-open.org/mqtt/mqtt/v3.
 
 import re
 import secrets
-from collections.abc import Iterable
 
 from loadtest.messages import MAX_MESSAGE_BYTES
-from loadtest.protocols import Handshake, Payload, Protocol, Taken, remembered
+from loadtest.protocols import Payload, Protocol, Taken, remembered
 from loadtest.sockets import LimitError
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP = 1, 2, 3, 8, 9, 12, 13
@@ -22,15 +21,12 @@ HEADER = re.compile(b".([\x80-\xff]{0,3}[\0-\x7f])", re.DOTALL)  # the kind, the
 class Mqtt(Protocol):
     """One subscriber and publisher of a topic; `LOADTEST_KEY` is `user:password`, or not set."""
 
-    default_channel = "loadtest"
+    subprotocols, default_channel = ("mqtt",), "loadtest"
     ping_s, ping = KEEP_ALIVE_S / 2, bytes((PINGREQ << 4, 0))
     is_subscribed = False
     _rest = b""
 
-    def handshake(self, url: str) -> Handshake:
-        return Handshake(url, subprotocols=("mqtt",))
-
-    def begin(self) -> Iterable[Payload]:
+    def begin(self) -> tuple[Payload, ...]:
         client_id = string(secrets.token_hex(11))  # 23 characters at most, and never twice (3.1.3.1)
         login = [string(part) for part in self.key.partition(":")[::2]] if self.key else []
         flags = 0xC2 if login else 0x02  # a clean session; whether user name and password follow (3.1.2.3)
