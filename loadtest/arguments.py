@@ -147,10 +147,7 @@ OPTIONS = {
         2**30,
         at_least=messages.MAX_BYTES,  # the largest --payload-bytes
     ),
-    "protocol": Option(
-        "plain",
-        f"What the connections speak: {', '.join(protocols.OURS)} (plain: a frame is a message), or another package's",
-    ),
+    "protocol": Option("plain", f"What the connections speak: {', '.join(protocols.OURS)}, or another package's"),
     "channel": Option("", "Where they speak, as the protocol calls it. Default: the protocol's"),
     "ca_file": Option("", "PEM file of certificates to trust for wss:// instead of the system's"),
     # The results

@@ -107,8 +107,8 @@ class Connection:
         self._max_message_bytes = max_message_bytes
         self._fragments = self._controls = 0
         self._controls_since_s = 0.0
-        self._answers: deque[tuple[Payload, int]] = deque(maxlen=MAX_CONTROLS_PER_S)
-        """Answers that are not sent yet, with their opcodes."""
+        self._answers: deque[tuple[Payload, int | None]] = deque(maxlen=MAX_CONTROLS_PER_S)
+        """What is not sent yet, as for `_send`."""
         self._is_answering = False
         self._close_code = 1000
         self._on_arrival: Callable[[], None] = lambda: None
@@ -147,8 +147,7 @@ class Connection:
                 # Without the headers and the body, which the error of websocket-client quotes: Locust keeps each text.
                 raise websocket.WebSocketBadStatusException("the handshake was refused", status) from None
             raise
-        response: Any = self._websocket.handshake_response
-        if subprotocols and response.headers.get("sec-websocket-protocol") not in subprotocols:
+        if subprotocols and (self._websocket.getheaders() or {}).get("sec-websocket-protocol") not in subprotocols:
             arrivals.close()
             raise websocket.WebSocketException("the server does not speak this protocol: it chose no subprotocol")
         return arrivals, stream
@@ -209,12 +208,9 @@ class Connection:
         except NothingYet:
             if len(pieces := self._buffer.recv_buffer) > MAX_PIECES:  # websocket-client adds their sizes up each time
                 self._buffer.recv_buffer = [b"".join(pieces)]
-        except LimitError as error:
-            self._close_code = error.code
-            raise Closed(f"closed with code {error.code}: {error}") from None
-        except ValueError as error:
-            self._close_code = 1002
-            raise Closed(f"closed with code 1002, as its protocol can't read a frame: {describe(error)}") from None
+        except (LimitError, ValueError) as error:
+            self._close_code = getattr(error, "code", 1002)  # a ValueError is the protocol's, about a frame
+            raise Closed(f"closed with code {self._close_code}: {describe(error)}") from None
         except (OSError, websocket.WebSocketException) as error:
             raise Closed(describe(error)) from error
 
@@ -247,7 +243,7 @@ class Connection:
             raise LimitError(f"a control frame of more than {MAX_CONTROL_BYTES} bytes", 1009)
         self._count_control()
         if frame.opcode == ABNF.OPCODE_PING:
-            for answer in [each for each in self._answers if each[1] == ABNF.OPCODE_PONG]:
+            for answer in [each for each in self._answers if each[1]]:
                 self._answers.remove(answer)  # only the newest ping needs one: RFC 6455, section 5.5.3
             self._answer(frame.data, ABNF.OPCODE_PONG)
 
@@ -261,7 +257,7 @@ class Connection:
 
     def _answer(self, payload: Payload, opcode: int | None = None) -> None:
         """Send in a greenlet, since that may wait for a server that does not read."""
-        self._answers.append((payload, _opcode(payload) if opcode is None else opcode))
+        self._answers.append((payload, opcode))
         if not self._is_answering:
             self._is_answering = True
             gevent.spawn(self._send_answers)
@@ -269,30 +265,26 @@ class Connection:
     def _send_answers(self) -> None:
         with suppress(OSError, websocket.WebSocketException):
             while self._answers:
-                self._websocket.send(*self._answers.popleft())
+                self._send(*self._answers.popleft())
         self._is_answering = False
 
     def send(self, text: str) -> None:
         """Broadcast a text; may wait for a server that does not read."""
         self._send(self.protocol.wrap(text))
 
-    def _send(self, payload: Payload) -> None:
-        self._websocket.send(payload, _opcode(payload))
+    def _send(self, payload: Payload, opcode: int | None = None) -> None:
+        kind = ABNF.OPCODE_TEXT if isinstance(payload, str) else ABNF.OPCODE_BINARY
+        self._websocket.send(payload, kind if opcode is None else opcode)
 
     def close(self) -> None:
         """Close, after a close frame if that can be sent at once."""
         if self._pings:
-            self._pings.stop()
             self._pings.close()
         self._arrivals.settimeout(0)
         if not self._websocket.lock.locked():  # a greenlet that still sends waits for a server that does not read
             self._websocket.close(self._close_code, timeout=0)
         self._websocket.shutdown()
         self.closed.set()
-
-
-def _opcode(payload: Payload) -> int:
-    return ABNF.OPCODE_TEXT if isinstance(payload, str) else ABNF.OPCODE_BINARY
 
 
 def with_query(url: str) -> str:

@@ -129,12 +129,9 @@ class Connections:
         while True:
             record.started_ns = clock.now_ns()
             try:
+                protocol = protocols.make(options.protocol, options.channel)
                 return Connection(
-                    self._url,
-                    options.connect_timeout,
-                    options.ca_file or None,
-                    options.max_message_bytes,
-                    protocols.make(options.protocol, options.channel),
+                    self._url, options.connect_timeout, options.ca_file or None, options.max_message_bytes, protocol
                 )
             except Exception as error:
                 if (status := busy_status(error)) is None and not storm:

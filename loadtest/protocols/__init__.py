@@ -64,11 +64,7 @@ class Protocol:
     """Whether the connection receives broadcasts from now on. It counts as open only when this is true."""
 
     def __init__(self, channel: str, key: str) -> None:
-        """Begin for one connection.
-
-        Args:
-            channel: --channel; "" for `default_channel`.
-            key: what `LOADTEST_KEY` holds; "" if it is not set.
+        """Begin for one connection, with --channel and what `LOADTEST_KEY` holds, which may both be "".
 
         Raises:
             ValueError: in one sentence, if the protocol can't be spoken with these.
@@ -114,27 +110,19 @@ def _read(payload: bytes) -> Taken:
 
 
 @cache
-def _others() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-@cache
 def find(name: str) -> type[Protocol]:
-    """The protocol of this name, ours or another package's.
-
-    Raises:
-        ValueError: in one sentence, if there is none, or it can't be loaded.
-    """
-    # Ours are found without being installed, and nobody looks for others as long as ours are enough.
-    point = EntryPoint(name, OURS[name], GROUP) if name in OURS else _others().get(name)
-    if not point:
-        raise ValueError(f"There is no protocol {name!r}. There are {', '.join([*OURS, *sorted(_others())])}.")
+    """The protocol of this name. Raises ValueError, in one sentence, if there is none or it can't be loaded."""
+    points = {each: EntryPoint(each, value, GROUP) for each, value in OURS.items()}  # they need not be installed
+    if name not in points:  # which takes time
+        points |= {point.name: point for point in entry_points(group=GROUP)}
+    if not (point := points.get(name)):
+        raise ValueError(f"There is no protocol {name!r}. There are {', '.join(points)}.")
     try:
-        found = point.load()
+        found: type[Protocol] = point.load()
+        if not issubclass(found, Protocol):
+            raise TypeError
     except Exception as error:
         raise ValueError(f"The protocol {name!r} can't be loaded: {type(error).__name__} in {point.value}.") from error
-    if not (isinstance(found, type) and issubclass(found, Protocol)):
-        raise ValueError(f"The protocol {name!r} is no subclass of loadtest.protocols.Protocol: {point.value}.")
     return found
 
 

@@ -13,11 +13,9 @@ from loadtest import messages
 from loadtest.errors import printable
 from loadtest.protocols import KEY_VARIABLE, Handshake, Payload, Protocol, Taken, remembered
 
-SUBPROTOCOL = "aws-appsync-event-ws"
 SUBSCRIPTION = "loadtest"
 """The same id on each connection, so that all receive the same bytes."""
-SILENT = ("connection_ack", "ka", "publish_success", "subscribe_success")
-"""Kinds of frames with nothing in them that counts. `ka` comes once a minute, and nobody answers it."""
+SILENT = ("connection_ack", "ka", "publish_success", "subscribe_success")  # no answer, not even to `ka`
 
 
 class AppSyncEvents(Protocol):
@@ -39,7 +37,7 @@ class AppSyncEvents(Protocol):
         name = "x-api-key" if self.key.startswith("da2-") else "Authorization"
         self._authorization = {"host": host, name: self.key}
         encoded = base64.urlsafe_b64encode(json.dumps(self._authorization).encode()).decode().rstrip("=")
-        return Handshake(url, subprotocols=(SUBPROTOCOL, f"header-{encoded}"))
+        return Handshake(url, subprotocols=("aws-appsync-event-ws", f"header-{encoded}"))
 
     def begin(self) -> Iterable[Payload]:
         return ('{"type":"connection_init"}',)
@@ -51,8 +49,7 @@ class AppSyncEvents(Protocol):
         kind, taken = _read(payload)
         if kind == "connection_ack":
             return Taken(replies=(self._frame("subscribe", SUBSCRIPTION),))
-        if kind == "subscribe_success":
-            self.is_subscribed = True
+        self.is_subscribed |= kind == "subscribe_success"
         return taken
 
     def _frame(self, kind: str, identity: str, **more: object) -> str:
