@@ -156,7 +156,8 @@ def issue_certificate(folder: Path, region: str) -> str:
         "*.us-east-1.amazonaws.com",  # what is global, or is only there
         f"*.execute-api.{region}.amazonaws.com",
         f"*.s3.{region}.amazonaws.com",
-        "*.s3.amazonaws.com",
+        # Elsewhere AWS redirects from this name to the Region's, which ends a presigned address: community.aws #637.
+        *(["*.s3.amazonaws.com"] if region == "us-east-1" else []),
         f"*.s3-control.{region}.amazonaws.com",
         "*.pricing.us-east-1.amazonaws.com",
         f"*.appsync-api.{region}.amazonaws.com",

@@ -85,7 +85,7 @@ def serve_as_aws(folder: str, traits: str) -> None:
     """
     os.chdir(folder)  # where functions work
     # MiniStack takes the first part of a host name that it does not know for a bucket's name.
-    ministack_app._NON_S3_VHOST_NAMES |= {"budgets", "organizations", "scheduler", "tagging"}
+    ministack_app._NON_S3_VHOST_NAMES |= {"appsync", "budgets", "ec2", "organizations", "scheduler", "tagging"}
     app = cloud(Path(folder, "key.json"), traits)
     certificate, private_key = Path(os.environ["MINISTACK_SSL_CERT"]), Path(os.environ["MINISTACK_SSL_KEY"])
     uvicorn.Server(configuration(app, port=443, certificate=certificate, private_key=private_key)).run()

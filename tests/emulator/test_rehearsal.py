@@ -84,6 +84,12 @@ print(sorted({(round(prices[what] / price, 4), what == "GB out") for what, price
 print(prices.source.partition(" (")[0], prices.source[-10:])
 """
 
+LIST = """
+import boto3
+clusters, apis = boto3.client("ecs").list_clusters()["clusterArns"], boto3.client("appsync").list_apis()["apis"]
+print(len(boto3.client("ec2").describe_subnets()["Subnets"]), clusters, apis)
+"""
+
 LOOK_ELSEWHERE = """
 import socket
 for name in ("example.com", "amazonaws.com.example.com"):
@@ -106,6 +112,7 @@ boto3.client("sts").get_caller_identity()
 SAID = {
     "aws is on this machine, and everyone's certificates are verified": (ASK, "learner eu-south-1"),
     "a page is served over https": (SERVE_A_PAGE, "https the page 403 403"),
+    "a service's host name is no bucket's": (LIST, "3 [] []"),
     "a Region has its own quota and its own prices": (
         READ_QUOTAS_AND_PRICES,
         "2500.0 True\n[(1.0, True), (1.2, False)]\nAWS's price list of eu-south-1 2026-11-01",
