@@ -37,7 +37,7 @@ class LinesSide(sides.Side):
     """The server that the example imagines."""
 
     subprotocol, has_echo, is_subscribed = "lines", False, False
-    ping_s, ping = 0.3, "PING"
+    ping_s, ping = 0.5, "PING"
 
     def hear(self, payload):
         word, _, rest = payload.partition(" ")
@@ -96,7 +96,7 @@ def test_another_packages_protocol_is_found_and_its_speaker_does_not_wait_for_it
 
 
 def test_an_unanswered_ping_costs_the_connection(lines):
-    test = lines("mute", LinesSide)
+    test = lines("mute", LinesSide, "--broadcasts", 20)
     assert test.status == 1
     closed = test.result.connections["error"].dropna()
     assert set(closed) == {"closed by the server with code 1008"}, test.output
