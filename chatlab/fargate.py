@@ -97,10 +97,10 @@ def why_stopped(task: Task, said: Said) -> str:
     containers = task.get("containers", [])
     reasons = " ".join(filter(None, [task.get("stoppedReason"), *(each.get("reason") for each in containers)]))
     exited = next((int(each["exitCode"]) for each in containers if "exitCode" in each), -1)
-    if exited == 0:
-        return ""
     if task.get("stopCode") not in ("EssentialContainerExited", "TaskFailedToStart"):  # somebody did it, or AWS
         return explain(reasons, "It was stopped before its end.")
+    if exited == 0:
+        return ""
     return f"{said.get('message') or explain(reasons, BY_STATUS.get(exited, f'Exit status: {exited}.'))}"
 
 

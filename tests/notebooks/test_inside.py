@@ -1,0 +1,111 @@
+"""Notebook 10: the load test from inside the Region, with one task and with several, and what becomes of bad days."""
+
+import json
+import sys
+import threading
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from chatlab import LabError, fargate, local_cloud, poll
+from chatlab.notebooks import OPTIONAL
+from loadtest import results
+from tests.support.cells import cells, run_cells
+from tests.support.labs import chat_in, variables
+
+pytestmark = pytest.mark.slow
+INSIDE = OPTIONAL["region_load"]
+SIGN, GO = (
+    next(number for number, source in enumerate(cells(INSIDE)) if text in source)
+    for text in ("run_id =", "(number))\n")
+)
+several = pytest.mark.skipif(sys.platform == "darwin", reason="it has one address on loopback, for one task")
+
+
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory):
+    """A chat, and the folder that it has to itself."""
+    folder = tmp_path_factory.mktemp("inside")
+    with pytest.MonkeyPatch.context() as patch, chat_in(folder) as lab:
+        patch.setenv("CHATLAB_RUN", str(folder / "run"))
+        yield lab, folder / "run" / "inside"
+
+
+def running(lab):
+    return lab.client("ecs").list_tasks(cluster=lab.load_test)["taskArns"]
+
+
+@pytest.mark.parametrize("number", [1, pytest.param(4, marks=several)])
+def test_all_deliveries_are_accounted_for_and_no_secret_is_where_others_may_read(inside, number):
+    lab, folder = inside
+    with variables(lab, "connect", ROOM_KEY="only-who-knows-this-comes-in"):
+        said = run_cells(INSIDE, CONNECTIONS=80, BROADCASTS=8, TASKS=number, namespace=(names := {}))
+    assert f"640 deliveries, none missing and none twice, by {max(1, number - 1)} processes." in said
+    here, there = (names[name].summary for name in ("from_here", "from_inside"))
+    for name in ("connections", "broadcasts", "expected", "delivered", "missing", "duplicate"):
+        assert there[name] == here[name]
+    kept = json.loads((folder / "task 0.json").read_text())
+    assert (kept["image"], kept["digest"][:7], kept["said"]["state"]) == (fargate.IMAGE, "sha256:", "ended")
+    definition = names["definition"]
+    assert not definition.get("taskRoleArn") and not definition.get("executionRoleArn")
+    secrets = [*names["secret"].values(), *(address for each in names["put"] for address in each.values())]
+    assert not [secret for secret in secrets if secret.removeprefix("key=") in f"{definition} {names['tasks']()}"]
+    assert running(lab) == []
+    listed = lab.client("s3").list_objects_v2(Bucket=lab.load_test_bucket)["Contents"]
+    assert not [each for each in listed if each["Key"] == names["code_key"]]
+
+
+@pytest.fixture(scope="module")
+def ready(inside):
+    """`ready(number)`: the names of the notebook's cells before it starts so many tasks, whose test takes long."""
+    known = {}
+
+    def before(number):
+        if number not in known:
+            run_cells(INSIDE, [*range(GO)], CONNECTIONS=20, BROADCASTS=8, TASKS=number, namespace=(names := {}))
+            names["words"][names["words"].index("--broadcasts") + 1] = "100"
+            known[number] = names
+        return known[number]
+
+    return before
+
+
+def end_one(lab, names, which, how):
+    """Once the test delivers, end one of its tasks: by ECS, or as a machine that fails."""
+    told = lambda: names["said"](0).get("test", {}).get("delivered", 0) > 100  # noqa: E731
+    poll(told, "some deliveries", timeout_s=60, every_s=0.1, ignoring=(KeyError, TypeError))
+    if how == "stop":
+        lab.client("ecs").stop_task(cluster=lab.load_test, task=names["arns"][which], reason="enough")
+        return
+    for process in psutil.Process(local_cloud.status()["pid"]).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.cmdline()[-1:] == ["loadtest.task"] and process.environ()["LOADTEST_TASK"] == f"{which}":
+                process.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "which", "how", "said"),
+    [
+        pytest.param(1, 0, "stop", r"The task has ended: It was stopped before its end\. AWS says: enough", id="one"),
+        pytest.param(3, 2, "stop", r"Task 2 of 3 has ended: It was stopped", id="a worker", marks=several),
+        pytest.param(3, 0, "kill", r"Task 0 of 3 has ended: .*137", id="the master dies", marks=several),
+    ],
+)
+def test_a_task_that_ends_in_the_middle_is_a_sentence_and_what_was_measured_is_there(
+    inside, ready, number, which, how, said
+):
+    lab, folder = inside
+    names = ready(number)
+    run_cells(INSIDE, [*range(SIGN, GO)], namespace=names)
+    stopper = threading.Thread(target=end_one, args=[lab, names, which, how])
+    stopper.start()
+    with pytest.raises(LabError, match=said):
+        run_cells(INSIDE, [GO], namespace=names)
+    stopper.join()
+    assert running(lab) == []
+    if how == "kill":  # its records died with it, and its last sign is there
+        assert json.loads((folder / "task 0.json").read_text())["said"]["test"]["delivered"] > 100
+        return
+    summary = results.load(folder / "from inside").summary
+    assert summary["delivered"] > 20 and not summary["complete"]
