@@ -8,18 +8,26 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from chatlab import LabError, fargate, local_cloud, poll
-from chatlab.notebooks import OPTIONAL
+from chatlab import Lab, LabError, fargate, list_resources, local_cloud, poll
+from chatlab.inventory import list_tagged_arns
+from chatlab.notebooks import OPTIONAL, TEARDOWN
 from loadtest import results
 from tests.support.cells import cells, run_cells
-from tests.support.labs import chat_in, variables
+from tests.support.labs import build_chat, chat_in, variables
 
 pytestmark = pytest.mark.slow
 INSIDE = OPTIONAL["region_load"]
-SIGN, GO = (
-    next(number for number, source in enumerate(cells(INSIDE)) if text in source)
-    for text in ("run_id =", "(number))\n")
-)
+LOAD = {"CONNECTIONS": 20, "BROADCASTS": 8}
+
+
+def found(text):
+    """The number of the cell with this text, after the parameters were set."""
+    return next(number for number, source in enumerate(cells(INSIDE, **LOAD)) if text in source)
+
+
+SIGN, GO = found("run_id ="), found("append(run_task(number))")
+SOME = [found("s3.create_bucket("), found("authorize_security_group_ingress"), GO]  # where it is killed
+REST = [number for number in range(GO) if number not in SOME]
 several = pytest.mark.skipif(sys.platform == "darwin", reason="it has one address on loopback, for one task")
 
 
@@ -63,7 +71,7 @@ def ready(inside):
 
     def before(number):
         if number not in known:
-            run_cells(INSIDE, [*range(GO)], CONNECTIONS=20, BROADCASTS=8, TASKS=number, namespace=(names := {}))
+            run_cells(INSIDE, [*range(GO)], TASKS=number, namespace=(names := {}), **LOAD)
             names["words"][names["words"].index("--broadcasts") + 1] = "100"
             known[number] = names
         return known[number]
@@ -97,11 +105,11 @@ def test_a_task_that_ends_in_the_middle_is_a_sentence_and_what_was_measured_is_t
 ):
     lab, folder = inside
     names = ready(number)
-    run_cells(INSIDE, [*range(SIGN, GO)], namespace=names)
+    run_cells(INSIDE, [*range(SIGN, GO)], namespace=names, **LOAD)
     stopper = threading.Thread(target=end_one, args=[lab, names, which, how])
     stopper.start()
     with pytest.raises(LabError, match=said):
-        run_cells(INSIDE, [GO], namespace=names)
+        run_cells(INSIDE, [GO], namespace=names, **LOAD)
     stopper.join()
     assert running(lab) == []
     if how == "kill":  # its records died with it, and its last sign is there
@@ -109,3 +117,31 @@ def test_a_task_that_ends_in_the_middle_is_a_sentence_and_what_was_measured_is_t
         return
     summary = results.load(folder / "from inside").summary
     assert summary["delivered"] > 20 and not summary["complete"]
+
+
+class Killed(BaseException):
+    """The kernel is gone: nothing of the cell runs any more."""
+
+
+@pytest.mark.parametrize("number", [*SOME, *(pytest.param(number, marks=pytest.mark.long) for number in REST)])
+def test_killed_anywhere_nothing_is_left(inside, number):
+    """After the cell with this number; in the one that starts tasks, while they run."""
+    chat, _ = inside
+    lab, names = Lab.choose("local", f"k10-{number}"), {}
+    build_chat()
+    load = LOAD | {"TASKS": 1 if sys.platform == "darwin" else 2}
+    run_cells(INSIDE, [*range(min(number + 1, GO))], namespace=names, **load)
+    if number == GO:
+
+        def killed(*_, **__):
+            assert len(names["arns"]) == len(running(lab)) == load["TASKS"]
+            raise Killed
+
+        names |= {"poll": killed, "stop": lambda: None, "fetch": lambda: None}
+        with pytest.raises(Killed):
+            run_cells(INSIDE, [GO], namespace=names, **load)
+    assert "Nothing is left" in run_cells(TEARDOWN)
+    assert list_resources(lab).empty and list_tagged_arns(lab) == []
+    cloud = psutil.Process(local_cloud.status()["pid"])
+    assert not [each for each in cloud.children(recursive=True) if "MAX_SECONDS" in f"{each.cmdline()}"]
+    Lab.choose("local", chat.name)
