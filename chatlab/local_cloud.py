@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,8 +94,9 @@ def _spawn() -> None:
     folder.chmod(0o700)
     listener = _listener()
     port = listener.getsockname()[1]
-    temporary = folder / "tmp"  # where MiniStack unpacks the functions
-    temporary.mkdir(exist_ok=True)
+    temporary = folder / "tmp"  # where MiniStack unpacks the functions, and tasks work
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     inherited = {name: value for name, value in os.environ.items() if INHERITED_VARIABLES.fullmatch(name)}
     own = {"GATEWAY_PORT": str(port), "TMPDIR": str(temporary), "HOME": str(temporary)}
     own["MAX_LOG_BYTES"] = str(MAX_LOG_BYTES)

@@ -33,6 +33,7 @@ MAKE_ROLE = (
     " iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole"
 )
 DELETE_ROLE = "iam:DeleteRolePolicy iam:DetachRolePolicy iam:DeleteRole"
+OBJECT_ACTIONS = "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload"
 FUNCTION = "arn:{partition}:lambda:{region}:{account_id}:function:{name}-{any}"
 APIS = "arn:{partition}:apigateway:{region}::/apis"
 
@@ -50,6 +51,7 @@ CLUSTER, DEFINITIONS, TASKS = (
     for kind, rest in (("cluster", ""), ("task-definition", ":{any}"), ("task", "/{any}"))
 )
 GROUPS, VPCS = (f"arn:{{partition}}:ec2:{{region}}:{{account_id}}:{kind}/{{any}}" for kind in ("security-group", "vpc"))
+SERVICE_ROLE = "arn:{partition}:iam::{account_id}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
 LOAD_BUCKET = "arn:{partition}:s3:::{load_test_bucket}"
 
 HOURS, EMAIL = "HOURS can't be used", "EMAIL can't be used"
@@ -154,7 +156,7 @@ STATEMENTS = [
     Statement(
         "Objects",  # head_object is GetObject
         ["arn:{partition}:s3:::{bucket}/{any}"],
-        "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload",
+        OBJECT_ACTIONS,
     ),
     # Asked of all that begins like the lab's own, so that what is somebody else's is left alone.
     Statement(
@@ -220,53 +222,44 @@ STATEMENTS = [
         loses=EVENTS,
     ),
     Statement("OwnEventApi", event_api, "appsync:DeleteApi", OWN, loses=EVENTS),
-    Statement("LoadTest", [CLUSTER, DEFINITIONS, TASKS], "ecs:TagResource", loses=REGION_LOAD),
-    Statement("Cluster", [CLUSTER], "ecs:CreateCluster ecs:DescribeClusters", loses=REGION_LOAD),
-    Statement("OwnCluster", [CLUSTER], "ecs:DeleteCluster", OWN, loses=REGION_LOAD),
-    Statement(
-        "Definitions",
-        [DEFINITIONS],
-        "ecs:RegisterTaskDefinition ecs:RunTask ecs:DeleteTaskDefinitions",
-        loses=REGION_LOAD,
-    ),
-    Statement("Tasks", [TASKS], "ecs:DescribeTasks ecs:StopTask", loses=REGION_LOAD),
-    Statement(
-        "ServiceRole",  # the account's first cluster asks for it
-        ["arn:{partition}:iam::{account_id}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"],
-        "iam:CreateServiceLinkedRole",
-        {"StringEquals": {"iam:AWSServiceName": "ecs.amazonaws.com"}},
-        loses=REGION_LOAD,
-    ),
-    Statement("NewGroup", [GROUPS, VPCS], "ec2:CreateSecurityGroup", loses=REGION_LOAD),
-    Statement(
-        "TagGroup",
-        [GROUPS],
-        "ec2:CreateTags",
-        {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}},
-        loses=REGION_LOAD,
-    ),
-    Statement(
-        "OwnGroup", [GROUPS], "ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup", OWN, loses=REGION_LOAD
-    ),
-    Statement(
-        "LoadBucket",
-        [LOAD_BUCKET],
-        "s3:CreateBucket s3:TagResource s3:GetBucketTagging s3:ListBucket s3:ListBucketVersions"
-        " s3:ListBucketMultipartUploads s3:DeleteBucket",
-        loses=REGION_LOAD,
-    ),
-    Statement(
-        "LoadObjects",
-        [f"{LOAD_BUCKET}/{{any}}"],
-        "s3:PutObject s3:GetObject s3:DeleteObject s3:DeleteObjectVersion s3:AbortMultipartUpload",
-        loses=REGION_LOAD,
-    ),
-    Statement(
-        "LoadLists",  # DeregisterTaskDefinition can't be narrowed either
-        ["*"],
-        "ecs:ListTasks ecs:ListTaskDefinitions ecs:DescribeTaskDefinition ecs:DeregisterTaskDefinition"
-        " ec2:DescribeSubnets ec2:DescribeRouteTables ec2:DescribeSecurityGroups",
-        loses=REGION_LOAD,
+    *(
+        Statement(sid, resources, actions, condition, REGION_LOAD)
+        for sid, resources, actions, condition in [
+            ("LoadTest", [CLUSTER, DEFINITIONS, TASKS], "ecs:TagResource", {}),
+            ("Cluster", [CLUSTER], "ecs:CreateCluster ecs:DescribeClusters", {}),
+            ("OwnCluster", [CLUSTER], "ecs:DeleteCluster", OWN),
+            (
+                "Definitions",
+                [DEFINITIONS],
+                "ecs:RegisterTaskDefinition ecs:RunTask ecs:DeleteTaskDefinitions",
+                {},
+            ),
+            ("Tasks", [TASKS], "ecs:DescribeTasks ecs:StopTask", {}),
+            (
+                "ServiceRole",
+                [SERVICE_ROLE],
+                "iam:CreateServiceLinkedRole",  # the account's first cluster asks for it
+                {"StringEquals": {"iam:AWSServiceName": "ecs.amazonaws.com"}},
+            ),
+            ("NewGroup", [GROUPS, VPCS], "ec2:CreateSecurityGroup", {}),
+            ("TagGroup", [GROUPS], "ec2:CreateTags", {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}}),
+            ("OwnGroup", [GROUPS], "ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup", OWN),
+            (
+                "LoadBucket",
+                [LOAD_BUCKET],
+                "s3:CreateBucket s3:TagResource s3:GetBucketTagging s3:ListBucket s3:ListBucketVersions"
+                " s3:ListBucketMultipartUploads s3:DeleteBucket",
+                {},
+            ),
+            ("LoadObjects", [f"{LOAD_BUCKET}/{{any}}"], OBJECT_ACTIONS, {}),
+            (
+                "LoadLists",
+                ["*"],  # DeregisterTaskDefinition can't be narrowed either
+                "ecs:ListTasks ecs:ListTaskDefinitions ecs:DescribeTaskDefinition ecs:DeregisterTaskDefinition"
+                " ec2:DescribeSubnets ec2:DescribeRouteTables ec2:DescribeSecurityGroups",
+                {},
+            ),
+        ]
     ),
     # get_account, for the requests a second
     Statement("Account", ["arn:{partition}:apigateway:{region}::/account"], "apigateway:GET", loses=QUOTAS),

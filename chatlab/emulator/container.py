@@ -20,7 +20,7 @@ def main(max_open_files: str, folder: str, *command: str) -> int:
     """Run the command in `folder`, which is removed at the end."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     number = int(max_open_files) if hard == resource.RLIM_INFINITY else min(int(max_open_files), hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard if hard == resource.RLIM_INFINITY else number))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -4,6 +4,7 @@
 `python -m chatlab.emulator.server aws FOLDER TRAITS` serves a rehearsal of AWS; see `chatlab.emulator.rehearsal`.
 """
 
+import math
 import os
 import socket
 import sys
@@ -41,11 +42,13 @@ def cloud(key_file: Path, traits: str) -> App:
         lambda_service.limit_concurrency(concurrency := int(number))
     vcpus = chosen.get("vcpu-quota") or VCPUS
     fargate.correct(
-        start_s=chosen.get("task-start") or 0.0,
-        stops_after_s=chosen.get("task-stops"),
-        vcpus=vcpus,
-        pulls="no-images" not in chosen,
-        default_vpc="no-default-vpc" not in chosen,
+        fargate.Play(
+            start_s=chosen.get("task-start") or 0.0,
+            stops_after_s=chosen.get("task-stops") or math.inf,
+            vcpus=vcpus,
+            pulls="no-images" not in chosen,
+            default_vpc="no-default-vpc" not in chosen,
+        )
     )
     if "stage-limits" in chosen:
         api_gateway.enforce_stage_limits()

@@ -210,7 +210,7 @@ def test_an_account_without_a_network_or_an_image(tmp_path, monkeypatch):
 ONE_ADDRESS = """
 from chatlab.emulator import fargate
 fargate.ADDRESSES = ["127.0.0.1"]
-fargate.correct()
+fargate.correct(fargate.Play())
 fargate.ec2._ensure_defaults_initialized()
 fargate._handlers["CreateCluster"]({"clusterName": "chat"})
 definition = {"family": "chat", "cpu": "256", "containerDefinitions": [{"name": "one", "image": "python"}]}
