@@ -4,7 +4,7 @@ This is written apart from the teardown on purpose, so that it finds what the te
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -228,15 +228,17 @@ def _ecs_has(lab: Lab, full: str, resource: str) -> bool:
         case "task", cluster, _:
             tasks = ecs.describe_tasks(cluster=cluster, tasks=[full])["tasks"]
             return any(each["lastStatus"] != "STOPPED" for each in tasks)
-    definition = ecs.describe_task_definition(taskDefinition=full)["taskDefinition"]
-    return bool(definition["status"] != "DELETE_IN_PROGRESS")
+    with suppress(ecs.exceptions.ClientException):  # there is no such task definition
+        definition = ecs.describe_task_definition(taskDefinition=full)["taskDefinition"]
+        return bool(definition["status"] != "DELETE_IN_PROGRESS")
+    return False
 
 
 def _ecs(lab: Lab) -> Iterator[Resource]:
     ecs, named = lab.client("ecs"), {"cluster": lab.load_test}
     with ignore_missing(), ignore_denied():  # who may not ask has made none
         for cluster in ecs.describe_clusters(clusters=[lab.load_test], include=["TAGS"])["clusters"]:
-            if cluster["status"] != "ACTIVE" or not lab.owns(cluster["tags"]):
+            if cluster["status"] != "ACTIVE" or not lab.owns(cluster.get("tags", [])):
                 continue
             yield "ecs", "cluster", lab.load_test, None
             for desired in ("RUNNING", "STOPPED"):  # a task that is told to stop has not yet
@@ -248,9 +250,10 @@ def _ecs(lab: Lab) -> Iterator[Resource]:
         for status in ("ACTIVE", "INACTIVE"):
             family = {"familyPrefix": lab.load_test, "status": status}
             for arn in _items(ecs, "list_task_definitions", "taskDefinitionArns", **family):
-                found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
-                if found["taskDefinition"]["family"] == lab.load_test and lab.owns(found.get("tags", [])):
-                    yield "ecs", "task definition", arn.rpartition("/")[2], found["taskDefinition"]["registeredAt"]
+                with suppress(ecs.exceptions.ClientException):
+                    found = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+                    if found["taskDefinition"]["family"] == lab.load_test and lab.owns(found.get("tags", [])):
+                        yield "ecs", "task definition", arn.rpartition("/")[2], found["taskDefinition"]["registeredAt"]
 
 
 def _task(task: dict[str, Any]) -> Iterator[Resource]:

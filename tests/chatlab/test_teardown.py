@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 import chatlab
-from chatlab import Lab, LabError, list_resources, local_cloud, permissions, poll, teardown
+from chatlab import Lab, LabError, inventory, list_resources, local_cloud, permissions, poll, teardown
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_labs, list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
@@ -126,6 +126,7 @@ def test_a_load_test_in_the_region_goes_with_its_running_task(cloud):
     assert "Stopped the task" in said and said.count("Deleted the task definition") == 2
     assert list_resources(lab).empty and list_tagged_arns(lab) == []
     assert cloud.client("ec2").describe_network_interfaces()["NetworkInterfaces"] == []
+    assert not inventory._exists(lab, lab.arn("ecs", "task-definition/long-gone:1"))
 
 
 def test_what_was_attached_to_the_role_by_hand_is_detached(cloud):
