@@ -157,10 +157,10 @@ class Watch:
         test = said[0].get("test")
         text = live.describe(test) if test else ", ".join(f"{state} ({n})" for state, n in Counter(states).items())
         stopped = [k for k, task in enumerate(tasks) if task["lastStatus"] == "STOPPED"]
-        self._show(text, last=0 in stopped)
-        for k in stopped:
-            if why := why_stopped(tasks[k], said[k]):
-                self._show(text, last=True)
+        whys = {k: why_stopped(tasks[k], said[k]) for k in stopped}
+        self._show(text, last=0 in stopped or any(whys.values()))
+        for k, why in whys.items():
+            if why:
                 which = "The task" if len(tasks) == 1 else f"Task {k} of {len(tasks)}"
                 raise LabError(f"{which} has ended: {why}")
         if (sign := f"{states} {said}") != self._sign:
