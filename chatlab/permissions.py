@@ -228,12 +228,7 @@ STATEMENTS = [
             ("LoadTest", [CLUSTER, DEFINITIONS, TASKS], "ecs:TagResource", {}),
             ("Cluster", [CLUSTER], "ecs:CreateCluster ecs:DescribeClusters", {}),
             ("OwnCluster", [CLUSTER], "ecs:DeleteCluster", OWN),
-            (
-                "Definitions",
-                [DEFINITIONS],
-                "ecs:RegisterTaskDefinition ecs:RunTask ecs:DeleteTaskDefinitions",
-                {},
-            ),
+            ("Definitions", [DEFINITIONS], "ecs:RegisterTaskDefinition ecs:RunTask ecs:DeleteTaskDefinitions", {}),
             ("Tasks", [TASKS], "ecs:DescribeTasks ecs:StopTask", {}),
             (
                 "ServiceRole",

@@ -11,6 +11,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-expla
 
 import hashlib
 import logging
+import math
 import os
 import re
 import secrets
@@ -20,17 +21,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import psutil
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
 from ministack.services import ec2, ecs
 
 from chatlab.emulator import container
+from chatlab.emulator.account import VCPUS
 
 Record: TypeAlias = dict[str, Any]  # a task, a container, a request, ..., as MiniStack has it
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]  # status, headers, body
@@ -61,31 +63,17 @@ _handlers: dict[str, Callable[[Record], Answer]] = dict(ecs._ACTION_MAP)  # Mini
 _init_defaults, _delete_security_group = ec2._init_defaults, ec2._ACTION_MAP["DeleteSecurityGroup"]
 
 
-class Play(NamedTuple):
-    """How AWS behaves on this day."""
-
-    start_s: float = 0.0
-    """How long a task takes until it runs, in seconds."""
-    stops_after_s: float = float("inf")
-    """How long a task runs until AWS stops it."""
-    vcpus: float = float("inf")
-    """The account's quota of vCPUs that run at a time."""
-    pulls: bool = True
-    """Whether images can be pulled."""
-    default_vpc: bool = True
-    """Whether the account has a default VPC."""
-
-
-def correct(play: Play) -> None:
-    """From now on, in this process, MiniStack plays Fargate as this module's head says."""
+def correct(traits: Mapping[str, float | None]) -> None:
+    """From now on, in this process, MiniStack plays Fargate as this module's head says, with these traits."""
     ecs._docker = object()  # so a task begins as PROVISIONING; nothing is asked of it, since no task has a container
-    ecs._run_task_worker = partial(live, play)
+    start_s, stops_after_s = traits.get("task-start") or 0.0, traits.get("task-stops") or math.inf
+    ecs._run_task_worker = partial(live, start_s, stops_after_s, "no-images" not in traits)
     ecs._ACTION_MAP |= {
         "DeleteCluster": delete_cluster, "DeleteTaskDefinitions": delete_task_definitions,
-        "RunTask": partial(run_task, play.vcpus), "StopTask": stop_task,
+        "RunTask": partial(run_task, traits.get("vcpu-quota") or VCPUS), "StopTask": stop_task,
     }  # fmt: skip
     ec2._ACTION_MAP["DeleteSecurityGroup"] = delete_security_group
-    ec2._init_defaults = partial(make_defaults, play.default_vpc)
+    ec2._init_defaults = partial(make_defaults, "no-default-vpc" not in traits)
     ec2._default_initialized_scopes.clear()
     for store in (ec2._vpcs, ec2._subnets, ec2._route_tables):
         store.clear()
@@ -99,25 +87,26 @@ class CannotStart(Exception):
 
 
 def live(
-    play: Play, task: Record, definition: Record, overrides: list[Record], _: object, account_id: str, region: str
-) -> None:
+    start_s: float, stops_after_s: float, pulls: bool,
+    task: Record, definition: Record, overrides: list[Record], _: object, account_id: str, region: str,
+) -> None:  # fmt: skip
     """The whole life of a task, in a thread of its own; in place of MiniStack's `_run_task_worker`."""
     arn, (said,) = task["taskArn"], task["containers"]
     with request_scope(account_id, region):
         for mark in (ecs._mark_task_pending, ecs._mark_task_activating):
-            time.sleep(play.start_s / 2)
+            time.sleep(start_s / 2)
             mark(arn, task)
         process = None
         try:
             if ecs._task_is_active(arn, task):
-                process, address = start(play.pulls, task, definition["containerDefinitions"][0], overrides)
+                process, address = start(pulls, task, definition["containerDefinitions"][0], overrides)
                 interface = attach(task, address)
         except CannotStart as error:
             ecs._mark_task_stopped(arn, task, f"{error}", "TaskFailedToStart")
         if process:
             said |= {"lastStatus": "RUNNING", "runtimeId": interface}
             ecs._mark_task_running(arn, task)
-            watch(play.stops_after_s, process, task, definition)
+            watch(stops_after_s, process, task, definition)
             said["exitCode"] = process.returncode
             _used_addresses.discard(address)
             del ec2._network_interfaces[interface]
@@ -192,12 +181,12 @@ def watch(stops_after_s: float, process: "subprocess.Popen[bytes]", task: Record
     assert process.stdin
     (own,) = definition["containerDefinitions"]
     max_bytes = int(own.get("memory") or task["memory"]) * 2**20
-    began, kill_at = time.monotonic(), float("inf")
+    began, kill_at = time.monotonic(), math.inf
     while process.poll() is None:
         now = time.monotonic()
         if now - began > stops_after_s:
             begin_to_stop(task, MAINTENANCE, "TerminationNotice")
-        if task["desiredStatus"] == "STOPPED" and kill_at == float("inf"):
+        if task["desiredStatus"] == "STOPPED" and kill_at == math.inf:
             process.terminate()
             kill_at = now + own.get("stopTimeout", STOP_TIMEOUT_S)
         if too_large := _memory_bytes(process.pid) > max_bytes:

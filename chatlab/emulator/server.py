@@ -4,7 +4,6 @@
 `python -m chatlab.emulator.server aws FOLDER TRAITS` serves a rehearsal of AWS; see `chatlab.emulator.rehearsal`.
 """
 
-import math
 import os
 import socket
 import sys
@@ -40,23 +39,16 @@ def cloud(key_file: Path, traits: str) -> App:
     concurrency = CONCURRENCY
     if number := chosen.get("concurrency"):
         lambda_service.limit_concurrency(concurrency := int(number))
-    vcpus = chosen.get("vcpu-quota") or VCPUS
-    fargate.correct(
-        fargate.Play(
-            start_s=chosen.get("task-start") or 0.0,
-            stops_after_s=chosen.get("task-stops") or math.inf,
-            vcpus=vcpus,
-            pulls="no-images" not in chosen,
-            default_vpc="no-default-vpc" not in chosen,
-        )
-    )
+    fargate.correct(chosen)
     if "stage-limits" in chosen:
         api_gateway.enforce_stage_limits()
     if seconds := chosen.get("late-group-deletion"):
         api_gateway.delay_group_deletions(seconds)
     appsync.enforce_quotas(*map(chosen.get, ("event-size", "event-rate", "publish-rate")))
     app = appsync.with_addresses(iam.with_access_key(key_file, os.environ.get("CHATLAB_POLICY")))
-    app = with_metrics(with_account(app, concurrency, vcpus), chosen.get("late-metrics") or 0.0)
+    app = with_metrics(
+        with_account(app, concurrency, chosen.get("vcpu-quota") or VCPUS), chosen.get("late-metrics") or 0.0
+    )
     app = with_traits(text_only(api_gateway.with_refused_handshakes(app)), traits)
     return iam.with_authorization(app, os.environ.get("CHATLAB_RECORD"))
 

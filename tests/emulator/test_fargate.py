@@ -15,8 +15,7 @@ from botocore.exceptions import ClientError
 
 from chatlab import local_cloud
 from tests.support.labs import lab_in
-
-IMAGE = "public.ecr.aws/docker/library/python:3.12.12-slim"
+from tests.support.tasks import define, run
 
 REPORT = """
 import json, os, resource, sys, urllib.request
@@ -32,36 +31,19 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     with lab_in(tmp_path_factory.mktemp("fargate") / "home") as lab:
-        lab.client("ecs").create_cluster(clusterName=lab.name, tags=[{"key": "chatlab", "value": lab.name}])
+        lab.client("ecs").create_cluster(clusterName=lab.load_test)
         yield lab
 
 
-def start(lab, code="import time; time.sleep(60)", image=IMAGE, groups=(), **container):
-    """Run a task; its ARN."""
-    ecs, ec2 = lab.client("ecs"), lab.client("ec2")
-    definition = ecs.register_task_definition(
-        family=lab.name,
-        requiresCompatibilities=["FARGATE"],
-        networkMode="awsvpc",
-        cpu="256",
-        memory="512",
-        containerDefinitions=[{"name": "load-test", "image": image, "command": ["python", "-c", code]} | container],
-    )["taskDefinition"]["taskDefinitionArn"]
-    (subnet, *_) = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
-    network = {"subnets": [subnet["SubnetId"]], "securityGroups": [*groups], "assignPublicIp": "ENABLED"}
-    answer = ecs.run_task(
-        cluster=lab.name,
-        taskDefinition=definition,
-        launchType="FARGATE",
-        networkConfiguration={"awsvpcConfiguration": network},
-        overrides={"containerOverrides": [{"name": "load-test", "environment": [{"name": "MORE", "value": "1"}]}]},
-    )
-    assert answer["failures"] == []
-    return answer["tasks"][0]["taskArn"]
+def start(lab, code="", groups=(), **container):
+    """Run a task with this code of Python's; its ARN."""
+    more = [{"name": "load-test", "environment": [{"name": "MORE", "value": "1"}]}]
+    command = {"command": ["python", "-c", code]} if code else {}
+    return run(lab, define(lab, **command | container), groups, overrides={"containerOverrides": more})
 
 
 def describe(lab, task):
-    return lab.client("ecs").describe_tasks(cluster=lab.name, tasks=[task])["tasks"][0]
+    return lab.client("ecs").describe_tasks(cluster=lab.load_test, tasks=[task])["tasks"][0]
 
 
 def wait_for(lab, task, status):
@@ -73,7 +55,7 @@ def wait_for(lab, task, status):
 
 
 def stop(lab, task):
-    stopping = lab.client("ecs").stop_task(cluster=lab.name, task=task, reason="enough")["task"]
+    stopping = lab.client("ecs").stop_task(cluster=lab.load_test, task=task, reason="enough")["task"]
     assert stopping["desiredStatus"] == "STOPPED"
     return wait_for(lab, task, "STOPPED")
 
@@ -120,7 +102,7 @@ def test_what_a_task_uses_can_not_be_deleted_until_it_has_stopped(lab):
     interfaces = ec2.describe_network_interfaces()["NetworkInterfaces"]
     assert sorted(each["PrivateIpAddress"] for each in interfaces) == sorted(addresses)
     with pytest.raises(ClientError) as error:
-        ecs.delete_cluster(cluster=lab.name)
+        ecs.delete_cluster(cluster=lab.load_test)
     assert code(error) == "ClusterContainsTasksException"
     with pytest.raises(ClientError) as error:
         ec2.delete_security_group(GroupId=group)
@@ -148,8 +130,8 @@ def test_what_aws_refuses_is_refused(lab):
     run = {"taskDefinition": definition, "launchType": "FARGATE", "networkConfiguration": network}
     for changed, expected in (
         ({"cluster": "none"}, "ClusterNotFoundException"),
-        ({"cluster": lab.name}, "InvalidParameterException"),
-        ({"cluster": lab.name, "networkConfiguration": {}}, "InvalidParameterException"),
+        ({"cluster": lab.load_test}, "InvalidParameterException"),
+        ({"cluster": lab.load_test, "networkConfiguration": {}}, "InvalidParameterException"),
     ):
         with pytest.raises(ClientError) as error:
             ecs.run_task(**run | changed)
@@ -157,13 +139,13 @@ def test_what_aws_refuses_is_refused(lab):
     assert ecs.delete_task_definitions(taskDefinitions=[definition])["failures"]
     ecs.deregister_task_definition(taskDefinition=definition)
     with pytest.raises(ClientError, match="inactive"):
-        ecs.run_task(**run | {"cluster": lab.name})
+        ecs.run_task(**run | {"cluster": lab.load_test})
     assert not ecs.delete_task_definitions(taskDefinitions=[definition])["failures"]
 
 
 def test_a_task_ends_with_the_local_cloud_also_if_that_is_killed(tmp_path):
     with lab_in(tmp_path / "home") as lab:
-        lab.client("ecs").create_cluster(clusterName=lab.name)
+        lab.client("ecs").create_cluster(clusterName=lab.load_test)
         begins_another = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time;time.sleep(61)'])"
         wait_for(lab, start(lab, begins_another), "RUNNING")
         cloud = psutil.Process(local_cloud.status()["pid"])
@@ -181,10 +163,10 @@ def test_how_a_task_begins_and_ends_on_a_bad_day(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_TRAITS", "new-service-role=0.5,task-start=1,task-stops=0.5,vcpu-quota=0.25")
     with lab_in(tmp_path / "home") as lab:
         with pytest.raises(ClientError, match="service linked role") as error:
-            lab.client("ecs").create_cluster(clusterName=lab.name)
+            lab.client("ecs").create_cluster(clusterName=lab.load_test)
         assert code(error) == "InvalidParameterException"
         time.sleep(0.5)
-        lab.client("ecs").create_cluster(clusterName=lab.name)
+        lab.client("ecs").create_cluster(clusterName=lab.load_test)
         quota = lab.client("service-quotas").get_service_quota(ServiceCode="fargate", QuotaCode="L-3032A538")
         assert quota["Quota"]["Value"] == 0.25
         task = start(lab)
@@ -200,7 +182,7 @@ def test_an_account_without_a_network_or_an_image(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_TRAITS", "no-default-vpc,no-images")
     with lab_in(tmp_path / "home") as lab:
         ec2 = lab.client("ec2")
-        lab.client("ecs").create_cluster(clusterName=lab.name)
+        lab.client("ecs").create_cluster(clusterName=lab.load_test)
         assert ec2.describe_vpcs()["Vpcs"] == ec2.describe_subnets()["Subnets"] == []
         ec2.create_default_vpc()
         task = wait_for(lab, start(lab), "STOPPED")
@@ -210,7 +192,7 @@ def test_an_account_without_a_network_or_an_image(tmp_path, monkeypatch):
 ONE_ADDRESS = """
 from chatlab.emulator import fargate
 fargate.ADDRESSES = ["127.0.0.1"]
-fargate.correct(fargate.Play())
+fargate.correct({})
 fargate.ec2._ensure_defaults_initialized()
 fargate._handlers["CreateCluster"]({"clusterName": "chat"})
 definition = {"family": "chat", "cpu": "256", "containerDefinitions": [{"name": "one", "image": "python"}]}

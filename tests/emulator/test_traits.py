@@ -264,6 +264,8 @@ CONTROL = {
     "iam": ("POST", "https://iam.amazonaws.com/", FORM),
     "s3": ("PUT", BUCKET, {}),
     "dynamodb": ("POST", TABLE, {"x_amz_target": "D.CreateTable"}),
+    "ec2": ("POST", "https://ec2.eu-central-1.amazonaws.com/", FORM),
+    "ecs": ("POST", "https://ecs.eu-central-1.amazonaws.com/", {"x_amz_target": "E.RunTask"}),
 }
 DATA = [
     ("execute-api", "POST", POST, {}),

@@ -6,6 +6,7 @@ import zipfile
 
 from chatlab.lab import STAGE
 from tests.support.events import CONFIG
+from tests.support.tasks import define, run
 
 TRUST = {
     "Version": "2012-10-17",
@@ -174,27 +175,16 @@ def make_load_test(lab, tags, running=False):
     lab.client("s3").put_bucket_tagging(Bucket=lab.load_test_bucket, Tagging={"TagSet": as_list(tags)})
     lab.client("s3").put_object(Bucket=lab.load_test_bucket, Key="code.zip", Body=b"somebody's")
     ecs.create_cluster(clusterName=lab.load_test, tags=lower)
-    sleeps = ["python", "-c", "import time; time.sleep(60)"]
-    for _ in range(2):
-        definition = ecs.register_task_definition(
-            family=lab.load_test, requiresCompatibilities=["FARGATE"], networkMode="awsvpc", cpu="256", memory="512",
-            tags=lower, containerDefinitions=[{"name": "any", "image": "python:3.12-slim", "command": sleeps}],
-        )["taskDefinition"]["taskDefinitionArn"]  # fmt: skip
+    definition = [define(lab, lower), define(lab, lower)][1]
     ecs.deregister_task_definition(taskDefinition=f"{lab.load_test}:1")
-    subnet = ec2.describe_subnets()["Subnets"][0]
     group = ec2.create_security_group(
-        GroupName=lab.load_test, Description="any", VpcId=subnet["VpcId"],
+        GroupName=lab.load_test, Description="any", VpcId=ec2.describe_subnets()["Subnets"][0]["VpcId"],
         TagSpecifications=[{"ResourceType": "security-group", "Tags": as_list(tags)}],
     )["GroupId"]  # fmt: skip
-    if running:
-        network = {"subnets": [subnet["SubnetId"]], "securityGroups": [group]}
-        task = ecs.run_task(
-            cluster=lab.load_test, taskDefinition=definition, launchType="FARGATE", tags=lower,
-            networkConfiguration={"awsvpcConfiguration": network},
-        )["tasks"][0]["taskArn"]  # fmt: skip
+    task = run(lab, definition, [group], tags=lower) if running else None
+    if task:
         ecs.get_waiter("tasks_running").wait(cluster=lab.load_test, tasks=[task], WaiterConfig={"Delay": 0.1})
-        return task
-    return None
+    return task
 
 
 def describe_load_test(lab):
