@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 import chatlab
-from chatlab import LabError, page, poll, preflight
+from chatlab import LabError, list_resources, page, poll, preflight
 from chatlab.lab import STAGE
 from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import NOTEBOOKS
@@ -67,14 +67,19 @@ def state(lab):
     return found
 
 
+BESIDE = OPTIONAL["appsync"]
+MAKES_ITS_API = 1 + next(number for number, cell in enumerate(cells(BESIDE)) if "create_api_key" in cell)
+"""How many of its cells make what it stands on."""
 # Notebooks 06, 08 and 11 take most of a minute each; test_exercises.py has their exercises.
-LONG = [pytest.param(name, marks=pytest.mark.long) for name in [*MEASURE, *OPTIONAL.values()]]
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in [*MEASURE, BESIDE]]
 
 
 @pytest.mark.parametrize("name", [*BUILD[1:], *LONG])
 def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, name):
     if name == FASTER:
         run_cells(FASTER, only=DEPLOY)
+    if name == BESIDE:
+        run_cells(BESIDE, MAKES_ITS_API)
     before, names = state(built), {}
     run_cells(name, practice=True, namespace=names)
     assert state(built) == before
@@ -84,6 +89,22 @@ def test_practice_leaves_the_lab_as_it_was_and_only_solutions_are_right(built, n
         answer = run_cell(exercise.solution, names)
         assert answer.is_right, answer
     assert state(built) == before
+
+
+def test_notebook_11_makes_its_api_its_namespace_and_its_key_once(built):
+    for _ in range(2):
+        run_cells(BESIDE, MAKES_ITS_API)
+        found = list_resources(built).query("service == 'appsync'")
+        assert sorted(found["kind"]) == ["api key", "channel namespace", "event api"]
+    built.client("appsync").delete_api(apiId=built.find_event_api()["apiId"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(1, len(cells(BESIDE)) + 1))
+def test_killed_after_any_cell_of_notebook_11_nothing_is_left(tmp_path, number):
+    with chat_in(tmp_path):
+        run_cells(BESIDE, number, CONNECTIONS=10, BROADCASTS=2, ROUNDS=1)
+        assert "things before, 0 now" in run_cells(TEARDOWN)  # by both finders
 
 
 @pytest.fixture

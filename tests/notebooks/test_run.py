@@ -33,7 +33,7 @@ SMALL = {
 """What makes the load tests and the simulation small: what is written in a notebook, and what is run instead."""
 
 
-ALL = [*BUILD, *MEASURE, OPTIONAL["appsync"], TEARDOWN]
+ALL = [*BUILD, *MEASURE, *OPTIONAL.values(), TEARDOWN]
 """Those that the run from end to end runs."""
 
 
@@ -73,7 +73,7 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
     with what_listens(tmp_path) as listened:
         process = begin_chatlab(
             tmp_path / "home", "run", "--connections", f"{connections}", "--broadcasts", f"{broadcasts}",
-            "--email", "ada@example.com", "--hours", "8", "--appsync", "yes",
+            "--email", "ada@example.com", "--hours", "8", "--region-load", "yes", "--tasks", "2", "--appsync", "yes",
             notebooks=notebooks(tmp_path / "notebooks", changes) if changes else None, CHATLAB_RUN=f"{tmp_path}/run",
             CHATLAB_POLICY=str(policy), CHATLAB_RECORD=str(asked), no_proxy="", NO_PROXY="", **proxies,
         )  # fmt: skip
