@@ -12,8 +12,8 @@ from chatlab import Lab, LabError, fargate, list_resources, local_cloud, poll
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import OPTIONAL, TEARDOWN
 from loadtest import results
-from tests.support.cells import cells, run_cells
-from tests.support.labs import build_chat, chat_in, variables
+from tests.support.cells import cells, run_cell, run_cells
+from tests.support.labs import build_chat, chat_in, lab_in, variables
 
 pytestmark = pytest.mark.slow
 INSIDE = OPTIONAL["region_load"]
@@ -117,6 +117,23 @@ def test_a_task_that_ends_in_the_middle_is_a_sentence_and_what_was_measured_is_t
         return
     summary = results.load(folder / "from inside").summary
     assert summary["delivered"] > 20 and not summary["complete"]
+
+
+def test_what_does_not_start_is_a_sentence(tmp_path, monkeypatch):
+    """A quota that is used up; an account's first cluster, and an image that can't be fetched; no default VPC."""
+    monkeypatch.setenv("CHATLAB_TRAITS", "vcpu-quota,new-service-role=1,no-images")
+    monkeypatch.setenv("CHATLAB_RUN", str(tmp_path / "run"))
+    with chat_in(tmp_path) as lab:
+        with pytest.raises(LabError, match=r"^4 tasks need 8 vCPUs, and your quota is 6: take fewer TASKS\.$"):
+            run_cells(INSIDE, TASKS=4, **LOAD)
+        with pytest.raises(LabError, match=r"^The task has ended: AWS could not fetch its image: "):
+            run_cells(INSIDE, **LOAD)
+        assert running(lab) == []
+    monkeypatch.setenv("CHATLAB_TRAITS", "no-default-vpc")
+    with lab_in(tmp_path / "without") as lab:
+        where = cells(INSIDE, **LOAD)[found("describe_route_tables")]
+        with pytest.raises(LabError, match=r"^There is no default VPC in us-east-1: `aws ec2 create-default-vpc"):
+            run_cell(where, {"lab": lab, "ec2": lab.client("ec2"), "SUBNET": None, "LabError": LabError})
 
 
 class Killed(BaseException):
