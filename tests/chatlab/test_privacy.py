@@ -94,6 +94,7 @@ ENDS = st.sampled_from([" ", "'", '"', "\n", "(", ")", "<", ">", ",", ";", "/", 
 SECRETS = st.one_of(
     st.text("0123456789", min_size=12, max_size=12),
     st.tuples(st.sampled_from(["AKIA", "ASIA", "AIDA", "AROA"]), LETTERS).map("".join),
+    st.from_regex(r"da2-[a-z0-9]{26}", fullmatch=True),
     st.from_regex(r"[a-z][a-z0-9.+]{0,20}[a-z0-9]@[a-z0-9]{1,20}\.(com|org|de)", fullmatch=True),
 )
 
