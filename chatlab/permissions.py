@@ -210,9 +210,11 @@ STATEMENTS = [
     Statement("Bills", ["*"], "budgets:ViewBudget", loses=EMAIL),
     Statement("Rooms", [TABLE], "dynamodb:UpdateTable", loses=ROOMS),
     Statement("RoomsIndex", [f"{TABLE}/index/room"], "dynamodb:Query", loses=ROOMS),
-    # Of these four the reference knows no resource; an API's id is AWS's.
     Statement(
-        "EventApis", ["*"], "appsync:CreateApi appsync:ListApis appsync:CreateApiKey appsync:ListApiKeys", loses=EVENTS
+        "EventApis",
+        ["*"],  # of these the reference knows no resource
+        "appsync:CreateApi appsync:ListApis appsync:CreateApiKey appsync:ListApiKeys appsync:DeleteApiKey",
+        loses=EVENTS,
     ),
     Statement(
         "EventApi",  # with its namespaces

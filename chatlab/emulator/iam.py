@@ -323,7 +323,7 @@ def extract_resource_arn(*call: Any) -> str:
         return f"arn:aws:ec2:{region}:{account_id}:{ANY_GROUP}"
     if service == "ec2" and b"Action=Describe" in body:
         return "*"
-    if service == "appsync" and path.endswith("/apikeys"):  # they are no resources of IAM's
+    if service == "appsync" and "/apikeys" in path:  # they are no resources of IAM's
         return "*"
     if service == "scheduler":
         return _schedule_arn(path, body, parameters, arn)
