@@ -6,6 +6,7 @@ paths, which the `dns` of an API names as it would the hosts: see `chatlab.local
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from chatlab.emulator.traits import TokenBucket
 ADDRESS = re.compile(
     r"/_aws/(?P<host>appsync-(?P<realtime>realtime-)?api)/(?P<api_id>[a-z0-9]+)(?P<path>/event(?(realtime)/realtime))"
 )
+MANY = 1e12  # where there is no limit
 DELIVERIES_PER_EVENT = 100
 """An API delivers so many times as many messages a second, by default, as it takes events."""
 RATE_LIMIT_EXCEEDED = "Rate limit exceeded"
@@ -58,15 +60,6 @@ def is_authorized(api_id: str, authorization: dict[str, str] | None) -> bool:
     )
 
 
-def is_authorized_handshake(api_id: str, subprotocols: str) -> bool:
-    """The same of the subprotocol `header-…` of a WebSocket's handshake.
-
-    https://docs.aws.amazon.com/appsync/latest/eventapi/event-api-websocket-protocol.html
-    """
-    authorization, _ = appsync_events._decode_header_subprotocol(subprotocols)
-    return is_authorized(api_id, authorization)
-
-
 def modes_accept(api_id: str, modes: set[str], authorization: dict[str, str] | None) -> tuple[bool, str | None]:
     """MiniStack's, for API keys alone, which may not have expired: it takes each signature and token as it is sent."""
     accepted = "API_KEY" in modes and is_authorized(api_id, authorization)
@@ -93,45 +86,39 @@ def enforce_quotas(event_kb: float | None, events_per_s: float | None, publishes
             https://docs.aws.amazon.com/general/latest/gr/appsync.html
         publishes_per_s: of one connection; the same page.
     """
-    buckets: dict[tuple[str, str], TokenBucket] = {}
-
-    def take(what: str, owner: str, rate_per_s: float | None, count: int = 1) -> bool:
-        if rate_per_s is None:
-            return True
-        return buckets.setdefault((what, owner), TokenBucket(rate_per_s, rate_per_s)).take(count)
+    max_bytes, in_per_s, of_one = 1024 * (event_kb or MANY), events_per_s or MANY, publishes_per_s or MANY
+    out_per_s = DELIVERIES_PER_EVENT * in_per_s
+    buckets = defaultdict[str, tuple[TokenBucket, TokenBucket]](
+        lambda: (TokenBucket(in_per_s, in_per_s), TokenBucket(out_per_s, out_per_s))
+    )
 
     async def fanout_publish(api_id: str, channel: str, events: list[Any]) -> tuple[list[Any], list[Any]]:
-        successful: list[dict[str, Any]] = []
-        failed: list[dict[str, Any]] = []
+        outcomes: tuple[list[Any], list[Any]] = ([], [])  # of what succeeds, and of what fails
+        inbound, outbound = buckets[api_id]
         receivers = sum(
             appsync_events._channel_matches(channel, pattern)
             for connection in appsync_events._connections.values()
             if connection["api_id"] == api_id
             for pattern in connection["subscriptions"].values()
         )
-        deliveries_per_s = events_per_s and DELIVERIES_PER_EVENT * events_per_s
         for index, event in enumerate(events):
-            outcome = {"identifier": new_uuid(), "index": index}
-            is_small = event_kb is None or len(str(event).encode()) <= 1024 * event_kb
-            if not take("in", api_id, events_per_s):
-                failed.append(outcome | {"code": 429, "errorMessage": RATE_LIMIT_EXCEEDED})
-            elif is_small and take("out", api_id, deliveries_per_s, receivers):
-                delivered, refused = await _fanout_publish(api_id, channel, [event])
-                successful += [each | outcome for each in delivered]
-                failed += [each | outcome for each in refused]
-            else:
-                successful.append(outcome)
-        return successful, failed
+            own: tuple[list[Any], list[Any]] = ([{"identifier": new_uuid()}], [])
+            if not inbound.take():
+                own = [], [{"identifier": new_uuid(), "code": 429, "errorMessage": RATE_LIMIT_EXCEEDED}]
+            elif len(str(event).encode()) <= max_bytes and outbound.take(receivers):
+                own = await _fanout_publish(api_id, channel, [event])
+            for of_all, of_this in zip(outcomes, own, strict=True):
+                of_all += [each | {"index": index} for each in of_this]
+        return outcomes
 
     async def handle_client_frame(api_id: str, connection_id: str, frame: dict[str, Any], outbox: Any) -> None:
-        if frame.get("type") == "publish" and publishes_per_s is not None:
-            connection = appsync_events._connections[connection_id]  # it takes the bucket along when it ends
-            bucket = connection.setdefault("publishes", TokenBucket(publishes_per_s, publishes_per_s))
-            if not bucket.take():
-                errors = [{"errorType": "LimitExceededError", "message": RATE_LIMIT_EXCEEDED}]
-                await outbox.put({"type": "publish_error", "id": frame.get("id"), "errors": errors})
-                return
-        await _handle_client_frame(api_id, connection_id, frame, outbox)
+        connection = appsync_events._connections[connection_id]  # it takes the bucket along when it ends
+        bucket = connection.setdefault("publishes", TokenBucket(of_one, of_one))
+        if frame.get("type") == "publish" and not bucket.take():
+            errors = [{"errorType": "LimitExceededError", "message": RATE_LIMIT_EXCEEDED}]
+            await outbox.put({"type": "publish_error", "id": frame.get("id"), "errors": errors})
+        else:
+            await _handle_client_frame(api_id, connection_id, frame, outbox)
 
     appsync_events._fanout_publish = fanout_publish
     appsync_events._handle_client_frame = handle_client_frame

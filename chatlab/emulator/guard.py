@@ -17,7 +17,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id
 from ministack.core.router import extract_access_key_id
 from ministack.core.sigv4 import decode_header_value
-from ministack.services import s3
+from ministack.services import appsync_events, s3
 
 from chatlab.emulator import appsync
 from chatlab.emulator.calls import App, Message, Receive, Response, Scope, Send, error_response, read_body, replay
@@ -109,8 +109,7 @@ class Guard:
         events = appsync.ADDRESS.fullmatch(path)
         if events and not events["realtime"] and method == "POST":
             self._require_own_page(headers)
-            key = headers.get(b"x-api-key", b"").decode("latin-1")
-            _require_api_key(appsync.is_authorized(events["api_id"], {"x-api-key": key}))
+            _require_api_key(events["api_id"], {"x-api-key": headers.get(b"x-api-key", b"").decode("latin-1")})
             kept = [(name, value) for name, value in scope["headers"] if name in (*ANONYMOUS_HEADERS, b"x-api-key")]
             return {**scope, "headers": kept}, receive
         page = PAGE.fullmatch(path)
@@ -131,7 +130,8 @@ class Guard:
             raise Refused("A page of another site may not join the chat.")
         if (events := appsync.ADDRESS.fullmatch(scope["path"])) and events["realtime"]:
             subprotocols = headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
-            _require_api_key(appsync.is_authorized_handshake(events["api_id"], subprotocols))
+            authorization, _ = appsync_events._decode_header_subprotocol(subprotocols)
+            _require_api_key(events["api_id"], authorization)
         elif not WEBSOCKET_API.fullmatch(scope["path"]):
             raise Refused("There is no WebSocket API at this address.")
         if self._has_key(scope, headers):
@@ -201,8 +201,8 @@ def _require_issued(key: str) -> None:
     raise Refused("This local cloud has not issued the access key: run notebook 00_start, which makes one.")
 
 
-def _require_api_key(is_authorized: bool) -> None:
-    if not is_authorized:
+def _require_api_key(api_id: str, authorization: dict[str, str] | None) -> None:
+    if not appsync.is_authorized(api_id, authorization):
         raise Refused("AppSync Events asks for an API key that this API has issued, and that has not expired.")
 
 
