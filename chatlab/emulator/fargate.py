@@ -38,8 +38,9 @@ from chatlab.emulator.account import VCPUS
 Record: TypeAlias = dict[str, Any]  # a task, a container, a request, ..., as MiniStack has it
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]  # status, headers, body
 
-# Linux has all of 127.0.0.0/8, macOS only the first.
-ADDRESSES = ["127.0.0.1"] if sys.platform == "darwin" else [f"127.0.1.{number}" for number in range(1, 255)]
+# macOS has one loopback address, Linux all of 127.0.0.0/8: each local cloud takes some that no other one does.
+PORT = int(os.environ.get("GATEWAY_PORT", "443"))
+ADDRESSES = [f"127.{PORT >> 8}.{PORT & 255}.{n}" for n in range(1, 255)] if sys.platform != "darwin" else ["127.0.0.1"]
 STOP_TIMEOUT_S = 30  # by default, from SIGTERM to SIGKILL; and the open files: botocore's model of Ulimit
 MAX_OPEN_FILES = 65_535
 MAX_LINE_BYTES = 1_000  # of what a task prints, for each line of the log

@@ -1,6 +1,7 @@
 """Readings: what the load test, or the naive client, measured in one case, beside the truth."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -97,7 +98,10 @@ def measure(case: Case, folder: Path) -> Reading:
     tls = server_tls(ca_file) if case.tls else None
     with reference_server.run(case.faults, tls, side=SIDES[case.protocol]) as server:
         options: dict[str, object] = {"protocol": case.protocol} | ({"ca_file": ca_file} if case.tls else {})
-        options |= {"processes": case.processes} if case.processes > 1 else {}
+        if case.processes > 1:  # another one may run at the same time
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            options |= {"processes": case.processes, "master_bind_port": port, "master_port": port}
         words = live.words(
             server.url, folder, users=case.connections, spawn_rate=450, speakers=3, drain_time=4, warm_up=case.warm_up,
             broadcasts=case.broadcasts, broadcast_rate=case.broadcast_rate, **options,

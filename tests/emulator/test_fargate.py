@@ -104,6 +104,8 @@ def test_what_a_task_uses_can_not_be_deleted_until_it_has_stopped(lab):
     tasks = [start(lab, deaf, groups=[group], stopTimeout=2), start(lab, polite, groups=[group])]
     running = [wait_for(lab, task, "RUNNING") for task in tasks]
     addresses = [detail["value"] for task in running for detail in task["attachments"][0]["details"][3:]]
+    port = local_cloud.status()["port"]  # no other cloud's tasks have these addresses
+    assert all(address.startswith(f"127.{port // 256}.{port % 256}.") for address in addresses)
     (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
     assert any(route.get("GatewayId", "").startswith("igw-") for route in table["Routes"])
     interfaces = ec2.describe_network_interfaces()["NetworkInterfaces"]
