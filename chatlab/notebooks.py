@@ -130,7 +130,7 @@ class _Line:
         self.update("")
 
     def update(self, text: str) -> None:
-        line = f"  {self._name:<20} {text[: self.WIDTH - 23]}"
+        line = f"  {self._name:<24} {text[: self.WIDTH - 27]}"
         with suppress(OSError):  # `end` meets the same error, and handles it
             if self._is_terminal:
                 print(f"\r{line}".ljust(self.WIDTH), end="", flush=True)
@@ -141,7 +141,7 @@ class _Line:
     def end(self, outcome: Outcome) -> None:
         blank = "\r".ljust(self.WIDTH) + "\r" if self._is_terminal else ""
         verdict = "ok" if outcome.ok else f"FAILED: {outcome.reason}"
-        print_line(f"{blank}  {self._name:<20} {outcome.seconds:>6.1f} s  {verdict}")
+        print_line(f"{blank}  {self._name:<24} {outcome.seconds:>6.1f} s  {verdict}")
 
 
 def execute(

@@ -213,7 +213,7 @@ def lines(summary: Summary, folder: Path) -> Iterator[str]:
     """The same as lines of text, for the terminal."""
     yield "Notebooks"
     for notebook in summary["notebooks"]:
-        yield f"  {notebook['name']:<20} {notebook['seconds']:>6.1f} s  {'ok' if notebook['ok'] else 'FAILED'}"
+        yield f"  {notebook['name']:<24} {notebook['seconds']:>6.1f} s  {'ok' if notebook['ok'] else 'FAILED'}"
     if fanout := summary["fanout"]:
         yield f"Fan-out: {fanout['broadcasts']} broadcasts to {fanout['connections']} connections"
         yield (
