@@ -42,9 +42,9 @@ def url(api):
 class Client:
     """Somebody who hears the room."""
 
-    def __init__(self, api, key, **options):
+    def __init__(self, api, key):
         self.key = key
-        self.socket = websocket.create_connection(url(api), timeout=5, subprotocols=subprotocols(api, key), **options)
+        self.socket = websocket.create_connection(url(api), timeout=5, subprotocols=subprotocols(api, key))
         self.say(type="connection_init")
         self.hear("connection_ack")
         self.say(type="subscribe", id="s", channel=CHANNEL)
