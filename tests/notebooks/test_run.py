@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -81,7 +82,9 @@ def test_a_run_from_end_to_end_with_the_policy_and_nothing_more(ended, tmp_path,
         poll(key_file.exists, "the local cloud to start", timeout_s=30, every_s=0.05)
         key = json.loads(key_file.read_text())
         said, _ = process.communicate()
-    assert listened == documented("`make run`")
+    # A task's address, another one for each local cloud, is "its" own in the table.
+    own = {(name, "its" if re.match(r"127\.(?!0\.0\.1$)", place) else place) for name, place in listened}
+    assert own == documented("`make run`")
     assert process.returncode == 0, said
     folder = tmp_path / "run"
     summary = json.loads((folder / "summary.json").read_text())
