@@ -50,7 +50,7 @@ def test_all_deliveries_are_accounted_for_and_no_secret_is_where_others_may_read
     lab, folder = inside
     with variables(lab, "connect", ROOM_KEY="only-who-knows-this-comes-in"):
         said = run_cells(INSIDE, CONNECTIONS=80, BROADCASTS=8, TASKS=number, namespace=(names := {}))
-    assert f"640 deliveries, none missing and none twice, by {max(1, number - 1)} processes." in said
+    assert f"640 deliveries, none missing and none twice. Processes: {max(1, number - 1)}." in said
     here, there = (names[name].summary for name in ("from_here", "from_inside"))
     for name in ("connections", "broadcasts", "expected", "delivered", "missing", "duplicate"):
         assert there[name] == here[name]
