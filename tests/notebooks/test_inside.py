@@ -4,7 +4,10 @@ import json
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 
+import boto3
 import psutil
 import pytest
 
@@ -138,6 +141,19 @@ def test_what_does_not_start_is_a_sentence(tmp_path, monkeypatch):
         where = cells(INSIDE, **LOAD)[found("describe_route_tables")]
         with pytest.raises(LabError, match=r"^There is no default VPC in us-east-1: `aws ec2 create-default-vpc"):
             run_cell(where, {"lab": lab, "ec2": lab.client("ec2"), "SUBNET": None, "LabError": LabError})
+
+
+def test_addresses_name_the_regions_own_s3():
+    """S3 redirects those of a new bucket that name no Region, and a redirected PUT fails. Signing needs no AWS."""
+    keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret"}
+    aws = SimpleNamespace(client=partial(boto3.Session(region_name="eu-central-1").client, **keys))
+    names = {"room_key": SimpleNamespace(query_string=lambda _: ""), "words": [], "TASKS": 1, "MAX_SECONDS": 600}
+    first, *_ = sources = cells(INSIDE, **LOAD)
+    run_cell(first.partition("lab = ")[0], own := {})
+    own |= names | {"lab": aws, "bucket": {"Bucket": "chat-load"}}
+    run_cell(sources[SIGN], own)
+    for url in (own["code_address"], *own["put"][0].values()):
+        assert url.startswith("https://chat-load.s3.eu-central-1.amazonaws.com/")
 
 
 class Killed(BaseException):
