@@ -52,9 +52,8 @@ DEFAULT_CONNECTS_PER_S = 500
 # Lambda's default is 1,000, a new account's is less: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # If it can't be read, the lower one works in both.
 DEFAULT_CONCURRENCY = 10
-DEFAULT_VCPUS = (
-    6.0  # of Fargate, in a new account: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
-)
+DEFAULT_VCPUS = 6.0
+"""Of Fargate, in a new account: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html"""
 BUCKET_S = 0.5  # API Gateway's burst, as seconds of its rate: `default_requests_per_s`
 
 

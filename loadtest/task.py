@@ -60,10 +60,8 @@ def main() -> int:
     addresses, log, folder = order["put"][number], Path(LOG), Path("results")
 
     def tell(state: str, message: str = "") -> None:
-        test: dict[str, Any] = {}
-        with suppress(OSError, ValueError):  # it is not there yet
-            test = json.loads((folder / "progress.json").read_text())
-        told = {"state": state, "message": message, "test": test, "at": time.time()}  # so each one is a new sign
+        told: dict[str, Any] = {"state": state, "message": message, "test": read_progress(folder)}
+        told["at"] = time.time()  # so each one is a new sign
         put(addresses[PROGRESS], json.dumps(told).encode(), attempts=1)
 
     status, message = 0, ""
@@ -93,10 +91,15 @@ def why(order: Order, folder: Path, said: str, status: int) -> str:
 
     if "Gave up waiting for workers to connect" in said:  # locust.main
         return f"Not all of the {order['tasks'] - 1} workers came to the master in time, so no test began."
+    return live.reason(read_progress(folder), said.splitlines(), status)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What the load test says of itself; {} before it does."""
     progress: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        progress = json.loads((folder / "progress.json").read_text())
-    return live.reason(progress, said.splitlines(), status)
+        progress = json.loads((folder / PROGRESS).read_text())
+    return progress
 
 
 def run(words: Sequence[str], environment: dict[str, str], log: Path, tell: Callable[[], None]) -> int:
