@@ -8,8 +8,9 @@ room that failed, twice, is at most `PRECISION` larger than the largest one that
 **When a step holds.** A broadcast is late if anybody heard it after `within_s`, from when it was due. Wald's sequential
 probability ratio test (Annals of Mathematical Statistics 16, 1945) tells a share of `GOOD` late broadcasts from one of
 `BAD`; it errs on them in about `WRONG_NO` and `WRONG_YES` of all cases. So 14 in time are enough, and two late ones
-among the first 11 too many. Anything missing or refused is a no at once. The room that is named holds once more, in
-`FINAL` new broadcasts, one of which may be late: with 0.2 % of late ones in 98 of 100 cases, with 5 % in 4.
+among the first 11 too many. Anything missing or refused is a no at once, and so is a queue that builds up: 14 broadcasts
+may be over before it is too long (`builds_up`). The room that is named holds once more, in `FINAL` new broadcasts, one
+of which may be late: with 0.2 % of late ones in 98 of 100 cases, with 5 % in 4.
 
 **Whose limit it is.** What the load test does late makes a latency longer, never shorter, so a step that holds does so
 on a busy machine, too. One that fails is this machine's fault if its processors were busy, if the load test's verdict
@@ -36,6 +37,7 @@ WRONG_NO, WRONG_YES = 0.02, 0.05
 # What a broadcast adds to the logarithm of the likelihood ratio, and from which sums on the test is sure.
 LATE, IN_TIME = math.log(BAD / GOOD), math.log((1 - BAD) / (1 - GOOD))
 NO, YES = math.log((1 - WRONG_YES) / WRONG_NO), math.log(WRONG_YES / (1 - WRONG_NO))
+RISES_P = 0.01  # how rarely times that do not rise are taken for times that do
 FINAL = 100
 PRECISION = 0.1
 WARM_UP = 2
@@ -157,6 +159,15 @@ def needed(late: Sequence[bool]) -> int:
     return min(FINAL - len(late), math.ceil((YES - total) / IN_TIME))
 
 
+def builds_up(last_ms: Sequence[float], within_ms: float) -> bool:
+    """Whether a queue builds up: the times of one load test's broadcasts rise so that number `FINAL` would be late."""
+    from scipy import stats  # here, as in `loadtest.intervals`
+
+    place = np.arange(len(last_ms))
+    slope, start_ms, *_ = stats.theilslopes(last_ms, place)
+    return bool(stats.kendalltau(place, last_ms).pvalue < RISES_P and start_ms + FINAL * slope > within_ms)
+
+
 @dataclass
 class Search:
     """One search. `run` prints a line for each step; Ctrl-C ends it with what is known until then."""
@@ -270,12 +281,15 @@ class Search:
         step.late = [ms > within_ms for ms in step.last_ms]
         sent = summary["broadcasts"] + summary["broadcasts_refused"]  # others would have been sent later
         lost = (results.shortfall(summary | {"broadcasts_asked": sent}) or "").partition(": ")[2].rstrip(".")
-        step.holds = False if lost else decide(step.late, step.is_final)
-        if step.holds is not False:
-            return
+        heard_ms = rows["last_ms"].dropna()
 
         def fails_without(own_ms: float) -> bool:
-            return decide([*before, *(rows["last_ms"].dropna() > within_ms + own_ms)], step.is_final) is False
+            limit_ms = within_ms + own_ms
+            return decide([*before, *(heard_ms > limit_ms)], step.is_final) is False or builds_up(heard_ms, limit_ms)
+
+        step.holds = False if lost or fails_without(0) else decide(step.late, step.is_final)
+        if step.holds is not False:
+            return
 
         shut = summary["connections_failed"] or summary["connections_dropped"] or summary["broadcasts_refused"]
         failed = {check["check"] for check in summary["verdict"]["checks"] if not check["ok"]}
@@ -289,5 +303,6 @@ class Search:
         elif not fails_without(own_ms):
             step.limit = f"this machine, on which the load test itself is late by {plots.format_ms(own_ms)}"
         else:
-            late = rows[rows["last_ms"] > within_ms].sort_values("last_ms")["broadcast"].tolist()
-            step.limit = self.explain(result, late[len(late) // 2]) or "the server answers slowly"
+            late = rows[rows["last_ms"] >= min(within_ms, heard_ms.max())].sort_values("last_ms")["broadcast"].tolist()
+            queue = "a queue builds up; " if builds_up(heard_ms, within_ms) else ""
+            step.limit = queue + (self.explain(result, late[len(late) // 2]) or "the server answers slowly")

@@ -49,8 +49,9 @@ _acquire_execution_slot = lambda_svc._acquire_execution_slot
 _invoke_async_with_retry = lambda_svc.invoke_async_with_retry
 
 
-INSTANCES = max(2, os.cpu_count() or 1)
-"""Of one function, for handshakes: Lambda starts one for each invocation, which here would share the cores."""
+INSTANCES = (os.cpu_count() or 1) + 1
+"""Of one function, for handshakes: Lambda starts one for each invocation, which here would share the cores. There is one
+more than cores, since half of the time they wait for this process."""
 
 
 @cache

@@ -14,7 +14,7 @@ from chatlab import cli
 from loadtest import capacity, live, results
 from loadtest.calibration import reference_server
 from loadtest.calibration.reference_server import Faults
-from loadtest.capacity import FINAL, Goal, Search, Step, decide
+from loadtest.capacity import FINAL, RISES_P, Goal, Search, Step, builds_up, decide
 from loadtest.errors import LoadTestError
 from tests.support.load_tests import refusing
 
@@ -43,6 +43,15 @@ def test_the_rule_errs_as_rarely_as_it_says_and_needs_few_broadcasts(is_final, s
     answers, lengths = zip(*(decided(share, is_final, chance) for _ in range(4_000)), strict=True)
     assert np.mean([answer is holds for answer in answers]) > at_least - 0.005
     assert np.mean(lengths) <= at_most and max(lengths) <= FINAL
+
+
+def test_a_queue_that_builds_up_is_told_from_noise():
+    # Each message takes 12 ms longer than the one before: number 100 has to wait for 1.5 s.
+    times = 300 + 12 * np.arange(14) + np.random.default_rng(1).normal(0, 20, (100, 14))
+    assert np.mean([builds_up(row, 1_000) for row in times]) > 0.99
+    assert np.mean([builds_up(row, 2_000) for row in times]) < 0.01
+    steady = 850 + np.random.default_rng(2).normal(0, 60, (800, 14))
+    assert np.mean([builds_up(row, 1_000) for row in steady]) < 2 * RISES_P
 
 
 class Simulated(Search):
@@ -116,6 +125,12 @@ def test_a_known_capacity_is_found_and_whose_limit_it_is(find, tmp_path, monkeyp
     for cpu_percent, limit in ((50, "itself is late by 7"), (99, "99 % busy")):
         Search("", tmp_path, Goal(rate=20), 450)._judge(step := Step(100), result, cpu_percent)
         assert step.limit.startswith("this machine") and limit in step.limit
+
+    # All of them in time, but each later than the one before.
+    result = results.load(folder)
+    result.broadcasts["last_ms"] = np.linspace(100, 600, len(result.broadcasts))
+    Search("", tmp_path, Goal(rate=20), 450)._judge(step := Step(100), result, 50)
+    assert step.holds is False and step.limit == "a queue builds up; the server answers slowly"
 
 
 def test_a_server_that_loses_deliveries_above_a_size_ends_it(find):
