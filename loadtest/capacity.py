@@ -2,8 +2,8 @@
 
     print(Search(url, folder, Goal(within_s=1, rate=1), connection_rate=100).run())
 
-Each step is a load test. The room doubles until a step fails; then the search halves the difference, until the smallest
-room that failed, twice, is at most `PRECISION` larger than the largest one that held.
+Each step is a load test. The room grows, twofold or up to fourfold, until a step fails; then the search halves the
+difference, until the smallest room that failed, twice, is at most `PRECISION` larger than the largest one that held.
 
 **When a step holds.** A broadcast is late if anybody heard it after `within_s`, from when it was due. Wald's sequential
 probability ratio test (Annals of Mathematical Statistics 16, 1945) tells a share of `GOOD` late broadcasts from one of
@@ -203,7 +203,9 @@ class Search:
         """The next step; None at the end, which `ended` then explains if it is early."""
         low, high = self._found.low, self._found.high
         held = low.people if low else 0
-        people = (held + high.people) // 2 if high else min(self.most, 2 * held or self.start)
+        # Fourfold where that would take half of the time, if time grows as the room does.
+        growth = min(4.0, max(2.0, 500 * self.goal.within_s / max(low.last_ms, default=math.inf))) if low else 0.0
+        people = (held + high.people) // 2 if high else min(self.most, int(float(f"{growth * held:.2g}")) or self.start)
         is_done = people == held or bool(high and high.people <= (1 + PRECISION) * held)
         if high and is_done and [step.people for step in self._found.steps].count(high.people) == 1:
             people, is_done = high.people, False  # a moment's disturbance must not end the search
@@ -298,8 +300,10 @@ class Search:
             own_ms += summary["harness_lag_ms"]["p99"] or 0.0
         if lost and (shut or not fails_without(0)):
             step.limit = lost
-        elif cpu_percent > MAX_CPU_PERCENT or "saturation" in failed:
+        elif cpu_percent > MAX_CPU_PERCENT:
             step.limit = f"this machine, whose processors are {cpu_percent:.0f} % busy"
+        elif "saturation" in failed:
+            step.limit = "this machine, of which the load test uses up a core"
         elif not fails_without(own_ms):
             step.limit = f"this machine, on which the load test itself is late by {plots.format_ms(own_ms)}"
         else:
