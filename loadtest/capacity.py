@@ -8,9 +8,9 @@ difference, until the smallest room that failed, twice, is at most `PRECISION` l
 **When a step holds.** A broadcast is late if anybody heard it after `within_s`, from when it was due. Wald's sequential
 probability ratio test (Annals of Mathematical Statistics 16, 1945) tells a share of `GOOD` late broadcasts from one of
 `BAD`; it errs on them in about `WRONG_NO` and `WRONG_YES` of all cases. So 14 in time are enough, and two late ones
-among the first 11 too many. Anything missing or refused is a no at once, and so is a queue that builds up: 14 broadcasts
-may be over before it is too long (`builds_up`). The room that is named holds once more, in `FINAL` new broadcasts, one
-of which may be late: with 0.2 % of late ones in 98 of 100 cases, with 5 % in 4.
+among the first 11 too many. Anything missing or refused is a no at once, and so is a queue that builds up: 14
+broadcasts may be over before it is too long (`builds_up`). The room that is named holds once more, in `FINAL` new
+broadcasts, one of which may be late: with 0.2 % of late ones in 98 of 100 cases, with 5 % in 4.
 
 **Whose limit it is.** What the load test does late makes a latency longer, never shorter, so a step that holds does so
 on a busy machine, too. One that fails is this machine's fault if its processors were busy, if the load test's verdict

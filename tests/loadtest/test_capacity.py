@@ -91,6 +91,16 @@ def test_it_doubles_halves_and_says_what_it_knows_however_it_ends(tmp_path, opti
     assert re.search(says, f"{search.run()}")
 
 
+def test_it_grows_fourfold_only_where_that_would_take_half_of_the_time(tmp_path):
+    class Timed(Simulated):
+        def _try(self, step):
+            super()._try(step)
+            step.last_ms = [1.0 * step.people]
+
+    steps = Timed("ws://127.0.0.1:1", tmp_path, Goal(), 450).run().steps
+    assert [step.people for step in steps[:6]] == [50, 200, 500, 1_000, 2_000, 1_500]
+
+
 @pytest.fixture
 def find(fork_server, monkeypatch, tmp_path):
     """`find(url)`: what a search finds, with load tests that are forked; its folder is `tmp_path`."""
