@@ -354,7 +354,7 @@ def estimate_growth(
 
 
 def estimate_whole_lab(prices: Prices = PRICES) -> Bill:
-    """All notebooks, run once within an hour, at AWS's default quotas."""
+    """Notebooks 00 to 08, run once within an hour, at AWS's default quotas."""
     parts = [estimate(**part, prices=prices) for part in (BUILD_AND_TRY, LOAD_TEST, FASTER)]
     together = sum(parts, estimate_growth(GROWTH_STEPS, GROWTH_BROADCASTS_PER_S, prices=prices))
     return Bill(together.quantities | {"metric months": METRICS / HOURS_A_MONTH}, prices)

@@ -26,6 +26,8 @@ TELL_S = 2
 PUT_S = 20  # for one attempt
 KILL_S = 60  # after SIGTERM: more than the load test needs to write its results, loadtest.arguments.STOP_S
 PROGRESS, LOG, RESULTS = ("progress.json", "log.txt", "results.zip")
+FOLDER = Path("results")
+"""Into which each load test writes its results, which task 0 hands over as `RESULTS`."""
 NOT_HANDED_OVER = 3
 """The exit status if the results could not be handed over, for example because their address had expired."""
 
@@ -34,7 +36,7 @@ class Order(TypedDict):
     """What came with the code."""
 
     words: list[str]
-    """After `locust`, alike for all tasks."""
+    """After `locust`, alike for all tasks: `loadtest.live.words` for the folder `FOLDER`."""
     tasks: int
     address: str
     """The private address of task 0, on which its master listens; without others nobody does."""
@@ -57,7 +59,7 @@ def main() -> int:
     """Install what is missing, run the load test, and hand over what came of it; the exit status."""
     order: Order = json.loads(Path("task.json").read_text())
     number = int(os.environ[NUMBER_VARIABLE])
-    addresses, log, folder = order["put"][number], Path(LOG), Path("results")
+    addresses, log, folder = order["put"][number], Path(LOG), FOLDER
 
     def tell(state: str, message: str = "") -> None:
         told: dict[str, Any] = {"state": state, "message": message, "test": read_progress(folder)}
@@ -72,8 +74,7 @@ def main() -> int:
             message = "The packages of the load test could not be installed from PyPI: the task's log says why."
             message = "The task was stopped before its test began." if status < 0 else message
     if not status:
-        words = [*order["words"], "--results", f"{folder}", *roles(order, number)]
-        locust = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", *words]
+        locust = [sys.executable, "-m", "locust", *order["words"], *roles(order, number)]
         if status := run(locust, order["environment"], log, lambda: tell("running")):
             message = why(order, folder, log.read_text(errors="replace"), status)
     put(addresses[LOG], log.read_bytes())

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from chatlab import fargate, poll
-from loadtest import results
-from loadtest.task import LOG, NOT_HANDED_OVER, NUMBER_VARIABLE, PROGRESS, RESULTS
+from loadtest import live, results
+from loadtest.task import FOLDER, LOG, NOT_HANDED_OVER, NUMBER_VARIABLE, PROGRESS, RESULTS
 from tests.support.load_tests import LIMIT_S, free_port
 
 pytestmark = pytest.mark.slow
@@ -67,10 +67,10 @@ def begin(tmp_path, shelf, server):
     def begin_tasks(tasks, *words, come=None):
         port = free_port()
         own = "--users 40 --spawn-rate 100 --broadcasts 12 --broadcast-rate 6 --drain-time 3 --run-time 40".split()
-        own += ["--host", server.url, "--master-bind-port", port, "--master-port", port, *words]
+        own += ["--master-bind-port", port, "--master-port", port, *words]
         put = [{name: shelf.address(f"{k}/{name}") for name in (PROGRESS, LOG, RESULTS)} for k in range(tasks)]
         order = {
-            "words": [*map(str, own)], "tasks": tasks, "address": "127.0.0.1",
+            "words": [*live.words(server.url, FOLDER), *map(str, own)], "tasks": tasks, "address": "127.0.0.1",
             "environment": {"LOADTEST_SECRET": "known to master and workers"}, "put": put,
         }  # fmt: skip
         for number in range(tasks if come is None else come):

@@ -71,6 +71,20 @@ def test_all_deliveries_are_accounted_for_and_no_secret_is_where_others_may_read
     assert not [each for each in listed if each["Key"] == names["code_key"]]
 
 
+def test_run_again_it_makes_nothing_twice(inside):
+    lab, _ = inside
+    parts = range(found("authorize_security_group_ingress") + 1)
+
+    def made():
+        family = lab.client("ecs").list_task_definitions(familyPrefix=lab.load_test)["taskDefinitionArns"]
+        return family, sorted(list_tagged_arns(lab)), list_resources(lab).to_csv()
+
+    run_cells(INSIDE, [*parts], TASKS=2, namespace={}, **LOAD)
+    before = made()
+    run_cells(INSIDE, [*parts], TASKS=2, namespace={}, **LOAD)
+    assert made() == before and "security-group" in f"{before}" and before[0]
+
+
 @pytest.fixture(scope="module")
 def ready(inside):
     """`ready(number)`: the names of the notebook's cells before it starts so many tasks, whose test takes long."""
@@ -79,7 +93,7 @@ def ready(inside):
     def before(number):
         if number not in known:
             run_cells(INSIDE, [*range(GO)], TASKS=number, namespace=(names := {}), **LOAD)
-            names["words"][names["words"].index("--broadcasts") + 1] = "100"
+            names["words"] += ["--broadcasts", "100"]
             known[number] = names
         return known[number]
 
@@ -147,10 +161,10 @@ def test_addresses_name_the_regions_own_s3():
     """S3 redirects those of a new bucket that name no Region, and a redirected PUT fails. Signing needs no AWS."""
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret"}
     aws = SimpleNamespace(client=partial(boto3.Session(region_name="eu-central-1").client, **keys))
-    names = {"room_key": SimpleNamespace(query_string=lambda _: ""), "words": [], "TASKS": 1, "MAX_SECONDS": 600}
+    names = {"room_key": SimpleNamespace(query_string=lambda _: ""), "options": {}, "TASKS": 1, "MAX_SECONDS": 600}
     first, *_ = sources = cells(INSIDE, **LOAD)
     run_cell(first.partition("lab = ")[0], own := {})
-    own |= names | {"lab": aws, "bucket": {"Bucket": "chat-load"}}
+    own |= names | {"lab": aws, "url": "wss://chat", "bucket": {"Bucket": "chat-load"}}
     run_cell(sources[SIGN], own)
     for url in (own["code_address"], *own["put"][0].values()):
         assert url.startswith("https://chat-load.s3.eu-central-1.amazonaws.com/")

@@ -48,7 +48,7 @@ def test_a_slope_that_is_not_known_is_a_sentence_and_no_number(ms, tmp_path, cap
     assert "is not known" in said and "run this notebook again" in said
     assert "posts a second" not in said
     assert not names["holds"]
-    assert "do not draw it on to larger rooms" in said
+    assert "do not extend it to larger rooms" in said
 
 
 def test_a_line_that_stands_out_is_one_and_meets_the_largest_step(tmp_path, capsys):
