@@ -7,6 +7,8 @@ import ast
 import inspect
 import re
 from contextlib import redirect_stdout
+from copy import deepcopy
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -21,13 +23,27 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
+def read(name, **parameters):
+    """The notebook `name` without its outputs, with its `parameters` set."""
+    return inject(deepcopy(_read(name)), parameters)
+
+
+@cache
+def _read(name):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    return notebook
+
+
 def cells(name, practice=False, only="", **parameters):
     """The sources of the code cells of the notebook `name`, with its `parameters` set.
 
     Those that break something, or are exercises, are among them with `practice`. With `only`, it is the cells with this
     tag alone.
     """
-    notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
+    notebook = read(name, **parameters)
     code = (cell for cell in notebook.cells if cell.cell_type == "code" and (not only or only in tags(cell)))
     return [cell.source for cell in code if practice or PRACTICE not in tags(cell)]
 
@@ -35,7 +51,7 @@ def cells(name, practice=False, only="", **parameters):
 def creating(name, **parameters):
     """The numbers of the code cells that create what the notebook is about, with its `parameters` set: those before it
     verifies, and of the later ones those that are tagged `create`."""
-    notebook = inject(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), parameters)
+    notebook = read(name, **parameters)
     found, number, verifies = [], 0, False
     for cell in notebook.cells:
         verifies |= cell.source.startswith("## Verify")
@@ -59,12 +75,12 @@ files = {"index.html": build / "index.html"}
 }
 
 
-def run_cells(name, stop_after=None, practice=False, namespace=None, only="", **parameters):
+def run_cells(name, stop_after=None, practice=False, namespace=None, only="", instead=INSTEAD, **parameters):
     """Run the code cells of a notebook, the first `stop_after` of them, or those that `creating` returned; what they
     printed, and showed as text.
 
-    The page is a stand-in, and no browser opens it. What a cell raises is raised. The names that the cells assign are
-    in `namespace`, if one is given.
+    The page is a stand-in, and no browser opens it; with `instead={}` both are real. What a cell raises is raised. The
+    names that the cells assign are in `namespace`, if one is given.
     """
     namespace = {} if namespace is None else namespace
     namespace["__name__"] = "__main__"
@@ -72,7 +88,7 @@ def run_cells(name, stop_after=None, practice=False, namespace=None, only="", **
     chosen = [sources[number] for number in stop_after] if isinstance(stop_after, list) else sources[:stop_after]
     with redirect_stdout(StringIO()) as said:
         for source in chosen:
-            source = next((stand_in for text, stand_in in INSTEAD.items() if text in source), source)
+            source = next((stand_in for text, stand_in in instead.items() if text in source), source)
             shown = run_cell(source, namespace)
             if shown is not None:
                 print(shown)

@@ -6,12 +6,11 @@ import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 
-import nbformat
 import pytest
 
 from chatlab.exercises import chatting
-from chatlab.paths import NOTEBOOKS, ROOT
-from tests.support.cells import PRACTICE, run_cell, tags
+from chatlab.paths import ROOT
+from tests.support.cells import PRACTICE, read, run_cell, tags
 
 ANSWERS = tomllib.loads((ROOT / "tests" / "notebooks" / "answers.toml").read_text())
 """By notebook, by the name of the check, by what is told: right and wrong answers."""
@@ -56,7 +55,7 @@ class Exercise:
 def exercises(name):
     """The exercises of the notebook `name`, in order. The solution is folded in the text above the cell."""
     found, text = [], ""
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
+    for cell in read(name).cells:
         if cell.cell_type == "markdown":
             text = cell.source
         elif EXERCISE in tags(cell):
