@@ -25,6 +25,7 @@ def notebook(tmp_path, monkeypatch):
     deep = tmp_path / "-".join(["deep"] * 30)  # deeper than the path of a socket may be
     deep.mkdir()
     monkeypatch.setattr(notebooks, "NOTEBOOKS", deep)
+    monkeypatch.setattr(notebooks, "WARM_UP", "pass")  # these cells need nothing of what most notebooks import
     monkeypatch.setenv("OF_THIS_TEST", f"{tmp_path}/")
 
     def run(source, **options):
