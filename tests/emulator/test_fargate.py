@@ -13,8 +13,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from chatlab import local_cloud, poll
+from chatlab import LabError, local_cloud, poll
+from chatlab.notebooks import OPTIONAL
 from chatlab.paths import state_dir
+from tests.support.cells import cells, run_cell
 from tests.support.labs import lab_in
 from tests.support.tasks import define, run
 
@@ -152,18 +154,18 @@ def test_what_aws_refuses_is_refused(lab):
     assert not ecs.delete_task_definitions(taskDefinitions=[definition])["failures"]
 
 
-def test_a_task_ends_with_the_local_cloud_also_if_that_is_killed(tmp_path):
-    with lab_in(tmp_path / "home") as lab:
-        lab.client("ecs").create_cluster(clusterName=lab.load_test)
-        begins_another = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time;time.sleep(61)'])"
-        wait_for(lab, start(lab, begins_another), "RUNNING")
-        cloud = psutil.Process(local_cloud.status()["pid"])
-        last_words = lambda: [each.cmdline()[-1] for each in cloud.children(recursive=True)]  # noqa: E731
-        poll(lambda: "import time;time.sleep(61)" in last_words(), "the other one")
-        processes = cloud.children(recursive=True)
-        os.kill(cloud.pid, signal.SIGKILL)
-        assert not psutil.wait_procs(processes, timeout=5)[1]
-        assert not list((tmp_path / "home").rglob("task-*"))
+def test_a_task_ends_with_the_local_cloud_also_if_that_is_killed(lab):
+    """The last test that uses this cloud."""
+    begins_another = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time;time.sleep(61)'])"
+    wait_for(lab, start(lab, begins_another), "RUNNING")
+    cloud = psutil.Process(local_cloud.status()["pid"])
+    last_words = lambda: [each.cmdline()[-1] for each in cloud.children(recursive=True)]  # noqa: E731
+    poll(lambda: "import time;time.sleep(61)" in last_words(), "the other one")
+    processes = cloud.children(recursive=True)
+    assert list(state_dir().rglob("task-*"))
+    os.kill(cloud.pid, signal.SIGKILL)
+    assert not psutil.wait_procs(processes, timeout=5)[1]
+    assert not list(state_dir().rglob("task-*"))
 
 
 def test_how_a_task_begins_and_ends_on_a_bad_day(tmp_path, monkeypatch):
@@ -191,6 +193,9 @@ def test_an_account_without_a_network_or_an_image(tmp_path, monkeypatch):
         ec2 = lab.client("ec2")
         lab.client("ecs").create_cluster(clusterName=lab.load_test)
         assert ec2.describe_vpcs()["Vpcs"] == ec2.describe_subnets()["Subnets"] == []
+        where = next(source for source in cells(OPTIONAL["region_load"]) if "describe_route_tables" in source)
+        with pytest.raises(LabError, match=r"^There is no default VPC in us-east-1: `aws ec2 create-default-vpc"):
+            run_cell(where, {"lab": lab, "ec2": ec2, "SUBNET": None, "LabError": LabError})
         ec2.create_default_vpc()
         task = wait_for(lab, start(lab), "STOPPED")
         assert (task["stopCode"], task["stoppedReason"][-12:]) == ("TaskFailedToStart", " i/o timeout")
