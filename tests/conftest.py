@@ -11,8 +11,9 @@ import psutil
 import pytest
 from botocore.loaders import Loader
 
+from tests.support.cells import run_cells
 from tests.support.fork_server import ForkServer
-from tests.support.labs import chat_in, lab_in, run_notebook
+from tests.support.labs import chat_in, lab_in
 from tests.support.processes import SET_ASIDE, listening, listening_to_others, processes_of
 
 # Examples of each property: a few with the profile that pyproject.toml chooses, many with that of `make test-all`. None
@@ -126,9 +127,9 @@ def fork_server():
 
 
 @pytest.fixture(scope="session")
-def page_url(chat, tmp_path_factory):
+def page_url(chat):
     """The address of the page, deployed by notebook 05."""
-    run_notebook("05_frontend_on_s3", tmp_path_factory.mktemp("page"))
+    run_cells("05_frontend_on_s3", instead={})
     return chat.page_url
 
 

@@ -17,9 +17,9 @@ from chatlab.lab import STAGE
 from chatlab.notebooks import BUILD, CAPSTONE, DEPLOY, FASTER, MEASURE, OPTIONAL, TEARDOWN
 from chatlab.paths import NOTEBOOKS
 from chatlab.privacy import redact, redact_values
-from tests.support.cells import AS_NO_PERSON_WRITES, cells, run_cell, run_cells, shown
+from tests.support.cells import AS_NO_PERSON_WRITES, cells, creating, run_cell, run_cells, shown
 from tests.support.exercises import exercises
-from tests.support.labs import chat_in, everything, lab_in, run_notebook, without_policy
+from tests.support.labs import chat_in, everything, lab_in, without_policy
 from tests.support.processes import processes_of
 
 ALL = [*BUILD, *MEASURE, CAPSTONE, *OPTIONAL.values(), TEARDOWN]
@@ -29,15 +29,17 @@ ALL = [*BUILD, *MEASURE, CAPSTONE, *OPTIONAL.values(), TEARDOWN]
 def built(tmp_path_factory):
     """A lab that is built whole."""
     with lab_in(tmp_path_factory.mktemp("built")) as lab:
-        for name in BUILD:
-            run_cells(name)
+        for name in BUILD[1:]:
+            run_cells(name, creating(name))
         yield lab
 
 
 def test_running_each_again_changes_nothing(built):
+    """What verifies is run again by the test of practice."""
     before = everything(built)
-    for name in BUILD:
-        run_cells(name)
+    run_cells("00_start")
+    for name in BUILD[1:]:
+        run_cells(name, creating(name))
     assert everything(built) == before
 
 
@@ -53,7 +55,7 @@ def test_a_run_that_dies_before_it_deploys_its_routes_is_made_good_by_the_next(b
     gateway.delete_integration(IntegrationId=route["Target"].removeprefix("integrations/"), **api)
     run_cells("04_websocket_api", stop_after=3)  # it makes them anew, and dies
     assert deployment() == before
-    run_cells("04_websocket_api")
+    run_cells("04_websocket_api", creating("04_websocket_api"))
     assert deployment() != before
 
 
@@ -129,8 +131,12 @@ def test_a_name_that_dns_does_not_know_yet_is_waited_for_longer_than_a_handshake
         return connect(*arguments, **options)
 
     monkeypatch.setattr(websocket, "create_connection", connect_later)
-    run_cells("04_websocket_api")
+    opened = 1 + next(number for number, cell in enumerate(cells("04_websocket_api")) if "DNS to know" in cell)
+    run_cells("04_websocket_api", opened, namespace=(names := {}))
     assert ("DNS to know the API's name", 1000) in waited
+    for socket in (names["ada"], names["grace"]):
+        socket.close()
+    poll(lambda: names["ids"]().isdisjoint({names["ada_id"], names["grace_id"]}), "both to leave", every_s=0.02)
 
 
 def test_the_notebook_that_failed_says_which_permission_is_missing(built, waited):
@@ -163,11 +169,11 @@ def test_where_no_bucket_may_be_public_the_page_is_served_from_this_machine(tmp_
     monkeypatch.setenv("CHATLAB_TRAITS", "no-public-buckets")
     with chat_in(tmp_path) as lab:
         try:
-            text = run_notebook("05_frontend_on_s3", tmp_path).read_text()
-            assert preflight.BY_ACCOUNT in text
+            said = run_cells("05_frontend_on_s3", namespace=(names := {}), instead={})
+            assert preflight.BY_ACCOUNT in said
             assert lab.page_url == page.url(lab)
-            assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in text
-            assert '"image/png"' in text  # of two people who chat
+            assert f"So the page is served from this machine, to nobody else: {lab.page_url}" in said
+            assert names["picture"].data.startswith(b"\x89PNG")  # of two people who chat
             run_cells(TEARDOWN)
             assert page.url(lab) is None
         finally:
