@@ -11,10 +11,10 @@ from botocore.validate import validate_parameters
 
 from chatlab import Lab, LabError, fargate, list_resources, permissions, poll
 from chatlab.lab import STAGE
-from chatlab.notebooks import TEARDOWN
+from chatlab.notebooks import BUILD, TEARDOWN
 from tests.support.cells import creating, run_cells
 from tests.support.chat import is_heard
-from tests.support.labs import build_chat, chat_in, lab_in
+from tests.support.labs import build_chat, lab_in
 from tests.support.strangers import make_load_test
 
 SOON = 1 / 3600  # hours
@@ -98,9 +98,16 @@ def a_role_without_permission_deletes_nothing(lab):
     assert page_status(lab) == 200
 
 
+def build_functions():
+    """Create what notebooks 01 to 03 create, which 04 needs."""
+    for name in BUILD[1:4]:
+        run_cells(name, creating(name))
+
+
 def choose(hours, **options):
-    """Create what notebooks 00 and 04 create, with a switch after these hours; return what 04 says."""
-    run_cells("00_start", HOURS=hours, OPTIONS=options)
+    """Choose the lab with a switch after these hours, as notebook 00 does, and create what 04 creates; return what that
+    says."""
+    Lab.choose("local", "chat", hours=hours, options=options)
     return run_cells("04_websocket_api", creating("04_websocket_api"))
 
 
@@ -140,7 +147,7 @@ def test_stage_and_page_are_closed_when_the_hours_are_over_and_come_back_with_no
 def test_a_group_that_is_being_deleted_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("CHATLAB_TRAITS", "late-group-deletion=4")
     with lab_in(tmp_path) as lab:
-        build_chat()
+        build_functions()
         choose(8)
         scheduler, group = lab.client("scheduler"), {"Name": lab.switch}
         scheduler.delete_schedule_group(**group)
@@ -156,7 +163,8 @@ def test_where_the_scheduler_is_not_allowed_a_warning_says_so_and_the_chat_is_bu
     others = [each for each in permissions.STATEMENTS if each.loses != permissions.HOURS]
     (tmp_path / "policy.json").write_text(json.dumps(permissions.policy("chat", others)))
     monkeypatch.setenv("CHATLAB_POLICY", str(tmp_path / "policy.json"))
-    with chat_in(tmp_path) as lab:
+    with lab_in(tmp_path / "home") as lab:
+        build_functions()
         said = choose(8)
         assert "Warning: nothing closes the chat after 8 hours, because AWS refuses the switch: " in said
         assert "is not authorized to perform: scheduler:" in said
