@@ -12,8 +12,6 @@ from chatlab import poll, record
 from chatlab.emulator import rehearsal
 from chatlab.errors import LabError
 from chatlab.paths import ROOT
-from tests.support.cells import run_cells
-from tests.support.labs import lab_in
 from tests.support.processes import processes_of
 
 try:
@@ -152,14 +150,6 @@ def test_a_rehearsal_whose_status_is_the_commands_and_which_leaves_nothing(rehea
         return [line for line in lines if sleeps in line and "sleep" in line]
 
     poll(lambda: not survivors(), "what the command has left running to end", timeout_s=5, every_s=0.1)
-
-
-@pytest.mark.slow
-def test_the_functions_are_made_with_a_role_that_can_not_be_used_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "new-role=2,late-policy=2")
-    with lab_in(tmp_path / "home"):
-        for name in ("01_dynamodb_table", "02_iam_role", "03_lambda_functions"):
-            run_cells(name)
 
 
 def test_without_namespaces_a_sentence_says_so(tmp_path):

@@ -12,6 +12,7 @@ from chatlab import Lab, list_resources, permissions, poll
 from chatlab.errors import NotOurs
 from chatlab.inventory import list_tagged_arns
 from chatlab.notebooks import BUILD, DEPLOY, FASTER, TEARDOWN
+from chatlab.paths import state_dir
 from tests.support.cells import cells, creating, run_cells
 from tests.support.chat import is_heard
 from tests.support.labs import lab_in, without_policy
@@ -25,10 +26,27 @@ SOME = ("04_websocket_api", 2)  # an API without routes
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory):
     """A lab that is built whole, in the local cloud in which the others are killed."""
-    with lab_in(tmp_path_factory.mktemp("cloud")) as lab:
-        for name in CREATING:
-            run_cells(name, creating(name))
-        yield lab
+    folder = tmp_path_factory.mktemp("cloud")
+    (folder / "traits").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLAB_TRAITS", f"@{folder / 'traits'}")
+        with lab_in(folder) as lab:
+            for name in CREATING:
+                run_cells(name, creating(name))
+            yield lab
+
+
+@pytest.fixture
+def traits(beside):
+    """`traits("slow")`: from now on, and until the test ends, that cloud has these traits."""
+    file = state_dir() / "traits"
+
+    def choose(text):
+        (following := file.with_name("next")).write_text(text)
+        following.replace(file)
+
+    yield choose
+    choose("")
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------
@@ -105,17 +123,16 @@ def test_a_control_plane_that_fails_or_is_slow_does_not_stop_a_run(tmp_path, mon
         assert "Nothing is left" in said
 
 
-def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "stale-lists=30")
-    with lab_in(tmp_path):  # the cloud stays for the lab that is chosen here
-        lab = Lab.choose("local", "lag")
-        for name in CREATING:
-            run_cells(name, creating(name))
-        run_cells(FASTER, only=DEPLOY)
-        # This reads the lists, so that they lag from now on.
-        assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)
-        for _ in range(2):
-            assert "Nothing is left" in run_cells(TEARDOWN)
+def test_lists_that_lag_half_a_minute_behind_do_not_stop_the_teardown(traits):
+    traits("stale-lists=30")
+    lab = Lab.choose("local", "lag")
+    for name in CREATING:
+        run_cells(name, creating(name))
+    run_cells(FASTER, only=DEPLOY)
+    # This reads the lists, so that they lag from now on.
+    assert len(list_resources(lab)) > 20 and list_tagged_arns(lab)
+    for _ in range(2):
+        assert "Nothing is left" in run_cells(TEARDOWN)
 
 
 def test_what_a_role_may_do_is_waited_for_also_by_whoever_may_not_ask_what_it_may_do(tmp_path, monkeypatch):
@@ -124,7 +141,7 @@ def test_what_a_role_may_do_is_waited_for_also_by_whoever_may_not_ask_what_it_ma
     )
     monkeypatch.setenv("CHATLAB_POLICY", str(policy))
     monkeypatch.setenv("CHATLAB_RECORD", str(tmp_path / "asked"))
-    monkeypatch.setenv("CHATLAB_TRAITS", "late-policy=2")
+    monkeypatch.setenv("CHATLAB_TRAITS", "new-role=2,late-policy=2")  # Lambda waits for the role itself, too
     with lab_in(tmp_path / "home") as lab:
         for name in CREATING[:3]:
             run_cells(name, creating(name), namespace=(names := {}))
@@ -140,28 +157,28 @@ def test_what_a_role_may_do_is_waited_for_also_by_whoever_may_not_ask_what_it_ma
     assert ("iam:SimulatePrincipalPolicy", False) in {(each["action"], each["allowed"]) for each in questions}
 
 
-def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHATLAB_TRAITS", "late-tags=3,busy-bucket-name=2")
-    with lab_in(tmp_path) as lab:
-        s3 = lab.client("s3")
-        make = next(source for source in cells("05_frontend_on_s3") if "create_bucket(" in source)
-        exec(make, variables := {"lab": lab, "s3": s3, "poll": poll, "ClientError": ClientError})
-        s3.delete_bucket(Bucket=lab.bucket)
-        began = time.monotonic()
-        exec(make, variables)
-        assert time.monotonic() - began > 1
-        assert lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"])
+def test_tags_that_come_late_and_a_bucket_name_that_is_busy_are_waited_for(traits):
+    traits("late-tags=3,busy-bucket-name=2")
+    lab = Lab.choose("local", "late")
+    s3 = lab.client("s3")
+    make = next(source for source in cells("05_frontend_on_s3") if "create_bucket(" in source)
+    exec(make, variables := {"lab": lab, "s3": s3, "poll": poll, "ClientError": ClientError})
+    s3.delete_bucket(Bucket=lab.bucket)
+    began = time.monotonic()
+    exec(make, variables)
+    assert time.monotonic() - began > 1
+    assert lab.owns(s3.get_bucket_tagging(Bucket=lab.bucket)["TagSet"])
 
-        # As if killed within the cell that makes the table: a second later, it looks like a stranger's to the teardown.
-        lab.client("dynamodb").create_table(
-            TableName=lab.table,
-            AttributeDefinitions=[{"AttributeName": "connection_id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "connection_id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-            Tags=lab.tag_list,
-        )
-        assert "table" not in list_resources(lab)["kind"].tolist()
-        assert f"Deleted the table {lab.table}" in run_cells(TEARDOWN)
+    # As if killed within the cell that makes the table: a second later, it looks like a stranger's to the teardown.
+    lab.client("dynamodb").create_table(
+        TableName=lab.table,
+        AttributeDefinitions=[{"AttributeName": "connection_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "connection_id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        Tags=lab.tag_list,
+    )
+    assert "table" not in list_resources(lab)["kind"].tolist()
+    assert f"Deleted the table {lab.table}" in run_cells(TEARDOWN)
 
 
 @pytest.mark.parametrize("is_on", [True, False])
