@@ -3,14 +3,12 @@
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 
 import gevent
 import pytest
-import socketio
-import uvicorn
-from ministack.services import iot
 
 from chatlab import poll
 from chatlab.paths import ROOT
@@ -24,7 +22,7 @@ KEYS = {"socket.io": "sesame", "mqtt": "me:sesame", "graphql-ws": '{"token": "se
 
 
 @contextmanager
-def node(protocol):
+def begin(protocol):
     """The host of a server of npm's, by frontend/test/peers.ts."""
     command = [Path(sys.executable).with_name("node"), ROOT / "frontend" / "test" / "peers.ts", protocol]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -34,9 +32,18 @@ def node(protocol):
             process.stdin.close()  # which ends it
 
 
+@pytest.fixture(scope="module")
+def node():
+    """`node(protocol)`: the host of npm's server for it, which is begun once."""
+    with ExitStack() as running:
+        yield cache(lambda protocol: running.enter_context(begin(protocol)))
+
+
 @contextmanager
 def python(app):
     """The host of an ASGI application, in a thread."""
+    import uvicorn  # here, and so the next two: each process that collects the tests would load them
+
     server = uvicorn.Server(uvicorn.Config(app, port=0, interface="asgi3", lifespan="off", log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -50,6 +57,8 @@ def python(app):
 
 def python_socketio():
     """A chat as in Socket.IO's tutorial, in a namespace."""
+    import socketio
+
     server = socketio.AsyncServer(async_mode="asgi")
 
     @server.on("chat message", namespace="/chat")
@@ -60,26 +69,29 @@ def python_socketio():
 
 
 def iot_core():
+    from ministack.services import iot
+
     return python(lambda *asgi: iot.handle_websocket(*asgi, "000000000000", "us-east-1"))
 
 
 PEERS = {
     "python-socketio": (python_socketio, "socket.io", "/chat,chat message"),
-    "npm's socket.io": (lambda: node("socket.io"), "socket.io", ""),
+    "npm's socket.io": (None, "socket.io", ""),
     "MiniStack's IoT Core": (iot_core, "mqtt", "a/topic"),
-    "npm's aedes": (lambda: node("mqtt"), "mqtt", ""),  # gives each part of a packet a frame of its own
-    "npm's graphql-ws": (lambda: node("graphql-ws"), "graphql-ws", ""),
+    "npm's aedes": (None, "mqtt", ""),  # gives each part of a packet a frame of its own
+    "npm's graphql-ws": (None, "graphql-ws", ""),
 }
+"""What serves in this process, or None for npm's; its protocol, and the channel."""
 
 
 @pytest.mark.parametrize(
-    ("connections", "broadcasts"), [(60, 10), pytest.param(200, 20, marks=pytest.mark.long)], ids=str
+    ("connections", "broadcasts"), [(30, 5), pytest.param(200, 20, marks=pytest.mark.long)], ids=str
 )
 @pytest.mark.parametrize("peer", PEERS)
-def test_every_delivery_of_a_real_server_is_accounted_for(run, peer, connections, broadcasts):
+def test_every_delivery_of_a_real_server_is_accounted_for(run, node, peer, connections, broadcasts):
     serve, protocol, channel = PEERS[peer]
     words = ["--protocol", protocol, "--channel", channel, "--users", connections, "--broadcasts", broadcasts]
-    with serve() as host:
+    with serve() if serve else nullcontext(node(protocol)) as host:
         done = run(*words, "--broadcast-rate", 10, "--host", host, environment={"LOADTEST_KEY": KEYS[protocol]})
     assert done.status == 0, done.output
     assert done.summary["settings"]["protocol"] == protocol
@@ -95,23 +107,22 @@ def test_every_delivery_of_a_real_server_is_accounted_for(run, peer, connections
         ("graphql-ws", "closed by the server with code 4403, before"),
     ],
 )
-def test_a_login_that_is_refused_says_why(protocol, reason):
-    with node(protocol) as host, pytest.raises(ConnectionError, match=reason):
-        Connection(host, timeout_s=10, protocol=protocols.find(protocol)("", "wrong"))
+def test_a_login_that_is_refused_says_why(node, protocol, reason):
+    with pytest.raises(ConnectionError, match=reason):
+        Connection(node(protocol), timeout_s=10, protocol=protocols.find(protocol)("", "wrong"))
 
 
 @pytest.mark.parametrize("protocol", ["socket.io", "mqtt"])
-def test_a_server_that_leaves_the_silent_hears_enough_of_a_connection(monkeypatch, protocol):
+def test_a_server_that_leaves_the_silent_hears_enough_of_a_connection(monkeypatch, node, protocol):
     """npm's socket.io waits 0.3 s for an answer to its ping, aedes 1.5 times the keep-alive for any packet."""
     monkeypatch.setattr(mqtt, "KEEP_ALIVE_S", 1)
     monkeypatch.setattr(mqtt.Mqtt, "ping_s", 0.4)
-    with node(protocol) as host:
-        one = Connection(host, timeout_s=10, protocol=protocols.find(protocol)("", KEYS[protocol]))
-        one.watch(lambda: None)
-        for _ in range(25):
-            gevent.sleep(0.1)
-            assert list(one.frames(7)) == []  # and is not closed
-        one.close()
+    one = Connection(node(protocol), timeout_s=10, protocol=protocols.find(protocol)("", KEYS[protocol]))
+    one.watch(lambda: None)
+    for _ in range(25):
+        gevent.sleep(0.1)
+        assert list(one.frames(7)) == []  # and is not closed
+    one.close()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100, 1_000])
