@@ -32,7 +32,7 @@ def distributed(start, server, tmp_path, codes, *more, **options):
 def test_workers_with_wrong_clocks_measure_the_same(start, tmp_path):
     with reference_server.run(delay(5)) as server:
         codes = [wrong_clock(seconds) + "set_clock()" for seconds in (2, -3)]
-        test, workers = distributed(start, server, tmp_path, codes, forked=False)
+        test, workers = distributed(start, server, tmp_path, codes)
         test.wait()
         sent = server.sent()
     assert [run.wait().status for run in (test, *workers)] == [0, 0, 0], test.output

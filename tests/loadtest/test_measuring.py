@@ -16,7 +16,7 @@ SMALL = "--users 40 --broadcasts 10 --broadcast-rate 10 --speakers 3 --warm-up 1
 
 def test_a_complete_test(run, server):
     words = ["--html", "report.html", "--max-connection-rate", 40]
-    test = run("--host", server.url, *SMALL, *words, forked=False)
+    test = run("--host", server.url, *SMALL, *words)
     (live.ROOT / "report.html").unlink()
     summary, result = test.summary, test.result
     assert test.status == 0, test.output
