@@ -6,7 +6,6 @@ cloud. What else it does not have is done by `complete`.
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from moto.server import ThreadedMotoServer
 
 from chatlab import Lab, list_resources, local_cloud
 from chatlab.notebooks import BUILD, TEARDOWN
@@ -34,6 +33,8 @@ def complete(made):
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """A lab whose local cloud is moto."""
+    from moto.server import ThreadedMotoServer  # here, since each process that collects the tests would load it
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
