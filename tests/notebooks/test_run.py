@@ -29,7 +29,9 @@ SMALL = {
         "STEPS = [20, 60, 120]": "STEPS = [10, 20, 30]",
         "BROADCASTS = 8": "BROADCASTS = 3",
     },
-    OPTIONAL["appsync"]: {"ROUNDS = 3": "ROUNDS = 1"},
+    "07_faster": {"EACH = min(BROADCASTS, 8)": "EACH = 3"},
+    OPTIONAL["region_load"]: {"min(2.0, 1 / (2 * one_s))": "min(8.0, 1 / (2 * one_s))"},
+    OPTIONAL["appsync"]: {"ROUNDS = 3": "ROUNDS = 1", "EACH = min(BROADCASTS, 8)": "EACH = 3"},
 }
 """What makes the load tests and the simulation small: what is written in a notebook, and what is run instead."""
 
