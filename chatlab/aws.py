@@ -9,7 +9,6 @@ network is the reason of a failure: in any notebook's cell and in any command, b
 import os
 import shlex
 import ssl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -376,4 +375,4 @@ def bypass_proxies_for_loopback() -> None:
 
 def _system_has_certificates() -> bool:
     paths = ssl.get_default_verify_paths()
-    return sys.platform == "win32" or bool(paths.cafile) or bool(paths.capath and os.listdir(paths.capath))
+    return bool(paths.cafile) or bool(paths.capath and os.listdir(paths.capath))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -214,17 +214,8 @@ class Bill:
         return sum(quantity * self.prices[what] for what, quantity in self.quantities.items())
 
     @property
-    def table(self) -> pd.DataFrame:
-        """A DataFrame: `quantity`, `price` (for one) and `dollars` of what is metered; the last row is the total."""
-        rows = pd.DataFrame({"quantity": self.quantities, "price": pd.Series(self.prices)}).loc[list(self.quantities)]
-        rows["dollars"] = rows["quantity"] * rows["price"]
-        rows.loc["in all", "dollars"] = rows["dollars"].sum()
-        return rows
-
-    @property
     def shown(self) -> pd.DataFrame:
-        """The same as texts, to be read: no more digits than are known, and small prices by the million."""
-
+        """A DataFrame of texts, to be read: no more digits than are known, and small prices by the million."""
         rows = [
             (what, _three_digits(quantity), _price(self.prices[what]), _dollars(quantity * self.prices[what]))
             for what, quantity in self.quantities.items()
@@ -426,18 +417,10 @@ def estimate_reading(gbit_per_s: float = 1.0, prices: Prices = PRICES) -> Bill:
 # --- other services, and servers of your own --------------------------------------------------------------------------
 
 
-class Alternative(NamedTuple):
-    """Another way to hold the connections and deliver to them: its list prices, and how much it delivers at once."""
-
-    message_dollars: float  # of one message, in or out
-    step_bytes: int  # in which a message is metered
-    minute_dollars: float  # of one connection minute
-    deliveries_per_s: int  # the account's default quota
-
-
-IOT_CORE = Alternative(1.00e-6, 5 * 1024, 0.08e-6, 20_000)
-"""List prices of us-east-1, November 2026. The quota is in AWS's General Reference ("Outbound publish requests per
-second per account")."""
+# IoT Core: list prices of us-east-1, November 2026, of a message in or out, which is metered in steps, and of a
+# connection minute. The quota is in AWS's General Reference ("Outbound publish requests per second per account").
+IOT_MESSAGE_DOLLARS, IOT_MINUTE_DOLLARS = 1.00e-6, 0.08e-6
+IOT_STEP_BYTES, IOT_DELIVERIES_PER_S = 5 * 1024, 20_000
 EVENT_DELIVERIES_PER_S = 1_000_000
 """What an API of AppSync Events delivers, by default: https://docs.aws.amazon.com/general/latest/gr/appsync.html"""
 
@@ -470,9 +453,9 @@ def compare_alternatives(
     bill = estimate(connections, count, payload_bytes, 60, posts_per_second, prices)
     out = bill.quantities["GB out"] * prices["GB out"]
     rows: dict[str, tuple[float, float]] = {"API Gateway (this chat)": (bill.dollars, requests_per_s)}
-    steps = max(1, math.ceil(payload_bytes / IOT_CORE.step_bytes))
-    messages = (deliveries + count) * steps * IOT_CORE.message_dollars
-    rows["IoT Core"] = messages + connections * 60 * IOT_CORE.minute_dollars + out, IOT_CORE.deliveries_per_s
+    steps = max(1, math.ceil(payload_bytes / IOT_STEP_BYTES))
+    messages = (deliveries + count) * steps * IOT_MESSAGE_DOLLARS
+    rows["IoT Core"] = messages + connections * 60 * IOT_MINUTE_DOLLARS + out, IOT_DELIVERIES_PER_S
     events = estimate_events(connections, count, payload_bytes, 60, prices)
     rows["AppSync Events"] = events.dollars, EVENT_DELIVERIES_PER_S
     servers = max(
@@ -526,31 +509,19 @@ def planned_resources(lab: Lab, with_alarm: bool = False) -> list[dict[str, str]
             "09", "index of the table, while you work on it", f"{lab.table}/index/room", nothing,
             f"{a_million('DynamoDB write units')} writes", "minutes", "delete_table; 09 itself by update_table",
         ),
-    ]  # fmt: skip
-    rows.append(
         (
-            "10",
-            "cluster, task definition, security group and a private bucket, if you run it",
-            f"{lab.load_test}, {lab.load_test_bucket}",
-            "less than a cent a month",
+            "10", "cluster, task definition, security group and a private bucket, if you run it",
+            f"{lab.load_test}, {lab.load_test_bucket}", "less than a cent a month",
             f"{prices['Fargate vCPU-hours']:.3g} a vCPU-hour, {prices['Fargate GB-hours']:.3g} a GB-hour and "
-            f"{prices['public IPv4 hours']:.3g} an hour for the address of each task",
-            "90 s until a task runs",
+            f"{prices['public IPv4 hours']:.3g} an hour for the address of each task", "90 s until a task runs",
             "stop_task, delete_cluster, delete_task_definitions, delete_security_group, delete_bucket",
-        )
-    )
-    rows.append(
+        ),
         (
-            "11",
-            "Event API of AppSync, if you make it",
-            lab.event_api,
-            nothing,
+            "11", "Event API of AppSync, if you make it", lab.event_api, nothing,
             f"{a_million('AppSync operations')} operations, {a_million('AppSync connection minutes')} connection "
-            "minutes",
-            "5 s",
-            "delete_api",
-        )
-    )
+            "minutes", "5 s", "delete_api",
+        ),
+    ]  # fmt: skip
     if hours := lab.options.hours:
         switch = f"{lab.switch}, {lab.switch_role}"
         what = f"schedules that close chat and page after {hours:g} hours, and their role"

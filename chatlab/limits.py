@@ -301,10 +301,8 @@ def largest_room(parameters: Parameters, within_s: float, rate: float) -> tuple[
     return room, max(too_much, key=lambda name: too_much[name])
 
 
-def sweep(
-    parameters: Parameters, connections: Sequence[int], shards: Sequence[int], posts_ms: Sequence[float] = (5.0, 25.0)
-) -> pd.DataFrame:
-    """The forecast for each pair, and again with each of these times for a post.
+def sweep(parameters: Parameters, connections: Sequence[int], shards: Sequence[int]) -> pd.DataFrame:
+    """The forecast for each pair, and again with the shortest and the longest time for a post that is assumed.
 
     Returns:
         A row for each pair, with `connections` and `shards`; `last_s`, `unreached` and what `binds` with the
@@ -314,7 +312,7 @@ def sweep(
     for room in connections:
         for number in shards:
             own = forecast(parameters, room, number)
-            others = (forecast(replace(parameters, post_ms=post_ms), room, number) for post_ms in posts_ms)
+            others = (forecast(replace(parameters, post_ms=post_ms), room, number) for post_ms in (5.0, 25.0))
             times = [own.last_s, *(other.last_s for other in others)]
             row = {"connections": room, "shards": number, "last_s": own.last_s, "unreached": own.unreached}
             rows.append(row | {"low_s": min(times), "high_s": max(times), "binds": own.binds})

@@ -38,7 +38,6 @@ def come_back(
     connect_s: float = 0.03,
     attempt_s: float = 0.1,
     handshakes_per_s: float = inf,
-    seed: int = 1,
 ) -> Return:
     """Simulate the return of a crowd.
 
@@ -50,7 +49,7 @@ def come_back(
             differ by half of it, so that no wave comes at one moment.
         handshakes_per_s: what the clients' machine can make, if they share one.
     """
-    share, random = min(1.0, CROWD / people), np.random.default_rng(seed)
+    share, random = min(1.0, CROWD / people), np.random.default_rng(1)
     size = round(people * share)
     per_s = np.array([connects_per_s, concurrency / connect_s, handshakes_per_s])
     step_s = min(0.1, max(0.02, people / per_s.min() / STEPS))

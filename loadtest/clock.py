@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 # <asm-generic/socket.h>; Python's socket module does not name it. The timestamp comes as a `struct timespec`.
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
-ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
+ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 
 Ancillary = Iterable[tuple[int, int, bytes]]
 """Control messages as `recvmsg` returns them: level, type, data."""
@@ -49,8 +49,6 @@ def kernel_timestamps() -> bool:
     A socket on loopback answers this, not the platform's name. So a process whose own clock is not the kernel's
     (under `faketime`, for example) finds out too.
     """
-    if not ANCILLARY_BYTES:
-        return False
     with socket.socket() as own:
         try:
             own.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)

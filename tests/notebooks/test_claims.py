@@ -31,7 +31,7 @@ SOURCES = {
         "95": "intervals.CONFIDENCE",
         "15": "minutes that Lambda lets a function run: the page of its quotas",
         "10,000": "the room that the README promises: tests/chatlab/test_scaling.py",
-        "5": "KB, the steps in which IoT Core and AppSync meter: cost.IOT_CORE, cost.EVENT_BYTES",
+        "5": "KB, the steps in which IoT Core and AppSync meter: cost.IOT_STEP_BYTES, cost.EVENT_BYTES",
         "32": "KB, the steps in which API Gateway meters: cost.MESSAGE_BYTES",
         "2026": "when the prices were read: cost.PRICES",
         "30": "days, of an exercise",
