@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -167,10 +167,8 @@ def summary(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return table.assign(n=groups.size())
 
 
-def compare(
-    rounds: int, connections: list[int], variants: Iterable[str] = tuple(RATES)
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure the variants in turn, round after round: the rows of `measure`, and posts a second to the largest room.
+def compare(rounds: int, connections: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure all of `RATES` in turn, round after round: the rows of `measure`, and posts a second to the largest room.
 
     The second table has a row for each invocation of the fan-out and of the ceiling: `variant`, `round` and
     `posts_per_s`. These two take turns three times as often, right after each other.
@@ -178,7 +176,7 @@ def compare(
     heard, posts = [], []
     with deployed_chat() as lab:
         for number in range(rounds):
-            for variant in variants:
+            for variant in RATES:
                 print(f"Round {number + 1}: {variant} …", flush=True)
                 with tempfile.TemporaryDirectory() as folder:
                     rows = measure(lab, variant, connections, Path(folder))

@@ -365,7 +365,7 @@ def forecasts(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
 
 def local(bounds: Bounds, rounds: int, every: bool) -> pd.DataFrame:
     """The deployed function on the local cloud: posts a second beside a bare client's, a row for each invocation."""
-    heard, posts = broadcasts.compare(rounds, [LOCAL_CONNECTIONS], ["sequential", "fanout"])
+    heard, posts = broadcasts.compare(rounds, [LOCAL_CONNECTIONS])
     ratio = broadcasts.ceiling_ratio(posts)
     bounds.at_least("local cloud: posts a second / a bare client's", ratio, broadcasts.CEILING_SHARE)
     # What the emulator takes for each post is in both times: so this has no bound, and is printed beside that floor.

@@ -7,7 +7,6 @@ readers hardly change, and its memory for a connection. Both are this machine's,
 
 import argparse
 import contextlib
-import json
 import resource
 import ssl
 import sys
@@ -25,7 +24,7 @@ from benchmarks.endpoint import child
 from chatlab.errors import LabError
 from chatlab.signals import exit_status
 from loadtest.calibration import reference_server
-from loadtest.calibration.bounds import machine
+from loadtest.calibration.bounds import Bounds, report
 
 BROADCASTS = 20  # in a round, sent at once: so few that the kernel takes them all, whether or not somebody reads
 PAYLOAD_BYTES = 200
@@ -128,9 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     measured = [measure(number, options.rounds, tls) for tls in (False, True) for number in options.connections]
     rows = table(measured)
     print(rows.round(1).to_string(index=False))
-    if options.json:
-        document = {"machine": machine(), "measured": measured, "table": rows.to_dict("records")}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    report(Bounds(), options.json, check=False, measured=measured, table=rows)
     return 0
 
 

@@ -26,6 +26,7 @@ import psutil
 
 from benchmarks.support import deployed_chat
 from chatlab import Lab, local_cloud
+from chatlab.paths import write_atomically
 from chatlab.signals import exit_status
 from loadtest import live, results
 from loadtest.calibration.bounds import Bounds, report
@@ -97,17 +98,11 @@ class Watch:
             seconds = round(time.monotonic() - began, 1)
             traits = self._traits[int(seconds / self._spell_s) % len(self._traits)]
             if not self._spells or self._spells[-1][1] != traits:
-                write_traits(self._file, traits)
+                write_atomically(self._file, traits)
                 self._spells.append((seconds, traits))
             for who, process in processes(self._load_test):
                 with contextlib.suppress(psutil.Error):  # it has just ended
                     self._samples.append((seconds, who, process.pid, process.memory_info().rss / 1024**2))
-
-
-def write_traits(file: Path, traits: str) -> None:
-    """Write the traits' file atomically."""
-    (beside := file.with_suffix(".new")).write_text(traits)
-    beside.replace(file)
 
 
 def processes(load_test: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
@@ -181,7 +176,7 @@ def soak(options: argparse.Namespace, folder: Path) -> None:
     spell_s = min(SPELL_S, options.minutes * 60 / len(SPELLS))
     traits = [spell.format(quota=f"{QUOTA * options.connections * options.rate:.0f}") for spell in SPELLS]
     with tempfile.TemporaryDirectory() as home:
-        write_traits(file := Path(home) / "traits", "")
+        write_atomically(file := Path(home) / "traits", "")
         with patch.dict(os.environ, CHATLAB_TRAITS=f"@{file}"), deployed_chat("soak") as lab:
             began, duration_s = datetime.now(UTC), options.minutes * 60
             handshakes = 1000 + 3 * options.connections * (1 + options.churn * duration_s)

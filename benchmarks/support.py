@@ -33,12 +33,8 @@ def deployed_chat(name: str = DEFAULT_NAME) -> Iterator[Lab]:
     Raises:
         LabError: in one sentence, if a notebook fails.
     """
-    from chatlab.notebooks import (
-        BUILD,
-        DEPLOY,
-        FASTER,
-        execute,
-    )  # a second and more, for which a sender's process need not wait
+    # It takes a second and more, for which a sender's process need not wait.
+    from chatlab.notebooks import BUILD, DEPLOY, FASTER, execute
 
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, CHATLAB_HOME=folder):
         os.environ.pop("CHATLAB_RUN", None)
