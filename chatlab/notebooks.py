@@ -47,7 +47,7 @@ CELL_TIMEOUT_S = 3 * 60 * 60  # the cell that takes longest is the largest load 
 WARM_UP = "_ = [__import__(name) for name in ('boto3', 'pandas', 'chatlab.lab', 'loadtest.plots')]"
 """What most notebooks import: a kernel does it while it waits for the notebook before it to end."""
 START_TIMEOUT_S = 120  # for a kernel to be ready: on an idle machine it takes a second
-GRACE_S = 35  # for an interrupted cell to stop what it started: longest takes a load test, loadtest.live.STOP_S
+GRACE_S = 35  # for an interrupted cell to stop what it started: longest takes a load test, loadtest.arguments.STOP_S
 
 
 @dataclass

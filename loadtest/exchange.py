@@ -14,8 +14,8 @@ import os
 import secrets
 import typing
 from collections.abc import Callable
-from dataclasses import Field, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import gevent
 import pandas as pd
@@ -43,8 +43,6 @@ class ExchangeError(ValueError):
 
 class Message:
     """The base of all messages. Each is a dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 M = typing.TypeVar("M", bound=Message)
@@ -204,7 +202,6 @@ class Failed(Message):
     """A generator cannot go on."""
 
     test_id: str
-    client_id: str
     reason: str
 
 
@@ -245,9 +242,8 @@ def listen(
 
 def encode(message: Message) -> dict[str, object]:
     """A message as a dict of types that msgpack knows."""
-    values = {each.name: getattr(message, each.name) for each in fields(message)}
-    packed = {key: records.pack(value) for key, value in values.items() if isinstance(value, pd.DataFrame)}
-    return {"version": VERSION} | values | packed
+    packed = {key: records.pack(value) for key, value in vars(message).items() if isinstance(value, pd.DataFrame)}
+    return {"version": VERSION} | vars(message) | packed
 
 
 def decode(kind: type[M], data: Any) -> M:

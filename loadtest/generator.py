@@ -96,7 +96,7 @@ class Generator:
         else:
             logger.error(error)
             # A master of another version can't read this either, and says so.
-            exchange.send(self._runner, exchange.Failed("", self._runner.client_id, str(error)))
+            exchange.send(self._runner, exchange.Failed("", str(error)))
 
     def _on_test_stopping(self, **_: object) -> None:
         self._begun.clear()
@@ -158,7 +158,7 @@ class Part:
         """Tell the coordinator that this process cannot go on because of an error."""
         logger.error("A load generator failed.", exc_info=error)
         reason = f"A load generator failed: {type(error).__name__}: {describe(error)}"
-        exchange.send(self._runner, exchange.Failed(self.test_id, self._runner.client_id, reason))
+        exchange.send(self._runner, exchange.Failed(self.test_id, reason))
 
     def stop(self) -> None:
         """End this process's part in the test."""

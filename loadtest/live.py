@@ -1,6 +1,5 @@
 """Begin a load test in a process of its own, and watch it."""
 
-import json
 import re
 import subprocess
 import sys
@@ -15,11 +14,10 @@ import psutil
 
 from loadtest.arguments import STOP_S
 from loadtest.errors import LoadTestError
+from loadtest.task import read_progress
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
-
-__all__ = ["STOP_S", "Display", "begin", "describe", "reason", "watch", "words"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,16 +40,13 @@ def begin(url: str, folder: Path, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def watch(process: Process, folder: str | Path, show: Callable[..., None] | None = None) -> int:
+def watch(process: Process, folder: str | Path, show: Callable[..., None] | None = None) -> None:
     """Show the progress of a load test until it ends: in a notebook as one display that changes, elsewhere as one line.
 
     Args:
         process: the running `locust`. If its output is a pipe, it is read here, so that the pipe cannot fill up.
         folder: its --results.
         show: what shows a line, if not a `Display`; it is called with `last=True` at the end.
-
-    Returns:
-        0, the exit status of a complete test.
 
     Raises:
         LoadTestError: in one sentence, if the test failed or is not complete. What it measured is in `folder`.
@@ -74,7 +69,6 @@ def watch(process: Process, folder: str | Path, show: Callable[..., None] | None
             tail.thread.join(1)
     if process.returncode:
         raise LoadTestError(reason(progress, [line for tail in output for line in tail.lines], process.returncode))
-    return process.returncode
 
 
 def describe(progress: Progress) -> str:
@@ -127,8 +121,7 @@ class Display:
             from IPython import get_ipython
             from IPython.display import display
 
-            shell = get_ipython()
-            self._display = display if shell is not None and hasattr(shell, "kernel") else None
+            self._display = display if hasattr(get_ipython(), "kernel") else None
         except ImportError:
             self._display = None
 
@@ -151,22 +144,15 @@ class _Tail:
 
     def __init__(self, stream: IO[bytes] | IO[str]) -> None:
         self.lines: deque[str] = deque(maxlen=50)
-        self._stream = stream
-        self.thread = threading.Thread(target=self._read, daemon=True)
+        lines = (line.decode(errors="replace") if isinstance(line, bytes) else line for line in stream)
+        self.thread = threading.Thread(target=self.lines.extend, args=(lines,), daemon=True)
         self.thread.start()
-
-    def _read(self) -> None:
-        for line in self._stream:
-            self.lines.append(line.decode(errors="replace") if isinstance(line, bytes) else line)
 
 
 def _progress(folder: str | Path, pid: int) -> Progress:
     """The progress of the test in the process `pid`; empty if the file is an earlier test's."""
-    with suppress(OSError, ValueError):
-        progress: Progress = json.loads((Path(folder) / "progress.json").read_text())
-        if progress.get("pid") == pid:
-            return progress
-    return {}
+    progress = read_progress(Path(folder))
+    return progress if progress.get("pid") == pid else {}
 
 
 def reason(progress: Progress, output: list[str], status: int) -> str:

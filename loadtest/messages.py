@@ -21,8 +21,6 @@ class Load(NamedTuple):
     """The id of the test."""
     id: int
     """The number of the broadcast."""
-    speaker: int
-    """The number of the connection that sent it."""
 
 
 def encode(run: str, broadcast: int, speaker: int, sent_ns: int, payload_bytes: int) -> str:
@@ -65,8 +63,8 @@ def _decode(payload: str | bytes) -> Load | None:
     message = json_object(payload)
     if message.get("type") != "load":
         return None
-    run, broadcast, speaker = message.get("run"), message.get("id"), message.get("speaker")
+    run, broadcast = message.get("run"), message.get("id")
     # bool is an int in Python, not in JSON
-    if type(run) is not str or type(broadcast) is not int or type(speaker) is not int:
+    if type(run) is not str or type(broadcast) is not int:
         return None
-    return Load(run, broadcast, speaker)
+    return Load(run, broadcast)

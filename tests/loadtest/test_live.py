@@ -50,9 +50,9 @@ def test_the_line_has_what_one_wants_to_know():
     assert over.startswith("199/200 were connected, 1 failed") and over.endswith(", 0 missing")
 
 
-def test_a_complete_test_returns_0_and_a_full_pipe_does_not_hold_it_up(child, tmp_path, capsys):
+def test_a_complete_test_is_no_error_and_a_full_pipe_does_not_hold_it_up(child, tmp_path, capsys):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    assert live.watch(child("print('x' * 1_000_000); time.sleep(0.8)", **pipes), tmp_path) == 0
+    live.watch(child("print('x' * 1_000_000); time.sleep(0.8)", **pipes), tmp_path)
     assert capsys.readouterr().out.startswith("200/200 connected, 12/20 broadcasts")
 
 
@@ -103,7 +103,7 @@ def test_a_notebook_has_one_display_that_changes(tmp_path):
     script += "for sent in (1, 2, 20):\n    tell(sent=sent)\n    time.sleep(0.8)\n"
     cell = nbformat.v4.new_code_cell(
         "import subprocess, sys\nfrom loadtest import live\n"
-        f"live.watch(subprocess.Popen([sys.executable, '-c', {script!r}]), {str(tmp_path)!r});"
+        f"live.watch(subprocess.Popen([sys.executable, '-c', {script!r}]), {str(tmp_path)!r})"
     )
     notebook = nbformat.v4.new_notebook(cells=[cell])
     NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
