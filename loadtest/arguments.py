@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from loadtest import messages, protocols
 from loadtest.storm import POLICIES
 
-SHAPES = ("constant", "ramp", "steps")
-ARRIVALS = ("constant", "poisson", "trace")
 WARM_UP_GAP_S = 1.0
 
 MAX_S = 7 * 24 * 60 * 60.0
@@ -91,7 +89,7 @@ OPTIONS = {
     "arrivals": Option(
         "constant",
         "How broadcasts are spread: evenly, at random (a Poisson process), or as in the file --trace",
-        choices=ARRIVALS,
+        choices=("constant", "poisson", "trace"),
     ),
     "trace": Option("", "File with one offset in seconds a line, for --arrivals trace"),
     "seed": Option(1, "Seed of the Poisson process and of --churn", 2**32 - 1),
@@ -105,7 +103,7 @@ OPTIONS = {
         "constant",
         "constant: broadcast when all --users are connected. ramp: broadcast while they connect, one after another. "
         "steps: for each number of --steps, connect that many and then broadcast",
-        choices=SHAPES,
+        choices=("constant", "ramp", "steps"),
         on_web_page=False,  # Locust calls the shape before it reads the web page's form
     ),
     "steps": Option("", "Numbers of connections for --shape steps, such as 50,100,200,400"),

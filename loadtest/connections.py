@@ -86,7 +86,7 @@ class Connections:
         self.refusals: Counter[str] = Counter()
         self.due = 0
         """Broadcasts whose time has come."""
-        self.expected = self.delivered = self.in_flight = 0
+        self.delivered = self.in_flight = 0
         """Deliveries."""
 
     def connect(self) -> tuple[Connection, ConnectionRecord]:
@@ -152,13 +152,11 @@ class Connections:
     def broadcast_due(self) -> None:
         """A broadcast is sent, here or in another process, and every open connection expects it."""
         self.due += 1
-        self.expected += len(self.open)
         self.in_flight += len(self.open)
 
     def spoke(self, number: int, broadcast: int) -> None:
         """A connection has sent a broadcast that does not come back to it, so it does not expect it."""
         if self.arrived(self.records[number - self._first], broadcast):
-            self.expected -= 1
             self.delivered -= 1
 
     def arrived(self, record: ConnectionRecord, broadcast: int) -> bool:

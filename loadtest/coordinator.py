@@ -93,17 +93,14 @@ class Coordinator:
             settings = self._settings()
             results.prepare(settings.results)
         except ValueError as error:
-            self._refuse(str(error))
+            self._refusal = {"state": "refused", "message": str(error)}
+            logger.error(error)
+            self._environment.process_exit_code = 1
+            gevent.spawn(self._end_locust)  # not before Locust has done the rest of its start
             return
         rate = self._connection_rate(settings)
         self._test = LoadTest(self._environment, self._runner, settings, rate, self._end_locust)
         self._test.begin()
-
-    def _refuse(self, reason: str) -> None:
-        self._refusal = {"state": "refused", "message": reason}
-        logger.error(reason)
-        self._environment.process_exit_code = 1
-        gevent.spawn(self._end_locust)  # not before Locust has done the rest of its start
 
     def _on_stop(self, **_: object) -> None:
         if self._test:

@@ -161,7 +161,6 @@ class Progress(Message):
     sending: int
     """Broadcasts that are being sent at the moment."""
     sent: int
-    expected: int
     delivered: int
     in_flight: int
     """Deliveries that are expected and have not arrived."""

@@ -34,7 +34,7 @@ HAND_OVER_S = 3.0
 FIRE_S = 10.0
 """How long Locust's statistics may take at the end to see the last deliveries."""
 
-COUNTS = ("opened", "departed", "failed", "refused", "due", "expected", "delivered", "in_flight")
+COUNTS = ("opened", "departed", "failed", "refused", "due", "delivered", "in_flight")
 """Counts of `Connections` that `Progress` has, too."""
 
 P = ParamSpec("P")

@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -230,7 +231,7 @@ class LoadTest:
             if self._settings.storm:
                 self._wait(lambda: self.collector.total("open") >= self._settings.users, self._settings.retry_time)
             self.state = "draining"
-            self._wait(self._is_drained, self._settings.drain_time)
+            self._wait(lambda: self.collector.is_drained(clock.now_ns()), self._settings.drain_time)
         gevent.sleep(arguments.SETTLE_S)
 
     def _wait(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
@@ -314,9 +315,6 @@ class LoadTest:
             return clock.now_ns() >= last_ns
 
         self._wait(all_are_due, (last_ns - clock.now_ns()) / 1e9 + 1)
-
-    def _is_drained(self) -> bool:
-        return self.collector.is_drained(clock.now_ns())
 
     # The end
 
@@ -416,7 +414,7 @@ class LoadTest:
     def _write_progress(self, deliveries_per_s: float, missing: int | None = None) -> None:
         """Write the state of the test to the small file that `loadtest.live` reads, replaced in one piece."""
         collector, settings = self.collector, self._settings
-        counts = ("open", "opened", "failed", "refused", "sent", "expected", "delivered")
+        counts = ("open", "failed", "refused", "sent", "delivered")
         self.progress = {
             "pid": os.getpid(),
             "state": self.state,
@@ -430,9 +428,6 @@ class LoadTest:
             "missing": missing,
             "message": self.problem or "",
         }
-        path = settings.results / "progress.json"
-        try:
-            path.with_suffix(".tmp").write_text(json.dumps(self.progress))
-            os.replace(path.with_suffix(".tmp"), path)
-        except OSError:
-            pass  # a full disk, for example: the test goes on, and says at its end if the results can't be written
+        # A full disk, for example: the test goes on, and says at its end if the results can't be written.
+        with suppress(OSError), results.replacing(settings.results / "progress.json") as partial:
+            partial.write_text(json.dumps(self.progress))

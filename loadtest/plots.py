@@ -96,10 +96,8 @@ def log_axis(axis: Axis, values: Iterable[float]) -> None:
     shown = np.asarray(values, dtype=float)
     shown = shown[shown > 0]
     low, high = (shown.min(), shown.max()) if len(shown) else (1, 10)
-    is_x = axis is axis.axes.xaxis
-    set_limits = axis.axes.set_xlim if is_x else axis.axes.set_ylim
-    (axis.axes.set_xscale if is_x else axis.axes.set_yscale)("log")
-    set_limits(low / 1.3, high * 1.3)
+    x_or_y = "x" if axis is axis.axes.xaxis else "y"
+    axis.axes.set(**{f"{x_or_y}scale": "log", f"{x_or_y}lim": (low / 1.3, high * 1.3)})
     steps = range(1, 10) if high / low < 4 else (1, 2, 5) if high / low < 2_000 else (1,)
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_minor_locator(NullLocator())

@@ -88,15 +88,15 @@ def write(folder: Path, tables: dict[str, pd.DataFrame], summary: Json | None) -
     """
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have removed it during the test
     for name, table in tables.items():
-        with _replacing(folder / f"{name}.parquet") as partial:
+        with replacing(folder / f"{name}.parquet") as partial:
             table.to_parquet(partial, compression="zstd", index=False)
     if summary is not None:
-        with _replacing(folder / "summary.json") as partial:
+        with replacing(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=2))
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file to write in place of another one: it takes the other's name once it is complete."""
     partial = path.with_name(f"{path.name}.tmp")
     try:

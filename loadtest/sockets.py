@@ -212,9 +212,6 @@ class TlsArrivalSocket:
     def send(self, data: bytes) -> int:
         return self._until_done(self._tls.write, data)
 
-    def close(self) -> None:
-        self._sock.close()
-
     def __getattr__(self, name: str) -> object:
         return getattr(self._sock, name)
 

@@ -41,22 +41,18 @@ def judge(result: Result) -> Json:
     summary = result.summary
     if summary["latency_ms"]["p50"] is None:
         uncertain, found = list(summary["latency_ms"]), {"samples": (False, "There is no delivery to judge.")}
-        return _verdict(summary, uncertain, found)
-    uncertain = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
-    found = {
-        "deliveries": _deliveries(summary),
-        "schedule": _schedule(summary),
-        "settled": _settled(result),
-        "samples": _samples(uncertain),
-        "harness_lag": _harness_lag(summary),
-        "saturation": _saturation(summary),
-        "clocks": _clocks(summary),
-        "throttling": _throttling(summary),
-    }
-    return _verdict(summary, uncertain, found)
-
-
-def _verdict(summary: Json, uncertain: list[str], found: dict[str, Finding]) -> Json:
+    else:
+        uncertain = [name for name, ends in summary["interval_95"]["latency_ms"].items() if None in ends]
+        found = {
+            "deliveries": _deliveries(summary),
+            "schedule": _schedule(summary),
+            "settled": _settled(result),
+            "samples": _samples(uncertain),
+            "harness_lag": _harness_lag(summary),
+            "saturation": _saturation(summary),
+            "clocks": _clocks(summary),
+            "throttling": _throttling(summary),
+        }
     checks = [{"check": name, "ok": bool(ok), "message": message} for name, (ok, message) in found.items()]
     warnings = [check["message"] for check in checks if not check["ok"]]
     trust = {"believable": not warnings, "uncertain": uncertain, "warnings": warnings, "checks": checks}
