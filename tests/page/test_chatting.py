@@ -108,7 +108,7 @@ def test_five_hundred_messages_a_second_leave_the_page_usable(chat, joined, term
     composer.focus()
     while not all(post.done() for post in posts):
         ada.keyboard.press("a")
-        ada.wait_for_timeout(20)
+        ada.wait_for_timeout(10)
     assert [post.exception() for post in posts] == [None] * 4
     terminal.send("the end")
     end = ada.get_by_text("the end", exact=True)
