@@ -5,6 +5,8 @@ permission, which Lambda needs, so only the policy simulator is asked about them
 """
 
 import json
+import select
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import boto3
@@ -120,8 +122,8 @@ def permissions(lab):
 
 
 @contextmanager
-def without(lab, action):
-    """The role without one action."""
+def without(lab, action, once=lambda: None):
+    """The role without one action, from the moment at which `once` returns."""
     iam = lab.client("iam")
     ((name, statement),) = ((n, s) for n, s in policies(lab).items() if action in listed(s["Action"]))
 
@@ -129,9 +131,10 @@ def without(lab, action):
         policy = {"Version": "2012-10-17", "Statement": [statement | {"Action": actions}]}
         iam.put_role_policy(RoleName=lab.role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
+    answer = once()
     put([other for other in listed(statement["Action"]) if other != action] or ["none:None"])
     try:
-        yield
+        yield answer
     finally:
         put(statement["Action"])
 
@@ -181,6 +184,23 @@ def test_without_an_action_something_stops_working(chat, action, works):
     with without(chat, action):
         assert not works(chat)
     assert works(chat)
+
+
+def test_a_permission_that_is_taken_away_in_the_middle_of_a_broadcast_is_missing_from_the_next_post_on(chat, sockets):
+    def begin():
+        saying = pool.submit(say, chat, "to some")
+        select.select(sockets, [], [], 20)  # somebody hears it
+        return saying
+
+    broadcasts.deploy(chat, "sequential")
+    try:
+        with ThreadPoolExecutor(1) as pool, without(chat, "execute-api:ManageConnections", begin) as saying:
+            log = saying.result()
+    finally:
+        broadcasts.deploy(chat, "fanout")
+    assert 0 < log["delivered"] < PEOPLE and log["failed"] >= PEOPLE - log["delivered"]
+    assert "is not authorized to perform: execute-api:ManageConnections" in log["error"]
+    assert heard(select.select(sockets, [], [], 0)[0]) == ["to some"] * log["delivered"]
 
 
 def test_the_role_has_no_action_that_is_not_needed(chat):
