@@ -31,6 +31,7 @@ import psutil
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
 from loadtest.results import Json, Result
+from loadtest.verdict import MIN_BROADCASTS
 
 GOOD, BAD = 0.01, 0.2
 WRONG_NO, WRONG_YES = 0.02, 0.05
@@ -40,6 +41,7 @@ NO, YES = math.log((1 - WRONG_YES) / WRONG_NO), math.log(WRONG_YES / (1 - WRONG_
 RISES_P = 0.01  # how rarely times that do not rise are taken for times that do
 FINAL = 100
 PRECISION = 0.1
+MAX_GROWTH = 4.0
 WARM_UP = 2
 START_S = 8.0  # what a load test takes besides connecting, broadcasting and leaving, about
 MAX_CPU_PERCENT = 95.0  # of all of this machine's processors, during a load test
@@ -163,6 +165,8 @@ def builds_up(last_ms: Sequence[float], within_ms: float) -> bool:
     """Whether a queue builds up: the times of one load test's broadcasts rise so that number `FINAL` would be late."""
     from scipy import stats  # here, as in `loadtest.intervals`
 
+    if len(last_ms) < MIN_BROADCASTS:
+        return False
     place = np.arange(len(last_ms))
     slope, start_ms, *_ = stats.theilslopes(last_ms, place)
     return bool(stats.kendalltau(place, last_ms).pvalue < RISES_P and start_ms + FINAL * slope > within_ms)
@@ -203,9 +207,10 @@ class Search:
         """The next step; None at the end, which `ended` then explains if it is early."""
         low, high = self._found.low, self._found.high
         held = low.people if low else 0
-        # Fourfold where that would take half of the time, if time grows as the room does.
-        growth = min(4.0, max(2.0, 500 * self.goal.within_s / max(low.last_ms, default=math.inf))) if low else 0.0
-        people = (held + high.people) // 2 if high else min(self.most, int(float(f"{growth * held:.2g}")) or self.start)
+        # More than twofold where that would take half of the time at most, if time grows as the room does.
+        growth = 500 * self.goal.within_s / max(low.last_ms, default=math.inf) if low else 0.0
+        larger = float(f"{held * min(MAX_GROWTH, max(2.0, growth)):.2g}")
+        people = (held + high.people) // 2 if high else min(self.most, int(larger) or self.start)
         is_done = people == held or bool(high and high.people <= (1 + PRECISION) * held)
         if high and is_done and [step.people for step in self._found.steps].count(high.people) == 1:
             people, is_done = high.people, False  # a moment's disturbance must not end the search
@@ -283,11 +288,11 @@ class Search:
         step.late = [ms > within_ms for ms in step.last_ms]
         sent = summary["broadcasts"] + summary["broadcasts_refused"]  # others would have been sent later
         lost = (results.shortfall(summary | {"broadcasts_asked": sent}) or "").partition(": ")[2].rstrip(".")
-        heard_ms = rows["last_ms"].dropna()
+        heard_ms = rows["last_ms"].dropna().tolist()
 
         def fails_without(own_ms: float) -> bool:
-            limit_ms = within_ms + own_ms
-            return decide([*before, *(heard_ms > limit_ms)], step.is_final) is False or builds_up(heard_ms, limit_ms)
+            late = [ms > within_ms + own_ms for ms in heard_ms]
+            return decide([*before, *late], step.is_final) is False or builds_up(heard_ms, within_ms + own_ms)
 
         step.holds = False if lost or fails_without(0) else decide(step.late, step.is_final)
         if step.holds is not False:
@@ -307,6 +312,7 @@ class Search:
         elif not fails_without(own_ms):
             step.limit = f"this machine, on which the load test itself is late by {plots.format_ms(own_ms)}"
         else:
-            late = rows[rows["last_ms"] >= min(within_ms, heard_ms.max())].sort_values("last_ms")["broadcast"].tolist()
+            slowest = rows.sort_values("last_ms")
+            late = slowest[slowest["last_ms"] > within_ms]["broadcast"].tolist() or slowest["broadcast"].tolist()[-1:]
             queue = "a queue builds up; " if builds_up(heard_ms, within_ms) else ""
             step.limit = queue + (self.explain(result, late[len(late) // 2]) or "the server answers slowly")

@@ -50,8 +50,8 @@ _invoke_async_with_retry = lambda_svc.invoke_async_with_retry
 
 
 INSTANCES = (os.cpu_count() or 1) + 1
-"""Of one function, for handshakes: Lambda starts one for each invocation, which here would share the cores. There is one
-more than cores, since half of the time they wait for this process."""
+"""Of one function, for handshakes: Lambda starts one for each invocation, which here would share the cores. One more
+than there are cores, since each waits half of the time for this process."""
 
 
 @cache

@@ -110,6 +110,7 @@ def find(fork_server, monkeypatch, tmp_path):
 
     monkeypatch.setattr(live, "begin", forked)
     monkeypatch.setattr(capacity, "PRECISION", 0.5)
+    monkeypatch.setattr(capacity, "MAX_GROWTH", 2.0)  # so that the rooms are the same on a fast machine
     monkeypatch.setattr(capacity.psutil, "cpu_percent", lambda: 50.0)  # however busy the tests are
     return lambda url: Search(url, tmp_path, GOAL, 450, start=20).run()
 
@@ -141,6 +142,12 @@ def test_a_known_capacity_is_found_and_whose_limit_it_is(find, tmp_path, monkeyp
     result.broadcasts["last_ms"] = np.linspace(100, 600, len(result.broadcasts))
     Search("", tmp_path, Goal(rate=20), 450)._judge(step := Step(100), result, 50)
     assert step.holds is False and step.limit == "a queue builds up; the server answers slowly"
+
+    # Nobody heard anything.
+    result.broadcasts["last_ms"] = np.nan
+    result.summary["missing"] = result.summary["expected"]
+    Search("", tmp_path, Goal(rate=20), 450)._judge(step := Step(100), result, 50)
+    assert step.holds is False and "deliveries are missing" in step.limit
 
 
 def test_a_server_that_loses_deliveries_above_a_size_ends_it(find):
