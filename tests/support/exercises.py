@@ -78,7 +78,7 @@ def judge(exercise, answers, names):
     for (told, source), is_right in zip(cells, are_right, strict=True):
         with pytest.MonkeyPatch.context() as patch:
             if not is_right:
-                patch.setattr(chatting, "PATIENCE_S", 2)  # for what never comes
+                patch.setattr(chatting, "PATIENCE_S", 4)  # for what never comes
             run_cell(exercise.skeleton.removesuffix(exercise.check), own := dict(names))  # an answer may use its names
             answer = run_cell(source, own)
         is_told = re.search(".*".join(map(re.escape, told.split("…"))), str(answer))
