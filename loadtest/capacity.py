@@ -30,15 +30,15 @@ import psutil
 
 from loadtest import live, plots, results
 from loadtest.errors import LoadTestError
+from loadtest.intervals import trend
 from loadtest.results import Json, Result
-from loadtest.verdict import MIN_BROADCASTS
+from loadtest.verdict import DRIFT_P, MIN_BROADCASTS
 
 GOOD, BAD = 0.01, 0.2
 WRONG_NO, WRONG_YES = 0.02, 0.05
 # What a broadcast adds to the logarithm of the likelihood ratio, and from which sums on the test is sure.
 LATE, IN_TIME = math.log(BAD / GOOD), math.log((1 - BAD) / (1 - GOOD))
 NO, YES = math.log((1 - WRONG_YES) / WRONG_NO), math.log(WRONG_YES / (1 - WRONG_NO))
-RISES_P = 0.01  # how rarely times that do not rise are taken for times that do
 FINAL = 100
 PRECISION = 0.1
 MAX_GROWTH = 4.0
@@ -163,13 +163,10 @@ def needed(late: Sequence[bool]) -> int:
 
 def builds_up(last_ms: Sequence[float], within_ms: float) -> bool:
     """Whether a queue builds up: the times of one load test's broadcasts rise so that number `FINAL` would be late."""
-    from scipy import stats  # here, as in `loadtest.intervals`
-
     if len(last_ms) < MIN_BROADCASTS:
         return False
-    place = np.arange(len(last_ms))
-    slope, start_ms, *_ = stats.theilslopes(last_ms, place)
-    return bool(stats.kendalltau(place, last_ms).pvalue < RISES_P and start_ms + FINAL * slope > within_ms)
+    slope, start_ms, p = trend(np.arange(len(last_ms)), last_ms)
+    return p < DRIFT_P and start_ms + FINAL * slope > within_ms
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Confidence intervals of quantiles, which assume nothing about the distribution."""
+"""Confidence intervals of quantiles, and trends, which assume nothing about the distribution."""
 
 import math
 
@@ -73,3 +73,15 @@ def sufficient_groups(q: float) -> int:
     """
     beyond = (1 - CONFIDENCE) / 2
     return math.ceil(math.log(beyond) / math.log(max(q, 1 - q))) + 1
+
+
+def trend(at: ArrayLike, values: ArrayLike) -> tuple[float, float, float]:
+    """The slope and the intercept of the line through some values (Theil and Sen's), and Kendall's p of no trend.
+
+    One value that is far off changes none of the three much.
+    """
+    from scipy import stats  # here, as above
+
+    x, y = np.asarray(at, dtype=float), np.asarray(values, dtype=float)
+    line = stats.theilslopes(y, x)
+    return float(line.slope), float(line.intercept), float(stats.kendalltau(x, y).pvalue)

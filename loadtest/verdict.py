@@ -6,7 +6,7 @@ measurement. Every limit is a constant here, and docs/loadtest.md explains them.
 
 import numpy as np
 
-from loadtest.intervals import sufficient_groups
+from loadtest.intervals import sufficient_groups, trend
 from loadtest.results import Json, Result, explain_refusals
 
 SEND_LATE_MS, SEND_LATE_SHARE = 2.0, 0.1
@@ -79,8 +79,6 @@ def _schedule(summary: Json) -> Finding:
 
 
 def _settled(result: Result) -> Finding:
-    from scipy import stats  # here, as in `loadtest.intervals`
-
     broadcasts = result.heard_broadcasts()
     if result.summary["settings"].get("shape") == "ramp" or result.summary.get("storm"):
         return True, "The number of connections changed on purpose, so the latency does not have to settle."
@@ -90,9 +88,10 @@ def _settled(result: Result) -> Finding:
         return False, few
     for _, phase in broadcasts.groupby("phase"):
         seconds, median_ms = phase["intended_ns"].to_numpy() / 1e9, phase["median_ms"].to_numpy()
-        change_ms = stats.theilslopes(median_ms, seconds).slope * (seconds[-1] - seconds[0])
+        slope, _, p = trend(seconds, median_ms)
+        change_ms = slope * (seconds[-1] - seconds[0])
         limit_ms = max(DRIFT_MS, DRIFT_SHARE * np.median(median_ms))
-        if stats.kendalltau(seconds, median_ms).pvalue < DRIFT_P and abs(change_ms) > limit_ms:
+        if p < DRIFT_P and abs(change_ms) > limit_ms:
             direction = "rose" if change_ms > 0 else "fell"
             return False, (
                 f"The latency had not settled: its median {direction} by {abs(change_ms):.1f} ms from the first "

@@ -14,8 +14,9 @@ from chatlab import cli
 from loadtest import capacity, live, results
 from loadtest.calibration import reference_server
 from loadtest.calibration.reference_server import Faults
-from loadtest.capacity import FINAL, RISES_P, Goal, Search, Step, builds_up, decide
+from loadtest.capacity import FINAL, Goal, Search, Step, builds_up, decide
 from loadtest.errors import LoadTestError
+from loadtest.verdict import DRIFT_P
 from tests.support.load_tests import refusing
 
 GOAL = Goal(within_s=0.5, rate=20)
@@ -51,7 +52,7 @@ def test_a_queue_that_builds_up_is_told_from_noise():
     assert np.mean([builds_up(row, 1_000) for row in times]) > 0.99
     assert np.mean([builds_up(row, 2_000) for row in times]) < 0.01
     steady = 850 + np.random.default_rng(2).normal(0, 60, (800, 14))
-    assert np.mean([builds_up(row, 1_000) for row in steady]) < 2 * RISES_P
+    assert np.mean([builds_up(row, 1_000) for row in steady]) < 2 * DRIFT_P
 
 
 class Simulated(Search):
